@@ -5,16 +5,28 @@ between them). Such folders hold only methods; CONTRIBUTING.md shows an example.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 from baselines import method_names
+from catlip.cli import InputError
 from catlip.objective import Objective
 
+
+def _method(name: str, module: str) -> type[Objective]:
+    """Raises: InputError for a mistake in a file of the user; a bug here keeps its traceback."""
+    try:
+        for member in vars(import_module(module)).values():
+            if isinstance(member, type) and issubclass(member, Objective) and member.name == name:
+                return member
+        raise LookupError(f"no subclass of Objective is named {name!r}")
+    except Exception as error:
+        spec = find_spec(module)
+        file = Path(spec.origin if spec and spec.origin else module)
+        if file.parent == Path(__file__).parent:
+            raise
+        raise InputError(f"{file} is not a method: {type(error).__name__}: {error}") from error
+
+
 # In the order of the modules' names and of their lines.
-BASELINES: dict[str, type[Objective]] = {
-    name: next(
-        member
-        for member in vars(import_module(module)).values()
-        if isinstance(member, type) and issubclass(member, Objective) and member.name == name
-    )
-    for name, module in method_names().items()
-}
+BASELINES = {name: _method(name, module) for name, module in method_names().items()}

@@ -1,7 +1,16 @@
 """CatLIP: pre-training an image encoder by classifying the nouns of captions."""
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
+
+if sys.argv[:1] == ["-m"]:  # a program is being imported, which takes seconds: no traceback of it
+    _shown = sys.excepthook
+    sys.excepthook = lambda kind, error, trace: (
+        print("stopped", file=sys.stderr)
+        if kind is KeyboardInterrupt
+        else _shown(kind, error, trace)
+    )
 
 try:
     __version__ = version("catlip-bench")

@@ -30,11 +30,13 @@ from catlip.system.urls import is_remote, take_credentials, with_urls
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function called with it
 
-# A full or forbidden disk and a wrong path are for the user to correct; any other OSError is a bug.
+# A full or forbidden disk, a wrong path and a limit are for the user to correct; any other OSError
+# is a bug.
 USER_ERRORS = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
         *(errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR),
+        *(errno.EMFILE, errno.ENFILE),  # `ulimit -n`
     }
 )
 # The beginnings of torch's messages that a loader's process was killed or does not answer.

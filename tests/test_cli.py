@@ -3,6 +3,9 @@
 import dataclasses
 import importlib
 import os
+import resource
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +111,8 @@ def test_a_wrong_command_line_says_what_is_wrong(monkeypatch, capsys, tmp_path, 
         ("baselines.pretrain", "--method dino --shards nowhere", "clip"),
         ("baselines.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
         ("baselines.pretrain", "--shards nowhere --device tpu", "tpu"),
+        ("baselines.pretrain", "--shards nowhere --device cpufoo", "cpufoo"),
+        ("baselines.pretrain", "--shards nowhere --device cuda:x", "cuda:x"),
         ("bench.step_time", "--methods catlip moco", "moco"),
         ("bench.downstream.linear_probe", "--encoder nowhere --data starter:x", "nowhere"),
         ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
@@ -157,6 +162,36 @@ def test_a_file_that_cannot_be_opened_is_named(monkeypatch, capsys, tmp_path, na
     monkeypatch.setattr(sys, "argv", ["prog"])
     with one_line_exit(capsys, tmp_path / name):
         run(ToFile, lambda config: (tmp_path / name).read_text())
+
+
+def test_too_many_open_files_are_one_line(monkeypatch, capsys, tmp_path) -> None:
+    def main(config: object) -> None:
+        files = []
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        try:
+            files += [open(tmp_path / str(number), "w") for number in range(64)]  # noqa: SIM115
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    monkeypatch.setattr(sys, "argv", ["prog"])
+    with one_line_exit(capsys, tmp_path):
+        run(ToFile, main)
+
+
+@pytest.mark.parametrize("module", ["catlip.pretrain", "bench.step_time", "reports"])
+def test_an_interrupt_of_the_imports_is_one_line(tmp_path, module) -> None:
+    """At a moment that is the same each time: when tyro is imported."""
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt\n")
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (130, -signal.SIGINT)
+    assert done.stderr == "stopped\n"
 
 
 def test_an_interrupted_program_ends_with_130(monkeypatch) -> None:

@@ -134,6 +134,16 @@ def test_a_folder_of_methods_that_is_not_there_is_named(program: Callable) -> No
     one_line_error(done, "'nowhere'")
 
 
+@pytest.mark.parametrize(
+    "mistake", ["import nothing_of_this_name", "def", "", "class Toy(Objective): pass"]
+)
+def test_a_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistake) -> None:
+    (tmp_path / "toy.py").write_text(f'{mistake}\nclass Other:\n    name: str = "toy"\n')
+    words = ("--method", "toy", "--dry-run", "--device", "cpu")
+    done = program("baselines.pretrain", *words, CATLIP_METHODS=str(tmp_path))
+    one_line_error(done, tmp_path / "toy.py")
+
+
 def test_the_page_knows_every_method_of_this_project_as_it_is() -> None:
     known = {method: vars(shown) for method, shown in KNOWN.items() if method != "random"}
     assert {name: shown_as(method) for name, method in METHODS.items()} == known

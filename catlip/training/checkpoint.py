@@ -175,6 +175,8 @@ def read(path: Path) -> tuple[Head, State]:
     """The head of a checkpoint, and its tensors; each rank checks the sums of a part of them."""
     damage = ""
     try:
+        if not path.is_file():  # a pipe would block
+            raise ValueError("not a regular file")
         rank, ranks = rank_of_ranks()
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist()[rank::ranks]:

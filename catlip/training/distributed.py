@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -55,7 +56,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     kind = default_device()[0] if device == "auto" else device
-    if not kind.startswith(("cpu", "cuda")):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", kind):
         raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:N")
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(

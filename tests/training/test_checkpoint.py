@@ -50,6 +50,7 @@ def changed(**values: object) -> Damage:
 DAMAGED: dict[str, Damage] = {
     "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: path.write_bytes(b""),
+    "a pipe": lambda path: (path.unlink(missing_ok=True), os.mkfifo(path)),
     "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
     "config of another type": changed(config="[]"),
     "another shape": changed(state={"objective": {"x": torch.ones(1), "n": torch.tensor(1)}}),
