@@ -81,6 +81,7 @@ def method(request) -> Iterator[str]:
     multiprocessing.set_start_method(before, force=True)
 
 
+@pytest.mark.parametrize("method", ["spawn"], indirect=True)  # a fork has even more in common
 def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels, method) -> None:
     every = open_shards(expand(str(starter.shards)))
     fields = {"labels": labels, "tokenize": CaptionTokenizer(16)}
