@@ -13,7 +13,7 @@ from catlip.results.blocks import Answer, Answers
 from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.sections import Page, build_page
-from reports.summary.answers import advice, as_good
+from reports.summary.answers import advice, as_good, larger_encoders
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -174,6 +174,20 @@ def test_a_study_alone_answers_by_its_longest_trainings(write_record, tmp_path):
         write_record("scaling", f"{method}-{images}-seed{seed}", scale="mine", metrics=metrics)
     (setting,) = settings(read_records([tmp_path / "runs"]))
     assert as_good(setting).short == "Here it is better, by 10.0 points."
+
+
+def test_a_larger_encoder_is_as_much_larger_as_an_image_costs_more(write_record, tmp_path):
+    sizes = {"small": (2e6, (1_000, 2_000)), "large": (9e6, (4_000,)), "tiny": (1e6, (1_000,))}
+    for (encoder, (flops, lengths)), method in product(sizes.items(), ("catlip", "clip")):
+        for images, seed in product(lengths, range(2)):
+            metrics = {"method": method, "encoder": encoder, "fraction": 1.0, "images": images}
+            metrics |= {"seed": seed, "images_seen": images, "flops": flops * images}
+            metrics |= {"train_seconds": 1.0, "final_loss": 1.0, "accuracies": {"garden": 0.5}}
+            name = f"{method}-{encoder}-{images}-seed{seed}"
+            write_record("scaling", name, scale="mine", metrics=metrics)
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    (((encoder, times), lengths),) = larger_encoders(setting).items()
+    assert (encoder, times, [*lengths]) == ("large", 4.5, [4_000])
 
 
 @pytest.mark.parametrize(("clip", "short"), [(0.1, "Not yet known: neither"), (0.3, "CLIP is")])
