@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -196,6 +197,16 @@ def test_objects_shrink_with_the_recipe_s_jitter(root) -> None:
     np.testing.assert_allclose(sides, 8, atol=1)  # of 16
 
 
+def test_a_position_has_the_squares_of_its_step(root) -> None:
+    recipe = replace(PLAIN, square_sides=(32, 96, 3), micro_batch=3)
+    plan, stream = plan_of(recipe, 100), stream_of(root, recipe)
+    for step in range(8):
+        start, after = plan[step].start, plan[step + 1].start
+        sides = {stream[position]["side"] for position in (start, after - 1)}
+        assert sides == {plan[step].resolution}
+    assert len({plan[step].resolution for step in range(8)}) > 1
+
+
 def test_what_is_at_a_position_depends_on_the_seed_and_the_position_alone(root) -> None:
     def plain(image: dict[str, Any]) -> tuple[Any, ...]:
         boxes = image["instances"].gt_boxes.tensor.tolist()
@@ -221,6 +232,35 @@ def test_ranks_share_the_micro_batches_of_a_step() -> None:
     assert [position for batch in alone for position in batch] == list(range(8, 24))
     assert sorted(first + second) == alone
     assert first[:2] == [[8, 9], [12, 13]]
+
+
+class Parts(nn.Module):
+    """Two losses, whose gradients follow from the images alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 2))
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss_cls": (self.weight * images).sum() + 1, "loss_mask": self.weight.sum()}
+
+    def lr_scale(self, name: str) -> float:
+        return 1.0
+
+    def decays(self, name: str) -> bool:
+        return True
+
+
+def test_a_step_is_the_mean_of_its_micro_batches_and_begins_without_a_gradient() -> None:
+    recipe = replace(DETECTION, num_devices=2, grad_clip=0.0)
+    trainer = DetectionTrainer(Parts(), recipe, 4, place=ALONE, seed=0)
+    micro_batches = [torch.full((2, 2), value) for value in (1.0, 3.0, 5.0, 7.0)]
+    trainer.reset_data_loader(lambda: micro_batches)
+    trainer.bar = MagicMock()
+    for trainer.iter, expected in enumerate((2.0 + 1, 6.0 + 1)):
+        trainer.run_step()
+        assert torch.equal(trainer.detector.weight.grad, torch.full((2, 2), expected))
+    assert trainer.history["loss"][0] == 1
 
 
 # The score
