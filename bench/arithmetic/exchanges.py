@@ -60,18 +60,13 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
     )
     scattered = sum(parts.values()) * FLOAT32 * world_size
     number = len(blocks(objective))
-    scatters = sent_as("reduce_scatter", "gloo" if device_type == "cpu" else "nccl")
+    scatters = "reduce_scatter" if device_type == "cuda" else "all_reduce"  # gloo has no other
     return [
         exchange("parameters", "all_gather", 2 * number + 1, payload_bytes=gathered),
         exchange("gradients", scatters, number + 1, payload_bytes=scattered),
         exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32),
         *of_method,
     ]
-
-
-def sent_as(kind: str, backend: str) -> str:
-    """The collective that crosses the wire: gloo's reduce_scatter is an all_reduce."""
-    return "all_reduce" if (kind, backend) == ("reduce_scatter", "gloo") else kind
 
 
 def exchange_ms(exchange: Exchange, link: Link) -> float:

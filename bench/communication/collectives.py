@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.arithmetic.exchanges import sent_as
 from catlip.costs import Exchange
 from catlip.training.distributed import Place
 
@@ -88,7 +87,8 @@ class Listener(TorchDispatchMode):
             elements = sum(tensor.numel() for tensor in tensors)
             peer = args[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
             what = _what(kind)
-            kind = sent_as(kind, dist.get_backend())
+            if kind == "reduce_scatter" and dist.get_backend() == "gloo":
+                kind = "all_reduce"  # which is how gloo does it
             self.calls.append(Collective(what, kind, elements, tensors[0].dtype, peer))
         return func(*args, **(kwargs or {}))
 

@@ -25,48 +25,33 @@ Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes],
 def choose_strength(train: Features, held_out: Features, num_classes: int, quiet: bool) -> float:
     """The strength with most held-out images right; of equals, the largest."""
     unit = train.values.double().var(0, correction=0).mean().clamp_min(1e-12).item()
-    axes = principal_axes(train)
     best, most, classifier = 0.0, -1, None
     for exponent in progress(EXPONENTS, desc="L2 sweep", disable=quiet, leave=False):
-        # CLIP looks from coarse to fine; starting at the neighbour's minimum, all cost little more,
-        # and no better one is passed by.
-        strength = unit * 10**exponent
-        classifier = regress(train, strength, num_classes, start=classifier, axes=axes)
+        # CLIP looks from coarse to fine, and may pass a better one by. All are affordable, as each
+        # starts at its neighbour's minimum.
+        classifier = regress(train, unit * 10**exponent, num_classes, classifier)
         right = int(hits_of(classifier, held_out)[:, 0].sum())
         if right > most:
             best, most = exponent, right
     return float(unit * 10**best)
 
 
-def principal_axes(train: Features) -> tuple[Tensor, Tensor]:
-    """Variances [D] of the features along their principal axes, and these [D, D], float64."""
-    values = train.values.double()
-    values = values - values.mean(0)
-    variances, axes = torch.linalg.eigh(values.T @ values / len(train))
-    return variances, axes
-
-
 def regress(
-    train: Features,
-    strength: float,
-    num_classes: int,
-    *,
-    start: Classifier | None = None,
-    axes: tuple[Tensor, Tensor] | None = None,
+    train: Features, strength: float, num_classes: int, start: Classifier | None = None
 ) -> Classifier:
     """The classifier of the minimum, whatever the start. Inside, features are centred, turned to
-    their principal `axes` and scaled by the loss's curvature, which takes far fewer steps.
+    their principal axes and scaled by the loss's curvature, which takes far fewer steps.
     """
     labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()
     mean = values.mean(0)
-    variances, directions = axes or principal_axes(train)
+    variances, axes = torch.linalg.eigh((values - mean).T @ (values - mean) / count)
     scale = (variances.clamp_min(0) + strength * num_classes / count).sqrt()
-    turned = directions / scale  # from a classifier on the values below to one on the features
+    turned = axes / scale  # from a classifier on the values below to one on the features
     values = (values - mean) @ turned
     weight, bias = values.new_zeros(values.shape[1], num_classes), values.new_zeros(num_classes)
     if start is not None:
-        weight, bias = scale[:, None] * (directions.T @ start[0]), start[1] + mean @ start[0]
+        weight, bias = scale[:, None] * (axes.T @ start[0]), start[1] + mean @ start[0]
     for parameter in (weight, bias):
         parameter.requires_grad_()
     optimizer = torch.optim.LBFGS(
