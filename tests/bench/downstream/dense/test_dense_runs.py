@@ -132,6 +132,7 @@ def test_every_step_has_the_numbers_of_its_recipe_and_its_seed_and_the_average_i
     recipe = replace(
         task.recipe,
         **{"epochs": 4, "micro_batch": 2, "num_devices": 2, "grad_clip": 0.01},
+        **{"warmup_iterations": 2},  # of which there is one: at most a tenth of twelve steps
         **{"max_lr": 1e-2, "min_lr": 1e-5, "ema_decay": 0.9, "ema_rising": False},
         **numbers,
     )
@@ -153,6 +154,9 @@ def test_every_step_has_the_numbers_of_its_recipe_and_its_seed_and_the_average_i
     objectives = (streams.OBJECTIVE, streams.DETECTION_OBJECTIVE, streams.SEGMENTATION_OBJECTIVE)
     drawn = [tuple(place[1:]) for _, *place in seeds if place and place[0] in objectives]
     assert sorted(drawn) == [*itertools.product(range(12), range(2))]
+    crops = (streams.DETECTION_CROPS, streams.SEGMENTATION_CROPS)
+    positions = [place[1] for _, *place in seeds if place and place[0] in crops]
+    assert sorted(positions) == ([] if name == "multilabel" else [*range(12 * 4)])
     averages = states[0]
     for now in states[1:]:
         averages = [0.9 * a + 0.1 * b for a, b in zip(averages, now, strict=True)]
