@@ -21,9 +21,8 @@ def _method(name: str, module: str) -> type[Objective]:
                 return member
         raise LookupError(f"no subclass of Objective is named {name!r}")
     except Exception as error:
-        spec = find_spec(module)
-        file = Path(spec.origin if spec and spec.origin else module)
-        if file.parent == Path(__file__).parent:
+        file = getattr(find_spec(module), "origin", module)
+        if Path(file).parent == Path(__file__).parent:
             raise
         raise InputError(f"{file} is not a method: {type(error).__name__}: {error}") from error
 

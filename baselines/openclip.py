@@ -177,10 +177,8 @@ class TwoTowers(Objective):
 
     def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """Unit vectors [B, joint] of images and of captions. A method that has a further loss
-        beside `compare` adds it as [1], mean per image.
-
-        The images are an argument of their own: torch's `checkpoint` restores the random state,
-        of dropped patches and layers, only of devices that hold one of its arguments.
+        beside `compare` adds it as [1], mean per image. The images are an argument because torch's
+        `checkpoint` restores the random state only of devices of tensors among its arguments.
         """
         return self.unit_vectors(self.image_encoder(images), self.captions(batch))
 

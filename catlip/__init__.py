@@ -5,11 +5,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 if sys.argv[:1] == ["-m"]:  # a program is being imported, which takes seconds: no traceback of it
-    _shown = sys.excepthook
-    sys.excepthook = lambda kind, error, trace: (
-        print("stopped", file=sys.stderr)
+    sys.excepthook = lambda kind, *error: (
+        sys.stderr.write("stopped\n")
         if kind is KeyboardInterrupt
-        else _shown(kind, error, trace)
+        else sys.__excepthook__(kind, *error)
     )
 
 try:

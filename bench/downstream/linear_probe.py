@@ -20,12 +20,8 @@ from catlip.cli import InputError, run
 from catlip.recipes.transfer import PROBES
 
 # Settings of a recipe that a classifier on cached features depends on.
-READ_ON_FEATURES = frozenset(
-    {
-        *("epochs", "iterations", "min_steps", "micro_batch", "num_devices", "max_lr"),
-        *("min_lr", "weight_decay", "label_smoothing", "initialization", "test_resize"),
-    }
-)
+READ_ON_FEATURES = {"epochs", "iterations", "min_steps", "micro_batch", "num_devices", "max_lr"}
+READ_ON_FEATURES |= {"min_lr", "weight_decay", "label_smoothing", "initialization", "test_resize"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +60,13 @@ class LinearProbe(Sweep):
             object.__setattr__(self, "out", Path(str(self.out).replace("{kind}", kind)))
         if self.by_l2_sweep and {*self.init} != {"random"}:
             raise InputError("--protocol l2_sweep ends at its minimum from any start: no --init")
-        if self.on_cached_features:
-            self._refuse_unread()
-
-    def _refuse_unread(self) -> None:
-        """Raises InputError for settings of the recipe that are given but not read."""
-        read = {"test_resize"} if self.by_l2_sweep else READ_ON_FEATURES
         presets = (preset for preset in PROBES.values() if preset.about == self.recipe.about)
         own = vars(next(presets, self.recipe))
-        given = [name for name, value in vars(self.recipe).items() if value != own[name]]
-        if unread := [f"--{name.replace('_', '-')}" for name in given if name not in read]:
-            raise InputError(f"a probe on cached features does not read {', '.join(unread)}")
+        given = {name for name, value in vars(self.recipe).items() if value != own[name]}
+        given -= {"test_resize"} if self.by_l2_sweep else READ_ON_FEATURES
+        if given and self.on_cached_features:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            raise InputError(f"a probe on cached features does not read {flags}")
 
 
 RECIPES = by_recipe(LinearProbe, PROBES)

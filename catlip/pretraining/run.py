@@ -32,7 +32,7 @@ from catlip.system.lock import only_writer
 from catlip.table import as_text
 from catlip.training.distributed import Place, barrier, choose_deterministic, find_place, in_turn
 from catlip.training.folder import discard, refuse_another
-from catlip.training.loop import PROGRESS, nothing, train
+from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -173,7 +173,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             snapshots=config.snapshots,
             wandb=config.wandb,
             quiet=config.quiet,
-            after_checkpoint=mirror.send_or_warn if mirror else nothing,
+            after_checkpoint=mirror.send_or_warn if mirror else None,
         )
         record.shown_as[objective.name] = shown_as(objective)
         broken, keys = broken_images(config.out, data.shards)

@@ -1,6 +1,4 @@
-"""A file appears under its name whole, or not at all: the one way in which this project replaces
-files that others may read meanwhile.
-"""
+"""A file appears whole under its name or not at all, whoever reads or writes it meanwhile."""
 
 import contextlib
 import os
@@ -11,22 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` that no other process takes: two containers that share a folder may have
-    the same process ids.
-    """
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-
-
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
-    """A new file, which replaces `path` if the block ends without an error, and is deleted if not.
+    """A new file, which replaces `path` if the block ends without an error, on a full disk too.
 
     Args:
-        sync: whether it must be on the disk first, so that a power cut leaves the old or the new.
-    Raises: OSError that names `path`, as when the disk is full.
+        sync: whether it must reach the disk first, which a power cut takes nothing from.
+    Raises: OSError that names `path`.
     """
-    temporary = temporary_name(path)
+    # Not by process id: containers that share a folder may have the same ids.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -42,7 +34,6 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write a file so that there is either the old one or the whole new one, on a full disk too."""
     with replacing(path, sync) as file:
         file.write(content)
 

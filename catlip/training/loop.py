@@ -26,10 +26,6 @@ PROGRESS = "progress"  # what a file of weights holds in addition to the run's c
 CHECKPOINT_EVERY = 200  # steps
 
 
-def nothing() -> None:
-    """The default of `after_checkpoint`."""
-
-
 def train(
     trainer: Trainer,
     batches: Callable[[int], Iterator[Any]],
@@ -41,7 +37,7 @@ def train(
     quiet: bool = False,
     wandb: str = "",
     snapshots: int = 1,
-    after_checkpoint: Callable[[], object] = nothing,
+    after_checkpoint: Callable[[], object] | None = None,
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -154,7 +150,7 @@ class CheckpointWriter:
         after: called when one is written, in the thread.
     """
 
-    def __init__(self, after: Callable[[], object] = nothing):
+    def __init__(self, after: Callable[[], object] | None = None):
         self.after = after
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._last: Future[None] | None = None
@@ -171,7 +167,8 @@ class CheckpointWriter:
         def work() -> None:
             if write:
                 write()
-            self.after()
+            if self.after:
+                self.after()
 
         self._last = self._thread.submit(work)
 

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import InputError
-from catlip.system.cache import cache_dir, in_cache
-from catlip.system.files import temporary_name
+from catlip.system.cache import cache_dir, write_to_cache
 from catlip.system.foreign import load_plain
 from catlip.system.packages import fetch_npm, fetch_wheel
 
@@ -103,18 +101,10 @@ def _installed(resource: Resource) -> Path:
 
 
 def install(folder: Path, source: str, files: Files) -> None:
-    """Write files and source aside and rename the folder, unless another process was faster."""
-    scratch = temporary_name(folder)
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        for name, content in {**files, "SOURCE": source.encode()}.items():
-            (scratch / name).write_bytes(content)
-        scratch.rename(folder)
-    except OSError as error:
-        if not (folder / "SOURCE").exists():
-            raise in_cache(error, folder) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Write the files and last the source, which says that all are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {**files, "SOURCE": source.encode()}.items():
+        write_to_cache(folder / name, content)
 
 
 def _nltk(resource: Resource) -> Files:

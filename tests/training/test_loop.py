@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from fake_ranks import all_reduced, fake_ranks
-from safetensors import safe_open
 from torch import nn
 
 from catlip import streams
@@ -24,6 +23,7 @@ from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import CheckpointWriter, train
 from catlip.training.schedule import AdamWForm, Optimization, adamw, learning_rate
 from catlip.training.trainer import Implementation, Trainer
+from catlip.weights.files import read_file
 
 CPU = Place(0, 1, torch.device("cpu"))
 
@@ -157,8 +157,7 @@ def test_snapshots_are_evenly_spaced_and_the_same_after_a_resume(tmp_path) -> No
     assert sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors")) == names
     for name in names:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    with safe_open(tmp_path / "whole" / names[0], "pt") as file:
-        config = json.loads(file.metadata()["config"])
+    _, config = read_file(tmp_path / "whole" / names[0])
     assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
 
 

@@ -79,9 +79,8 @@ LOSSES = (
     *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
     "loss_range_augment",
 )
-# In the run's folder, and deleted with its checkpoints. It may be the folder of the data set, too,
-# with `annotations/` of its own.
-ANNOTATIONS = Path(CHECKPOINTS) / "annotations"
+# Not `annotations/` of the run's folder, which may be that of the data set, too.
+ANNOTATIONS = f"{CHECKPOINTS}/annotations"
 KINDS = {"bbox": "box", "segm": "mask"}
 # The first of COCOeval.stats, in their order.
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")

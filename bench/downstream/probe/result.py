@@ -28,10 +28,8 @@ TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": 
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
 PART = ", "  # between a task and the part of its test images
-CACHED_NOTE = (
-    "features without augmentation, computed once: not the protocol of Table 7(a); the recipe's "
-    "sizes, crops, warm-up, betas, clipping, averaging and precision are not read"
-)
+CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
+CACHED_NOTE += "; sizes, crops, warm-up, betas, clipping, averages and precision are not read"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
 
 
