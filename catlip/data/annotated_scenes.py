@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.system.foreign import read_own
 from catlip.data.starter.emoji import (
     Drawing,
     Map,
@@ -51,6 +50,7 @@ from catlip.data.starter.scenes import (
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
 from catlip.system.files import write_atomically
+from catlip.system.foreign import read_own
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 MIN_DRAWINGS = 12  # of a class, on each side

@@ -40,7 +40,8 @@ from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-EDITION, LOCAL_EDITION = 2, 3  # raised when the shards that were fetched before will not do any more
+# Raised when the shards that were fetched before, from afar or from a disk, will not do any more.
+EDITION, LOCAL_EDITION = 2, 3
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 BATCH_ROWS = 100

@@ -3,8 +3,9 @@ written whole.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. If that is a hash of the content, the content is held against it. Drivers find credentials in their usual places; `catlip.system.urls`
-handles those in a URL. Every error of a driver becomes an InputError.
+storage has in its place. If that is a hash of the content, the content is held against it. Drivers
+find credentials in their usual places; `catlip.system.urls` handles those in a URL. Every error of
+a driver becomes an InputError.
 """
 
 import collections

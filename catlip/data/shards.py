@@ -28,8 +28,8 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote
 from catlip.data.tar_index import EDITION, KINDS, captions_at, index_tar, read_member, read_metadata
-from catlip.system.files import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
+from catlip.system.files import write_atomically
 from catlip.system.urls import is_remote, take_credentials, url_of
 
 TAR = ".tar"

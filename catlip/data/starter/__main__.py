@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from catlip.cli import InputError, run
-from catlip.data.starter import read_manifest
 from catlip.data.shards import write_shard
-from catlip.data.starter import MANIFEST
+from catlip.data.starter import MANIFEST, read_manifest
 from catlip.data.starter.emoji import (
     TEXT,
     Drawing,
