@@ -7,25 +7,37 @@ in place of one for each caption changes, and what all the other classes add.
     python -m baselines.pretrain --method batch_nouns
 """
 
+from dataclasses import replace
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from baselines.catlip_softmax import SoftmaxCategorical
-from catlip.costs import StepShape
+from baselines.openclip import ranks
+from catlip.costs import Exchange, StepShape
 from catlip.data.loader import RaggedLabels
 
 
 class BatchCategorical(SoftmaxCategorical):
-    """CatLIP with a softmax over the nouns that this rank's captions of the step name."""
+    """CatLIP with a softmax over the nouns that a micro-batch's captions name, on all ranks."""
 
     name, label, colour, marker = "batch_nouns", "CatLIP, softmax in the batch", "#3c7a89", ">"
 
     def compared(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
-        absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-        absent[classes.values] = False
-        absent &= len(classes.values) > 0  # without nouns there is no loss, but no NaN either
-        return logits.masked_fill(absent, float("-inf"))
+        named = torch.zeros(logits.shape[1], dtype=torch.uint8, device=logits.device)
+        named[classes.values] = 1
+        if ranks()["world_size"] > 1:
+            dist.all_reduce(named, dist.ReduceOp.MAX)
+        # Without nouns there is no loss, but no NaN either.
+        return logits.masked_fill((named == 0) & (named > 0).any(), float("-inf"))
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Adds which classes are absent."""
+        """Adds which classes are left out."""
         return super().kept_bytes(step) + self.classifier.out_features
+
+    def exchanges(self, step: StepShape) -> list[Exchange]:
+        """Adds which classes are named, a byte each."""
+        (counts,) = super().exchanges(step)
+        payload = counts.payload_bytes + self.classifier.out_features
+        return [replace(counts, count=counts.count + 1, payload_bytes=payload)]

@@ -24,8 +24,11 @@ def said(write_record, tmp_path):
         parts = {"synsets": [], "similarities": [], "classes": [], "similarity": 1.0} | origin
         dog = parts | {"label": "dog", "kind": "exact"}
         quark = parts | {"label": "quark", "kind": "random"}
-        if "test_images" in origin:
-            dog["test_images"], quark["test_images"] = [*range(half)], [*range(half, IMAGES)]
+        origins = [dog, quark]
+        if "test_images" in origin:  # a label's are one draw, so two labels have an interval
+            origins.append(gluon := quark | {"label": "gluon"})
+            dog["test_images"], quark["test_images"] = [*range(half)], [*range(half, 30)]
+            gluon["test_images"] = [*range(30, IMAGES)]
         for method, seed in product(("catlip", "clip"), range(6)):
             known, name = method == "catlip", f"{method}-seed{seed}"
             metrics = {"method": method, "seed": seed, "images_seen": 10.0}
@@ -39,7 +42,7 @@ def said(write_record, tmp_path):
             row |= {"top1": float(right.mean()), "correct": packed(right)}
             probe = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 2}
             probe |= {"concepts_top1": float(right.mean()), "concepts_num_test": IMAGES}
-            samples = {"runs": [row]} | ({"origins_concepts": [dog, quark]} if known else {})
+            samples = {"runs": [row]} | ({"origins_concepts": origins} if known else {})
             write_record("linear_probe", name, scale=scale, metrics=probe, samples=samples)
         (setting,) = settings(records_in(tmp_path))
         return " ".join(doubts(setting))
