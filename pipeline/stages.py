@@ -370,7 +370,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
         # A trial of the other scales takes days.
         trials = ("--trials", TRIALS, "--finalists", FINALISTS)
-        yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0)
+        # CLIP's text tower is the one that is best on validation.
+        towers = [*dict.fromkeys((*plan.options.methods, "clip_bag"))]
+        yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0, methods=towers)
 
     def lengths(
         name: str, images: Sequence[str], names: Sequence[str], *more: str, **options: Any

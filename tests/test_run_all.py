@@ -194,15 +194,19 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds(own) -> None:
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
-    # Of one method: CLIP masked, CLIP with another tower, CatLIP's smaller encoder, thresholds.
-    assert len(studies) == 2 * 12 + 4
+    # Of one method: CLIP masked, CLIP with another tower, CatLIP's smaller encoder, thresholds, and
+    # trials of CLIP with a bag of words.
+    assert len(studies) == 2 * 12 + 5
     assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]
     assert {*studies} <= {*of_the_study}
-    for scale, recipe, parts in (("cc3m", "cc3m_b16", 6), ("photos", "photos", 7)):
+    for scale, recipe, studies in (
+        ("cc3m", "cc3m_b16", 2 * 6 + 1),
+        ("photos", "photos", 2 * 7 + 2),
+    ):
         lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), "--only", "study")
-        assert len(lines) == 2 * parts + 1
+        assert len(lines) == studies
         assert all(f"--recipe {recipe}" in line for line in lines)
         assert all(("study tuning" in line) == ("folder-validation:" in line) for line in lines)
 

@@ -208,6 +208,8 @@ STARTERS = {
         temperature=0.046,
         logit_bias=-7.5,
     ),
+    # clip_bag-00; its settings, but for the temperature, are those of CatLIP's best trial.
+    "clip_bag": replace(BASELINE_STARTER, temperature=0.0242),
     "superclass": BASELINE_STARTER,
     "catlip_softmax": BASELINE_STARTER,
     "clip_nouns": BASELINE_STARTER,  # not tuned, as batch_nouns

@@ -167,6 +167,7 @@ STARTER_PROBE = replace(
     STARTER_FINETUNE,
     about="The starter's drawings in seconds, from cached features without augmentation.",
     epochs=30,
+    min_steps=300,
     max_lr=1e-3,
     min_lr=0.0,
     warmup_iterations=0,
