@@ -345,6 +345,7 @@ TOWERS = ("text_layers=0", "text_width=128")
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
+FINAL = "138880"  # the starter's five epochs in whole steps of every batch that is tried
 
 
 @dataclass(frozen=True)
@@ -369,7 +370,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
         # A trial of the other scales takes days.
-        trials = ("--trials", TRIALS, "--finalists", FINALISTS)
+        trials: tuple[str, ...] = ("--trials", TRIALS, "--finalists", FINALISTS)
+        if plan.starter:
+            trials = (*trials, "--final-images", FINAL)
         # CLIP's text tower is the one that is best on validation.
         towers = [*dict.fromkeys((*plan.options.methods, "clip_bag"))]
         yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0, methods=towers)
