@@ -37,7 +37,8 @@ class NounContrastive(BagOfWordsContrastive):
         super().__init__(image_encoder, text)
 
     def set_text_tower(self, text: TextTower) -> None:
-        self.text, self.text_encoder = text, BagOfNouns(*bag_of_words(text, self.num_classes))
+        self.text = text
+        self.text_encoder = BagOfNouns(*bag_of_words(text, self.num_classes, padding=None))
 
     @classmethod
     def build(

@@ -277,16 +277,13 @@ def openclip_tower(text: TextTower) -> TextTransformer:
     )
 
 
-def bag_of_words(text: TextTower, num_nouns: int = 0) -> nn.Sequential:
+def bag_of_words(
+    text: TextTower, num_words: int = TEXT_VOCABULARY, padding: int | None = 0
+) -> nn.Sequential:
     """A text tower without blocks: the mean of the embeddings of a caption's tokens, then the norm
-    and the projection of OpenCLIP's tower. Padding is left out, and with it "!", token 0 too. With
-    `num_nouns`, of a caption's nouns in place of its tokens.
+    and the projection of OpenCLIP's tower. Padding is left out, and with it "!", token 0 too.
     """
-    words = (
-        nn.EmbeddingBag(num_nouns, text.width, mode="mean")
-        if num_nouns
-        else nn.EmbeddingBag(TEXT_VOCABULARY, text.width, mode="mean", padding_idx=0)
-    )
+    words = nn.EmbeddingBag(num_words, text.width, mode="mean", padding_idx=padding)
     projection = nn.Linear(text.width, text.joint, bias=False)
     nn.init.normal_(words.weight, std=0.02)  # both as OpenCLIP's tower
     nn.init.normal_(projection.weight, std=text.width**-0.5)

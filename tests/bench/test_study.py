@@ -274,7 +274,7 @@ def test_a_trial_sees_as_many_images_as_asked_for_at_one_scale_and_at_many(
 def test_the_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tuning, "num_samples", STARTER_CAPTIONS)
     paths = sorted((COMMITTED / "starter" / "tuning").glob("*.json"))
-    assert len(paths) >= 7 * 16 + 8
+    assert len(paths) == 7 * 16 + 2 * 8
     for path in paths:
         record = read_record(path)
         places = {name: record["config"][name] for name in ELSEWHERE}
