@@ -134,18 +134,19 @@ def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
 
 
 def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
-    """One row per method: how many trials it had, and the best one."""
-    rows = []
+    """One row per method: how many trials it had, and the best one; each recipe once."""
+    rows, told = [], set[int]()
     for method, trials in by_trial(runs).items():
         best = max(trials.values(), key=mean_score)
         score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
         measured = best[0].measured
         which = f"{measured.trial}"
-        if len(best) == 1:  # else of the table of trials
+        if len(best) == 1 and measured.trial not in told:  # else of the table of trials
+            told.add(measured.trial)
             drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
             which += f": {drawn}"
         rows.append([Cell(name_of(method)), Cell(str(len(trials))), score, Cell(which)])
-    columns = ["Method", "Trials", "Best, validation (%)", "Number and recipe of the best"]
+    columns = ["Method", "Trials", "Best, validation (%)", "Its number"]
     return Table(name, title, columns, rows=rows)
 
 
@@ -170,10 +171,7 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     ]
     if len(above) > 1:
         above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
-    return (
-        f"Of {len(pairs)} drawn recipes that both were trained with, one seed each, CatLIP is "
-        f"above CLIP in {listed(above)}."
-    )
+    return f"Of {len(pairs)} shared recipes (one seed) CatLIP is above CLIP in {listed(above)}."
 
 
 def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
@@ -188,14 +186,14 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
 def tuning_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Each method gets the same trials from the same ranges: short trainings, judged on "
-        "validation data that no other number of this page uses."
+        "validation data that no other number uses."
     )
     blocks: list[Block] = []
     for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
         table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials, {of}")
         blocks.append(replace(table, caption=shared_draws(trials)))
     for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
-        title = f"The best trials, trained as long as in the end, {of}"
+        title = f"Finalists, {of}"
         blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])
