@@ -72,6 +72,7 @@ class Judging:
     """What all claims are judged by, beside the rule of each."""
 
     least_pairs: int
+    clip: str
     tasks: str
     family: str
     learnt: str

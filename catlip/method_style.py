@@ -11,7 +11,10 @@ from typing import Any
 
 from catlip.table import clipped
 
-PAIR = ("catlip", "clip")  # the methods that the page compares
+CATLIP = "catlip"
+# CLIP by its text tower: a bag of words, or the paper's transformer. The page compares CatLIP with
+# the one that is best on validation (`bench.study.result.best_clip`).
+CLIPS = ("clip_bag", "clip")
 OTHER = "#7a6000"  # the colour of unknown methods
 OTHER_MARKER = "P"
 MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
@@ -29,9 +32,9 @@ KNOWN = {
     "catlip": Shown("CatLIP", "#0067a5", "o"),
     "catlip_chunked": Shown("CatLIP, loss in chunks", "#0067a5", "o"),
     "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
+    "clip_bag": Shown("CLIP, bag of words", "#d4782a", "X"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
-    "clip_bag": Shown("CLIP, bag of words", "#d4782a", "X"),
     "clip_nouns": Shown("CLIP on nouns", "#8d5524", "<"),
     "clip_masked": Shown("CLIP, shared nouns masked", "#6b4423", "d"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),

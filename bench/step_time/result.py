@@ -36,7 +36,6 @@ WORDS = (
 )
 SAMPLES_OF_A_TRAINING = "13.1 billion images"
 PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
-PADDED_PAIR, PACKED_PAIR = "clip/catlip", f"clip{PACKED}/catlip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,7 @@ def avoidable(run: Run[StepTime]) -> str:
     optimizer that updates the whole token embedding; empty if the former was not timed.
     """
     every, computed = run.measured.ratios, run.measured.ratios_without_optimizer
-    pairs = (PADDED_PAIR, PACKED_PAIR)
+    pairs = ("clip/catlip", f"clip{PACKED}/catlip")
     if run.too_few or not {*pairs} <= every.keys() & computed.keys():
         return ""
     padded, packed, *without = (

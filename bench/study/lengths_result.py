@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import CATLIP, name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Axes, Figure
 from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
@@ -114,9 +114,9 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(runs: Runs, cost: str) -> dict[str, list[float]]:
-    """Task -> CatLIP - CLIP in points at the lower cost of their longest trainings, a seed each;
-    seconds are compared within each device that no other training shared.
+def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[float]]:
+    """Task -> CatLIP - this CLIP in points at the lower cost of their longest trainings, a seed
+    each; seconds are compared within each device that no other training shared.
     """
     points: dict[str, list[float]] = {}
     groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
@@ -127,9 +127,9 @@ def at_equal_cost(runs: Runs, cost: str) -> dict[str, list[float]]:
         groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
     for group in groups.values():
         of_method = {curve.method: curve for curve in curves(group)}
-        if not of_method.keys() >= {*PAIR}:
+        if not of_method.keys() >= {CATLIP, clip}:
             continue
-        one, other = (of_method[method] for method in PAIR)
+        one, other = of_method[CATLIP], of_method[clip]
         costs, other_costs = one.costs(cost), other.costs(cost)
         budget = min(costs[-1], other_costs[-1])
         for task, by_seed in one.top1.items():

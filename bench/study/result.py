@@ -1,5 +1,6 @@
 """Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,13 +17,13 @@ from bench.downstream.probe.result import (
     score_of,
 )
 from catlip.claims import least_pairs
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import CATLIP, CLIPS, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import mean_difference
 from catlip.results.figures import Axes, Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import (
     Cell,
@@ -133,6 +134,27 @@ def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
     }
 
 
+def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
+    """The CLIP among these methods that CatLIP is compared with: that of the text tower which is
+    best on validation, by finalists where each tower has some, else by trials; of towers that were
+    not both tuned, the bag of words, which is the better one wherever they were.
+    """
+    among = [clip for clip in CLIPS if clip in {*methods}] or [CLIPS[-1]]
+    every = [*records]
+    for kind in (Finalist, Trial):
+        runs = [run for run in of_kind(every, kind) if run.method in among]
+        tuned = Counter(run.setup.recipe.encoder for run in runs)
+        usual = tuned.most_common(1)[0][0] if tuned else ""
+        runs = [run for run in runs if run.setup.recipe.encoder == usual]
+        best = {
+            method: max(map(mean_score, trials.values()))
+            for method, trials in by_trial(runs).items()
+        }
+        if best.keys() >= {*among}:
+            return max(among, key=lambda clip: best[clip])
+    return among[0]
+
+
 def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     """One row per method: how many trials it had, and the best one; each recipe once."""
     rows, told = [], set[int]()
@@ -151,27 +173,35 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
 
 
 def shared_draws(runs: Iterable[Run[Trial]]) -> str:
-    """How often CatLIP is above CLIP among recipes that both were trained with; may be empty."""
+    """How often CatLIP is above each CLIP among recipes that both were trained with; may be
+    empty.
+    """
     drawn = {
         (one.method, one.trial, one.drawn["max_lr"]): one
         for one in (run.measured for run in runs)
         if one.accuracies
     }
-    catlip, clip = PAIR
-    pairs = [
-        (one, drawn[clip, trial, rate])
-        for (method, trial, rate), one in drawn.items()
-        if method == catlip and (clip, trial, rate) in drawn
-    ]
-    if not pairs:
-        return ""
-    above = [
-        f"{sum(one.accuracies[task] > other.accuracies[task] for one, other in pairs)} by {task}"
-        for task in pairs[0][0].accuracies
-    ]
-    if len(above) > 1:
-        above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
-    return f"Of {len(pairs)} shared recipes (one seed) CatLIP is above CLIP in {listed(above)}."
+    sentences = []
+    for clip in CLIPS:
+        pairs = [
+            (one, drawn[clip, trial, rate])
+            for (method, trial, rate), one in drawn.items()
+            if method == CATLIP and (clip, trial, rate) in drawn
+        ]
+        if not pairs:
+            continue
+        above = [
+            f"{sum(one.accuracies[task] > other.accuracies[task] for one, other in pairs)} by "
+            f"{task}"
+            for task in pairs[0][0].accuracies
+        ]
+        if len(above) > 1:
+            above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
+        sentences.append(
+            f"Of {len(pairs)} shared recipes (one seed) CatLIP is above {name_of(clip)} in "
+            f"{listed(above)}."
+        )
+    return " ".join(sentences)
 
 
 def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:

@@ -157,13 +157,13 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         rows.append([Cell(topic)])
         rows += [_row(claim, judged[claim.id]) for claim in own if claim.is_judged]
     caption = (
-        f"The verdict follows the rule in the table below. {judging().tasks} {judging().family} "
-        f"{_after_holm(judged)} One by an analogue is about the data, encoder or length that it "
-        "names, in place of the claim's own. Claims about GPUs are tested on GPUs. Intervals are "
-        "of 95 %, each by itself, over the named pairs or seeds and, where these are named, over "
-        f'the test images; fewer than {least_pairs()} pairs have none. "Cannot tell" is neither '
-        "for nor against a claim; 80 % power: the smallest true difference that such an experiment "
-        "tells from none in 4 of 5 cases."
+        f"The verdict follows the rule in the table below. {judging().clip} {judging().tasks} "
+        f"{judging().family} {_after_holm(judged)} One by an analogue is about the data, encoder "
+        "or length that it names, in place of the claim's own. Claims about GPUs are tested on "
+        "GPUs. Intervals are of 95 %, each by itself, over the named pairs or seeds and, where "
+        f"these are named, over the test images; fewer than {least_pairs()} pairs have none. "
+        '"Cannot tell" is neither for nor against a claim; 80 % power: the smallest true '
+        "difference that such an experiment tells from none in 4 of 5 cases."
     )
     verdicts_table = Table(
         "claims",

@@ -26,8 +26,9 @@ from bench.downstream.probe.result import (
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.lengths_result import Scaling, cost_of
+from bench.study.result import best_clip
 from catlip.claims import Test, least_pairs
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import CATLIP, CLIPS, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import (
     Estimate,
@@ -126,6 +127,10 @@ class Trained:
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         return frame[frame.record.isin([run.path for run in self.records])]
+
+    def pair(self, rows: "pd.DataFrame") -> tuple[str, str]:
+        """CatLIP, and the CLIP in these rows that is best on validation."""
+        return CATLIP, best_clip(rows.method.unique(), self.records)
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -241,11 +246,12 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         ]
         untrained = rows[rows.record.isin(untrained_runs)]
         compared = []
+        pair = group.pair(of_group)
         for key, title in _titles(test, group, runs).items():
             of_key = of_group[(of_group.task == key) | (of_group.metric == key)]
             values = nested(of_key, "method", "pair")
-            catlip, clip = (values.get(method, {}) for method in PAIR)
-            pairs = [(catlip[pair], clip[pair]) for pair in catlip if pair in clip]
+            catlip, clip = (values.get(method, {}) for method in pair)
+            pairs = [(catlip[at], clip[at]) for at in catlip if at in clip]
             if not pairs:
                 continue
             estimate = mean_difference([one - other for one, other in pairs])
@@ -254,7 +260,7 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
             if floor := nested(random, "method", "seed").get("random"):
                 level = mean_of(floor.values())
                 learnt = mean_difference([other - level for _, other in pairs])
-            compared.append(Compared(title, estimate, learnt=learnt))
+            compared.append(Compared(title + _over(pair[1]), estimate, learnt=learnt))
         if compared:
             yield Evidence(compared, "", group.caveats, anchor=_link(group, of_group))
 
@@ -296,12 +302,13 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
         for device in dict.fromkeys(of_group[of_group.method == "catlip"].device):
             on_device = of_group[of_group.device == device]
             quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
-            every, undisturbed = _ratios(on_device), _ratios(quiet)
+            pair = group.pair(of_group)
+            every, undisturbed = _ratios(on_device, pair), _ratios(quiet, pair)
             if not every:
                 continue
-            used = [runs[path] for path in on_device.record if runs[path].method in PAIR]
+            used = [runs[path] for path in on_device.record if runs[path].method in pair]
             what, ratio = (
-                f"trainings on {clipped(used[0].device)}",
+                f"trainings on {clipped(used[0].device)}{_over(pair[1])}",
                 geometric_mean_ratio(undisturbed),
             )
             times = [Compared(what, ratio, "times", decimals=2)]
@@ -314,10 +321,15 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
             )
 
 
-def _ratios(rows: "pd.DataFrame") -> list[float]:
+def _over(clip: str) -> str:
+    """Words for a CLIP other than the paper's."""
+    return "" if clip == CLIPS[-1] else f", against {name_of(clip)}"
+
+
+def _ratios(rows: "pd.DataFrame", pair: tuple[str, str]) -> list[float]:
     """CLIP's value over CatLIP's for each seed that both have, each of its most common recipe."""
     sides = []
-    for method in PAIR:
+    for method in pair:
         of_method = rows[(rows.method == method) & (rows.value > 0)]
         if of_method.empty:
             return []
@@ -413,16 +425,16 @@ def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Comp
     accuracy, paired by seed; of each device the seeds with all lengths that were trained there. If
     CatLIP never reaches it with a seed, its longest training counts as having just reached it.
     """
-    compared = []
+    compared, pair = [], group.pair(rows)
     for task, title in group.tasks.items():
         of_task = rows[(rows.task == task) & (rows.seconds > 0)].sort_values("images")
         ratios, devices = [], dict[str, None]()
         for (device, _), of_seed in of_task.groupby(["device", "seed"], sort=False):
             on_device = of_task[of_task.device == device]
             lengths = on_device.groupby("method").images.nunique()
-            catlip, clip = (of_seed[of_seed.method == method] for method in PAIR)
+            catlip, clip = (of_seed[of_seed.method == method] for method in pair)
             counts = len(catlip), len(clip)
-            if min(counts) > 1 and counts == tuple(lengths[method] for method in PAIR):
+            if min(counts) > 1 and counts == tuple(lengths[method] for method in pair):
                 best = clip.loc[clip.value.idxmax()]
                 seconds, top1 = [*catlip.seconds], [*catlip.value]
                 at_once = top1[0] >= best.value
@@ -430,7 +442,7 @@ def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Comp
                 ratios.append(best.seconds / (needed or seconds[-1]))
                 devices[clipped(device)] = None
         if ratios:
-            what = f"CLIP's best on {title}, on {' and '.join(devices)}"
+            what = f"CLIP's best on {title}, on {' and '.join(devices)}{_over(pair[1])}"
             compared.append(Compared(what, geometric_mean_ratio(ratios), "times", decimals=2))
     return compared, ""
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.downstream.dense.result import SLIDING, TASKS
 from bench.downstream.probe.result import PART, score_of
 from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, in_words
-from catlip.method_style import PAIR, is_ours, name_of, ordered
+from bench.study.result import NONE, best_clip, in_words
+from catlip.method_style import CATLIP, is_ours, name_of, ordered
 from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
 from catlip.results.run import Records, Run, of_kind
 from catlip.table import clipped
@@ -23,7 +23,6 @@ from reports.results import frame_of, score_of_row
 if TYPE_CHECKING:  # pandas takes a while to import
     import pandas as pd
 
-CATLIP, CLIP = PAIR
 DENSE = {task.kind: task.measures for task in TASKS}
 MEASURES = {  # metric of an accuracy -> its name; the usual one has none
     "top1": "",
@@ -69,7 +68,8 @@ class Difference:
     """CatLIP - another method on one task.
 
     Attributes:
-        heading, name: its row; the same experiment on other tasks has the same.
+        heading, name: its row; the same experiment on other tasks has the same. A method other than
+            the CLIP of the page is named.
         points: of each pair.
         accuracies: of both methods, means in %.
         apart: pairs whose sides ran on different processors or versions of torch.
@@ -124,8 +124,10 @@ def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
     return machines
 
 
-def differences(runs: Sequence[Run[Any]]) -> list[Difference]:
-    """All differences of the records of one scale, in the order of the page."""
+def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
+    """All differences of the records of one scale, in the order of the page; `clip` is the CLIP
+    that CatLIP is compared with. An experiment that this one was not part of has the other's.
+    """
     frame = frame_of(Records((), tuple(runs), ()))
     rows = frame[
         frame.kind.isin(HEADING_OF)
@@ -147,51 +149,53 @@ def differences(runs: Sequence[Run[Any]]) -> list[Difference]:
     for same, methods in cells.items():
         # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
         one = methods.get(CATLIP, cells.get(same._replace(noise=NONE), {}).get(CATLIP))
-        for method in ordered(methods):
+        others = [method for method in methods if method not in (CATLIP, "random")]
+        if HEADING_OF[same.kind] not in (PROBE, CONDITION) or same.fraction < 1:
+            others = [best_clip(others, runs)]
+        for method in ordered(filter(is_ours, others)):
+            if one is None or method not in methods:
+                continue
             sides = (one, methods[method])
-            difference = one is not None and _difference(same, method, sides, usual, by_path)
-            if difference:
+            if difference := _difference(same, method, clip, sides, usual, by_path):
                 found.append((_sort_key(same, sizes), difference))
     ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
-    ranked += _at_equal_cost(of_kind(runs, Scaling))
+    ranked += _at_equal_cost(of_kind(runs, Scaling), clip)
     return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
 
 
 def _difference(
     same: Experiment,
     method: str,
+    clip: str,
     sides: Sequence["pd.DataFrame"],
     usual: str,
     runs: Mapping[str, Run[Any]],
 ) -> Difference | None:
-    """None for methods that are not compared in such an experiment, or without a shared seed."""
+    """None without a shared seed."""
     heading = HEADING_OF[same.kind]
-    is_other = method != CLIP
-    if method in (CATLIP, "random") or not is_ours(method):
-        return None
-    if is_other and (heading not in (PROBE, CONDITION) or same.fraction < 1):
-        return None
+    is_other = method != clip
     one, other = (scores_of(side, runs) for side in sides)
     seeds = sorted(one.keys() & other.keys())
     points = [one[seed] - other[seed] for seed in seeds]
     if not points:
         return None
     machines = [_machines(side, runs) for side in sides]
-    words = [name_of(method)] if is_other else []
+    words = list[str]()
     if heading == LENGTH and same.encoder != usual:
         heading, words = ENCODER, [clipped(same.encoder, 24)]
     elif heading == LENGTH and same.fraction < 1:
         heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
     elif heading == CONDITION:
-        words = words if is_other and same.noise == NONE else [in_words(same.noise), *words]
-    elif heading == PROBE and is_other:
+        words = [] if is_other and same.noise == NONE else [in_words(same.noise)]
+    elif heading == PROBE and is_other and same.fraction == 1:
         heading = OTHERS
     elif heading in (PROBE, FINETUNED):
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
-    words += [word for word in (MEASURES[same.metric],) if word]
+    words.append(MEASURES[same.metric])
     if part := same.task.partition(PART)[2]:  # below the row of the whole task
-        words = [f"\N{EN DASH} {part}", *([name_of(method)] if is_other else [])]
+        words = [f"\N{EN DASH} {part}"]
+    words = [*filter(None, words), *([name_of(method)] if is_other else [])]
     return Difference(
         heading,
         PART.join(words),
@@ -211,19 +215,21 @@ def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
     return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
 
 
-def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
+def _at_equal_cost(runs: Sequence[Run[Scaling]], clip: str) -> Iterator[Difference]:
     """At the lower cost of the two longest trainings, interpolated between lengths."""
-    both = [curve for curve in curves(runs) if curve.method in PAIR]
+    of_method = {curve.method: curve for curve in curves(runs)}
+    other = clip if clip in of_method else best_clip(of_method, ())
+    both = [of_method[method] for method in (CATLIP, other) if method in of_method]
     paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
-        for task, points in at_equal_cost(runs, cost).items():
+        for task, points in at_equal_cost(runs, cost, other).items():
             if estimate := mean_difference(points):
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
-                    f"equal {unit}",
+                    PART.join([f"equal {unit}", *([name_of(other)] if other != clip else [])]),
                     same,
-                    CLIP,
+                    other,
                     points=points,
                     estimate=estimate,
                     accuracies=None,

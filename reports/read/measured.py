@@ -20,8 +20,9 @@ from bench.downstream.probe.result import (
     without_classes,
 )
 from bench.step_time.result import StepTime
+from bench.study.result import best_clip
 from catlip.label.result import Examples
-from catlip.method_style import PAIR, is_ours, ordered
+from catlip.method_style import CATLIP, CLIPS, is_ours, ordered
 from catlip.pretraining.result import Pretrain
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, of_kind
@@ -62,6 +63,22 @@ class Setting:
         return ordered(r.method for r in probed if is_ours(r.method))
 
     @cached_property
+    def clip(self) -> str:
+        """The CLIP that CatLIP is compared with: of those probed, or else trained or timed here,
+        the one that is best on validation.
+        """
+        timed = [method for run in self.of(StepTime) for method in run.measured.methods]
+        every = ([run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain))
+        known = [*every, [run.method for run in self.records], timed]
+        methods = next((among for among in known if {*among} & {*CLIPS}), [])
+        return best_clip(methods, self.records)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """CatLIP and the CLIP that it is compared with."""
+        return CATLIP, self.clip
+
+    @cached_property
     def tasks(self) -> list[str]:
         """The tasks that encoders were probed on, the most important first."""
         probed_by: dict[str, set[str]] = {}
@@ -71,7 +88,7 @@ class Setting:
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
         tasks = by_importance(probed_by, probes)
-        return sorted(tasks, key=lambda task: not probed_by[task] >= {*PAIR})
+        return sorted(tasks, key=lambda task: not probed_by[task] >= {*self.pair})
 
     @property
     def first_tasks(self) -> list[str]:
@@ -79,7 +96,7 @@ class Setting:
 
     @property
     def is_answered(self) -> bool:
-        return any(all(self.accuracy(m, task) for m in PAIR) for task in self.tasks[:1])
+        return any(all(self.accuracy(m, task) for m in self.pair) for task in self.tasks[:1])
 
     def title(self, task: str) -> str:
         """`435 concepts`, or `ImageNet-1k`."""
@@ -92,7 +109,7 @@ class Setting:
     @cached_property
     def differences(self) -> list[Difference]:
         """CatLIP minus each other method in every experiment, in the order of the page."""
-        return differences(self.records)
+        return differences(self.records, self.clip)
 
     @cached_property
     def device(self) -> str:
@@ -149,31 +166,32 @@ class Setting:
         """A method's training time in seconds over seeds; None if no times count."""
         return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
 
-    @cached_property
-    def unlike_trainings(self) -> list[str]:
-        """The fields that make the trainings of CatLIP and CLIP not comparable."""
-        catlip, clip = (self.counted(method).records[:1] for method in PAIR)
+    def unlike_trainings(self, clip: str) -> list[str]:
+        """The fields that make the trainings of CatLIP and this CLIP not comparable."""
+        one, other = (self.counted(method).records[:1] for method in (CATLIP, clip))
         fields = [
             field
-            for a, b in zip(catlip, clip, strict=False)
+            for a, b in zip(one, other, strict=False)
             for field in ("encoder", "resolution")
             if a.recipe.get(field) != b.recipe.get(field)
         ]
-        seen = [run.measured.images_seen for run in (*catlip, *clip)]
+        seen = [run.measured.images_seen for run in (*one, *other)]
         if len(seen) == 2 and not alike_in_images(*seen):
             fields.append("the number of images seen")
         return fields
 
     def unlike(self, task: str) -> list[str]:
         """The fields that make the probes of CatLIP and CLIP not comparable."""
-        first, second = (self.probes(method, task).records for method in PAIR)
-        return self.unlike_trainings + (unlike([*first, *second], task) if first and second else [])
+        first, second = (self.probes(method, task).records for method in self.pair)
+        return self.unlike_trainings(self.clip) + (
+            unlike([*first, *second], task) if first and second else []
+        )
 
     def paired(self, task: str) -> list[float]:
         """The differences CatLIP - CLIP in probe accuracy on a task, in points."""
         if self.unlike(task):
             return []
-        first, second = (self.probes(method, task).records for method in PAIR)
+        first, second = (self.probes(method, task).records for method in self.pair)
         return seed_differences(first, second, lambda r: in_percent(r, task))
 
     @cached_property

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.plan.result import Analytic, Projection
-from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
+from bench.step_time.result import PACKED, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import CATLIP, CLIPS, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Answer
 from catlip.results.estimate import (
@@ -50,7 +50,7 @@ from catlip.table import (
     signed,
 )
 from reports.paper.published import claimed_speed_up
-from reports.read.differences import ENCODER, LENGTH, Difference
+from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.measured import MAX_FIRST, Setting
 
 AHEAD, BEHIND, UNEVEN = (
@@ -110,7 +110,7 @@ def compared_tasks(setting: Setting) -> list[Compared]:
     compared = []
     for task in setting.first_tasks:
         points = setting.paired(task)
-        one, other = (setting.probes(method, task).records for method in PAIR)
+        one, other = (setting.probes(method, task).records for method in setting.pair)
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
         difference = between_probes(one, other, task) if points else None
         difference = difference or mean_difference(points)
@@ -143,12 +143,12 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     """CatLIP against CLIP on the first tasks."""
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
-    probes = {m: records for m in PAIR if (records := setting.of(LinearProbe, m))}
+    probes = {m: records for m in setting.pair if (records := setting.of(LinearProbe, m))}
     sources = [(link(records), name_of(m)) for m, records in probes.items()]
-    near_random = [_near_random(setting, method) for method in PAIR]
+    near_random = [_near_random(setting, method) for method in setting.pair]
     near = [
         f"{name_of(method)} cannot be told from {UNTRAINED} on {' and '.join(of.values())}."
-        for method, of in zip(PAIR, near_random, strict=True)
+        for method, of in zip(setting.pair, near_random, strict=True)
         if of
     ]
     if not compared:
@@ -164,7 +164,7 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
 
 
 def _not_compared(setting: Setting) -> str:
-    missing = [name_of(method) for method in PAIR if not setting.of(LinearProbe, method)]
+    missing = [name_of(method) for method in setting.pair if not setting.of(LinearProbe, method)]
     if missing:
         return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
     every = (setting.unlike(task) for task in setting.first_tasks)
@@ -313,35 +313,49 @@ def _near_random(setting: Setting, method: str) -> dict[str, str]:
 
 
 def cheaper(setting: Setting) -> Answer:
-    """First the ratio of step times that were measured in turns, with this setting's encoder and
-    with ViT B/16; then the seconds of whole trainings; then the cost of labelling.
+    """What CLIP costs over CatLIP: the CLIP that is compared, and the paper's with a transformer;
+    then the cost of labelling.
     """
-    question, record = "Is CatLIP cheaper?", setting.step_time
-    ratio = _step_ratio(record)
+    record, clips = setting.step_time, [*dict.fromkeys([setting.clip, CLIPS[-1]])]
     sources = [(record.anchor, "step times")] if record else []
-    trained = {m: runs for m in PAIR if (runs := setting.trainings(m))}
+    trained = {m: runs for m in [CATLIP, *clips] if (runs := setting.trainings(m))}
+    timed = [clip for clip in clips if clip in trained or _step_ratio(record, clip)] or clips[:1]
     sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
-    sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
-    of_trainings = _trainings_ratio(setting)
+    shorts, sentences = list[str](), list[str]()
+    for clip in timed:
+        over = f"Over {name_of(clip)}: " if len(timed) > 1 else ""
+        short, details = _cost(setting, clip)
+        shorts.append(over + (short[0].lower() + short[1:] if over else short))
+        sentences += [over + text for text in details]
+    sentences += [text] if (text := _labelling(setting)) else []
+    return Answer("Is CatLIP cheaper?", " ".join(shorts), sentences, sources=sources)
+
+
+def _cost(setting: Setting, clip: str) -> tuple[str, list[str]]:
+    """In short; and in sentences, first the ratio of step times that were measured in turns, with
+    this setting's encoder and with ViT B/16, then the seconds of whole trainings.
+    """
+    record, of_trainings = setting.step_time, _trainings_ratio(setting, clip)
+    ratio = _step_ratio(record, clip)
+    sentences = [text for text in (_whole_trainings(setting, clip),) if text]
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
         if of_trainings and of_trainings.low is not None:
             times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed."
             short = _not_cheaper(of_trainings, "training") or f"Yes: CLIP's training takes {times}"
-        return Answer(question, short, sentences, sources=sources)
+        return short, sentences
     if record.too_few:
-        short = f"Not yet known: step times have only {record.too_few}."
-        return Answer(question, short, sentences, sources=sources)
+        return f"Not yet known: step times have only {record.too_few}.", sentences
     timed = (
         f"A step: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
         f"{clipped(record.setup.model or record.name, 40)}"
     )
     larger = setting.larger_step_time
-    of_larger = _step_ratio(larger) if larger and not larger.too_few else None
+    of_larger = _step_ratio(larger, clip) if larger and not larger.too_few else None
     if larger and of_larger:
         timed += f", {shown(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
     packed = [
-        (run, one) for run in (record, larger) if run and (one := _step_ratio(run, PACKED_PAIR))
+        (run, one) for run in (record, larger) if run and (one := _step_ratio(run, clip + PACKED))
     ]
     if packed:
         each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
@@ -357,7 +371,7 @@ def cheaper(setting: Setting) -> Answer:
         if record.is_cpu:
             where, beside = "on CPUs", f"{claimed} was not tested"
         short = f"Yes: {times} times {where}{unpadded}; {beside}."
-    return Answer(question, short, [f"{timed}.", *sentences], sources=sources)
+    return short, [f"{timed}.", *sentences]
 
 
 def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
@@ -371,8 +385,8 @@ def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
     return ""
 
 
-def _step_ratio(record: Run[StepTime] | None, pair: str = PADDED_PAIR) -> Interval | None:
-    return record.measured.ratios.get(pair) if record else None
+def _step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
+    return record.measured.ratios.get(f"{clip}/{CATLIP}") if record else None
 
 
 def _least_to_most(values: Sequence[float]) -> str:
@@ -380,26 +394,26 @@ def _least_to_most(values: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
 
 
-def _trainings_ratio(setting: Setting) -> Estimate | None:
+def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
     """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
-    if setting.unlike_trainings:
+    if setting.unlike_trainings(clip):
         return None
-    catlip, clip = (
+    one, other = (
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
-        for method in PAIR
+        for method in (CATLIP, clip)
     )
     return geometric_mean_ratio(
-        [clip[seed] / catlip[seed] for seed in catlip if seed in clip and catlip[seed]]
+        [other[seed] / one[seed] for seed in one if seed in other and one[seed]]
     )
 
 
-def _whole_trainings(setting: Setting) -> str:
-    seconds = [mean_and_spread(q) for m in PAIR if (q := setting.seconds(m))]
-    if len(seconds) < len(PAIR):
+def _whole_trainings(setting: Setting, clip: str) -> str:
+    seconds = [mean_and_spread(q) for m in (CATLIP, clip) if (q := setting.seconds(m))]
+    if len(seconds) < 2:
         return ""
-    if fields := setting.unlike_trainings:
+    if fields := setting.unlike_trainings(clip):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    ratio = _trainings_ratio(setting)
+    ratio = _trainings_ratio(setting, clip)
     if ratio and ratio.low is not None:
         over = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
         return f"Whole trainings: {shown(ratio.value, 2)} ({over})."
@@ -426,7 +440,7 @@ def why(setting: Setting, records: Records) -> Answer:
     sources += [(origin.anchor, origin.kind) for origin in origins]
     record = setting.step_time
     flops = record.measured.flops_ratios.get("clip/catlip") if record else None
-    ratio = _step_ratio(record) if record and not record.too_few else None
+    ratio = _step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
             f"Here a step of CLIP has {shown(flops, 2)} times the matrix products; "
@@ -492,17 +506,32 @@ def _factors(waterfall: Run[Waterfall]) -> str:
     )
 
 
+def _ties_with_superclass(setting: Setting) -> bool:
+    """Whether CatLIP has no lead over SuperClass on any of the first tasks."""
+    signs = [
+        sign(one.estimate)
+        for one in setting.differences
+        if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
+        and one.same.task in setting.first_tasks
+    ]
+    return bool(signs) and not {1, None} & {*signs}
+
+
 def advice(setting: Setting) -> str:
     """What a reader should do, as far as these records support it; empty unless both questions are
     answered.
     """
     judged, record = {one.word for one in compared_tasks(setting)}, setting.step_time
-    ratio = _step_ratio(record) if record and not record.too_few else None
-    if not judged or ratio is None or ratio.low is None:
+    timed = [*dict.fromkeys([setting.clip, CLIPS[-1]])] if record and not record.too_few else []
+    ratio = next((one for clip in timed if (one := _step_ratio(record, clip))), None)
+    if not judged or ratio is None or ratio.low is None or ratio.high is None:
         return ""
     judged |= _larger_words(setting)
-    if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
-        advised = "suggests CatLIP for features, where captions name what is in the image"
+    is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
+    if judged <= {BETTER, NOT_WORSE} and is_worth_it:
+        what = "classifying a caption's words (by CatLIP, or by SuperClass, which needs no WordNet)"
+        what = what if _ties_with_superclass(setting) else "CatLIP"
+        advised = f"suggests {what} for features, where captions name what is in the image"
     elif judged == {WORSE}:
         advised = "suggests CLIP, unless you cannot pay for it"
     else:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.downstream.probe.sections import origins_of
-from bench.study.result import Trial, in_words
-from catlip.method_style import PAIR
+from bench.study.result import Trial, best_clip, in_words
+from catlip.method_style import CLIPS, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import TIMES, Run
 from catlip.results.select import differing_fields, is_whole
 from catlip.table import clipped, listed, shown
-from reports.read.differences import CLIP, Difference
+from reports.read.differences import Difference
 from reports.read.measured import Setting
 from reports.summary.answers import (
     compared_tasks,
@@ -51,7 +51,7 @@ def doubts(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
     """What could make the answers wrong: what favours CatLIP and what other data say, what else
     differs, and the scale; nothing if one of the two was not trained.
     """
-    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
+    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in setting.pair)
     if catlip is None or clip is None:
         return []
     favours = " ".join(filter(None, (_favours(setting), _on_other_data(setting, others))))
@@ -82,9 +82,18 @@ def _under(setting: Setting, condition: str, part: str, words: str) -> str:
     found = [
         one
         for one in setting.differences
-        if one.same.noise.startswith(condition) and one.part == part and one.method == CLIP
+        if one.same.noise.startswith(condition) and one.part == part and one.method in CLIPS
     ]
-    return f"{words}: {on_tasks(setting, longest(found))}." if found else ""
+    clip = best_clip((one.method for one in found), setting.records)
+    found = longest([one for one in found if one.method == clip])
+    return f"{words}: {_points(setting, found)}." if found else ""
+
+
+def _points(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
+    """The differences, and from which CLIP if it is not the one that CatLIP is compared with."""
+    clip = found[0].method
+    over = "" if clip == setting.clip else f" over {name_of(clip)}"
+    return on_tasks(setting, found, brief) + over
 
 
 def _favours(setting: Setting) -> str:
@@ -104,7 +113,7 @@ def _favours(setting: Setting) -> str:
     elsewhere = []
     for task, (_, rows) in origins.items():
         images = [image for row in rows if row.kind != "exact" for image in row.test_images]
-        one, other = (setting.probes(method, task).records for method in PAIR)
+        one, other = (setting.probes(method, task).records for method in setting.pair)
         difference = between_probes(one, other, task, images) if images else None
         if difference:
             elsewhere.append(with_ends(difference))
@@ -119,7 +128,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     encoder = catlip.setup.recipe.encoder
     tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
     trials = Counter(trial.method for trial in tried)
-    of_catlip, of_clip = (trials[method] for method in PAIR)
+    of_catlip, of_clip = (trials[method] for method in setting.pair)
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
@@ -161,7 +170,7 @@ def _longer(setting: Setting, images: float) -> str:
     times = found[0].same.images / (images or 1) if found else 0
     if times < 1.1:
         return ""
-    return f"Trained {shown(times, 1)} times as long: {on_tasks(setting, found)}."
+    return f"Trained {shown(times, 1)} times as long: {_points(setting, found)}."
 
 
 def _with_larger(setting: Setting) -> str:
@@ -172,10 +181,10 @@ def _with_larger(setting: Setting) -> str:
     for (name, times), lengths in larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         word = (
-            f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {on_tasks(setting, late, brief=True)}"
+            f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {_points(setting, late, brief=True)}"
         )
         if shortest < longest:
             times_as_long = f"{shown(shortest / longest, 2)} times as long"
-            word += f", trained {times_as_long} {on_tasks(setting, early, brief=True)}"
+            word += f", trained {times_as_long} {_points(setting, early, brief=True)}"
         words.append(word)
     return f"Encoders of more operations: {'; '.join(words)}." if words else ""

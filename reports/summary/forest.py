@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench.downstream.probe.result import PART, LinearProbe, by_importance, task_title
 from bench.study.lengths_result import LENGTHS
 from catlip.claims import least_pairs
-from catlip.method_style import colour_of
+from catlip.method_style import CATLIP, CLIPS, colour_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import (
     MUTED,
@@ -23,7 +23,7 @@ from catlip.results.figures import (
 from catlip.results.run import Run
 from catlip.results.select import MAX_SHOWN, link, suffix
 from catlip.table import Cell, Table, clipped, listed, shown, signed
-from reports.read.differences import CATLIP, CLIP, CONDITION, LENGTH, Difference, sign
+from reports.read.differences import CONDITION, LENGTH, Difference, sign
 from reports.read.measured import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a while to import
@@ -73,14 +73,18 @@ def _images(images: float) -> str:
 
 KEY = {
     1: ("CatLIP above: interval beyond 0", CATLIP, "o"),
-    -1: ("CatLIP below: interval beyond 0", CLIP, "s"),
+    -1: ("CatLIP below: interval beyond 0", CLIPS[-1], "s"),
     0: ("cannot tell: interval holds 0", "random", "D"),
     None: ("fewer than {} pairs: their range", "random", "o"),
 }
 
 
 def forest_figure(
-    name: str, every: Sequence[Difference], titles: Mapping[str, str], scale: str, usual: float
+    name: str,
+    every: Sequence[Difference],
+    titles: Mapping[str, str],
+    setting: Setting,
+    usual: float,
 ) -> Figure:
     """The differences on these tasks, a panel for each; `usual` is the usual length of training."""
     rows = rows_of(every, usual)
@@ -89,7 +93,8 @@ def forest_figure(
     counts = [f"{signs.count(key)} {where}" for key, where in words.items() if key in signs]
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
-        f"CatLIP minus CLIP, or minus the method that is named, in points, {scale} scale: "
+        f"CatLIP minus {name_of(setting.clip)}, or the method that is named, in points, "
+        f"{setting.scale} scale: "
         f"{len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
@@ -253,6 +258,6 @@ def _blocks(setting: Setting, suffix: str) -> list[Block]:
         panels = {task: titles[task] for task in group}
         name = f"differences_{i}{suffix}"
         usual = every[0].same.images
-        figures.append(forest_figure(name, of_group, panels, setting.scale, usual))
+        figures.append(forest_figure(name, of_group, panels, setting, usual))
     table = forest_table(f"differences{suffix}", every, titles, setting.records)
     return [*side_by_side(figures[:1]), *side_by_side(figures[1:]), table]

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from catlip.claims import least_pairs
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import CLIPS, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.estimate import mean_difference
@@ -30,7 +30,10 @@ from reports.read.measured import Setting
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
-LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
+LOSS_UNITS = {
+    "catlip": "loss (nats per image)",
+    **dict.fromkeys(CLIPS, "contrastive loss (nats)"),
+}
 MAX_CURVES = 12  # in a panel
 BINS = 120  # the points of a loss curve after averaging
 
@@ -98,7 +101,7 @@ def loss_panels(setting: Setting) -> list[Block]:
     cannot be compared.
     """
     figures = []
-    for method in PAIR:
+    for method in setting.pair:
         runs = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
         if not runs:
             continue

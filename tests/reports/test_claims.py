@@ -455,7 +455,7 @@ def test_thresholds(write_record, said):
 
 
 def test_the_page_says_which_records_were_begun_before_the_rules(write_training, tmp_path):
-    first, last = versions()[0], versions()[-1]
+    first, *_, before, last = versions()
     assert last.digest == digest()  # a change of the rules is a new version, with its date
     begun = {"a": first.since - timedelta(hours=1), "b": first.since + timedelta(hours=1)}
     for seed, (rules, started) in enumerate(
@@ -465,9 +465,10 @@ def test_the_page_says_which_records_were_begun_before_the_rules(write_training,
         write_training("catlip", seed, 1.0, environment=environment)
     caption = claims_of(records_in(tmp_path))[1].caption
     counts = (
-        f"0 name the rules of 28 November 2026 ({last.digest}), 1 name the rules of 26 November"
+        f"0 name the rules of 30 November 2026 ({last.digest}), 0 name the rules of 28 November "
+        f"2026 ({before.digest}), 1 name the rules of 26 November 2026 ({first.digest})"
     )
-    assert f"Of 4 records, {counts} 2026 ({first.digest}), 1 name others, 2 name none." in caption
+    assert f"Of 4 records, {counts}, 1 name others, 2 name none." in caption
     assert "The first rules were written on 26 November 2026: 1 record was begun before." in caption
 
 

@@ -17,7 +17,7 @@ def every(tmp_path):
     """(heading, name, task) -> its difference."""
 
     def read() -> dict[tuple[str, str, str], Difference]:
-        found = differences(records_in(tmp_path).every)
+        found = differences(records_in(tmp_path).every, "clip")
         return {(one.heading, one.name, one.task): one for one in found}
 
     return read

@@ -113,7 +113,7 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
         probe("catlip", seed, 0.3)
         probe("clip", seed, 0.2)
     found = setting()
-    assert found.unlike_trainings
+    assert found.unlike_trainings("clip")
     assert found.paired("concepts") == []
     field = "number of images seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
@@ -124,7 +124,7 @@ def test_lengths_are_alike_up_to_a_percent(training, setting, images, is_compare
     """Whole steps of batches of two sizes are half a percent of a short training apart."""
     training("catlip", 0)
     training("clip", 0, images=images)
-    assert (setting().unlike_trainings == []) == is_compared
+    assert (setting().unlike_trainings("clip") == []) == is_compared
 
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, tmp_path):

@@ -184,7 +184,7 @@ def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
             records.append(
                 record("linear_probe", f"{method}-seed{seed}", metrics=metrics, samples=samples)
             )
-    (drawn,) = class_figures(records)
+    (drawn,) = class_figures(records, "clip")
     assert "few 100 and 0; many 50 and 67" in drawn.alt
     assert "CLIP leads in 1 of 2 classes, among them the largest" in drawn.caption
 

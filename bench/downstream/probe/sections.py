@@ -26,7 +26,8 @@ from bench.downstream.probe.result import (
     runs_of,
     task_title,
 )
-from catlip.method_style import PAIR, colour_of, is_ceiling, is_ours, marker_of, name_of
+from bench.study.result import best_clip
+from catlip.method_style import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Axes, Figure, hide_rows, panels_of
 from catlip.results.lines import (
@@ -62,7 +63,10 @@ def worth_section(main: Setting | None, records: Records) -> Section:
     # Of other scales the last appendix has a table.
     for of_scale in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
         blocks += worth_table(of_scale)
-        blocks += side_by_side(class_figures(of_scale))
+        same = (of_scale[0].root, of_scale[0].scale)
+        tuned = [run for run in records.every if (run.root, run.scale) == same]
+        clip = best_clip((run.method for run in of_scale), tuned)
+        blocks += side_by_side(class_figures(of_scale, clip))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
     for i, readouts in enumerate(by_scale(records, main, Readout)):
@@ -99,22 +103,23 @@ def worth_table(records: Runs) -> list[Table]:
     return accuracy_table("worth", f"Table 1's form at {records[0].scale} scale", columns, caption)
 
 
-def class_figures(records: Runs) -> list[Figure]:
-    """Accuracy of CatLIP and CLIP on each class, of each task that has few classes."""
+def class_figures(records: Runs, clip: str) -> list[Figure]:
+    """Accuracy of CatLIP and this CLIP on each class, of each task that has few classes."""
     every = of_kind(records, LinearProbe)
     figures: list[Figure] = []
     for task, (record, origins) in origins_of(every).items():
         probes = [probe for probe in every if task in probe.measured.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
         sides = []
-        for method in PAIR:
+        for method in (CATLIP, clip):
             kept = alike([r for r in probes if r.method == method], probes, task)
             sides.append(by_class(kept.records, task, images))
         if all(sides) and len(images) <= MAX_CLASSES:
             counts = {label: len(own) for label, own in images.items()}
             name = f"class_accuracy_{len(figures) + 1}"
             title = f"{task_title([record], task)}, {record.scale} scale"
-            figures.append(_class_figure(name, title, counts, *sides))
+            of_method = dict(zip((CATLIP, clip), sides, strict=True))
+            figures.append(_class_figure(name, title, counts, of_method))
     return figures
 
 
@@ -122,9 +127,9 @@ def _class_figure(
     name: str,
     title: str,
     counts: Mapping[str, int],
-    catlip: Mapping[str, float],
-    clip: Mapping[str, float],
+    of_method: Mapping[str, Mapping[str, float]],
 ) -> Figure:
+    catlip, clip = of_method.values()
     labels = sorted(counts, key=lambda label: (clip[label] - catlip[label], label))
     behind = [label for label in labels if catlip[label] < clip[label]]
     level = sum(catlip[label] == clip[label] for label in labels)
@@ -139,7 +144,7 @@ def _class_figure(
     said = [
         f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
     ]
-    alt = f"Pairs of marks, CatLIP and CLIP in %. {'; '.join(said)}."
+    alt = f"Pairs of marks, {' and '.join(map(name_of, of_method))} in %. {'; '.join(said)}."
 
     def draw(axes: Axes) -> None:
         panels = panels_of(axes, 2)
@@ -148,7 +153,7 @@ def _class_figure(
             rows = range(len(own))
             ends = [[side[label] for label in own] for side in (catlip, clip)]
             panel.hlines(rows, ends[0], ends[1], color=MUTED, linewidth=1)
-            for method, top1 in zip(PAIR, ends, strict=True):
+            for method, top1 in zip(of_method, ends, strict=True):
                 style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
                 panel.plot(top1, rows, linestyle="", label=name_of(method), markersize=5, **style)
             names = [f"{clipped(label, 24)} ({counts[label]})" for label in own]
