@@ -54,6 +54,7 @@ from reports.summary import doubts, plots
 from reports.summary.answers import about, advice, as_good, cheaper, why
 from reports.summary.chips import chips
 from reports.summary.forest import forest_section
+from reports.summary.near_and_far import near_and_far
 from reports.summary.pictures import pictures
 from reports.summary.tables import headline
 
@@ -226,6 +227,7 @@ def _summary(
     blocks: list[Block] = [Text(said)] if (said := about(main)) else []
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main), why(main, records)]))
+    blocks += side_by_side(near_and_far([main, *others]))
     floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
     by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
     blocks += by_cost or side_by_side(plots.accuracy_figure(main))

@@ -80,7 +80,9 @@ class Setting:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The tasks that encoders were probed on, the most important first."""
+        """The tasks that encoders were probed on: first those of the probe that is called as its
+        encoder (`run_all.sh` names further ones after their data), the most important first.
+        """
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
         for record in probes:
@@ -88,7 +90,11 @@ class Setting:
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
         tasks = by_importance(probed_by, probes)
-        return sorted(tasks, key=lambda task: not probed_by[task] >= {*self.pair})
+        named = [record for record in probes if PurePath(record.setup.encoder).name == record.name]
+        asked = {task for record in named for task in record.measured.tasks}
+        return sorted(
+            tasks, key=lambda task: (not probed_by[task] >= {*self.pair}, task not in asked)
+        )
 
     @property
     def first_tasks(self) -> list[str]:

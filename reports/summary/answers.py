@@ -102,13 +102,13 @@ class Compared:
 
 
 def compared_tasks(setting: Setting) -> list[Compared]:
-    """The first tasks that both methods have, with the same recipe and at least one seed; without
-    probes of their own, those of the study's longest trainings.
+    """All tasks that both methods have, with the same recipe and at least one seed; without probes
+    of their own, those of the study's longest trainings.
     """
     if not setting.of(LinearProbe):
         return [_compared(one.task, one.points, one.estimate) for one in longest_training(setting)]
     compared = []
-    for task in setting.first_tasks:
+    for task in setting.tasks:
         points = setting.paired(task)
         one, other = (setting.probes(method, task).records for method in setting.pair)
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
@@ -140,7 +140,7 @@ def longest(found: Sequence[Difference]) -> list[Difference]:
 
 
 def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
-    """CatLIP against CLIP on the first tasks."""
+    """CatLIP against CLIP on every task."""
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
     probes = {m: records for m in setting.pair if (records := setting.of(LinearProbe, m))}
@@ -167,7 +167,7 @@ def _not_compared(setting: Setting) -> str:
     missing = [name_of(method) for method in setting.pair if not setting.of(LinearProbe, method)]
     if missing:
         return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
-    every = (setting.unlike(task) for task in setting.first_tasks)
+    every = (setting.unlike(task) for task in setting.tasks)
     if fields := [*dict.fromkeys(field for fields in every for field in fields)]:
         return f"Not compared: CatLIP and CLIP differ in {listed(fields)}."
     return "Not compared: their probes have no data or no seed in common, or are not a number."
@@ -298,11 +298,11 @@ def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False)
 
 
 def _near_random(setting: Setting, method: str) -> dict[str, str]:
-    """The first tasks on which a method does not beat an untrained encoder -> their names, with
-    that encoder's accuracy.
+    """The tasks on which a method does not beat an untrained encoder -> their names, with that
+    encoder's accuracy.
     """
     near = {}
-    for task in setting.first_tasks:
+    for task in setting.tasks:
         trained, untrained = (
             [*setting.accuracies(one, task).values()] for one in (method, "random")
         )

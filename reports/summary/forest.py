@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes
 
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
-ROW = 0.185  # inches
+ROW, HEIGHT = 0.185, 1.15  # inches: of a row, and of all else
 
 
 # The figure
@@ -106,17 +106,18 @@ def forest_figure(
     for row in rows:
         if row.of_task:
             each = [
-                f"{clipped(task or 'mean', 24)} {_said(one)}" for task, one in row.of_task.items()
+                f"{clipped(task or 'mean', 24)} {in_words(one)}"
+                for task, one in row.of_task.items()
             ]
             said.append(f"{row.name}: {', '.join(each)}")
     alt = f"Forest plot of differences. {'; '.join(said)}."
-    draw = partial(_draw, rows=rows, titles=titles)
-    height = 1.15 + ROW * len(rows)
+    draw = partial(draw_rows, rows=rows, titles=titles)
+    height = HEIGHT + ROW * len(rows)
     width = 4.6 + 2.4 * (len(titles) - 1)
     return Figure(name, caption, alt, draw=draw, height=height, width=width)
 
 
-def _said(one: Difference) -> str:
+def in_words(one: Difference) -> str:
     return f"{signed(one.estimate.value, 1)} ({ends_of(one)})"
 
 
@@ -132,7 +133,8 @@ def _ends(one: Difference) -> tuple[float, float]:
     return (min(one.points), max(one.points)) if low is None or high is None else (low, high)
 
 
-def _draw(axes: "Axes", rows: Sequence[Row], titles: Mapping[str, str]) -> None:
+def draw_rows(axes: "Axes", rows: Sequence[Row], titles: Mapping[str, str]) -> None:
+    """A panel for each task of `titles`."""
     panels = panels_of(axes, len(titles), sharey=True)
     every = [one for row in rows for one in row.of_task.values()]
     low, high = min(0, *(_ends(one)[0] for one in every)), max(0, *(_ends(one)[1] for one in every))

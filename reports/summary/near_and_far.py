@@ -1,0 +1,66 @@
+"""The first figure: CatLIP - CLIP on every task, by the data that the encoders were trained on. Of
+each data set, first the tasks most of whose labels are classes of its vocabulary.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from bench.downstream.probe.result import LinearProbe
+from bench.downstream.probe.sections import origins_of
+from catlip.method_style import name_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.figures import Figure
+from catlip.table import clipped, listed
+from reports.read.differences import PROBE, Difference
+from reports.read.measured import Setting
+from reports.summary.answers import samples_of
+from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
+
+MIN_ROWS = 3  # fewer stand in the first answer
+
+
+def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
+    """Task -> how many of its labels are classes of the captions' vocabulary, and how many it
+    has; of tasks that CatLIP was probed on with Transfer Init.
+    """
+    origins = origins_of(setting.of(LinearProbe))
+    return {
+        task: (sum(row.kind == "exact" for row in rows), len(rows))
+        for task, (_, rows) in origins.items()
+    }
+
+
+def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
+    """A group of rows for the first setting of each scale; nothing for fewer than MIN_ROWS."""
+    rows, clips, seen = list[Row](), dict[str, None](), set[str]()
+    for setting in settings:
+        trained = setting.of(Pretrain)
+        of_tasks = [one for one in setting.differences if _is_whole_task(setting, one)]
+        if not trained or not of_tasks or setting.scale in seen:
+            continue
+        seen.add(setting.scale)
+        clips[name_of(setting.clip)] = None
+        what = "drawings" if setting.scale == "starter" else "images"
+        rows.append(Row(f"{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}", {}))
+        known = labels_that_are_classes(setting)
+        shares = {task: exact / count for task, (exact, count) in known.items()}
+        for one in sorted(of_tasks, key=lambda one: -shares.get(one.task, 0)):
+            exact, count = known.get(one.task, (0, 0))
+            name = setting.name(one.task)
+            rows.append(Row(f"{name} ({exact} of {count})" if count else name, {"": one}))
+    of_rows = [row.of_task[""] for row in rows if row.of_task]
+    if len(of_rows) < MIN_ROWS:
+        return []
+    caption = (
+        f"CatLIP minus {listed([*clips])} on every task, in points, by the images that both were "
+        "trained on; in brackets, how many of the task's labels are among CatLIP's classes."
+    )
+    said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
+    draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})
+    alt = f"Differences by data and task. {'; '.join(said)}."
+    height = HEIGHT + ROW * len(rows)
+    return [Figure("near_and_far", caption, alt, draw=draw, height=height, width=6.4)]
+
+
+def _is_whole_task(setting: Setting, one: Difference) -> bool:
+    return (one.heading, one.method, one.same.metric, one.part) == (PROBE, setting.clip, "top1", "")
