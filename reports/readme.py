@@ -94,8 +94,9 @@ def _ingredients(setting: Setting) -> str:
             of_method.setdefault(one.method, []).append(one)
     told, untold = list[str](), list[str]()
     for method, found in of_method.items():
-        points = f"{name_of(method)} {on_tasks(setting, found, brief=True)}"
-        (told if any(sign(one.estimate) for one in found) else untold).append(points)
+        is_told = any(sign(one.estimate) for one in found)
+        points = f"{name_of(method)} {on_tasks(setting, found, brief=is_told)}"
+        (told if is_told else untold).append(points)
     words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
     tasks = " / ".join(map(setting.name, setting.first_tasks))
     return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""

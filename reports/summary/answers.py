@@ -182,7 +182,8 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if len(words) > 1:
         tasks_of: dict[str, list[str]] = {}
         for one in judged:
-            tasks_of.setdefault(one.word, []).append(setting.name(one.task))
+            excluded = f" ({_excluded([one])})" if one.word == CANNOT_TELL else ""
+            tasks_of.setdefault(one.word, []).append(setting.name(one.task) + excluded)
         each = "; ".join(f"{word} on {' and '.join(tasks)}" for word, tasks in tasks_of.items())
         as_good = words <= {BETTER, NOT_WORSE}
         return f"{'At least as good' if as_good else 'It depends on the task'}: {each}{needed}."
@@ -196,12 +197,19 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         BETTER: f"{where} it is better, by {means} points",
         NOT_WORSE: f"{where} it is not worse",
         WORSE: f"{where} it is worse, by {means} points",
-        CANNOT_TELL: f"{where} the two cannot be told apart",
+        CANNOT_TELL: f"{where} the two cannot be told apart: CatLIP is {_excluded(judged)}",
     }[word]
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
     return f"{answer}: its easiest case." if is_easiest else f"{answer}."
+
+
+def _excluded(compared: Sequence[Compared]) -> str:
+    """`at most 2.5 points worse, 1.1 better`: what no interval reaches."""
+    lows = [one.difference.low or 0.0 for one in compared]
+    highs = [one.difference.high or 0.0 for one in compared]
+    return f"at most {shown(-min(lows), 1)} points worse, {shown(max(highs), 1)} better"
 
 
 def _ahead(word: str, compared: Sequence[Compared]) -> str:
