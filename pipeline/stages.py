@@ -342,6 +342,7 @@ WHOLE = "139264"
 EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 TOWERS = ("text_width=128",)
+BATCHES = ("batch=32", "batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
@@ -384,7 +385,8 @@ def parts_of(plan: Plan) -> Iterator[Part]:
 
     def conditions(name: str, images: str, *which: str, **options: Any) -> Part:
         records = [f"{one.replace('=', '-')}-{images}-seed*" for one in which]
-        arguments = ("--images", images, "--noises", *which)
+        arguments = ["--images", images, "--noises", *which]
+        arguments += ["--tuned", str(plan.runs / "tuning")] if which == BATCHES else []
         return Part(name, "noise", "robustness", arguments, records, **options)
 
     few, sizes = SEEDS_OF_LONGEST, ("--encoders", *encoders)
@@ -400,6 +402,7 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     if plan.starter:
         yield conditions("held-out", WHOLE, HELD_OUT, seeds=10)
         yield conditions("editions", WHOLE, *EDITIONS)
+        yield conditions("batches", WHOLE, *BATCHES)
         yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
         yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
         yield lengths("longer", [LONGER], [usual], seeds=10)

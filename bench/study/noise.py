@@ -38,7 +38,8 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
-from bench.study.result import Robustness, robustness_table
+from bench.study.result import Robustness, Trial, robustness_table
+from bench.study.tuning import recipe_of
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard, write_shard
@@ -47,6 +48,7 @@ from catlip.label.__main__ import Label
 from catlip.label.__main__ import main as label_captions
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
+from catlip.recipes.pretrain import Recipe
 from catlip.record import note_samples, read_record
 from catlip.results.run import read_run
 from catlip.table import print_tables
@@ -58,7 +60,7 @@ STARTER = "starter:"
 EDITIONS = ("heldout", "captions", "teams")  # of the starter data
 DIVIDING = ("heldout", "teams")  # editions that divide the starter's test images
 TOWERS = ("text_width", "text_layers")  # fields of the recipe
-RECIPE = "recipe"
+RECIPE, BATCH = "recipe", "batch"
 POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
@@ -85,8 +87,11 @@ class NoiseStudy(StudyOfMethods):
     image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
     these teams' drawings from pre-training and from what the probe is fitted to, and tests on them.
     Of methods with a text tower: text_width=128, and text_layers=0 for a bag of words.
-    recipe=catlip trains every method by CatLIP's recipe, so that nothing but the method differs.
+    recipe=catlip trains every method by CatLIP's recipe, so that nothing but the method differs;
+    batch=64 by the best of the method's own trials that had this batch, of --tuned.
     """
+    tuned: Path = Path("runs/starter/tuning")
+    """Folder of the records of `bench.study tuning`, for batch=."""
     images: Count = 64_000
     """How many images each training sees."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
@@ -118,6 +123,8 @@ def main(config: NoiseStudy) -> None:
             # Temperature and bias are of the method.
             changes: dict[str, Any] = {"temperature": None, "logit_bias": None}
             base = config.base_recipe(noise.removeprefix(f"{RECIPE}="))
+        elif kind == BATCH:
+            changes, base = {}, recipe_of_batch(config, method, int(value))
         else:
             changes = {kind: int(value)} if kind in TOWERS else {}
             base = config.base_recipe(method)
@@ -132,6 +139,17 @@ def main(config: NoiseStudy) -> None:
         runs += run_trainings(config, of_noise, Robustness, measure, prepare)
     shutil.rmtree(_folder_of_data(config), ignore_errors=True)
     print_tables(robustness_table(runs))
+
+
+def recipe_of_batch(config: NoiseStudy, method: str, batch: int) -> Recipe:
+    """That of the method's best trial with so many images a step. Raises: InputError."""
+    paths = sorted(config.tuned.glob(f"{method}-[0-9][0-9].json"))
+    trials = [read_run(read_record(path), Trial) for path in paths]
+    of_batch = [run for run in trials if run.measured.drawn["images_per_step"] == batch]
+    if not of_batch:
+        raise InputError(f"--noises {BATCH}={batch}: no trial of {method} in {config.tuned} had it")
+    best = max(of_batch, key=lambda run: run.measured.score)
+    return recipe_of(config.base_recipe(method), best.measured.drawn, config.images)
 
 
 def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robustness:
@@ -170,7 +188,7 @@ def _folder_of_data(config: NoiseStudy) -> Path:
 
 def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
     """The data with a noise, made if they are not there; those of another noise are removed."""
-    if read_noise(noise)[0] in (NONE, RECIPE, *TOWERS):
+    if read_noise(noise)[0] in (NONE, RECIPE, BATCH, *TOWERS):
         return {"vocabulary": config.vocabulary}
     data = _folder_of_data(config)
     folder = data / noise
@@ -206,14 +224,14 @@ def read_noise(spelling: str) -> tuple[str, float]:
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
-    choose("noise", kind, {**KINDS, **dict.fromkeys((*EDITIONS, *TOWERS, RECIPE))})
+    choose("noise", kind, {**KINDS, **dict.fromkeys((*EDITIONS, *TOWERS, RECIPE, BATCH))})
     if kind == RECIPE:
         choose("method", number, known_methods())
         return kind, 0.0
     if kind == "teams":
         read_teams(number)
         return kind, 0.0
-    if kind in ("captions", *TOWERS):
+    if kind in ("captions", BATCH, *TOWERS):
         if not number.isdecimal() or (kind == "captions" and int(number) < 2):
             raise InputError(f"--noises {spelling}: give how many, as {kind}=4")
         return kind, float(number)

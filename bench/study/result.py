@@ -244,6 +244,7 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     "text_layers": "text tower of {value} blocks",
     "text_layers=0": "bag of words as text tower",
     "recipe": "recipe of {value}",
+    "batch": "batch of {value}",
 }
 
 

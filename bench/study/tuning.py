@@ -4,7 +4,7 @@ same points of a Sobol sequence, in the same order.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
 from catlip.data.sampler import images_per_step, steps_for
 from catlip.program.ranges import Count, Natural, Seed
+from catlip.recipes.pretrain import Recipe
 from catlip.table import print_tables
 
 T = TypeVar("T", bound=Trial)
@@ -162,6 +163,15 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         for (name, of), share in zip(RANGES.items(), point, strict=True)
         if name in known_methods()[method].starts or name not in LOGITS
     }
+    if config.encoder:
+        base = replace(base, encoder=config.encoder)
+    recipe = recipe_of(base, drawn, config.images)
+    training = config.training(method, recipe, config.seed, config.vocabulary)
+    return TrialTraining(**vars(training), trial=number, drawn=drawn)
+
+
+def recipe_of(base: Recipe, drawn: Mapping[str, float], images: int) -> Recipe:
+    """The recipe with what a trial has drawn, over so many images."""
     recipe = replace(
         base,
         max_lr=drawn["max_lr"],
@@ -172,10 +182,6 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
-    if config.encoder:
-        recipe = replace(recipe, encoder=config.encoder)
-    steps = steps_for(config.images, recipe.sizes(), recipe.num_devices)
+    steps = steps_for(images, recipe.sizes(), recipe.num_devices)
     warmup = round(drawn["warmup_share"] * steps)
-    recipe = replace(recipe, epochs=0.0, iterations=steps, warmup_iterations=warmup)
-    training = config.training(method, recipe, config.seed, config.vocabulary)
-    return TrialTraining(**vars(training), trial=number, drawn=drawn)
+    return replace(recipe, epochs=0.0, iterations=steps, warmup_iterations=warmup)

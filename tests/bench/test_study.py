@@ -530,6 +530,24 @@ def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None
     assert "temperature" not in trained[0]
 
 
+def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path) -> None:
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
+    committed = {"images": 128, "seeds": (0,), "tuned": COMMITTED / "starter" / "tuning"}
+    config = NoiseStudy(**places, **committed, noises=("batch=64",), methods=("catlip", "clip"))
+    noise_study(config)
+    for method in config.methods:
+        tried = [metrics(config.tuned / f"{method}-{number:02}.json") for number in range(16)]
+        of_batch = [one for one in tried if one["drawn"]["images_per_step"] == 64]
+        best = max(of_batch, key=lambda one: sum(one["accuracies"].values()))["drawn"]
+        (path,) = config.out.glob(f"{method}-batch-64-*.json")
+        recipe = read_record(path)["config"]["recipe"]
+        assert (recipe["micro_batch"], recipe["iterations"]) == (64, 2)
+        assert (recipe["max_lr"], recipe["weight_decay"]) == (best["max_lr"], best["weight_decay"])
+        assert recipe.get("temperature") == best.get("temperature")
+    with pytest.raises(InputError, match=r"no trial of catlip in .* had it"):
+        noise_study(replace(config, noises=("batch=8",)))
+
+
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=0"])
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
