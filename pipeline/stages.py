@@ -342,6 +342,8 @@ WHOLE = "139264"
 EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 TOWERS = ("text_width=128",)
+# From CLIP to CatLIP by one change at a time; CatLIP's own trainings are those of the editions.
+LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
 BATCHES = ("batch=32", "batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
@@ -403,6 +405,7 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("held-out", WHOLE, HELD_OUT, seeds=10)
         yield conditions("editions", WHOLE, *EDITIONS)
         yield conditions("batches", WHOLE, *BATCHES)
+        yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
         yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
         yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
         yield lengths("longer", [LONGER], [usual], seeds=10)

@@ -54,6 +54,7 @@ from reports.summary import doubts, plots
 from reports.summary.answers import about, advice, as_good, cheaper, why
 from reports.summary.chips import chips
 from reports.summary.forest import forest_section
+from reports.summary.ladder import ladder_section
 from reports.summary.near_and_far import near_and_far
 from reports.summary.pictures import pictures
 from reports.summary.tables import headline
@@ -157,6 +158,7 @@ def build_page(records: Records) -> Page:
             "Every difference; probes; labels, masks, boxes; few images, noise, tuning.",
             sections=[
                 forest_section(every),
+                ladder_section(main),
                 worth_section(main, records),
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),

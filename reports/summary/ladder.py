@@ -1,0 +1,92 @@
+"""Why: from CLIP to CatLIP by one change at a time, all trained by CatLIP's recipe."""
+
+from functools import partial
+from itertools import pairwise
+
+from bench.downstream.probe.result import PART, LinearProbe, task_title
+from bench.study.result import LABELLED, NONE, Robustness
+from catlip.method_style import CATLIP, name_of
+from catlip.results.blocks import Section, side_by_side, to_fill
+from catlip.results.estimate import Estimate, mean_difference
+from catlip.results.figures import Figure
+from catlip.results.run import Records, Run
+from catlip.results.select import alike_in_images
+from reports.read.differences import Difference, Experiment, scores_of
+from reports.read.measured import Setting
+from reports.results import frame_of
+from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
+
+STEPS = {  # method -> what it changes in the one before it
+    "clip": "",
+    "clip_bag": "captions as bags of words, not a transformer",
+    "clip_nouns": "nouns, not all words",
+    "batch_nouns": "each noun by itself, not a caption's mean",
+    "catlip_softmax": "all classes, not those of the batch",
+    CATLIP: "a binary loss, not a softmax",
+}
+RECIPE = f"recipe={CATLIP}"
+WHOLE = "all five"
+MISSING = "The steps between CLIP and CatLIP were not all trained by one recipe."
+LADDER = (
+    f"python -m bench.study noise {LABELLED} --probe starter:data/starter --noises none {RECIPE} "
+    f"--methods {' '.join(STEPS)} --images 139264 --seeds 0 1 2 3 4 5"
+)
+
+
+def ladder(setting: Setting) -> list[Figure]:
+    """A panel for each task, a row for each change; nothing unless every method was trained on as
+    many images.
+    """
+    steps = [run for run in setting.of(Robustness) if _is_step(run)]
+    images = max((run.measured.images_seen for run in steps), default=0)
+    runs = {run.path: run for run in steps if alike_in_images(run.measured.images_seen, images)}
+    frame = frame_of(Records((), tuple(runs.values()), ()))
+    if {run.method for run in runs.values()} != STEPS.keys():
+        return []
+    tasks = [task for task in frame.task.dropna().unique() if PART not in task]
+    rows = {what: dict[str, Difference]() for what in [*STEPS.values(), WHOLE] if what}
+    for task in tasks:
+        of_task = frame[(frame.task == task) & (frame.metric == "top1")]
+        scores = {method: scores_of(of_task[of_task.method == method], runs) for method in STEPS}
+        pairs = [(before, after, STEPS[after]) for before, after in pairwise(STEPS)]
+        for before, after, what in [*pairs, ("clip", CATLIP, WHOLE)]:
+            one, other = scores[after], scores[before]
+            points = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+            estimate = mean_difference(points) or Estimate(0.0)
+            same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
+            rows[what][task] = Difference(
+                "", what, same, before, points, estimate, accuracies=None, records=frozenset()
+            )
+    drawn = [Row(what, of_task) for what, of_task in rows.items()]
+    titles = {task: task_title(setting.of(LinearProbe), task) for task in tasks}
+    said = [
+        f"{row.name}: " + ", ".join(f"{task} {in_words(one)}" for task, one in row.of_task.items())
+        for row in drawn
+    ]
+    caption = (
+        f"From {name_of('clip')} to {name_of(CATLIP)} by one change at a time, in points; every "
+        "method is trained by CatLIP's recipe."
+    )
+    return [
+        Figure(
+            "ladder",
+            caption,
+            f"Differences of each method from the one before it. {'; '.join(said)}.",
+            draw=partial(draw_rows, rows=drawn, titles=titles),
+            height=HEIGHT + ROW * len(drawn),
+            width=4.6 + 2.4 * (len(titles) - 1),
+        )
+    ]
+
+
+def ladder_section(main: Setting | None) -> Section:
+    figures = side_by_side(ladder(main) if main else [])
+    return Section(
+        "ladder", "From CLIP to CatLIP, step by step", figures or to_fill(MISSING, LADDER)
+    )
+
+
+def _is_step(run: Run[Robustness]) -> bool:
+    """Whether it was trained by CatLIP's recipe on the captions as they are."""
+    noise = run.measured.noise
+    return run.method in STEPS and noise == (NONE if run.method == CATLIP else RECIPE)
