@@ -5,6 +5,7 @@ anything.
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ FASHION_MNIST = "fashion_mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
 VALIDATION = "-validation"  # after a kind: what is trained on, split in two
 TAR = ".tar"
+STARTER_TASKS = ("concepts", "subgroups")
+TAKEN = {*PUBLISHED, FASHION_MNIST, STARTER, *STARTER_TASKS}  # names that are not a folder's
 TABLES = (".parquet", ".csv", ".tsv")  # of images, or of their files, with captions
 SPLITS = ("train", "val", "test")
 
@@ -34,6 +37,23 @@ class Layout:
     root: Path
     splits: tuple[Path, ...] = ()
     validation: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in records, as far as that can be known without reading the images."""
+        if self.kind in TAKEN:
+            return self.kind
+        wordnet_ids = [*self.splits[0].glob("n" + 8 * "[0-9]")] if self.splits else []
+        if len(wordnet_ids) == 1000:  # ImageNet's classes, whatever the folder is called
+            return "imagenet"
+        return name_of_folder(self.kind, self.root)
+
+
+def name_of_folder(kind: str, root: Path) -> str:
+    name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
+    if kind == WDS:
+        name = name.removeprefix(f"{WDS}_")
+    return f"{name}-folder" if name in TAKEN else name
 
 
 def find_layout(spelling: str) -> Layout:

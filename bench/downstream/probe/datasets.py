@@ -42,11 +42,12 @@ from catlip.data.layout import (
     KINDS,
     PUBLISHED,
     STARTER,
+    STARTER_TASKS,
     TAR,
-    WDS,
     Layout,
     find_layout,
     find_splits,
+    name_of_folder,
 )
 from catlip.data.remote import names_in, read_file
 from catlip.data.shard_set import ShardSet, open_shards
@@ -67,8 +68,6 @@ from catlip.words.wordnet import nouns
 
 CLASS_NAMES = "classnames.txt"  # as clip-benchmark names it; line n is the name of class n
 PLACES = 365
-STARTER_TASKS = ("concepts", "subgroups")
-TAKEN = {"imagenet", "places365", FASHION_MNIST, *STARTER_TASKS}  # names that are not a folder's
 WNID = re.compile(r"n\d{8}")
 IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
 HELD_OUT = 0.2  # of the training images of each class, where the data have no val/ beside test/
@@ -306,10 +305,7 @@ def name_on_page(kind: str, root: Path, names: Sequence[str]) -> str:
         return "imagenet"
     if kind == "places365" and len(names) == PLACES:
         return kind
-    name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
-    if kind == WDS:
-        name = name.removeprefix(f"{WDS}_")
-    return f"{name}-folder" if name in TAKEN else name
+    return name_of_folder(kind, root)
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:

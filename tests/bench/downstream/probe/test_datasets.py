@@ -188,6 +188,7 @@ def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
         ("imagenet", "imagenet", IMAGENET[:100], "imagenet-folder"),
         ("places365", "places365", [str(n) for n in range(365)], "places365"),
         ("folder", "concepts", ["cat"], "concepts-folder"),
+        ("folder", "starter", ["cat"], "starter-folder"),
         ("folder", "my pets!", ["cat"], "my-pets-"),
         ("wds", "hf:/datasets/clip-benchmark/wds_vtab-caltech101", ["cat"], "vtab-caltech101"),
     ],
