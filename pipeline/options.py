@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
-from catlip.data.layout import TABLES, find_layout
+from catlip.data.layout import TABLES, Layout, find_layout
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
@@ -53,7 +53,8 @@ HELP = """\
                    a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
                    wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
                    that (Caltech-101, 0.63 GB), and other scales transfer nothing, as photos does
-                   with --probe none; photos also probes Debian's Fashion-MNIST if it is installed
+                   with --probe none. Give it again for a linear probe on other data too. photos
+                   also probes Debian's Fashion-MNIST if it is installed
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -103,7 +104,9 @@ class Options(argparse.Namespace):
 
     scale: str
     shards: str
-    probe: str
+    probes: list[str]  # as given
+    probe: str  # the main task, on which everything is done; empty if nothing is transferred
+    more_probes: list[str]  # for a linear probe of each encoder only
     coco: str
     ade20k: str
     full: bool
@@ -150,8 +153,9 @@ def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: InputError for what would else end a later step."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--scale", choices=SCALES)
-    for name in (*USER_DATA, "encoder"):
+    for name in ("shards", *DENSE_FILES, "encoder"):
         parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--probe", action="append", default=[], dest="probes")
     for name in ("epochs", "threshold", "seeds"):
         parser.add_argument(f"--{name}", type=_like(r"[1-9]\d*", "1, 2, 3 ..."))
     for name in ("full", "study", "dry-run", "quiet", "yes"):
@@ -165,6 +169,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
     options = parser.parse_args(arguments, namespace=Options())
+    options.probe, *options.more_probes = options.probes or [""]
 
     user_data = [f"--{name}" for name in USER_DATA if getattr(options, name)]
     if user_data and options.scale in (None, "starter"):
@@ -226,10 +231,8 @@ def _check_data(options: Options) -> None:
         raise InputError(
             f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
         )
-    if options.probe and options.probe != NO_PROBE:
-        root = find_layout(options.probe).root
-        if not (is_remote(root) or root.is_dir()):
-            raise InputError(f"--probe {options.probe}: there is no folder {root}")
+    if options.probes and options.probes != [NO_PROBE]:
+        _check_probes(options.probes)
     elif not options.probe and (probe := PROBES.get(options.scale)):
         options.probe = probe.url
         options.sources += [probe] if {"transfer", "study"} & {*options.stages} else []
@@ -242,6 +245,26 @@ def _check_data(options: Options) -> None:
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
         if folder and missing:
             raise InputError(f"--{name}: there is no {missing[0]}")
+
+
+def _check_probes(probes: Sequence[str]) -> None:
+    """Whether each is there and has a name of its own: the page takes equal names for one task."""
+    if NO_PROBE in probes:
+        raise InputError(f"--probe {NO_PROBE} transfers nothing: give no other --probe with it")
+    checked: dict[str, Layout] = {}
+    for probe in probes:
+        layout = find_layout(probe)
+        if not (is_remote(layout.root) or layout.root.is_dir()):
+            raise InputError(f"--probe {probe}: there is no folder {layout.root}")
+        for other, before in checked.items():
+            if before.root.resolve() == layout.root.resolve():
+                raise InputError(f"--probe {probe}: the same data are given twice; leave one out")
+            if before.name == layout.name:
+                raise InputError(
+                    f"--probe {other} and --probe {probe} would both be called '{layout.name}' on "
+                    "the page: rename a folder, or probe one in a run of its own (another --out)"
+                )
+        checked[probe] = layout
 
 
 def announcement(options: Options) -> str:

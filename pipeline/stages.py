@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines import method_names
 from catlip.data.layout import INSTALLED as FASHION_MNIST
-from catlip.data.layout import validation_of
+from catlip.data.layout import find_layout, validation_of
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 from pipeline.options import Options, count_gpus
@@ -40,9 +40,14 @@ class Plan:
         self.device = ("--device", options.device, *self.quiet)
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
-        self.probe_data = options.probe.partition(":")[2] or options.probe
-        if is_remote(self.probe_data):
-            self.probe_data += "/*/*.tar"
+        self.probe_data = path_of(options.probe)
+        # What is probed, the main task first, and the arguments of its linear probe.
+        how = ["--recipe", "table_7a", "--num-workers", "8"]
+        if self.small:
+            how = ["--recipe", "starter", "--fraction", "0.05", "0.1", "0.25", "0.5", "1"]
+            how += ["--seeds", "3"]
+        how += ["--init", "random", "transfer", "names"]  # each encoder takes those that it has
+        self.probes = dict.fromkeys((options.probe, *options.more_probes), how)
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
 
@@ -51,6 +56,12 @@ class Plan:
         if method == "random":
             return Path(f"random:{self.encoder}@{self.resolution}")
         return self.runs / "pretrain" / f"{method}-seed{seed}"
+
+
+def path_of(probe: str) -> str:
+    """Where the images of a probe lie, in the words of its spelling."""
+    path = probe.partition(":")[2] or probe
+    return f"{path}/*/*.tar" if is_remote(path) else path
 
 
 def step(
@@ -162,22 +173,20 @@ def transfer(plan: Plan) -> Iterator[Step]:
     if not plan.options.probe:
         return
     methods = plan.options.methods
-    programs: dict[str, tuple[str, ...]] = {
-        "linear_probe": ("--recipe", "table_7a", "--num-workers", "8"),
-        "finetune": ("--recipe", "table_7b", "--num-workers", "8"),
-    }
-    if plan.small:
-        fractions = ("--fraction", "0.05", "0.1", "0.25", "0.5", "1", "--seeds", "3")
-        programs = {"linear_probe": ("--recipe", "starter", *fractions)}
-        if not plan.starter:  # on its drawings fine-tuning ends below the probe: docs/transfer.md
-            programs["finetune"] = ("--recipe", "starter", "--fraction", "0.25", "1")
-    for program, arguments in programs.items():
-        seeds = plan.few_seeds if plan.small and program == "finetune" else plan.seeds
-        # Of these starts each encoder takes those that it has.
-        starts = ("names",) if program == "linear_probe" else ()
-        arguments = (*arguments, "--init", "random", "transfer", *starts)
+    for task, method, seed in product(plan.probes, (*methods, "random"), plan.seeds):
+        name = f"{method}-seed{seed}"
+        if task != plan.options.probe:
+            name += f"-{find_layout(task).name}"
+        where, how = (task, path_of(task)), plan.probes[task]
+        yield on_encoder(plan, "linear_probe", method, seed, where, how, name=name)
+    if not plan.starter:  # on its drawings fine-tuning ends below the probe: docs/transfer.md
+        how = ["--recipe", "table_7b", "--num-workers", "8"]
+        if plan.small:
+            how = ["--recipe", "starter", "--fraction", "0.25", "1"]
+        how += ["--init", "random", "transfer"]
+        seeds = plan.few_seeds if plan.small else plan.seeds
         for method, seed in product((*methods, "random"), seeds):
-            yield on_encoder(plan, program, method, seed, probe, arguments)
+            yield on_encoder(plan, "finetune", method, seed, probe, how)
     if plan.options.full and not plan.starter:
         for method, seed in product((*methods, "random"), plan.seeds):
             sweep = ("--protocol", "l2_sweep")

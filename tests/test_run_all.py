@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,59 @@ def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:
     swept = [line for line in lines if "--protocol l2_sweep" in line]
     assert (len(lines), len(swept)) == (4 * 9 + 9 + 2, 12)
     assert all("/photos/l2_probe/" in line for line in swept)
+
+
+def probes_of(lines: list[str]) -> dict[str, list[str]]:
+    """The words of each linear probe's command, up to where its record goes, by the record."""
+    probes = {}
+    for words in (shlex.split(line) for line in lines if "downstream.linear_probe " in line):
+        end = words.index("--out")
+        probes[Path(words[end + 1]).stem] = words[:end]
+    return probes
+
+
+@pytest.mark.parametrize("scale", ["photos", "cc3m"])
+def test_each_further_probe_is_one_more_linear_probe_of_every_encoder(own, tmp_path, scale) -> None:
+    shutil.copytree(own["--probe"], tmp_path / "my birds")
+    more = {"my-birds": f"{tmp_path}/my birds", "cars": "wds:hf://datasets/x/wds_cars"}
+    words = [word for data in more.values() for word in ("--probe", data)]
+    words += ["--methods", "catlip,clip", "--seeds", "2"]
+    lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), *words)
+    probes = probes_of(lines)
+    for method, seed in product(("catlip", "clip", "random"), range(2)):
+        main = probes[f"{method}-seed{seed}"]
+        for name, data in more.items():
+            expected = [data if word == own["--probe"] else word for word in main]
+            assert probes[f"{method}-seed{seed}-{name}"] == expected != main
+    assert len(probes) == 6 * 3
+    others = [line for line in lines if "downstream.linear_probe " not in line]
+    assert not any("my birds" in line or "wds_cars" in line for line in others)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        ("{0}/a/pets", "{0}/b/pets", "both be called 'pets' on the page: rename"),
+        ("{0}/a/pets", "wds:{0}/b/wds_pets", "both be called 'pets'"),
+        ("imagenet:{0}/a/pets", "{0}/sketch", "both be called 'imagenet'"),
+        ("{0}/a/pets", "folder:{0}/a/pets", "the same data are given twice"),
+        ("{0}/a/pets", "none", "give no other"),
+        ("{0}/a/pets", "{0}/b/cats", "'{0}/b/cats' is neither a folder"),
+        ("{0}/a/pets", "{0}/a", "no folder train"),
+        ("{0}/a/pets", "fashion_mnist:{0}/nowhere", "no folder {0}/nowhere"),
+    ],
+)
+def test_further_probes_are_checked_and_have_names_of_their_own(
+    own, tmp_path: Path, first: str, second: str, says: str
+) -> None:
+    for name in ("a/pets", "b/pets", "b/wds_pets"):
+        shutil.copytree(own["--probe"], tmp_path / name)
+    for number in range(1000):  # ImageNet's classes
+        (tmp_path / f"sketch/train/n{number:08}").mkdir(parents=True)
+    (tmp_path / "sketch/val").mkdir()
+    words = ("--scale", "photos", *given(own, "--shards"), "--probe", first, "--probe", second)
+    done = run_all("--dry-run", *(word.format(tmp_path) for word in words))
+    one_line_error(done, says.format(tmp_path))
 
 
 def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:
