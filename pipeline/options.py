@@ -29,6 +29,7 @@ SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
 # A small CLIP is better with a bag of words as text tower than with the paper's transformer.
 METHODS, METHODS_OF_THE_PAPER = ("catlip", "clip_bag", "clip"), ("catlip", "clip")
 NO_PROBE = "none"
+DRAWINGS = "starter:data/starter"
 USER_DATA = ("shards", "probe", "coco", "ade20k")
 DENSE_FILES = {
     "coco": ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
@@ -54,7 +55,8 @@ HELP = """\
                    wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
                    that (Caltech-101, 0.63 GB), and other scales transfer nothing, as photos does
                    with --probe none. Give it again for a linear probe on other data too. photos
-                   also probes Debian's Fashion-MNIST if it is installed
+                   also probes the starter's drawings, and both small scales Debian's Fashion-MNIST
+                   if it is installed
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -192,7 +194,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         _check_name("encoder", options.encoder, ENCODERS)
     options.sources, options.table = [], ""
     if options.scale == "starter":
-        options.shards, options.probe = "data/starter/pretrain", "starter:data/starter"
+        options.shards, options.probe = "data/starter/pretrain", DRAWINGS
         if options.full or options.only == "dense":
             options.coco, options.ade20k = "data/starter-scenes/coco", "data/starter-scenes/ade20k"
     else:

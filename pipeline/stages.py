@@ -12,7 +12,7 @@ from catlip.data.layout import INSTALLED as FASHION_MNIST
 from catlip.data.layout import find_layout, validation_of
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
-from pipeline.options import Options, count_gpus
+from pipeline.options import DRAWINGS, Options, count_gpus
 from pipeline.step import Step
 
 
@@ -48,8 +48,24 @@ class Plan:
             how += ["--seeds", "3"]
         how += ["--init", "random", "transfer", "names"]  # each encoder takes those that it has
         self.probes = dict.fromkeys((options.probe, *options.more_probes), how)
+        if self.small and options.probe:
+            self.probes |= self.far_probes()
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
+
+    def far_probes(self) -> dict[str, list[str]]:
+        """Tasks of other pictures than the main one's, if the user does not give them; the drawings
+        only if the stage `data` makes or made them.
+        """
+        far, how = {}, ["--recipe", "starter", "--init", "random", "transfer"]
+        if "data" in self.options.stages or Path("data/starter/starter.json").is_file():
+            # Fractions of them would take twice as long.
+            far[DRAWINGS] = [*how, "names", "--fraction", "1", "--seeds", "3"]
+        if FASHION_MNIST.is_dir():  # the smallest fraction is six images a class
+            fractions = ["--fraction", "0.001", "0.01", "0.1", "1"]
+            far[f"fashion_mnist:{FASHION_MNIST}"] = [*how, *fractions]
+        given = {find_layout(data).name for data in self.probes}
+        return {data: far[data] for data in far if find_layout(data).name not in given}
 
     def trained(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run; `random` is an encoder that was not trained."""
@@ -82,11 +98,8 @@ def step(
 
 
 def data(plan: Plan) -> Iterator[Step]:
-    """The starter data set; at the other scales, what the user does not have."""
+    """What the user does not have; the starter data set, if it is probed."""
     updates = ("code", "command")
-    if plan.starter:
-        place = Path("data/starter")
-        yield step("data", "catlip.data.starter", other=plan.quiet, out=place, updates=updates)
     for source in plan.options.sources:
         if source.folder:
             what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
@@ -103,6 +116,9 @@ def data(plan: Plan) -> Iterator[Step]:
             reads=[table],
             updates=(*updates, "inputs"),
         )
+    if DRAWINGS in plan.probes:
+        place = Path("data/starter")
+        yield step("data", "catlip.data.starter", other=plan.quiet, out=place, updates=updates)
 
 
 def label(plan: Plan) -> Iterator[Step]:
@@ -193,13 +209,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
             yield on_encoder(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield on_encoder(plan, "readouts", method, seed, probe)
-    if plan.options.scale == "photos" and FASHION_MNIST.is_dir():
-        photographs = (f"fashion_mnist:{FASHION_MNIST}", str(FASHION_MNIST))
-        options = ["--recipe", "starter", "--init", "random", "transfer", "--fraction"]
-        options += ["0.001", "0.01", "0.1", "1"]  # the smallest is six images a class
-        for method, seed in product((*methods, "random"), plan.seeds):
-            name = f"{method}-seed{seed}-fashion_mnist"
-            yield on_encoder(plan, "linear_probe", method, seed, photographs, options, name=name)
     record = plan.runs / "gallery/gallery.json"
     encoders = [plan.trained(method, 0) for method in methods[:4]]
     yield step(

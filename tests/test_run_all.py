@@ -183,7 +183,7 @@ def test_each_further_probe_is_one_more_linear_probe_of_every_encoder(own, tmp_p
         for name, data in more.items():
             expected = [data if word == own["--probe"] else word for word in main]
             assert probes[f"{method}-seed{seed}-{name}"] == expected != main
-    assert len(probes) == 6 * 3
+    assert len(probes) == 6 * (4 if scale == "photos" else 3)  # with the drawings
     others = [line for line in lines if "downstream.linear_probe " not in line]
     assert not any("my birds" in line or "wds_cars" in line for line in others)
 
@@ -212,6 +212,46 @@ def test_further_probes_are_checked_and_have_names_of_their_own(
     words = ("--scale", "photos", *given(own, "--shards"), "--probe", first, "--probe", second)
     done = run_all("--dry-run", *(word.format(tmp_path) for word in words))
     one_line_error(done, says.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("scale", "probes", "far"),
+    [
+        ("photos", ["PETS"], {"starter", "fashion_mnist"}),
+        ("photos", ["PETS", "starter:data/starter"], {"starter", "fashion_mnist"}),
+        ("photos", ["fashion_mnist:/", "PETS"], {"starter", "pets"}),
+        ("photos", ["none"], set()),
+        ("starter", [], {"fashion_mnist"}),
+        ("cc3m", ["PETS"], set()),
+    ],
+)
+def test_small_encoders_are_probed_on_tasks_far_from_their_data(
+    own, monkeypatch, scale: str, probes: list[str], far: set[str]
+) -> None:
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
+    words = given(own, "--shards") if scale != "starter" else []
+    words += ["--methods", "catlip,clip"]
+    for probe in probes:
+        words += ["--probe", probe.replace("PETS", own["--probe"])]
+    lines = dry_run("--scale", scale, *words)
+    names = [record.partition("-seed0")[2] for record in probes_of(lines) if "-seed0" in record]
+    main = [] if "none" in probes else [""]
+    assert sorted(names) == sorted(3 * [*main, *(f"-{name}" for name in far)])
+    is_made = "catlip.data.starter" in modules_of(lines)
+    assert is_made == (scale == "starter" or "starter" in far)
+
+
+def test_without_the_stage_data_drawings_are_probed_if_they_are_there(
+    own, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--scale", "photos", *given(own, "--shards", "--probe"), "--from", "label")
+    assert "catlip-seed0-starter" not in probes_of(dry_run(*words))
+    Path("data/starter").mkdir(parents=True)
+    Path("data/starter/starter.json").touch()
+    probe = probes_of(dry_run(*words))["catlip-seed0-starter"]
+    assert "starter:data/starter" in probe
+    assert probe[probe.index("--fraction") + 1 :][:2] == ["1", "--seeds"]
 
 
 def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:
