@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from bench.downstream.probe.result import (
+    PLURALS,
     LinearProbe,
     by_importance,
     in_percent,
@@ -21,6 +22,7 @@ from bench.downstream.probe.result import (
 )
 from bench.step_time.result import StepTime
 from bench.study.result import best_clip
+from catlip.data.layout import FASHION_MNIST
 from catlip.label.result import Examples
 from catlip.method_style import CATLIP, CLIPS, is_ours, ordered
 from catlip.pretraining.result import Pretrain
@@ -81,7 +83,8 @@ class Setting:
     @cached_property
     def tasks(self) -> list[str]:
         """The tasks that encoders were probed on: first those of the probe that is called as its
-        encoder (`run_all.sh` names further ones after their data), the most important first.
+        encoder (`run_all.sh` names further ones after their data), last those that it adds itself;
+        of these the most important first.
         """
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
@@ -89,12 +92,14 @@ class Setting:
             for task, accuracy in record.measured.accuracies().items():
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
-        tasks = by_importance(probed_by, probes)
         named = [record for record in probes if PurePath(record.setup.encoder).name == record.name]
         asked = {task for record in named for task in record.measured.tasks}
-        return sorted(
-            tasks, key=lambda task: (not probed_by[task] >= {*self.pair}, task not in asked)
-        )
+
+        def rank(task: str) -> tuple[bool, bool, bool]:
+            is_far = task in (*PLURALS, FASHION_MNIST) and task not in asked
+            return not probed_by[task] >= {*self.pair}, is_far, task not in asked
+
+        return sorted(by_importance(probed_by, probes), key=rank)
 
     @property
     def first_tasks(self) -> list[str]:

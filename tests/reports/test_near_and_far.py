@@ -38,11 +38,11 @@ def probes(write_record, write_training) -> Callable[..., None]:
 
 
 def test_a_probe_that_says_otherwise_is_in_the_first_answer(probes, tmp_path):
-    probes("mine", {"own": 5, "far": -3})
+    probes("mine", {"own": 5, "concepts": 2, "far": -3})
     (setting,) = settings(records_in(tmp_path))
-    assert setting.tasks == ["own", "far"]  # the one that was asked for first
+    assert setting.tasks == ["own", "far", "concepts"]  # the user's, before what is added to them
     answer = as_good(setting).short
-    assert answer == "It depends on the task: better on own; worse on far."
+    assert answer == "It depends on the task: better on own and concepts; worse on far."
 
 
 def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path):
