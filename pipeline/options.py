@@ -67,8 +67,8 @@ HELP = """\
                    each method, and a probe of a published encoder; photos: every encoder fine-tuned
                    too; starter: labels and masks of generated scenes; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
-                   data, with several encoders and with noise; at starter scale 4 hours in all, with
-                   ten seeds
+                   data, with several encoders and with noise, on ten seeds: many hours, less what
+                   reports/records holds; it goes on where it stopped
   --methods A,B    what to pre-train and compare, for example catlip,clip_bag,siglip,superclass;
                    default catlip,clip,clip_bag: CLIP also with a bag of words as text tower,
                    with which small encoders are better; cc3m, datacomp: catlip,clip
