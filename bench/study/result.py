@@ -242,7 +242,6 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     "teams": "tested on {value}",
     "text_width": "text tower {value} wide",
     "text_layers": "text tower of {value} blocks",
-    "text_layers=0": "bag of words as text tower",
     "recipe": "recipe of {value}",
     "batch": "batch of {value}",
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.downstream.probe.sections import origins_of
-from bench.study.result import Trial, best_clip, in_words
+from bench.study.result import Trial, best_clip
 from catlip.method_style import CLIPS, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import TIMES, Run
@@ -134,20 +134,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
     recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
-    others = _with_towers(setting)
-    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{others}{recipes}."
-
-
-def _with_towers(setting: Setting) -> str:
-    """The differences where CLIP has another text tower; empty if that was not studied."""
-    towers: dict[str, list[Difference]] = {}
-    for one in setting.differences:
-        if one.same.noise.startswith(("text_layers=", "text_width=")):
-            towers.setdefault(one.same.noise, []).append(one)
-    each = [
-        f"{in_words(noise)} {on_tasks(setting, of, brief=True)}" for noise, of in towers.items()
-    ]
-    return f" (with another: {', '.join(each)})" if each else ""
+    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."
 
 
 def _scale(setting: Setting, trained: Run[Pretrain]) -> str:

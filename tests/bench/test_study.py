@@ -548,7 +548,7 @@ def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path
         noise_study(replace(config, noises=("batch=8",)))
 
 
-@pytest.mark.parametrize("tower", ["text_width=128", "text_layers=0"])
+@pytest.mark.parametrize("tower", ["text_width=128", "text_layers=1"])
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
     config = NoiseStudy(**places, noises=(tower,), images=64, seeds=(0,), methods=("clip",))

@@ -79,12 +79,9 @@ def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_im
     assert "classes: 0.0 (0.0 to 0.0)" in said(test_images=[])
 
 
-def test_other_data_towers_and_lengths_are_said(said, write_record):
+def test_other_data_and_lengths_are_said(said, write_record):
     tasks = {"heldout=0.3": "concepts, held out", "teams=a+b": "concepts", "none": "concepts"}
-    tasks |= {"text_layers=0": "concepts"}
     for (noise, task), method, seed in product(tasks.items(), ("catlip", "clip"), range(2)):
-        if noise == "text_layers=0" and method == "catlip":
-            continue  # it has no text tower
         metrics = {"method": method, "seed": seed, "noise": noise, "samples": 7, "classes": 2}
         metrics |= {"classes_kept": 1.0, "images_seen": 10.0, "final_loss": 1.0}
         metrics["accuracies"] = {task: 0.5 if method == "catlip" else 0.4}
@@ -96,5 +93,4 @@ def test_other_data_towers_and_lengths_are_said(said, write_record):
     words = said()
     assert "left out of pre-training: +10.0 (2 seeds)." in words
     assert "Drawings of two other teams: +10.0 (2 seeds)." in words
-    assert "(with another: bag of words as text tower +10.0)" in words
     assert "Trained 2.5 times as long: 0.0 (2 seeds)." in words
