@@ -69,7 +69,7 @@ def results(records: Records) -> str:
     grid = [[table.columns[i] for i in (0, *kept)], *([cell.full for cell in row] for row in rows)]
     grid.insert(1, ["---"] * len(grid[0]))
     lines = [f"| {' | '.join(cells)} |" for cells in grid]
-    answers = [as_good(main), cheaper(main), why(main, records)]
+    answers = [as_good(main), cheaper(main, every), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
     points += [text for text in (_ingredients(main), _few_labels(every, frame_of(records))) if text]
     wrong = doubts.doubts(main, every)

@@ -228,7 +228,7 @@ def _summary(
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     blocks: list[Block] = [Text(said)] if (said := about(main)) else []
     blocks += pictures(main)
-    blocks.append(Answers([as_good(main, others), cheaper(main), why(main, records)]))
+    blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
     blocks += side_by_side(near_and_far([main, *others]))
     floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
     by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)

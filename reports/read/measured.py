@@ -7,6 +7,7 @@ costs of different devices.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePath
@@ -20,7 +21,7 @@ from bench.downstream.probe.result import (
     task_title,
     without_classes,
 )
-from bench.step_time.result import StepTime
+from bench.step_time.result import PACKED, StepTime
 from bench.study.result import best_clip
 from catlip.data.layout import FASHION_MNIST
 from catlip.label.result import Examples
@@ -207,14 +208,13 @@ class Setting:
 
     @cached_property
     def _timed(self) -> list[Run[StepTime]]:
-        """Step times on this setting's device, then those on others of its type, the newest first:
-        a ratio is of one record, which names its device.
+        """Step times on this setting's device, then those on others of its type, the plainest
+        comparisons first: a ratio is of one record, which names its device.
         """
         on_cpu = {run.is_cpu for run in self.of(Pretrain)}
         timed = [r for r in self.of(StepTime) if r.measured.methods]
         alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
-        alike.sort(key=lambda run: run.machine.started, reverse=True)
-        return sorted(alike, key=lambda run: run.device != self.device)
+        return sorted(plainest_first(alike), key=lambda run: run.device != self.device)
 
     @property
     def step_time(self) -> Run[StepTime] | None:
@@ -226,8 +226,32 @@ class Setting:
     @property
     def larger_step_time(self) -> Run[StepTime] | None:
         """The timing of the paper's smallest encoder, ViT B/16, beside that of a smaller one."""
-        timed = (r for r in self._timed if architecture(r.setup.model) == "vit_b16")
-        return next((r for r in timed if r is not self.step_time), None)
+        is_small = self.step_time is not None and not is_vit_b16(self.step_time)
+        return next(filter(is_vit_b16, self._timed), None) if is_small else None
+
+
+def is_vit_b16(run: Run[StepTime]) -> bool:
+    return architecture(run.setup.model) == "vit_b16"
+
+
+def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
+    """First the step times of CatLIP and CLIP in turns, on one device, not sharded, without a
+    loader; of these, those with CLIP's captions packed, then compiled ones, then the newest.
+    """
+
+    def rank(run: Run[StepTime]) -> tuple[bool | str, ...]:
+        pairs, setup = run.measured.ratios, run.setup
+        return (
+            any(f"{clip}/{CATLIP}" in pairs for clip in CLIPS),
+            (run.measured.world_size or 1) == 1,
+            setup.parallel != "fsdp",
+            not setup.data,
+            any(PACKED in pair for pair in pairs),
+            setup.compile,
+            run.machine.started,
+        )
+
+    return sorted(timed, key=rank, reverse=True)
 
 
 def settings(records: Records) -> list[Setting]:

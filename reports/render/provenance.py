@@ -14,8 +14,9 @@ COMPARE = "python -m reports compare runs/starter reports/records/starter"
 
 def made(records: Records) -> str:
     """`Last record: 2026-11-28, revision 8057568ede70`; empty if no record has a date."""
-    dated = [(r.machine.started[:10], r.machine.revision[:12]) for r in records.every]
-    day, revision = max(dated, default=("", ""))
+    dated = [(r.machine.started, r.machine.revision[:12]) for r in records.every]
+    last, revision = max(dated, default=("", ""))
+    day = last[:10]
     return f"Last record: {day}{f', revision {revision}' if revision else ''}" if day else ""
 
 

@@ -51,7 +51,7 @@ from catlip.table import (
 )
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
-from reports.read.measured import MAX_FIRST, Setting
+from reports.read.measured import MAX_FIRST, Setting, is_vit_b16, plainest_first
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",
@@ -249,7 +249,10 @@ def _over(setting: Setting, compared: Sequence[Compared]) -> str:
         words.append(f"{points} on {setting.name(one.task)}")
     first = compared[0].difference
     seeds = f"{first.pairs} seed{'s' * (first.pairs != 1)}"
-    images = f", {first.images:,} images" if first.images else ""
+    counts = dict.fromkeys(
+        f"{one.difference.images:,}" for one in compared if one.difference.images
+    )
+    images = f", {' and '.join(counts)} test images" if counts else ""
     return f"{'95 %: ' * (first.low is not None)}{', '.join(words)}; {seeds}{images}"
 
 
@@ -275,12 +278,14 @@ def larger_encoders(
     operations over those of the usual one) -> images seen -> differences.
     """
     runs = [run.measured for run in setting.of(Scaling)]
-    flops = {one.encoder: one.flops / (one.images_seen or 1) for one in runs}
+    flops = {
+        one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP
+    }
     usual = next((one.same.encoder for one in setting.differences if one.heading == LENGTH), "")
     larger: dict[tuple[str, float], dict[float, list[Difference]]] = {}
     for one in setting.differences:
         same = one.same
-        if one.heading == ENCODER and flops[same.encoder] > flops.get(usual, math.inf) > 0:
+        if one.heading == ENCODER and flops.get(same.encoder, 0) > flops.get(usual, math.inf) > 0:
             times = flops[same.encoder] / flops[usual]
             larger.setdefault((same.encoder, times), {}).setdefault(same.images, []).append(one)
     return larger
@@ -320,9 +325,9 @@ def _near_random(setting: Setting, method: str) -> dict[str, str]:
     return near
 
 
-def cheaper(setting: Setting) -> Answer:
+def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     """What CLIP costs over CatLIP: the CLIP that is compared, and the paper's with a transformer;
-    then the cost of labelling.
+    on a GPU, if another setting has one's step times; then the cost of labelling.
     """
     record, clips = setting.step_time, [*dict.fromkeys([setting.clip, CLIPS[-1]])]
     sources = [(record.anchor, "step times")] if record else []
@@ -335,8 +340,26 @@ def cheaper(setting: Setting) -> Answer:
         short, details = _cost(setting, clip)
         shorts.append(over + (short[0].lower() + short[1:] if over else short))
         sentences += [over + text for text in details]
+    if record and record.is_cpu and (on_gpu := _on_gpu(others)):
+        gpu, words = on_gpu
+        sentences.append(words)
+        sources.append((gpu.anchor, clipped(gpu.device)))
     sentences += [text] if (text := _labelling(setting)) else []
     return Answer("Is CatLIP cheaper?", " ".join(shorts), sentences, sources=sources)
+
+
+def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str] | None:
+    """The step times of ViT B/16 on a GPU, with CLIP's over CatLIP's in words."""
+    every = [run for other in others for run in other.of(StepTime) if not run.is_cpu]
+    for run in plainest_first(every):
+        ratio, packed = (_step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
+        if ratio and not run.too_few and is_vit_b16(run):
+            words = f"A step on a GPU, {step_description(run)}: "
+            words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+            if packed:
+                words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
+            return run, f"{words}."
+    return None
 
 
 def _cost(setting: Setting, clip: str) -> tuple[str, list[str]]:
@@ -466,13 +489,13 @@ def why(setting: Setting, records: Records) -> Answer:
     for waterfall in enough[:1]:
         sentences.append(_factors(waterfall))
         sources.append((waterfall.anchor, "waterfall"))
-    short = "Not yet known: the operations of a step were not counted."
+    short = "Not yet known: no step's operations were counted."
     if factors:
         product = f" {TIMES} ".join(f"{shown(value, 2)} {name}" for name, value in factors.items())
         short = f"{product}."
-    return Answer(
-        f"Why {shown(claimed_speed_up(), 1)}?", short, sentences=sentences, sources=sources
-    )
+    elif flops and ratio:
+        short = sentences.pop(0)
+    return Answer(f"Why {shown(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
 
 
 def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
