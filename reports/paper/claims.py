@@ -24,7 +24,7 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.run import Records, text
-from catlip.table import Cell, Table, shown, signed
+from catlip.table import Cell, Table, listed, shown, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 
@@ -80,10 +80,20 @@ def verdicts(records: Records) -> dict[str, Verdict]:
         for claim in claims().values()
         if claim.is_judged
     }
-    family = {key: one.p for key, one in found.items() if one.p is not None}
-    for key, p in zip(family, holm([*family.values()]), strict=True):
-        survives = p < 1 - COVERAGE
-        found[key] = replace(found[key], outcome=found[key].alone if survives else OPEN)
+    for family in families(found).values():
+        for key, p in zip(family, holm([*family.values()]), strict=True):
+            survives = p < 1 - COVERAGE
+            found[key] = replace(found[key], outcome=found[key].alone if survives else OPEN)
+    return found
+
+
+def families(judged: Mapping[str, Verdict]) -> dict[str, dict[str, float]]:
+    """First caveat, such as the scale -> the claims with a p-value that have it, and this value."""
+    found: dict[str, dict[str, float]] = {}
+    for key, one in judged.items():
+        if one.p is not None:
+            first = next(iter(one.evidence.caveats), AT_THE_PAPERS)
+            found.setdefault(first, {})[key] = one.p
     return found
 
 
@@ -145,9 +155,10 @@ def counts_sentence(judged: Mapping[str, Verdict]) -> str:
 
 
 def _after_holm(judged: Mapping[str, Verdict]) -> str:
-    """`After Holm's method over 11 claims.`; empty for one or none."""
-    family = sum(one.p is not None for one in judged.values())
-    return f"After Holm's method over {family} claims." if family > 1 else ""
+    """`After Holm's method over 11 claims at starter scale.`; empty for one or none."""
+    sizes = {caveat: len(family) for caveat, family in families(judged).items()}
+    each = [f"{size} claims {caveat}" for caveat, size in sizes.items() if size > 1]
+    return f"After Holm's method over {listed(each)}." if each else ""
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:

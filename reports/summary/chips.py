@@ -1,6 +1,5 @@
 """The verdicts on the paper's claims, in a few words each."""
 
-from collections import Counter
 from collections.abc import Mapping
 from itertools import product
 
@@ -39,20 +38,19 @@ SHORT = {  # claim -> what the first screens call it
 
 
 def chips(judged: Mapping[str, Verdict]) -> list[Block]:
-    """Those at the paper's scale apart from those by an analogue, each group by its outcome."""
+    """Those at the paper's scale, then those by an analogue, by first caveat and by outcome."""
     tested = {id: one for id, one in judged.items() if one.outcome != NOT_TESTED}
-    caveats = Counter(caveat for one in tested.values() for caveat in one.evidence.caveats)
-    titles = {False: AT_THE_PAPERS.capitalize(), True: "Analogue"}
-    if caveats:
-        titles[True] += f" {caveats.most_common(1)[0][0]}"
+    caveats = [next(iter(one.evidence.caveats), "") for one in tested.values()]
     outcomes = dict.fromkeys((HOLDS, FAILS, *(one.outcome for one in tested.values())))
     groups = []
-    for (is_analogue, title), outcome in product(titles.items(), outcomes):
+    # Those at the paper's scale have no caveat, and come first.
+    for caveat, outcome in product(sorted(dict.fromkeys(caveats)), outcomes):
         of_group = [
             Chip(SHORT.get(id, id.replace("_", " ")), outcome, one.evidence.anchor)
-            for id, one in tested.items()
-            if (one.is_analogue, one.outcome) == (is_analogue, outcome)
+            for (id, one), first in zip(tested.items(), caveats, strict=True)
+            if (first, one.outcome) == (caveat, outcome)
         ]
         if of_group:
+            title = f"Analogue {caveat}" if caveat else AT_THE_PAPERS.capitalize()
             groups.append((f"{title}: {outcome}", of_group))
     return [Chips(groups)] if groups else []
