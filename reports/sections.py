@@ -130,13 +130,10 @@ def build_page(records: Records) -> Page:
     every = sorted(settings(records), key=lambda s: (not s.of(Pretrain), not s.methods))
     main = next(iter(every), None)
     others = [setting for setting in every[1:] if setting.methods]
-    about, title = (
-        (
-            "Nothing is trained or timed yet: below are the paper's results and the commands that "
-            "measure ours."
-        ),
-        "",
+    about = (
+        f"{_nothing(records)}: below are the paper's results and the commands that measure ours."
     )
+    title = ""
     if main:
         runs = [record for record in main.records if record.device == main.device]
         is_cpu = bool(runs) and all(record.is_cpu for record in runs)
@@ -221,9 +218,8 @@ def _summary(
     title = "Is CatLIP as good as CLIP, and is it cheaper?"
     if main is None:
         words = (
-            "Nothing has been trained or timed yet. The command below fetches the starter data, "
-            "trains CatLIP and CLIP on it, probes and times both, and writes this page again; it "
-            "needs no GPU."
+            f"{_nothing(records)}. The command below fetches the starter data, trains CatLIP and "
+            "CLIP on it, probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     blocks: list[Block] = [Text(said)] if (said := about(main)) else []
@@ -240,6 +236,16 @@ def _summary(
         blocks.append(Points(doubts.title(main), points))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])
+
+
+def _nothing(records: Records) -> str:
+    """Why there is no answer."""
+    if not records.every:
+        return "Nothing has been trained or timed yet"
+    count = len(records.every)
+    return (
+        f"Of {count:,} record{'s' * (count != 1)} none is of a training, a probe or a step's time"
+    )
 
 
 def _training(main: Setting | None) -> Section:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from report_support import GOLDEN, run_reports, structures
+from report_support import GOLDEN, page_in, run_reports, structures
 
 from reports.render.page import write_report
 
@@ -113,6 +113,11 @@ def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
     assert "Nothing has been trained or timed yet" in text
     assert "./run_all.sh" in text
     assert "Table 2: " in text
+
+
+def test_records_that_answer_neither_question_are_counted(write_record, tmp_path):
+    write_record("waterfall", "tiny")
+    assert page_in(tmp_path).about.startswith("Of 1 record none is of a training")
 
 
 def test_a_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
