@@ -47,7 +47,7 @@ NO_PADDING = "captions without padding"  # a factor
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
 TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 BETWEEN = (0.7, 0.8, 0.9, 1.2, 1.5, 3)  # more ticks, where there is room for their labels
-Bar = tuple[str, Interval]  # its label, and its ratio
+Bar = tuple[str, Interval, Interval | None]  # its label, and its ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +166,16 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     last; nothing if none of them was timed.
     """
     way = run.measured.release
+    others = {(one.name, one.change): one.ratios["reverse"] for one in way.factors}
     bars: list[Bar] = []
     words = []
     for step in way.orders.get("forward", []):
         if step.ratio and 1e-3 < step.ratio.value < 1e3:
             factor, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
-            bars.append((f"{factor}\n{textwrap.fill(step.change, 24)}", ratio))
+            other = others[step.factor, step.change]
+            bars.append((f"{factor}\n{textwrap.fill(step.change, 24)}", ratio, other))
             words.append(f"{factor}, {step.change}: {shown(ratio.value, 2)} ({ends(ratio)})")
+            words[-1] += f", in the other order {shown(other.value, 2)}" if other else ""
     if not bars:
         return []
     caption = (
@@ -205,9 +208,9 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
 
     axes.set_xscale("log")
     at, reach = 1.0, [1.0, published or 1.0]
-    for y, (_, ratio) in enumerate(bars):
+    for y, (_, ratio, other) in enumerate(bars):
         colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
-        _draw_bar(axes, y, at, ratio=ratio, colour=colour)
+        _draw_bar(axes, y, at, ratio=ratio, colour=colour, other=other)
         reach += [at * end for end in (ratio.value, ratio.low, ratio.high) if end is not None]
         at *= ratio.value
         axes.plot([at, at], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
@@ -225,7 +228,7 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
         axes.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", color=colour)
     reach = [end for end in reach if 1e-3 < end < 1e3]
     low, high = min(reach) / 1.06, max(reach) * 1.06
-    labels = [*(label for label, _ in bars), *below]
+    labels = [*(label for label, *_ in bars), *below]
     axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
     axes.set_ylim(len(labels) - 0.5, -0.95)
     axes.set_xlim(low, high)
@@ -237,8 +240,18 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
     axes.set_xlabel("times faster than the start (logarithmic)")
 
 
-def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str) -> None:
-    """A bar that begins at `at`, its interval, and both as words in a column at the right edge."""
+def _draw_bar(
+    axes: "Axes",
+    y: float,
+    at: float,
+    *,
+    ratio: Interval,
+    colour: str,
+    other: Interval | None = None,
+) -> None:
+    """A bar that begins at `at`, its interval, and both as words in a column at the right edge,
+    with the ratio in the `other` order.
+    """
     end, words = at * ratio.value, f"{shown(ratio.value, 2)}{TIMES}"
     axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
     if ratio.low is not None and ratio.high is not None:
@@ -246,6 +259,7 @@ def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str
             reach = [at * ratio.low, at * ratio.high]
             axes.plot(reach, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
         words += f"\n{ends(ratio)}"
+    words += f"\nother order {shown(other.value, 2)}{TIMES}" if other else ""
     column = ("axes fraction", "data")
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
