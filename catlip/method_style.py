@@ -76,6 +76,11 @@ def name_of(method: str) -> str:
     return shown.label if shown else clipped(method)
 
 
+def beside(method: str) -> str:
+    """The name where CLIP stands for the one with a bag of words."""
+    return "CLIP with a transformer" if method == CLIPS[-1] else name_of(method)
+
+
 def colour_of(method: str) -> str:
     """A method's colour; a variant such as `catlip:raw` has that of its method."""
     return _shown(method).colour

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catlip.cli import InputError
-from catlip.method_style import name_of
+from catlip.method_style import beside
 from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
@@ -95,7 +95,7 @@ def _ingredients(setting: Setting) -> str:
     told, untold = list[str](), list[str]()
     for method, found in of_method.items():
         is_told = any(sign(one.estimate) for one in found)
-        points = f"{name_of(method)} {on_tasks(setting, found, brief=is_told)}"
+        points = f"{beside(method)} {on_tasks(setting, found, brief=is_told)}"
         (told if is_told else untold).append(points)
     words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
     tasks = " / ".join(map(setting.name, setting.first_tasks))

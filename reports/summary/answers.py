@@ -18,7 +18,7 @@ from bench.study.lengths_result import Scaling
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
-from catlip.method_style import CATLIP, CLIPS, name_of
+from catlip.method_style import CATLIP, CLIPS, beside, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Answer
 from catlip.results.estimate import (
@@ -336,10 +336,10 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
     shorts, sentences = list[str](), list[str]()
     for clip in timed:
-        over = f"Over {name_of(clip)}: " if len(timed) > 1 else ""
+        over = f"Over {beside(clip)}: " if len(timed) > 1 else ""
         short, details = _cost(setting, clip)
         shorts.append(over + (short[0].lower() + short[1:] if over else short))
-        sentences += [over + text for text in details]
+        sentences += [over + " ".join(details)] if details else []
     if record and record.is_cpu and (on_gpu := _on_gpu(others)):
         gpu, words = on_gpu
         sentences.append(words)

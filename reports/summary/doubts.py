@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
-from catlip.method_style import CLIPS, name_of
+from catlip.method_style import CLIPS, beside
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import TIMES, Run
 from catlip.results.select import differing_fields, is_whole
@@ -35,6 +35,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "crop_scale": "crop",
     "label_captions": "captions that give the labels",
 }
+Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
 UNDER = (  # conditions of a study, a part of the test images, and words
     ("heldout=", "held out", "Concepts left out of pre-training"),
     ("teams=", "", "Drawings of two other teams"),
@@ -71,13 +72,14 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
         ]
         if each:
             what = f"{samples_of(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
-            sentences.append(f"With {what}: {', '.join(each)}.")
+            over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
+            sentences.append(f"With {what}{over}: {', '.join(each)}.")
     return " ".join(sentences)
 
 
-def _under(setting: Setting, condition: str, part: str, words: str) -> str:
+def _under(setting: Setting, condition: str, part: str, words: str) -> list[Said]:
     """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
-    a part that it made, or on all; empty if that was not studied.
+    a part that it made, or on all.
     """
     found = [
         one
@@ -86,14 +88,12 @@ def _under(setting: Setting, condition: str, part: str, words: str) -> str:
     ]
     clip = best_clip((one.method for one in found), setting.records)
     found = longest([one for one in found if one.method == clip])
-    return f"{words}: {_points(setting, found)}." if found else ""
+    return [(clip, f"{words}: {_points(setting, found)}.")] if found else []
 
 
 def _points(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
-    """The differences, and from which CLIP if it is not the one that CatLIP is compared with."""
-    clip = found[0].method
-    over = "" if clip == setting.clip else f" over {name_of(clip)}"
-    return on_tasks(setting, found, brief) + over
+    """The differences, without their ends if they are from another CLIP than the page's."""
+    return on_tasks(setting, found, brief or found[0].method != setting.clip)
 
 
 def _favours(setting: Setting) -> str:
@@ -144,27 +144,29 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += "; the paper's on CC3M take 25 to 100"
-    conditions = [_under(setting, *condition) for condition in UNDER]
-    if setting.scale == "starter" and not any(conditions):
+    conditions = [said for condition in UNDER for said in _under(setting, *condition)]
+    if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
     longer = _longer(setting, trained.measured.images_seen)
-    return " ".join(filter(None, (f"{words}.", longer, *conditions, _with_larger(setting))))
+    by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
+    for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
+        by_clip.setdefault(clip, [f"Over {beside(clip)}:"]).append(sentence)
+    return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 
-def _longer(setting: Setting, images: float) -> str:
+def _longer(setting: Setting, images: float) -> list[Said]:
     """The difference after the longest training of the study, if it saw more images than these."""
     found = longest_training(setting)
     times = found[0].same.images / (images or 1) if found else 0
     if times < 1.1:
-        return ""
-    return f"Trained {shown(times, 1)} times as long: {_points(setting, found)}."
+        return []
+    words = f"Trained {shown(times, 1)} times as long: {_points(setting, found)}."
+    return [(found[0].method, words)]
 
 
-def _with_larger(setting: Setting) -> str:
-    """The difference with each larger encoder, after its longest and its shortest training; empty
-    without any.
-    """
-    words = []
+def _with_larger(setting: Setting) -> list[Said]:
+    """The difference with each larger encoder, after its longest and its shortest training."""
+    words = dict[str, list[str]]()
     for (name, times), lengths in larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         word = (
@@ -173,5 +175,7 @@ def _with_larger(setting: Setting) -> str:
         if shortest < longest:
             times_as_long = f"{shown(shortest / longest, 2)} times as long"
             word += f", trained {times_as_long} {_points(setting, early, brief=True)}"
-        words.append(word)
-    return f"Encoders of more operations: {'; '.join(words)}." if words else ""
+        words.setdefault(late[0].method, []).append(word)
+    return [
+        (clip, f"Encoders of more operations: {'; '.join(each)}.") for clip, each in words.items()
+    ]

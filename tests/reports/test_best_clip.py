@@ -84,4 +84,4 @@ def test_each_clip_has_its_own_cost(write_record, probes, tmp_path):
     (setting, *_) = settings(records_in(tmp_path))
     short = cheaper(setting).short
     assert "Over CLIP, bag of words: no difference in step time" in short
-    assert "Over CLIP: yes: 1.4 times" in short
+    assert "Over CLIP with a transformer: yes: 1.4 times" in short
