@@ -166,6 +166,13 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
     assert all(words in panels.caption for words in told)
 
 
+def test_a_method_that_was_probed_by_another_recipe_has_no_line(read, contents):
+    contents["linear_probe", "siglip"] = probe("siglip", 0, 9)
+    assert "SigLIP: " in figure(read(), "linear_probe_by_share_1").alt
+    contents["linear_probe", "siglip"] |= {"config": {"recipe": {"min_steps": 0}}}
+    assert "SigLIP" not in figure(read(), "linear_probe_by_share_1").alt
+
+
 def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
     """CLIP leads in the larger of two classes: 2/3 against 1/2 of three images in two seeds."""
     bits = {"catlip": ([1, 1, 1, 0], [1, 0, 1, 0]), "clip": ([0, 1, 1, 0], [0, 1, 0, 1])}

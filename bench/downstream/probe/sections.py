@@ -244,8 +244,10 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
 
 
 def fraction_panels(records: Runs) -> list[Block]:
-    """A panel for each task, a line for each method and start; without sanity ceilings."""
-    kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
+    """A panel for each task, a line for each method and start; of one recipe, since classifiers
+    that were trained for fewer steps differ most with few images.
+    """
+    kept = of_one_recipe(records)
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
     panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
     for task in by_importance((run.task for run in runs), kept):
@@ -267,12 +269,9 @@ def fraction_panels(records: Runs) -> list[Block]:
 
 
 def of_one_recipe(records: Runs) -> Runs:
-    """Of each method, the records of its most common recipe."""
-    kept: list[Run[OnTasks]] = []
-    for method in methods_of(records):
-        of_method = [record for record in records if record.method == method]
-        kept += alike(of_method, of_method).records
-    return kept
+    """Those of encoders of ours that were probed by the most common recipe."""
+    ours = [record for record in records if is_ours(record.method)]
+    return alike(ours, ours).records
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
