@@ -135,9 +135,10 @@ def _with_fewest(setting: Setting, task: str) -> Estimate | None:
 
 
 def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
-    """Over a random start, with the fewest images that both have."""
+    """Over a random start, with the fewest images that both have, if these are not all."""
     runs = {run.path: run for run in setting.records}
-    own = rows[rows.record.isin(runs) & (rows.task == task) & rows.init.isin([start, "random"])]
+    rows = rows[rows.init.isin([start, "random"]) & (rows.fraction < 1)]
+    own = rows[rows.record.isin(runs) & (rows.task == task)]
     scores = nested(with_scores(own, runs), "fraction", "seed", "init")
     for _, seeds in sorted(scores.items()):
         if points := [by[start] - by["random"] for by in seeds.values() if len(by) == 2]:

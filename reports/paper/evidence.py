@@ -473,6 +473,8 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
             what = f"{title}, {brief_fraction(100 * few)} % of the data"
             points = paired(*(by_kind[kind][few] for kind in test.kinds))
             compared.append(Compared(what, mean_difference(points)))
+        elif min(probed) == 1:
+            continue  # nothing but all images
         elif test.levels == ("fewest",):
             compared.append(Compared(title, mean_difference([*probed[min(probed)].values()])))
         elif test.levels == ("fewest", "most") and len(probed) > 1:

@@ -322,6 +322,11 @@ def test_transfer_init_gains_or_does_not(transfer, said):
     assert [found[key] for key in keys] == [NOT_AT_THE_PAPERS] * 3
 
 
+def test_a_gain_with_all_images_is_not_one_with_few(transfer, said):
+    gains(transfer, "linear_probe", {1.0: six(0.2)})
+    assert said()["transfer_init"] == NOT_TESTED
+
+
 def test_scaling_needs_both_data_sets_and_both_encoders(transfer, said):
     for seed, scale, encoder in product(range(6), ("cc3m", "datacomp"), ("vit_b16", "vit_l16")):
         level = 0.5 + 0.2 * (scale == "datacomp") + 0.05 * (encoder == "vit_l16") + 0.001 * seed
