@@ -115,12 +115,12 @@ def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
         for setting, task in tasks:
             rows = probes[probes.method == setting.pair[start == "names"]]
             gains.append(_gain(setting, rows, task, start))
-    words = [
-        f"{what} {' / '.join(signed(one.value, 1) if one else EN_DASH for one in estimates)}"
-        for what, estimates in found.items()
-        if any(estimates)
-    ]
-    names = " / ".join(setting.name(task) for setting, task in tasks)
+    kept = [i for i in range(len(tasks)) if any(estimates[i] for estimates in found.values())]
+    words = []
+    for what, estimates in found.items():
+        points = [signed(one.value, 1) if one else EN_DASH for one in (estimates[i] for i in kept)]
+        words += [f"{what} {' / '.join(points)}"] if any(estimates) else []
+    names = " / ".join(tasks[i][0].name(tasks[i][1]) for i in kept)
     return f"**With the fewest labels, {names}:** {'; '.join(words)}." if words else ""
 
 
