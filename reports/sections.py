@@ -19,7 +19,7 @@ from bench.downstream.probe.sections import (
     worth_section,
 )
 from bench.plan.result import projection_section
-from bench.study.lengths_result import Scaling, cost_panels
+from bench.study.lengths_result import LENGTHS, Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
@@ -155,6 +155,7 @@ def build_page(records: Records) -> Page:
             "Every difference; probes; labels, masks, boxes; few images, noise, tuning.",
             sections=[
                 forest_section(every),
+                _lengths(main),
                 ladder_section(main),
                 worth_section(main, records),
                 bench.downstream.gallery.result.section(main, records),
@@ -225,10 +226,8 @@ def _summary(
     blocks: list[Block] = [Text(said)] if (said := about(main)) else []
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
-    blocks += side_by_side(near_and_far([main, *others]))
-    floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
-    by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
-    blocks += by_cost or side_by_side(plots.accuracy_figure(main))
+    by_task = near_and_far([main, *others])
+    blocks += side_by_side(by_task or plots.accuracy_figure(main))
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
@@ -246,6 +245,16 @@ def _nothing(records: Records) -> str:
     return (
         f"Of {count:,} record{'s' * (count != 1)} none is of a training, a probe or a step's time"
     )
+
+
+def _lengths(main: Setting | None) -> Section:
+    panels = list[Block]()
+    if main:
+        untrained = {task: main.accuracy("random", task) for task in main.tasks}
+        floor = {task: found.mean for task, found in untrained.items() if found}
+        panels = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
+    missing = to_fill("No training of several lengths has been recorded.", LENGTHS)
+    return Section("lengths", "Accuracy against the operations of a training", panels or missing)
 
 
 def _training(main: Setting | None) -> Section:

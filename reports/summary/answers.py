@@ -560,7 +560,7 @@ def advice(setting: Setting) -> str:
     judged |= _larger_words(setting)
     is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
-        what = "classifying a caption's words (by CatLIP, or by SuperClass, which needs no WordNet)"
+        what = "classifying a caption's words (CatLIP, or SuperClass, which needs no WordNet)"
         what = what if _ties_with_superclass(setting) else "CatLIP"
         advised = f"suggests {what} for features, where captions name what is in the image"
     elif judged == {WORSE}:

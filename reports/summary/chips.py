@@ -51,6 +51,5 @@ def chips(judged: Mapping[str, Verdict]) -> list[Block]:
             if (first, one.outcome) == (caveat, outcome)
         ]
         if of_group:
-            title = f"Analogue {caveat}" if caveat else AT_THE_PAPERS.capitalize()
-            groups.append((f"{title}: {outcome}", of_group))
+            groups.append((f"{(caveat or AT_THE_PAPERS).capitalize()}: {outcome}", of_group))
     return [Chips(groups)] if groups else []

@@ -52,8 +52,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     if len(of_rows) < MIN_ROWS:
         return []
     caption = (
-        f"CatLIP minus {listed([*clips])} on every task, in points, by the images that both were "
-        "trained on; in brackets, how many of the task's labels are among CatLIP's classes."
+        f"CatLIP minus {listed([*clips])} on every task, by training images; in brackets, the "
+        "labels that are CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
     draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})
