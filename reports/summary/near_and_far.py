@@ -7,10 +7,10 @@ from functools import partial
 
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
-from catlip.method_style import name_of
+from catlip.method_style import beside
 from catlip.pretraining.result import Pretrain
 from catlip.results.figures import Figure
-from catlip.table import clipped, listed
+from catlip.table import clipped
 from reports.read.differences import PROBE, Difference
 from reports.read.measured import Setting
 from reports.summary.answers import samples_of
@@ -32,16 +32,16 @@ def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
 
 def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     """A group of rows for the first setting of each scale; nothing for fewer than MIN_ROWS."""
-    rows, clips, seen = list[Row](), dict[str, None](), set[str]()
+    rows, seen = list[Row](), set[str]()
     for setting in settings:
         trained = setting.of(Pretrain)
         of_tasks = [one for one in setting.differences if _is_whole_task(setting, one)]
         if not trained or not of_tasks or setting.scale in seen:
             continue
         seen.add(setting.scale)
-        clips[name_of(setting.clip)] = None
         what = "drawings" if setting.scale == "starter" else "images"
-        rows.append(Row(f"{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}", {}))
+        data = f"{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}"
+        rows.append(Row(f"{data}, over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
         shares = {task: exact / count for task, (exact, count) in known.items()}
         for one in sorted(of_tasks, key=lambda one: -shares.get(one.task, 0)):
@@ -52,8 +52,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     if len(of_rows) < MIN_ROWS:
         return []
     caption = (
-        f"CatLIP minus {listed([*clips])} on every task, by training images; in brackets, the "
-        "labels that are CatLIP's classes."
+        "CatLIP minus CLIP on every task, by training images; in brackets, the labels that are "
+        "CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
     draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})

@@ -57,3 +57,4 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
     ):
         assert words in figure.alt
     assert figure.caption.startswith("CatLIP minus CLIP on every task")
+    assert figure.draw.keywords["rows"][0].name == "mine: 100 images, over CLIP with a transformer"
