@@ -256,7 +256,8 @@ def _check_probes(probes: Sequence[str]) -> None:
     checked: dict[str, Layout] = {}
     for probe in probes:
         layout = find_layout(probe)
-        if not (is_remote(layout.root) or layout.root.is_dir()):
+        # The stage `data` makes the drawings.
+        if not (probe == DRAWINGS or is_remote(layout.root) or layout.root.is_dir()):
             raise InputError(f"--probe {probe}: there is no folder {layout.root}")
         for other, before in checked.items():
             if before.root.resolve() == layout.root.resolve():
