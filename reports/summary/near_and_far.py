@@ -31,7 +31,9 @@ def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
 
 
 def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
-    """A group of rows for the first setting of each scale; nothing for fewer than MIN_ROWS."""
+    """A group of rows for the first setting of each scale, with its folder if that is not the first
+    setting's; nothing for fewer than MIN_ROWS.
+    """
     rows, seen = list[Row](), set[str]()
     for setting in settings:
         trained = setting.of(Pretrain)
@@ -40,7 +42,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
             continue
         seen.add(setting.scale)
         what = "drawings" if setting.scale == "starter" else "images"
-        data = f"{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}"
+        of = "" if setting.root == settings[0].root else f"{clipped(setting.root, 24)}/"
+        data = f"{of}{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}"
         rows.append(Row(f"{data}, over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
         shares = {task: exact / count for task, (exact, count) in known.items()}
