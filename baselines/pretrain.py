@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
-from catlip.recipes.pretrain import CLIP, STARTERS, Recipe, for_photos
+from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, for_photos
 from catlip.record import LATER, from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
@@ -50,7 +50,7 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
-        recipes["photos"] = for_photos(STARTERS[method])
+        recipes["photos"] = PHOTOS.get(method, for_photos(STARTERS[method]))
     return recipes
 
 

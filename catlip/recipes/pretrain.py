@@ -224,6 +224,19 @@ STARTERS = {
         temperature=0.0652,
     ),
 }
+# Recipes for photographs of methods that were tuned on them, beside CatLIP and CLIP.
+PHOTOS = {
+    "clip_bag": replace(  # reports/records/photos/tuning/clip_bag-10.json, its best finalist too
+        for_photos(STARTERS["clip_bag"]),
+        micro_batch=64,
+        max_lr=1.47e-3,
+        min_lr=1.47e-5,
+        warmup_iterations=260,
+        weight_decay=0.071,
+        crop_scale=(0.67, 1.0),
+        temperature=0.153,
+    ),
+}
 CLIP_STARTER = replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
     BASELINE_STARTER,
     micro_batch=64,

@@ -310,8 +310,10 @@ def test_the_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> Non
 
 
 TUNED = {
-    "starter": ["catlip", "clip", "siglip", "superclass", "catlip_softmax", "clip_catlip"],
-    "photos": ["catlip", "clip"],
+    "starter": [
+        *("catlip", "clip", "clip_bag", "siglip", "superclass", "catlip_softmax", "clip_catlip")
+    ],
+    "photos": ["catlip", "clip", "clip_bag"],
 }
 CAPTIONED = {"starter": STARTER_CAPTIONS, "photos": 8_091}  # images
 
