@@ -23,7 +23,10 @@ from catlip.results.kind import Interval
 from catlip.results.run import TIMES
 
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"
-STEP_TIME = RECORDS / "step_time/vit_b16-b4-fp32-catlip_clip_bag_clip_siglip_superclass-torch2.15.0-cpu.json"
+STEP_TIME = (
+    RECORDS
+    / "step_time/vit_b16-b4-fp32-catlip_clip_bag_clip_siglip_superclass-torch2.15.0-cpu.json"
+)
 MEMORY = RECORDS / "memory/vit_tiny16-b4-fp32-torch2.15.0-cpu.json"
 TWO = ("catlip", "clip")
 MB = 1_000_000
