@@ -24,6 +24,7 @@ from reports.summary.answers import (
     samples_of,
     with_ends,
 )
+from reports.summary.near_and_far import labels_that_are_classes
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
     "max_lr": "learning rate",
@@ -104,10 +105,8 @@ def _favours(setting: Setting) -> str:
     if setting.scale == "starter":
         favours = ["captions that are names and keywords", *favours]
     elif origins:
-        counts = []
-        for task, (_, rows) in origins.items():
-            exact = sum(row.kind == "exact" for row in rows)
-            counts.append(f"{exact} of {len(rows)} labels of {setting.name(task)}")
+        known = labels_that_are_classes(setting)
+        counts = ["{} of {} labels of ".format(*known[t]) + setting.name(t) for t in origins]
         favours = [f"{listed(counts)} that are classes it was trained on", *favours]
     words = f"In CatLIP's favour: {'; '.join(favours)}."
     elsewhere = []

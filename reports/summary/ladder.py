@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import pairwise
+from statistics import fmean
 
 from bench.downstream.probe.result import PART, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, Robustness
@@ -52,7 +53,9 @@ def ladder(setting: Setting) -> list[Figure]:
         for before, after, what in [*pairs, ("clip", CATLIP, WHOLE)]:
             one, other = scores[after], scores[before]
             points = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
-            estimate = mean_difference(points) or Estimate(0.0)
+            if not points:
+                continue
+            estimate = mean_difference(points) or Estimate(fmean(points), pairs=len(points))
             same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
             rows[what][task] = Difference(
                 "", what, same, before, points, estimate, accuracies=None, records=frozenset()
