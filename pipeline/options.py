@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
-from catlip.data.layout import TABLES, Layout, find_layout
+from catlip.data.layout import TABLES, TAR, Layout, find_layout
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
@@ -47,9 +47,12 @@ HELP = """\
                    or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'; or a table of your images' files and
-                   captions (.csv, .tsv, .parquet), which become shards in data/. Without it,
-                   photos fetches 13,443 photographs of CC3M (1.1 GB; with a GPU 100,000, 9 GB), and
-                   cc3m all (269 GB, of which it keeps 70), into data/
+                   captions (.csv, .tsv, .parquet, .jsonl, COCO's .json), or a folder of images with
+                   a .txt each, or of one of images for each class, which become shards in data/.
+                   Without it, photos fetches 13,443 photographs of CC3M (1.1 GB; with a GPU
+                   100,000, 9 GB), and cc3m all (269 GB, of which it keeps 70), into data/
+  --image-column NAME, --text-column NAME
+                   columns of that table, if they are not found by themselves
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
                    a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
                    wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
@@ -96,6 +99,7 @@ Examples:
   ./run_all.sh --methods catlip,clip_bag,siglip,superclass --seeds 6
   ./run_all.sh --scale photos
   ./run_all.sh --scale photos --shards '/data/mine/*.tar' --probe /data/pets --epochs 8
+  ./run_all.sh --scale photos --shards /data/shop/products.csv --probe /data/pets --dry-run
   ./run_all.sh --scale cc3m --probe imagenet:/data/imagenet
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
 """
@@ -126,7 +130,10 @@ class Options(argparse.Namespace):
     quiet: bool
     yes: bool
     sources: list[Source]  # what is fetched from a hub
-    table: str  # of the user's images, which becomes shards first; empty if they are shards
+    table: str  # or folder of the user's images, which become shards first; empty if they are
+    image_column: str
+    text_column: str
+    understood: list[str]  # how the columns of tables and the folders are
 
     @property
     def small(self) -> bool:
@@ -155,7 +162,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: InputError for what would else end a later step."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--scale", choices=SCALES)
-    for name in ("shards", *DENSE_FILES, "encoder"):
+    for name in ("shards", *DENSE_FILES, "encoder", "image-column", "text-column"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--probe", action="append", default=[], dest="probes")
     for name in ("epochs", "threshold", "seeds"):
@@ -192,7 +199,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         _check_name("method", method, ["catlip", *method_names()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
-    options.sources, options.table = [], ""
+    options.sources, options.table, options.understood = [], "", []
     if options.scale == "starter":
         options.shards, options.probe = "data/starter/pretrain", DRAWINGS
         if options.full or options.only == "dense":
@@ -216,16 +223,7 @@ def _check_data(options: Options) -> None:
     """Whether a user's data are there; in place of what is not given, what is fetched."""
     source = SHARDS.get((options.scale, count_gpus(options.device) > 0))
     if options.shards:
-        first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
-        if "://" not in first and not glob(first):
-            raise InputError(f"--shards: nothing matches {first}")
-        if Path(first).suffix in TABLES:
-            options.table, options.shards = options.shards, f"data/{Path(first).stem}-shards/*.tar"
-            if "data" in options.stages and not is_remote(first) and not glob(options.shards):
-                with suppress(ImportError):  # not set up yet; it is looked at again after that
-                    from catlip.data.fetch import check_table
-
-                    check_table(Path(glob(first)[0]))
+        _check_shards(options)
     elif source:
         options.shards = f"{source.folder}/*.tar"
         options.sources += [source] if "data" in options.stages else []
@@ -247,6 +245,33 @@ def _check_data(options: Options) -> None:
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
         if folder and missing:
             raise InputError(f"--{name}: there is no {missing[0]}")
+
+
+def _check_shards(options: Options) -> None:
+    """Whether they are there; a table or a folder of images becomes shards."""
+    first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
+    matches = [Path(first)] if "://" in first else [*map(Path, sorted(glob(first)))]
+    if not matches:
+        raise InputError(f"--shards: nothing matches {first}")
+    path = matches[0]
+    if path.suffix == TAR or (is_remote(path) and path.suffix not in TABLES):
+        return
+    if path.is_dir() and any(path.glob(f"*{TAR}")):
+        return
+    if not path.is_dir() and path.suffix.lower() not in TABLES:
+        kinds = ", ".join(TABLES)
+        raise InputError(f"--shards {path} is neither a shard ({TAR}) nor a table ({kinds})")
+    if len(matches) > 1:
+        raise InputError(f"--shards {options.shards} are several tables; give one, or a folder")
+    options.table, options.shards = options.shards, f"data/{path.stem}-shards/*{TAR}"
+    if "data" in options.stages and not is_remote(path):
+        with suppress(ImportError):  # not set up yet; it is looked at again after that
+            from catlip.data.own_images import find_own_images, open_own_images
+
+            for table in find_own_images(path) if path.is_dir() else [path]:
+                own = open_own_images(table, options.image_column, options.text_column)
+                own.check()
+                options.understood += [str(own)]
 
 
 def _check_probes(probes: Sequence[str]) -> None:
@@ -272,7 +297,7 @@ def _check_probes(probes: Sequence[str]) -> None:
 
 def announcement(options: Options) -> str:
     """What will be fetched, and at the scale of CC3M how long it takes and what to expect."""
-    parts = []
+    parts = [*options.understood]
     if options.sources:
         total = sum(source.gb for source in options.sources)
         parts.append(f"To be fetched, {total:g} GB, once:")

@@ -106,11 +106,13 @@ def data(plan: Plan) -> Iterator[Step]:
             place = Path(source.folder)
             yield step("fetch", "catlip.data.fetch", what, how, out=place, updates=updates)
     if table := plan.options.table:
-        what, place = (table, "--side", 128 if plan.small else 256), Path(plan.options.shards)
+        columns = {name: getattr(plan.options, f"{name}_column") for name in ("image", "text")}
+        given = [word for n, c in columns.items() if c for word in (f"--{n}-column", c)]
+        place = Path(plan.options.shards)
         yield step(
             "fetch",
             "catlip.data.fetch",
-            what,
+            (table, *given, "--side", 128 if plan.small else 256),
             plan.quiet,
             out=place.parent,
             reads=[table],

@@ -140,6 +140,27 @@ def test_a_table_of_files_becomes_shards_first(own, tmp_path) -> None:
     assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
 
 
+def test_columns_are_told_and_may_be_given(own, tmp_path) -> None:
+    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *given(own, "--probe"))
+    table.write_text("number,words,other\n0,a dog,x\n")
+    (tmp_path / "0.jpg").write_bytes(plain(kind="JPEG"))
+    failed = run_all("--dry-run", *photos, "--shards", table)
+    one_line_error(failed, "mine.csv", "number, words, other", "--text-column")
+    columns = ("--image-column", "number", "--text-column", "words")
+    lines = dry_run(*photos, "--shards", table, *columns)
+    assert f"# {table}: 1 images in {tmp_path} (column number, and .jpg), 1 captions" in lines[0]
+    assert "a dog" in lines[1]
+    (made,) = [line for line in lines if "data.fetch" in line]
+    assert shlex.join(columns) in made
+
+
+@pytest.mark.parametrize("name", ["README.md", "photo.jpg"])
+def test_shards_that_are_neither_tars_nor_tables_are_refused(own, tmp_path, name) -> None:
+    (tmp_path / name).write_text("a dog")
+    photos = ("--scale", "photos", *given(own, "--probe"))
+    one_line_error(run_all("--dry-run", *photos, "--shards", tmp_path / name), name, "table")
+
+
 def test_a_dry_run_looks_at_a_hundred_files_of_a_table(own, tmp_path) -> None:
     table, photos = tmp_path / "mine.csv", ("--scale", "photos", *given(own, "--probe"))
     names = [f"{number}.jpg" for number in range(300)]
@@ -168,6 +189,12 @@ def probes_of(lines: list[str]) -> dict[str, list[str]]:
         end = words.index("--out")
         probes[Path(words[end + 1]).stem] = words[:end]
     return probes
+
+
+@pytest.fixture(autouse=True)
+def no_fashion_mnist(monkeypatch) -> None:
+    """It would be probed too where Debian's package has it."""
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", Path("absent"))
 
 
 @pytest.mark.parametrize("scale", ["photos", "cc3m"])

@@ -15,7 +15,7 @@ import re
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -24,13 +24,14 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.data.decode import FIRST_BYTES, PictureError, reduced
+from catlip.data.decode import PictureError, reduced
 from catlip.data.layout import TABLES
+from catlip.data.own_images import IMAGE, OwnImages, Sample, find_own_images, open_own_images
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import TAR, expand, write_shard
-from catlip.data.tar_index import NUMBERED, walk
+from catlip.data.tar_index import walk
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.sources import PARQUET, TarShard, open_parquet, text_rows
+from catlip.label.sources import TarShard
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
@@ -41,20 +42,11 @@ from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
 # Raised when the shards that were fetched before, from afar or from a disk, will not do any more.
-EDITION, LOCAL_EDITION = 2, 3
+EDITION, LOCAL_EDITION = 2, 4
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
-BATCH_ROWS = 100
-CAPTIONS = ("caption", "captions", "text", "TEXT", "texts")  # columns of a table
-IMAGE = "image"
-NO_FILE = "no such file"
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
-LOOKED_AT = 100  # files of a table, before a run
-
-# A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
-Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
-Row = tuple[int, dict[str, Any]]  # its number and, by the names of its columns, its cells
 
 
 @dataclass(frozen=True)
@@ -67,19 +59,27 @@ class Fetch:
     python -m catlip.data.fetch 's3://bucket/mine/*.tar' more.parquet --out data/mine --rule paper
 
     python -m catlip.data.fetch photographs/captions.csv --out data/mine
+
+    python -m catlip.data.fetch fashion/styles.csv --text-column productDisplayName --dry-run
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Paths, folders, globs, braces or URLs of shards (.tar), or of tables (.parquet, .csv, .tsv)
-    that hold images, or name their files beside the table or in a folder there.
+    """Paths, folders, globs, braces or URLs of shards (.tar), or of tables (.parquet, .csv, .tsv,
+    .jsonl, COCO's .json) that hold images, or name their files beside the table or in a folder
+    there; or a folder of images with a .txt each, or of a folder of images for each class.
     """
     out: Path = Path("data/fetched")
     """Folder of the shards that are written; each has the name of its source."""
     side: Count = 256
     """Pixels of the shorter side to which larger images are reduced; others are copied."""
+    image_column: str | None = None
+    """A table's column of images, of the names of their files, or of ids that are these names
+    without .jpg; by default told by what is there.
+    """
     text_column: str | None = None
-    """A table's column of captions (by default caption, captions, text, TEXT or texts, or else
-    caption_0, caption_1 and so on)."""
+    """A table's column of captions; by default caption, text, title, description or the like, or
+    else caption_0, caption_1 and so on.
+    """
     rule: str | None = None
     """Label the captions as well, as `catlip.label --rule` does: "paper", "corenet" or
     "paper_multiword".
@@ -89,6 +89,8 @@ class Fetch:
     max_broken: MaxBroken = MAX_BROKEN
     workers: Natural = 0
     """Processes; 0 is one a core, and two where files are remote, of which one may wait."""
+    dry_run: bool = False
+    """Only say how tables and folders of images are understood."""
     yes: bool = False
     """Fetch without asking."""
     quiet: bool = False
@@ -102,7 +104,16 @@ def main(config: Fetch) -> None:
         raise InputError(f"two sources are called {twice}; fetch them into folders of their own")
     if config.rule:
         labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
+    for path in paths:
+        if path.suffix != TAR and not is_remote(path):
+            own = _open(config, path)
+            print(own)
+            if config.dry_run:
+                own.check()
+    if config.dry_run:
+        return
     identities = identities_of(paths)
+    columns = [config.image_column, config.text_column]
     # What the shards of a file depend on.
     wanted = {
         path: {
@@ -111,7 +122,7 @@ def main(config: Fetch) -> None:
             "identity": identity,
             "side": config.side,
             "quality": QUALITY,
-            "text_column": config.text_column,
+            "text_column": columns if config.image_column else config.text_column,
         }
         for path, identity in identities.items()
     }
@@ -144,14 +155,18 @@ def main(config: Fetch) -> None:
 
 
 def _files(pattern: str) -> list[Path]:
-    if Path(pattern).is_dir():
-        kinds = (kind for kind in (TAR, *TABLES) if next(Path(pattern).glob(f"*{kind}"), None))
-        pattern = f"{pattern}/*{next(kinds, TAR)}"
+    folder = Path(pattern)
+    if folder.is_dir() and not any(folder.glob(f"*{TAR}")):
+        return find_own_images(folder)
     paths = expand(pattern)
     for path in paths:
-        if path.suffix not in (TAR, *TABLES):
+        if path.suffix.lower() not in (TAR, *TABLES) and not path.is_dir():
             raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLES)})")
     return paths
+
+
+def _open(config: Fetch, path: Path) -> OwnImages:
+    return open_own_images(path, config.image_column, config.text_column)
 
 
 def _done(config: Fetch, wanted: dict[str, Any], verify: bool = False) -> dict[str, Any] | None:
@@ -239,7 +254,7 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _of_table(copy, config)
+        samples = _of_tar(copy) if is_tar else _open(config, copy).samples(config.max_broken)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
@@ -309,115 +324,6 @@ def _of_tar(path: Path) -> Iterator[Sample]:
                 content = b"" if fault else os.pread(file.fileno(), member.size, member.offset_data)
                 sample[suffix] = kind, PictureError(fault, member.name) if fault else content
             yield key, sample
-
-
-def _of_table(path: Path, config: Fetch) -> Iterator[Sample]:
-    """The images of a table; the key is the number of the first row. Rows of one file are one image
-    with their captions, wherever they stand: Flickr8k has five, and COCO a row an annotation.
-    """
-    column, folder, captions, rows = _columns(path, config.text_column)
-    groups: Iterable[list[Row]] = ([row] for row in rows)
-    if folder:
-        rows_of: dict[str, list[Row]] = {}
-        for number, row in rows:
-            file = _file_name(number, row[column])
-            row = {name: row[name] for name in captions.values()} | {column: file}
-            rows_of.setdefault(file, []).append((number, row))
-        _check_files(path, folder, rows_of, max_broken=config.max_broken)
-        groups = rows_of.values()
-    for (number, row), *more in groups:
-        described: dict[str, Any] = {key: row[name] for key, name in captions.items()}
-        if more:
-            texts = [each[name] for _, each in ((number, row), *more) for name in captions.values()]
-            described = {"captions": [text for text in texts if text]}
-        image, meta = _image_in(row[column], folder), json.dumps(described, default=_text)
-        # What it is, is told by its first bytes when it is read, not by the name.
-        yield f"{number:09d}", {"jpg": (IMAGE, image), "json": ("meta", meta.encode())}
-
-
-def check_table(path: Path) -> None:
-    """Raises InputError unless a table has columns of images and of captions and, if it names
-    files, those of a hundred rows, evenly spread, are there.
-    """
-    column, folder, _, rows = _columns(path)
-    if folder:
-        names = [_file_name(number, row[column]) for number, row in rows]
-        _check_files(path, folder, names[:: -(-len(names) // LOOKED_AT)], max_broken=MAX_BROKEN)
-
-
-def _file_name(number: int, cell: Any) -> str:
-    return os.path.normpath(cell) if cell and isinstance(cell, str) else f"(row {number})"
-
-
-def _check_files(path: Path, folder: Path, names: Collection[str], *, max_broken: float) -> None:
-    """Raises InputError when too many files that a table names are missing, or one is elsewhere."""
-    missing, root = BrokenImages(), path.parent.resolve()
-    for name in names:
-        file = folder / name
-        if not os.path.isfile(file):
-            missing.add([BrokenImage(str(file), NO_FILE)])
-        elif not file.resolve().is_relative_to(root):  # a stranger's table may name private files
-            raise InputError(f"{path} names {file}, which is outside of {root}: copy it there")
-    missing.check(len(names), max_broken)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a table by the names of its columns; what a row lacks is None."""
-    if path.suffix == PARQUET:
-        with open_parquet(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS):
-                yield from batch.to_pylist()
-        return
-    fields = text_rows(path)
-    names = next(fields, [])
-    for row in fields:
-        yield dict(itertools.zip_longest(names, row[: len(names)]))
-
-
-def _text(value: object) -> str:
-    """A caption that is no text: bytes are, where they are UTF-8."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _columns(
-    path: Path, text_column: str | None = None
-) -> tuple[str, Path | None, dict[str, str], Iterator[Row]]:
-    """The column of images and, if it names files, their folder, by the first rows with an image;
-    key in a `.json` -> column of captions; and all rows.
-    """
-    numbered = enumerate(_rows(path))
-    head = list(itertools.islice(numbered, BATCH_ROWS))
-    names = [*head[0][1]] if head else []
-    beside = sorted(filter(Path.is_dir, path.parent.iterdir()))
-    found = (
-        (name, folder)
-        for _, row in head
-        for name in names
-        for folder in (None, path.parent, *beside)
-        if isinstance(image := _image_in(row[name], folder), bytes)
-        and image.startswith(FIRST_BYTES)
-    )
-    column, folder = next(found, ("", None))
-    given = [name for name in ((text_column,) if text_column else CAPTIONS) if name in names]
-    captions = {"caption": given[0]} if given else {}
-    if not given and not text_column:
-        captions = {name: name for name in names if NUMBERED.fullmatch(name)}
-    if not column or not captions:
-        missing = "captions; give --text-column" if column else "images, or of files of images"
-        raise InputError(f"{path} has no column of {missing}; there are: {', '.join(names)[:300]}")
-    return column, folder, captions, itertools.chain(head, numbered)
-
-
-def _image_in(value: Any, folder: Path | None) -> bytes | PictureError:
-    """The image that a cell holds, as the hub has it ({"bytes": ...}) or as bytes, empty if there
-    is none; or whose file in the folder it names, or that there is none.
-    """
-    if folder:
-        file = os.path.join(folder, value) if isinstance(value, str) else ""
-        return Path(file).read_bytes() if os.path.isfile(file) else PictureError(NO_FILE, value)
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else b""
 
 
 def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:

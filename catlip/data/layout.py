@@ -23,8 +23,24 @@ VALIDATION = "-validation"  # after a kind: what is trained on, split in two
 TAR = ".tar"
 STARTER_TASKS = ("concepts", "subgroups")
 TAKEN = {*PUBLISHED, FASHION_MNIST, STARTER, *STARTER_TASKS}  # names that are not a folder's
-TABLES = (".parquet", ".csv", ".tsv")  # of images, or of their files, with captions
-SPLITS = ("train", "val", "test")
+# Tables of images, or of their files, with captions; Flickr8k's is a .txt.
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+# What columns of images and of captions are usually called, in lower case.
+IMAGE_COLUMNS = ("image", "file_name", "filename", "image_path", "filepath", "file", "path", "id")
+CAPTION_COLUMNS = (
+    "caption",
+    "captions",
+    "text",
+    "texts",
+    "title",
+    "description",
+    "productdisplayname",
+    "sentence",
+    "comment",
+)
+TRAIN = "train"
+SPLITS = (TRAIN, "val", "test")
 
 
 @dataclass(frozen=True)

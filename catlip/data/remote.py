@@ -77,14 +77,15 @@ def _identity(about: dict[str, Any]) -> str:
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for local ones, size and time. Remote files are asked for in
-    threads; those of the hub by folder, because it limits questions.
+    """The identity of each file; for local ones, size and time; of a folder, of what it holds.
+    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
     """
     identities = {}
     for path in paths:
         if not is_remote(path):
-            status = path.stat()
-            identities[path] = f"{status.st_size} {status.st_mtime_ns}"
+            files = [file.stat() for file in path.rglob("*")] if path.is_dir() else [path.stat()]
+            size, time = sum(f.st_size for f in files), max(f.st_mtime_ns for f in files)
+            identities[path] = f"{size} {time}" if path.is_file() else f"{size} {time} {len(files)}"
     for folder in dict.fromkeys(path.parent for path in paths if _scheme(path) == HF):
         listed = functools.partial(_driver(folder).ls, url_of(folder))
         for about in _with_retries(folder, listed):

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from catlip.cli import InputError
-from catlip.data.layout import TABLES
+from catlip.data.layout import CAPTION_COLUMNS
 from catlip.data.remote import size_in
 from catlip.data.shards import TAR, expand, open_shard
 from catlip.system.urls import is_remote
 
 PART_ROWS = 50_000  # some seconds of work under the rules that tag
-TEXT_COLUMNS = ("caption", "text", "TEXT", "texts")  # tried when no column is named
-PARQUET = ".parquet"
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-TABLE_KINDS = (*TABLES, ".jsonl")
+PARQUET, JSON_LINES = ".parquet", ".jsonl"
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": ","}
+OTHER_DELIMITERS = ",;|\t"  # of a text table whose header has none of its own
+TABLE_KINDS = (PARQUET, ".csv", ".tsv", JSON_LINES)
 LOOK_ROWS = 1000  # rows of a JSON lines file that are searched for the names of columns
 BATCH_ROWS = 8192
 READ_BYTES = 1 << 20  # of a Parquet column at a time; that of a whole row group may be large
@@ -163,7 +163,7 @@ def split(
 
     Args:
         text_column: the name of the captions' column; for a CSV or TSV file without a header row,
-            its number, from 0. When None, the first of `TEXT_COLUMNS` that the table has.
+            its number, from 0. When None, the first of `CAPTION_COLUMNS` that the table has.
     """
     if not is_table(path):
         return [TarShard(path)]
@@ -185,14 +185,21 @@ def _kind(path: Path) -> str:
 
 
 def _choose_column(path: Path, columns: Sequence[str], text_column: str | None) -> str:
-    wanted = TEXT_COLUMNS if text_column is None else (text_column,)
-    for name in wanted:
-        if name in columns:
-            return name
+    if text_column is not None and text_column in columns:
+        return text_column
+    if text_column is None and (usual := usual_column(columns, CAPTION_COLUMNS)):
+        return usual
+    wanted = CAPTION_COLUMNS if text_column is None else (text_column,)
     raise InputError(
         f"{path} has no column {' or '.join(wanted)}; there are: {', '.join(columns)[:500]}; give "
         "--text-column, for CSV and TSV without a header row a number from 0"
     )
+
+
+def usual_column(columns: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The column whose name, in lower case, comes first among the usual ones, if any does."""
+    known = [name for name in columns if name.lower() in usual]
+    return min(known, key=lambda name: usual.index(name.lower()), default=None)
 
 
 @contextmanager
@@ -279,9 +286,12 @@ def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
                 )
             for line in lines.splitlines(keepends=True):  # a lone "\r" ends a line, too
                 offset += len(line)
-                yield line.decode("utf-8", "replace")
+                try:
+                    yield line.decode()
+                except UnicodeDecodeError:
+                    yield line.decode("latin-1")
 
-    if delimiter := DELIMITERS.get(_kind(path)):
+    if delimiter := _delimiter(path):
         for fields in csv.reader(read_lines(), delimiter=delimiter):
             if fields:
                 yield fields, offset
@@ -291,12 +301,34 @@ def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
                 yield line, offset
 
 
+def _delimiter(path: Path) -> str:
+    """Of the fields of a CSV or TSV table, "" of JSON lines: that which its suffix promises, unless
+    the first line has only another.
+    """
+    if not (usual := DELIMITERS.get(_kind(path), "")):
+        return ""
+    with open(path, "rb") as file:
+        first = file.readline(MAX_LINE_BYTES).decode("latin-1")
+    others = [other for other in OTHER_DELIMITERS if other in first]
+    return usual if usual in first or not others else max(others, key=first.count)
+
+
 def text_rows(path: Path) -> Iterator[list[str]]:
     """The fields of each row of a CSV or TSV table, the header's first. Raises: InputError."""
     with _reading(path), open(path, "rb") as file:
         offset = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
         for fields, _ in _rows(file, path, offset):
             yield fields
+
+
+def object_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines. Raises: InputError."""
+    with _reading(path), open(path, "rb") as file:
+        for number, (line, _) in enumerate(_rows(file, path, 0), 1):
+            row = _json(line.removeprefix("\ufeff"))
+            if not isinstance(row, dict):
+                raise InputError(f"{path} holds no JSON object in row {number}")
+            yield row
 
 
 # Parquet. pyarrow takes long to load: only a Parquet table loads it.

@@ -175,7 +175,7 @@ def test_tables_of_images(numbered, tmp_path, capsys) -> None:
     expected = [[caption, "a second"] for caption in captions[:3]] + [["a second"]]
     assert [each for _, each, _ in samples] == expected
     assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]
-    with pytest.raises(InputError, match="no column of captions; give --text-column"):
+    with pytest.raises(InputError, match=r"no column absent; .*--text-column"):
         main(Fetch((str(table),), tmp_path / "other", text_column="absent", quiet=True))
 
 
@@ -226,9 +226,9 @@ def test_rows_of_one_file_are_one_image_wherever_they_stand(tmp_path: Path) -> N
     pd.DataFrame(rows, columns=["file", "text"]).to_csv(tmp_path / "coco.csv", index=False)
     main(Fetch((str(tmp_path / "coco.csv"),), tmp_path / "out", quiet=True))
     assert samples_of(tmp_path / "out" / "coco-00000.tar") == [
-        ("000000000", ["caption 0", "caption 3", "caption 6", "caption 7"], plain((0, 0, 0))),
-        ("000000001", ["caption 1", "caption 4"], plain((1, 0, 0))),
-        ("000000002", ["caption 2", "caption 5"], plain((2, 0, 0))),
+        ("0", ["caption 0", "caption 3", "caption 6", "caption 7"], plain((0, 0, 0))),
+        ("1", ["caption 1", "caption 4"], plain((1, 0, 0))),
+        ("2", ["caption 2", "caption 5"], plain((2, 0, 0))),
     ]
 
 
@@ -257,7 +257,7 @@ def test_a_table_whose_files_are_missing_is_refused_before_a_shard_is_made(tmp_p
         main(config)
     assert not [*(tmp_path / "out").glob("*.tar")]
     main(replace(config, max_broken=1.0))
-    assert [key for key, *_ in samples_of(tmp_path / "out" / "mine-00000.tar")] == ["000000000"]
+    assert [key for key, *_ in samples_of(tmp_path / "out" / "mine-00000.tar")] == ["0"]
 
 
 def test_a_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:

@@ -105,8 +105,11 @@ def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma)
         ("t.csv", "caption\n\na dog\n\n\na cat\n\n", ["a dog", "a cat"]),
         ("t.jsonl", '\n{"caption": "a dog"}\n  \n{"caption": "a cat"}\n\n', ["a dog", "a cat"]),
         ("t.jsonl", '{"x": 1, "TEXT": "a dog"}\n', ["a dog"]),
-        ("t.csv", b"caption\na caf\xe9 \xff\n", ["a caf\ufffd \ufffd"]),
-        ("t.jsonl", b'{"caption": "a caf\xe9 \xff"}\n', ["a caf\ufffd \ufffd"]),
+        ("t.csv", b"caption\na caf\xe9 \xff\nein \xc3\xbc\n", ["a café ÿ", "ein ü"]),
+        ("t.jsonl", b'{"caption": "a caf\xe9 \xff"}\n', ["a café ÿ"]),
+        ("t.csv", "image;Caption\n0.jpg;a dog, a cat\n", ["a dog, a cat"]),
+        ("t.tsv", "image,caption\n0.jpg,a dog\n", ["a dog"]),
+        ("t.csv", "title,image\na dog,0.jpg\n", ["a dog"]),
         (
             "t.csv",
             "x,caption\n1,a dog\n2\n3,\n4,a cat,5\n",
