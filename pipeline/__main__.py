@@ -10,7 +10,7 @@ from catlip.system.lock import only_writer
 from pipeline import stages
 from pipeline.options import HELP, Options, announce, announcement, count_gpus, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
-from pipeline.step import StepFailedError, run_step
+from pipeline.step import StepFailedError, StoppedError, run_step
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +34,9 @@ def main(arguments: list[str]) -> int:
             print(*options.stages)
         else:
             run(read_options(arguments))
+    except StoppedError as error:
+        print(error, file=sys.stderr)
+        return error.code
     except (InputError, StepFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code if isinstance(error, StepFailedError) else 2

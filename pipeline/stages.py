@@ -104,7 +104,9 @@ def data(plan: Plan) -> Iterator[Step]:
         if source.folder:
             what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
             place = Path(source.folder)
-            yield step("fetch", "catlip.data.fetch", what, how, out=place, updates=updates)
+            way_out = "without a network, give your own --shards and --probe"
+            name = "catlip.data.fetch"
+            yield step("fetch", name, what, how, out=place, updates=updates, way_out=way_out)
     if table := plan.options.table:
         columns = {name: getattr(plan.options, f"{name}_column") for name in ("image", "text")}
         given = [word for n, c in columns.items() if c for word in (f"--{n}-column", c)]

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from catlip.program.errors import InputError
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from pipeline.inputs import digest_of_code, digest_of_data
-from pipeline.programs import Slot, run_command
+from pipeline.programs import Slot, run_command, stopped
 
 USER_ERROR = 2  # the exit code of our programs for what the user can correct
 CLOCK_SKEW = 2.0  # seconds by which a file's time may be before ours
@@ -40,6 +41,7 @@ class Step:
         hardware: the hardware that the step measures, if it is a measurement.
         processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.
+        way_out: what a user can do if the program refuses its input.
         beside: whether the step, if it is one process, may run at the same time as neighbours in
             its stage, each on cores and a GPU of its own.
     """
@@ -56,6 +58,7 @@ class Step:
     hardware: str = ""
     processes: int = 1
     always: bool = False
+    way_out: str = ""
     beside: bool = False
 
     def command(self, python: str) -> list[str]:
@@ -83,17 +86,29 @@ class Step:
 class StepFailedError(Exception):
     """A program ended with another exit code than 0."""
 
-    def __init__(self, name: str, code: int):
+    def __init__(self, name: str, code: int, way_out: str = ""):
         what = f"stopped with exit code {code}; run the same command to go on from there"
         if code == USER_ERROR:  # which the same command would meet again
             what = "refused its input, for the reason above"
-        super().__init__(f"step '{name}' {what}")
+        super().__init__(f"step '{name}' {what}{way_out and f'; {way_out}'}")
         # As a shell does for a program that a signal ended.
         self.code = code if code > 0 else 128 - code
 
 
+class StoppedError(StepFailedError):
+    """A signal has stopped the programs, with this exit code."""
+
+    def __init__(self, code: int):
+        super().__init__("", code)
+        self.args = ("stopped; run the same command again to go on",)
+
+
 def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -> None:
-    """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError."""
+    """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError;
+    StoppedError once a signal has stopped the programs.
+    """
+    if stopped.is_set():
+        raise StoppedError(-signal.SIGTERM)
     stamp = runs / ".steps" / f"{step.name}.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     before: dict[str, Any] = {}
@@ -131,8 +146,11 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     command = step.command(python)
     say(f"{step.name}: {shlex.join(command)}")
     began = time.time()
-    if code := run_command(command, slot):
-        raise StepFailedError(step.name, code)
+    code = run_command(command, slot)
+    if code and stopped.is_set():
+        raise StoppedError(code)
+    if code:
+        raise StepFailedError(step.name, code, step.way_out if code == USER_ERROR else "")
     made = [each for path in _matches(step.makes) for each in (path, *path.rglob("*"))]
     files = [file for file in made if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= began - CLOCK_SKEW] or files

@@ -227,6 +227,35 @@ def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(stub, s
     assert process.wait(timeout=20) in (128 + number, 1)  # 1 after a KeyboardInterrupt
 
 
+def test_after_a_signal_no_step_is_announced(stub: Step) -> None:
+    """Ctrl-C reaches three programs side by side, of which only two have begun on two cores."""
+    Path("stub.py").write_text("import sys, time; print('began', flush=True); time.sleep(60)")
+    script = (
+        "import sys; from pathlib import Path; from functools import partial\n"
+        "from pipeline import __main__ as main\n"
+        "from pipeline.step import Step\n"
+        "steps = [Step(f'train{n}', 'stub', beside=True) for n in range(9)]\n"
+        "main.stages.steps_of = lambda *_: steps\n"
+        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:."},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    began = process.stderr.readline()
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    said = began + process.stderr.read()
+    assert process.wait(timeout=20) == 128 + signal.SIGINT
+    assert said.count("== train") == min(9, len(os.sched_getaffinity(0)))
+    assert said.splitlines()[-1] == "stopped; run the same command again to go on"
+    assert "exit code" not in said
+
+
 def test_a_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
     """While it looks at inputs no program runs that could be told."""
     script = (

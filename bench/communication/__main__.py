@@ -47,6 +47,8 @@ def main(config: Communication) -> None:
     path, run, place = measure_all(config)
     if place.is_main:
         print_tables([exchange_table(run), collectives_table(run)])
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 

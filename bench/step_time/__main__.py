@@ -64,18 +64,23 @@ class StepTime(StepConfig):
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     out: Path = Path("runs/bench/step_time")
     """Folder for the record, named by model, batch, precision, options, torch and card."""
+    dry_run: bool = False
+    """Only print what would be timed, and the operations of its steps."""
 
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way to compile."""
     from bench.measuring.training_step import free_memory
-    from bench.step_time.measure import resolve, time_steps
+    from bench.step_time.measure import print_steps, resolve, time_steps
     from bench.step_time.result import step_table
     from catlip.table import print_tables, shown
     from catlip.training.distributed import find_place
 
     place = find_place(config.device)
     config = resolve(config, place.device)
+    if config.dry_run:
+        print_steps(config, place)
+        return
     runs = []
     ways = [(False, False)]
     ways += [(True, False)] if config.compile else []

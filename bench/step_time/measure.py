@@ -40,6 +40,8 @@ from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
+from catlip.table import Cell, Table, print_tables
+from catlip.table import shown as as_text
 from catlip.training.distributed import Place, barrier
 from catlip.training.parallel import blocks
 
@@ -82,6 +84,24 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
         batch_size=config.batch_size or default_batch(steps, device),
         compile=wanted and any(blocks(objective_of(step)) for step in steps),
     )
+
+
+def print_steps(config: StepTime, place: Place) -> None:
+    """What would be timed, without timing it."""
+    flops = {name: step_flops(each, place.world_size) for name, each in variants(config).items()}
+    first = next(iter(flops.values()))
+    rows = [
+        [Cell(name), Cell(as_text(count / 1e12)), Cell(f"{as_text(count / first)}x")]
+        for name, count in flops.items()
+    ]
+    title = f"To be timed with {config.model} on {place.device}"
+    caption = (
+        f"{config.num_steps} steps of each in turns, {config.batch_size} images of "
+        f"{config.resolution} pixels, {config.precision}."
+    )
+    columns = ["Method", "TFLOP a step", "Operations, relative"]
+    print_tables([Table("steps", title, columns, rows, caption)])
+    print(f"the record would be {config.out / _name(config, place)}.json")
 
 
 def tokens_of(captions: str, text: TextTower) -> float:

@@ -50,17 +50,24 @@ class Waterfall:
     """Folder for the record, named by model, batch, ranks, torch and device."""
     quiet: bool = False
     """No progress bar."""
+    dry_run: bool = False
+    """Only print what would be changed, and what operations alone would give."""
 
 
 def main(config: Waterfall) -> None:
     """Time every step of the way, both ways, print and write the record."""
-    from bench.waterfall.measure import measure_all
+    from bench.waterfall.measure import measure_all, print_changes
     from bench.waterfall.result import waterfall_table
     from catlip.table import print_tables
 
+    if config.dry_run:
+        print_changes(config)
+        return
     path, run, place = measure_all(config)
     if place.is_main:
         print_tables(waterfall_table(run))
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 

@@ -33,6 +33,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.record import Record, build_name
 from catlip.results.kind import FEWEST
 from catlip.results.run import Run
+from catlip.table import Cell, Table, listed, print_tables, shown
 from catlip.training.distributed import Place, barrier, find_place
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
@@ -79,6 +80,27 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
             )
         )
     return record.path, run, place
+
+
+def print_changes(config: Waterfall) -> None:
+    """What would be timed, without timing it."""
+    place = find_place(config.device)
+    config = resolve(config, place.device)
+    gpu = place.device.type == "cuda"
+    before, rows = released_clip(config, gpu), []
+    for change in (
+        *release_changes(config.batch_size, gpu),
+        *further_changes(bool(config.compile)),
+    ):
+        after = change(before)
+        operations = f"{shown(flops_ratio(before, after, place.world_size))}x"
+        words = change.factor, str(change.before), str(change.after), change.not_run or operations
+        rows.append([Cell(word) for word in words])
+        before = after
+    columns = ["Factor", "Before", "After", "Operations, before / after"]
+    title = f"To be timed with {config.model}, batch {config.batch_size}, on {place.device}"
+    caption = f"{config.num_rounds} rounds of each pair, in the orders {listed(config.orders)}."
+    print_tables([Table("changes", title, columns, rows, caption)])
 
 
 def resolve(config: Waterfall, device: torch.device) -> Waterfall:

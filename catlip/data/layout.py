@@ -40,13 +40,18 @@ CAPTION_COLUMNS = (
     "comment",
 )
 TRAIN = "train"
-SPLITS = (TRAIN, "val", "test")
+SPLITS = {  # their usual names, in any case
+    TRAIN: (TRAIN, "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A labelled data set; `splits` are those of `find_splits`, or empty for kinds with files of
-    their own and for what is remote. `validation`: what it is tested on is not to be read.
+    """A labelled data set; `splits` are those of `find_splits`, or the folder alone if it is to be
+    split, or empty for kinds with files of their own and for what is remote. `validation`: what it
+    is tested on is not to be read.
     """
 
     kind: str
@@ -94,9 +99,16 @@ def find_layout(spelling: str) -> Layout:
     if not root.is_dir():
         raise InputError(f"{spelling}: there is no folder {root}")
     names = {path.name for path in root.iterdir() if path.is_dir() != (path.suffix == TAR)}
-    if "test" in names and _is_unlabelled(root / "test"):
-        names.remove("test")
+    names -= {name for name in names if _split(name) == "test" and _is_unlabelled(root / name)}
+    if kind == "folder" and len(names) > 1 and not any(n.endswith(TAR) or _split(n) for n in names):
+        return Layout(kind, root, (root,), validation)
     return Layout(kind, root, find_splits(kind, root, names), validation)
+
+
+def _split(name: str) -> str:
+    """The split that a folder or a tar of this name is, "" if it is none."""
+    lower = name.removesuffix(TAR).lower()
+    return next((split for split, usual in SPLITS.items() if lower in usual), "")
 
 
 def _parted(spelling: str) -> tuple[str, str, str]:
@@ -113,6 +125,8 @@ def validation_of(spelling: str) -> str:
 
 def _is_unlabelled(folder: Path) -> bool:
     """Whether it has images, as ImageNet's test/, but neither folders of classes nor tars."""
+    if not folder.is_dir():
+        return False
     with os.scandir(folder) as entries:
         are_flat = [not (entry.is_dir() or entry.name.endswith(TAR)) for entry in entries]
     return bool(are_flat) and all(are_flat)
@@ -121,11 +135,14 @@ def _is_unlabelled(folder: Path) -> bool:
 def find_splits(kind: str, root: Path, names: Iterable[str]) -> tuple[Path, ...]:
     """What to train on, what to test on and, if there are all three, val, of these names."""
     # Of a folder and a tar, the folder.
-    found = {name.removesuffix(TAR): root / name for name in sorted(names, reverse=True)}
+    found = {_split(name): root / name for name in sorted(names, reverse=True)}
     train, val, test = map(found.get, SPLITS)
     if kind in PUBLISHED and val:
         test = None
     if not train or not (val or test):
         wanted = "val or test" if train else "train"
-        raise InputError(f"{root} has no folder {wanted} of images per class, nor such a {TAR}")
+        raise InputError(
+            f"{root} has no folder {wanted} of images per class, nor such a {TAR}, and is not a "
+            "folder of images per class itself"
+        )
     return tuple(path for path in (train, test, val) if path)

@@ -283,3 +283,10 @@ def test_compiling_is_recorded_where_something_is_compiled() -> None:
         assert small(model=model, compile=True).implementation.compile == expected
         config = replace(CONFIG, model=model, methods=("catlip",), resolution=32)
         assert resolve(config, torch.device("cuda")).compile == expected
+
+
+@pytest.mark.parametrize("bench", ["step_time --model vit_tiny16", "waterfall"])
+def test_a_dry_run_times_nothing(bench: str, tmp_path: Path, succeed) -> None:
+    done = succeed(f"bench.{bench.split()[0]}", *bench.split()[1:], "--dry-run", "--out", tmp_path)
+    assert "To be timed with vit_tiny16" in done.stdout
+    assert not any(tmp_path.iterdir())

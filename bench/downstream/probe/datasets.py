@@ -5,9 +5,10 @@ starter:data/starter            two tasks, concepts and subgroups, on drawings o
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
                                 KEY.cls in train/ and val/; likewise places365:
 folder:/data/pets, /data/pets   the same of any data set, whose name is that of its folder. test/
-                                may stand for val/, and a tar for either; classnames.txt may name
-                                the classes of tars, one a line. Of train/, val/ and test/, val/ is
-                                for choosing
+                                may stand for val/, and a tar for either; valid/, Training/ and the
+                                like are known; classnames.txt may name the classes of tars, one a
+                                line. Of train/, val/ and test/, val/ is for choosing. Of a folder
+                                without them, of images per class, a fifth is tested on
 wds:/data/wds_pets, wds:URL     the same as clip-benchmark has them, called pets; remote ones have
                                 tars, as wds:hf://datasets/clip-benchmark/wds_vtab-caltech101
 fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
@@ -70,7 +71,8 @@ CLASS_NAMES = "classnames.txt"  # as clip-benchmark names it; line n is the name
 PLACES = 365
 WNID = re.compile(r"n\d{8}")
 IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
-HELD_OUT = 0.2  # of the training images of each class, where the data have no val/ beside test/
+HELD_OUT = 0.2  # of the images of each class, where the data have no such folder
+DRAWN = "tested on a fifth of each class, drawn here, since it has no test/"
 DIGESTED = 64  # images of a split, evenly spaced, whose bytes are in its digest
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 
@@ -221,7 +223,7 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     files = names_in(root) if is_remote(root) else {*os.listdir(root)}
     paths = layout.splits or find_splits(layout.kind, root, files)
     if layout.validation:
-        paths = (paths[0], *paths[2:])  # without what it is tested on
+        paths = (paths[0], *paths[2:])  # without what it is tested on, if that is apart
     if is_remote(root) or paths[0].is_file() or any(paths[0].glob("*.tar")):
         splits = [tar_split(path) for path in paths]
         num_classes = 1 + max(int(split.labels.max()) for split in splits)
@@ -235,6 +237,11 @@ def folders_or_tars(layout: Layout) -> list[Task]:
         raise InputError(f"{paths[0]} has images of one class only: give a folder for each class")
     name = name_on_page(layout.kind, root, names)
     labels = name_labels(layout.kind, names)
+    if paths[0] == root:
+        train, test = held_out(splits[0])
+        if not layout.validation:
+            return [Task(name, labels, train, test, note=f"{name}: {DRAWN}")]
+        splits = [train]
     if layout.validation:
         train, test = splits if len(splits) > 1 else held_out(splits[0])
         return [Task(name, labels, train, test)]

@@ -140,7 +140,10 @@ class Classification(Objective):
         self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
         series = {block.string[: block.start()] for block in blocks.values()}
         if recipe.layer_decay != 1 and len(series) != 1:
-            raise InputError("--layer-decay needs an encoder with one series of numbered blocks")
+            raise InputError(
+                "--layer-decay needs an encoder with one series of numbered blocks, as a ViT has; "
+                "for others, such as a CNN, give --layer-decay 1"
+            )
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":

@@ -117,6 +117,39 @@ def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(ima
         load_tasks(str(root))
 
 
+@pytest.mark.parametrize(
+    "names", [("Training", "Validation"), ("TRAIN", "valid"), ("train", "dev")]
+)
+def test_usual_names_of_splits_are_known(images, names) -> None:
+    root = images / "folders"
+    for split, name in zip(("train", "val"), names, strict=True):
+        (root / split).rename(root / f"{name}-")
+        (root / f"{name}-").rename(root / name)
+    (task,) = load_tasks(str(root))
+    assert (task.train.path.name, task.test.path.name) == names
+
+
+def test_a_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> None:
+    monkeypatch.setattr(datasets, "HELD_OUT", 0.5)  # one of two images a class
+    root = images / "folders" / "train"
+    tasks = load_tasks(str(root)), load_tasks(str(root)), load_tasks(f"folder:{root}")
+    for (task,) in tasks:
+        assert sorted(task.train.labels) == sorted(task.test.labels) == [0, 1, 2]
+        assert not {*task.train.keys} & {*task.test.keys}
+        assert [*task.test.keys] == [*tasks[0][0].test.keys]
+        assert "a fifth of each class" in task.note
+
+
+def test_what_is_drawn_for_testing_is_not_opened_for_validation(images, monkeypatch) -> None:
+    root = images / "folders" / "train"
+    for label, number in itertools.product(range(3), range(2, 10)):
+        (root / str(label) / f"{number}.png").write_bytes(b"%d %d" % (label, number))
+    (task,), (validation,) = load_tasks(str(root)), load_tasks(f"folder-validation:{root}")
+    chosen = [*validation.train.keys, *validation.test.keys]
+    assert sorted(chosen) == sorted(task.train.keys)
+    assert (len(task.test), len(validation.test)) == (6, 6)
+
+
 def test_images_of_one_class_are_no_probe(images) -> None:
     for split, label in itertools.product(("train", "val"), (0, 2)):
         shutil.rmtree(images / "folders" / split / str(label))
@@ -228,7 +261,7 @@ def a_class_of_one_split(root: Path) -> None:
         ("imagenet", "cls", lambda root: write_tar(root, cls=b"1000"), "1000"),
         ("places365", "cls", lambda root: None, "names no category"),
         ("folder", "cls", lambda root: (root / CLASS_NAMES).write_text("a\nb\n"), CLASS_NAMES),
-        ("folder", "folders", lambda root: (root / "val").rename(root / "dev"), "folder val"),
+        ("folder", "folders", lambda root: (root / "val").rename(root / "more"), "folder val"),
         ("folder", "folders", lambda root: (root / "train/owl").mkdir(), "owl"),
         ("folder", "folders", a_class_of_one_split, "owl"),
         ("folder", "nowhere", lambda root: None, "nowhere"),
