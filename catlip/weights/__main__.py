@@ -32,9 +32,10 @@ class Convert:
     likewise for the hybrid stem. Dropped weights are printed with the reason, and all of them are
     listed in the file's metadata.
 
-    huggingface: a folder with the same weights in model.safetensors and a config.json.
+    huggingface: a folder with the same weights in model.safetensors, a config.json and a model card
+    in README.md, with what records beside the run say of its training and its accuracies.
     timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and "hf-hub:"
-    does once it is uploaded.
+    does once it is uploaded; other stems need embed_layer here too. The call is printed.
     """
 
     file: tyro.conf.Positional[Path]

@@ -11,6 +11,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS
 from catlip.range_augment import RangeAugment
+from catlip.record import read_record
 from catlip.system.files import write_atomically
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
@@ -20,6 +21,7 @@ from catlip.weights.released import RESOLUTION
 RANGE_AUGMENT = "RangeAugment is used in training only"
 PROJECTION = "CLIP's projection is not part of the encoder's features"
 REST = "not part of an image encoder"
+TOP1 = "_top1"  # how the accuracy of a task ends in a record of a probe
 
 # timm's models of the same shape, by (width, depth, heads, patch). Any other encoder is TIMM_BASE
 # with its own width, depth and heads.
@@ -48,10 +50,13 @@ def convert(source: Path, to: str, out: Path) -> None:
     if to == "huggingface":
         timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
         write_atomically(out / "config.json", timms)
+        write_atomically(out / "README.md", _card(checkpoint, source).encode())
     print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
     for reason, names in dropped.items():
         print(f"dropped {len(names)}, {reason}: {listed(names, most=6)}")
     print(f"wrote {out}")
+    if to == "huggingface":
+        print(f"open it by {_call(checkpoint, f'local-dir:{out}')}")
 
 
 def show(source: Path) -> None:
@@ -133,6 +138,51 @@ def _timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "classifier": "head",
         },
     }
+
+
+def _call(checkpoint: Checkpoint, source: str) -> str:
+    """What opens it by timm: a stem that no model of timm has is brought along."""
+    stem = ENCODERS[checkpoint.encoder_name].stem
+    own = "" if stem == "patchify" else f', embed_layer=catlip.encoder.STEMS["{stem}"]'
+    return f'timm.create_model("{source}", pretrained=True, num_classes=0{own})'
+
+
+def _card(checkpoint: Checkpoint, source: Path) -> str:
+    """A model card, with what the records beside a run say of its training and its accuracies."""
+    config, folder = checkpoint.config, source if source.is_dir() else source.parent
+    method, side = config.get("method", "unknown"), checkpoint.resolution
+    lines = [
+        "---\nlibrary_name: timm\ntags:\n- image-feature-extraction\n---",
+        f"# {checkpoint.encoder_name}, pre-trained by {method}",
+        f"An image encoder of {parameter_count(checkpoint.encoder) / 1e6:.3g} M parameters for "
+        f"RGB images of {side} pixels with values in [0, 1], not normalised. Seed "
+        f"{config.get('seed')}.",
+    ]
+    imports = ["import timm"]
+    if ENCODERS[checkpoint.encoder_name].stem != "patchify":
+        imports.append("import catlip.encoder  # CatLIP Bench, for a stem that timm has not")
+    call = f"model = {_call(checkpoint, 'hf-hub:OWNER/NAME')}"
+    lines.append("\n".join(["```python", *imports, call, "```"]))
+    if (record := folder.with_name(f"{folder.name}.json")).is_file():
+        run = read_record(record)
+        data = run["environment"].get("data", {}).get("pretrain", {})
+        lines.append(
+            f"Trained on {int(run['metrics']['images_seen']):,} images, of "
+            f"{data.get('samples', 0):,}: {', '.join(run['config'].get('shards', ()))} (digest "
+            f"{data.get('digest')}), by `{run['command']}`, revision "
+            f"{run['environment'].get('revision')}."
+        )
+    rows = []
+    for probe in sorted(folder.parent.parent.glob(f"linear_probe/{folder.name}*.json")):
+        numbers = read_record(probe)["metrics"]
+        for task in (name.removesuffix(TOP1) for name in numbers if name.endswith(TOP1)):
+            top1, count = numbers[f"{task}{TOP1}"], numbers.get(f"{task}_num_test")
+            rows.append(f"| {task} | {100 * top1:.1f} | {count} |")
+    if rows:
+        head = ["| Linear probe | Top-1, % | Test images |", "| --- | --- | --- |"]
+        lines.append("\n".join([*head, *rows]))
+    lines.append("Say here under which licence its images and captions may be used.")
+    return "\n\n".join(lines) + "\n"
 
 
 def parameter_count(tensors: Mapping[str, Tensor]) -> int:

@@ -26,6 +26,8 @@ ZIP = b"PK\x03\x04"
 HEADER_AT = 8
 DIGEST = "weights_digest"  # in the config that this project writes beside weights
 LONGEST_REASON = 200  # characters of torch's own message
+# Under which trainers save weights, and what DistributedDataParallel puts before their names.
+WRAPPERS, PARALLEL = ("state_dict", "model_state_dict", "model"), "module."
 SHOWN = 3  # names that an error message lists of each sort
 Shapes = dict[str, tuple[int, ...]]
 
@@ -48,6 +50,11 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
 def _read_archive(path: Path) -> dict[Any, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError(
+                    "it is TorchScript; write its weights to a file of their own by "
+                    "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+                )
             # torch.save compresses nothing; compressed content may have any size.
             if packed := [e.filename for e in archive.infolist() if e.compress_type]:
                 raise ValueError(f"{packed[0]!r} in it is compressed")
@@ -93,7 +100,11 @@ def read_config(text: Any, path: Path) -> dict[str, Any]:
 
 
 def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
-    """`contents` as tensors by name; anything else in it is refused."""
+    """`contents` as tensors by name, without what trainers wrap around them; anything else in it is
+    refused.
+    """
+    inner = (contents.get(name) for name in WRAPPERS) if isinstance(contents, dict) else ()
+    contents = next((each for each in inner if isinstance(each, dict)), contents)
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{path} holds no weights by name")
     for name, value in contents.items():
@@ -107,7 +118,8 @@ def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
         )
         if not is_dense:
             raise InputError(f"{path} is not a file of weights: {name!r} is no dense tensor")
-    return {name: value.detach() for name, value in contents.items()}
+    prefix = PARALLEL if all(name.startswith(PARALLEL) for name in contents) else ""
+    return {name.removeprefix(prefix): value.detach() for name, value in contents.items()}
 
 
 def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:

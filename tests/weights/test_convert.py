@@ -9,15 +9,18 @@ import torch
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
+import catlip.encoder
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
+from catlip.record import read_record
 from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert, Show, main, show
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.convert import timm_model, to_timm
 
 CLASSES = 5
+RECORDS = Path(__file__).parents[2] / "reports" / "records" / "starter"
 
 
 @pytest.fixture
@@ -131,6 +134,26 @@ def test_a_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) ->
     assert read_checkpoint(hub / "model.safetensors").encoder_name == name
     with pytest.raises(InputError, match=str(hub)):
         main(Convert(hub, "huggingface", hub))
+
+
+def test_the_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_path, capsys):
+    run, hub = tmp_path / "pretrain" / "catlip-seed0", tmp_path / "hub"
+    run.mkdir(parents=True)
+    run_file("hybrid_mini").rename(run / "weights.safetensors")
+    for kind in ("pretrain", "linear_probe"):
+        committed = RECORDS / kind / "catlip-seed0.json"
+        (tmp_path / kind).mkdir(exist_ok=True)
+        (tmp_path / kind / "catlip-seed0.json").write_bytes(committed.read_bytes())
+    main(Convert(run, "huggingface", hub))
+    call = capsys.readouterr().out.splitlines()[-1].removeprefix("open it by ")
+    built = eval(call, {"timm": timm, "catlip": catlip})
+    expected = compute(read_checkpoint(run / "weights.safetensors").build(), images(64))
+    torch.testing.assert_close(compute(built, images(64)), expected)
+    card = (hub / "README.md").read_text()
+    probe = read_record(RECORDS / "linear_probe" / "catlip-seed0.json")["metrics"]
+    assert f"| concepts | {100 * probe['concepts_top1']:.1f} | 645 |" in card
+    assert "| subgroups |" in card
+    assert "138,848 images" in card
 
 
 @pytest.mark.parametrize("out", ["x.pt", "classification.safetensors"])

@@ -16,6 +16,7 @@ from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import read_checkpoint
+from catlip.weights.files import plain_tensors, read_file
 
 
 class Touch:
@@ -51,6 +52,24 @@ def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> N
     assert "weights_only" not in message, "torch's advice is to load it unsafely"
     assert place == "bare pickle" or "system" in message
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", ""])
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_what_trainers_wrap_around_weights_is_taken_off(wrapper, prefix, tmp_path) -> None:
+    weights = release.checkpoint("classification", *release.TINY)
+    wrapped: dict = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+    path = tmp_path / "weights.pt"
+    torch.save({wrapper: wrapped, "epoch": 3} if wrapper else wrapped, path)
+    found = plain_tensors(read_file(path)[0], path)
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_torchscript_is_named_with_the_way_out(tmp_path) -> None:
+    path = tmp_path / "scripted.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    assert "torch.jit.load(FILE).state_dict()" in refused(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
