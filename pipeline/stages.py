@@ -189,25 +189,25 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 def transfer(plan: Plan) -> Iterator[Step]:
     """How good the encoders are: probes, fine-tuning, readouts; no step without data for them."""
-    probe = (plan.options.probe, plan.probe_data)
-    if not plan.options.probe:
+    options = plan.options
+    probe, methods = (options.probe, plan.probe_data), options.methods
+    if not options.probe:
         return
-    methods = plan.options.methods
     for task, method, seed in product(plan.probes, (*methods, "random"), plan.seeds):
         name = f"{method}-seed{seed}"
-        if task != plan.options.probe:
+        if task != options.probe:
             name += f"-{find_layout(task).name}"
         where, how = (task, path_of(task)), plan.probes[task]
         yield on_encoder(plan, "linear_probe", method, seed, where, how, name=name)
-    if not plan.starter:  # on its drawings fine-tuning ends below the probe: docs/transfer.md
+    # At a small scale it ends below the probe, and says how short it is: docs/transfer.md.
+    if not plan.starter and (options.full or not plan.small):
         how = ["--recipe", "table_7b", "--num-workers", "8"]
         if plan.small:
             how = ["--recipe", "starter", "--fraction", "0.25", "1"]
         how += ["--init", "random", "transfer"]
-        seeds = plan.few_seeds if plan.small else plan.seeds
-        for method, seed in product((*methods, "random"), seeds):
+        for method, seed in product((*methods, "random"), plan.seeds):
             yield on_encoder(plan, "finetune", method, seed, probe, how)
-    if plan.options.full and not plan.starter:
+    if options.full and not plan.starter:
         for method, seed in product((*methods, "random"), plan.seeds):
             sweep = ("--protocol", "l2_sweep")
             yield on_encoder(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
@@ -218,17 +218,17 @@ def transfer(plan: Plan) -> Iterator[Step]:
     yield step(
         "gallery",
         "bench.downstream.gallery",
-        ("--encoders", *encoders, "--data", plan.options.probe),
+        ("--encoders", *encoders, "--data", options.probe),
         plan.device,
         out=record,
         reads=[plan.probe_data, *encoders],
     )
-    if plan.options.full:
+    if options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(
             "ceiling",
             "bench.downstream.linear_probe",
-            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", plan.options.probe),
+            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", options.probe),
             plan.device,
             out=record,
             reads=[plan.probe_data],

@@ -130,6 +130,12 @@ def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
     assert "--threshold" not in "\n".join(dry_run(*photos))  # one that fits the data
 
 
+def test_photographs_are_fine_tuned_with_full_only(own) -> None:
+    photos = ("--scale", "photos", *given(own, "--shards", "--probe"), "--methods", "catlip")
+    assert "bench.downstream.finetune" not in modules_of(dry_run(*photos))
+    assert modules_of(dry_run(*photos, "--full")).count("bench.downstream.finetune") == 2 * 3
+
+
 def test_a_table_of_files_becomes_shards_first(own, tmp_path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("file,caption\n0.jpg,a dog\n")
