@@ -54,6 +54,8 @@ def main(config: Report) -> None:
         path = write_report(page, config.out)
     if page.headline:
         print(as_text(page.headline))
+        for answer in page.answers:
+            print(f"\n{answer.question} {answer.short}")
     else:
         print(f"no trainings or probes recorded yet; run {RUN_ALL} first")
     if records.problems:

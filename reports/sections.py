@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import bench.communication.result
+import bench.data_path.result
 import bench.downstream.gallery.result
 import bench.memory.result
 import bench.step_time.result
@@ -25,6 +26,7 @@ from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
 from catlip.recipes.result import Recipes
 from catlip.results.blocks import (
+    Answer,
     Answers,
     Block,
     Chips,
@@ -40,7 +42,7 @@ from catlip.results.blocks import (
 )
 from catlip.results.figures import Figure
 from catlip.results.run import Records
-from catlip.results.select import broken_images
+from catlip.results.select import COMMITTED, broken_images
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
@@ -106,6 +108,11 @@ class Page:
         return [figure for group in groups for figure in group.figures]
 
     @property
+    def answers(self) -> list[Answer]:
+        groups = [block for block in self.blocks if isinstance(block, Answers)]
+        return [answer for group in groups for answer in group.answers]
+
+    @property
     def pictures(self) -> list[Picture]:
         rows = [row for block in self.blocks if isinstance(block, Pictures) for row in block.rows]
         return [picture for _, pictures in rows for picture in pictures]
@@ -115,10 +122,9 @@ class Page:
         """Of all records that a number leads to."""
         cells = [cell for table in self.tables for row in table.rows for cell in row]
         anchors = [cell.anchor for cell in cells]
+        anchors += [anchor for answer in self.answers for anchor, _ in answer.sources]
         for block in self.blocks:
-            if isinstance(block, Answers):
-                anchors += [anchor for one in block.answers for anchor, _ in one.sources]
-            elif isinstance(block, Chips):
+            if isinstance(block, Chips):
                 anchors += [chip.anchor for _, group in block.groups for chip in group]
         return [anchor for anchor in anchors if anchor]
 
@@ -131,15 +137,18 @@ def build_page(records: Records) -> Page:
     main = next(iter(every), None)
     others = [setting for setting in every[1:] if setting.methods]
     about = (
-        f"{_nothing(records)}: below are the paper's results and the commands that measure ours."
+        f"{_nothing(records)}: below are the paper's results, the commands that measure the same, "
+        "and what was measured."
     )
     title = ""
     if main:
         runs = [record for record in main.records if record.device == main.device]
         is_cpu = bool(runs) and all(record.is_cpu for record in runs)
         where = "a CPU" if is_cpu else main.device or "an unknown device"
-        about = f"Our test on {where}, beside the paper's numbers."
-        title = f"Our test on {where}: all methods"
+        is_ours = main.root.endswith(COMMITTED)
+        whose = "Our test" if is_ours else f"Your records in {main.root}/{main.scale}, measured"
+        about = f"{whose} on {where}, beside the paper's numbers."
+        title = f"All methods, on {where}"
     table = headline(main, title=title) if main and main.methods else None
     judged = verdicts(records)
     appendices = [
@@ -175,6 +184,7 @@ def build_page(records: Records) -> Page:
                 bench.waterfall.result.section(main, records),
                 bench.memory.result.section(main, records),
                 bench.communication.result.section(main, records),
+                bench.data_path.result.section(records),
                 projection_section(records),
             ],
         ),
@@ -201,7 +211,7 @@ def build_page(records: Records) -> Page:
             sections=[records_section(records)],
         ),
     ]
-    summary = _summary(main, table, records, others=others, judged=judged)
+    summary = _summary(main, table, records, others=every[1:], judged=judged)
     return Page(about, made(records), table, summary, appendices, records)
 
 

@@ -5,11 +5,14 @@ use.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catlip.results.blocks import Block, Section, to_fill
 from catlip.results.kind import FEWEST, Interval, Kind, Summary
-from catlip.results.run import Run, ratio_cell, summary_cell
+from catlip.results.run import Records, Run, ratio_cell, summary_cell
+from catlip.results.select import MAX_SHOWN, suffix, unique_runs
 from catlip.table import Cell, Table, clipped, shown
 
 MAX_ROWS = 16
+COMMAND = "python -m bench.data_path"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,15 @@ class DataPath(Kind):
     not_run: dict[str, str]
 
 
-def rates_table(run: Run[DataPath]) -> Table:
+def section(records: Records) -> Section:
+    """Decoders and loaders, beside others'."""
+    runs = unique_runs(records, DataPath)[:MAX_SHOWN]
+    blocks: list[Block] = [rates_table(run, suffix(i)) for i, run in enumerate(runs)]
+    blocks = blocks or to_fill("Neither decoding nor loading was timed.", COMMAND)
+    return Section("data_path", "The data path", blocks)
+
+
+def rates_table(run: Run[DataPath], end: str = "") -> Table:
     rates, images = run.measured, run.measured.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
     for name, rate in list(rates.decoders.items())[:MAX_ROWS]:
@@ -56,7 +67,7 @@ def rates_table(run: Run[DataPath]) -> Table:
     )
     columns = ["Decoder or loader", "Images/s of one core", "Speed of ours relative to it"]
     title = f"The data path on {run.where}"
-    return Table("data_path", title, columns, rows=rows, caption=caption)
+    return Table(f"data_path{end}", title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:

@@ -4,7 +4,7 @@ a kind of record; `python -m bench.plan` writes all three.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
@@ -140,6 +140,8 @@ def projection_section(records: Records) -> Section:
         :MAX_SHOWN
     ]
     blocks = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
+    plans = unique_runs(records, Plan)[:MAX_SHOWN]
+    blocks += [replace(plan_table(run, suffix(i)), folded=True) for i, run in enumerate(plans)]
     return Section("projection", "Many devices", [Text(words), Command(PLAN), *blocks])
 
 
@@ -226,7 +228,7 @@ class Plan(Kind):
     runs: list[PlannedRun]
 
 
-def plan_table(run: Run[Plan]) -> Table:
+def plan_table(run: Run[Plan], end: str = "") -> Table:
     plan, anchor = run.measured, run.anchor
     rows: list[Sequence[Cell]] = []
     heading = ""
@@ -264,4 +266,4 @@ def plan_table(run: Run[Plan]) -> Table:
         f"Rates: {'; '.join(rates)}."
     )
     title = f"Pre-training on {plan.images:,.0f} images, planned"
-    return Table("plan", title, columns, rows=rows, caption=caption)
+    return Table(f"plan{end}", title, columns, rows=rows, caption=caption)

@@ -24,7 +24,7 @@ from catlip.results.figures import Axes, Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
 from catlip.results.run import Records, Run, Setting, of_kind
-from catlip.results.select import MAX_SHOWN, by_scale, suffix
+from catlip.results.select import MAX_SHOWN, at_scale, by_scale, suffix
 from catlip.table import (
     Cell,
     Table,
@@ -209,7 +209,7 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
     groups: dict[str, list[Run[T]]] = {}
     for run in chain.from_iterable(scales):
         encoder = clipped(run.setup.recipe.encoder, 40)
-        groups.setdefault(f"{run.scale} scale, {encoder}", []).append(run)
+        groups.setdefault(f"{at_scale(run.scale)}, {encoder}", []).append(run)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
@@ -220,10 +220,10 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = []
     for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
-        table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials, {of}")
+        table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {of}")
         blocks.append(replace(table, caption=shared_draws(trials)))
     for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
-        title = f"Finalists, {of}"
+        title = f"Finalists {of}"
         blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])
@@ -395,7 +395,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
         rows.append(row)
     columns = ["Threshold", *(column for column, _ in LEFT.values())]
     columns += [f"{probe}, top-1 (%)" for probe in by_probe]
-    title = f"The pruning threshold, {scale} scale on {run.device}"
+    title = f"The pruning threshold {at_scale(scale)} on {run.device}"
     return [Table(f"threshold{suffix}", title, columns, rows=rows)] if rows else []
 
 
@@ -410,8 +410,8 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     if not lines:
         return []
     caption = (
-        f"Linear-probe accuracy against the pruning threshold, at {record.scale} scale; every mark "
-        f"is a seed. {how_drawn(lines)}"
+        f"Linear-probe accuracy against the pruning threshold, {at_scale(record.scale)}; every "
+        f"mark is a seed. {how_drawn(lines)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}

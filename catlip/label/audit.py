@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from catlip.captions import NOUN, Labeller, clean
-from catlip.label.result import LabelAudit
+from catlip.label.result import LABEL, LabelAudit, verdicts_table
 from catlip.label.sources import Source
-from catlip.table import Cell, Table, clipped, number_cell, share_cell
+from catlip.table import Cell, Table, clipped, share_cell
 from catlip.words import wordnet_dir
 from catlip.words.tokens import tokenize
 from catlip.words.wordnet import nouns
@@ -25,8 +25,6 @@ TABLES = {
     "not_nouns": ("Words that only rule {rule} takes for nouns", ("synset", "tag")),
     "many_senses": ("Nouns of which rule {rule} takes the first sense", ("synset", "senses")),
 }
-LABEL = "a label"  # the verdict on a word that became a label
-MAX_VERDICTS = 8
 MANY_SENSES = 5
 RECORDED_ROWS = 100
 SHOWN_ROWS = 15
@@ -104,13 +102,7 @@ def audit_captions(
 
 def audit_tables(audit: LabelAudit, words: dict[str, list[dict[str, Any]]]) -> list[Table]:
     """What became of the captions' words, and the first rows of the three tables of words."""
-    rows = [[Cell("captions looked at"), number_cell(audit.captions, 0)]]
-    rows += [[Cell("their words"), number_cell(audit.words, 0)], [Cell("Of these words")]]
-    ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
-    for verdict, count in ranked[:MAX_VERDICTS]:
-        rows.append([Cell(clipped(verdict)), share_cell(count, audit.words)])
-    title = "What became of the captions' words"
-    tables = [Table("words_by_verdict", title, ["What", f"Rule {audit.rule}"], rows=rows)]
+    tables = [verdicts_table(audit)]
     for name, (title, fields) in TABLES.items():
         rows = []
         for word in words[name][:SHOWN_ROWS]:

@@ -2,12 +2,17 @@
 a rule drops, and samples as training sees them. Captions are untrusted text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from catlip.results.select import RULES as RULES
 from catlip.results.select import ByRule
 from catlip.results.select import rule_rank as rule_rank
+from catlip.table import Cell, Table, clipped, number_cell, share_cell
+
+LABEL = "a label"  # the verdict on a word that became a label
+MAX_VERDICTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +73,18 @@ class LabelAudit(ByRule):
     captions: int
     words: int
     words_by_verdict: dict[str, int]
+
+
+def verdicts_table(audit: LabelAudit, end: str = "", anchor: str = "") -> Table:
+    """What became of the captions' words."""
+    rows: list[Sequence[Cell]] = [
+        [Cell("captions looked at"), number_cell(audit.captions, 0, anchor)],
+        [Cell("their words"), number_cell(audit.words, 0, anchor)],
+        [Cell("Of these words")],
+    ]
+    ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
+    for verdict, count in ranked[:MAX_VERDICTS]:
+        rows.append([Cell(clipped(verdict)), share_cell(count, audit.words)])
+    title = "What became of the captions' words"
+    columns = ["What", f"Rule {clipped(audit.rule, 24)}"]
+    return Table(f"words_by_verdict{end}", title, columns, rows=rows, folded=True)

@@ -207,6 +207,8 @@ def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
 
 # Our name of a data set -> the paper's.
 SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}
+COMMITTED = "reports/records"
+SMALL_SCALES = ("starter", "photos")  # of run_all.sh
 CC3M_IMAGES = 2.9e6
 # Images seen, repetitions counted, in the shortest trainings of Table 6.
 LEAST_IMAGES = {"cc3m": 25 * CC3M_IMAGES, "datacomp": 200_000 * 65_536}
@@ -266,6 +268,22 @@ def broken_words(record: Run[Kind]) -> str:
     broken = record.measured.broken
     said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
     return f"Broken images, left out: {listed(said)}." if said else ""
+
+
+def whose(root: str, here: str) -> str:
+    """Whose records lie under `root`, before a name, for a page about those under `here`: the ones
+    in this repository are its authors'.
+    """
+    if root == here:
+        return ""
+    return "the authors' " if root.endswith(COMMITTED) else f"{clipped(root, 24)}/"
+
+
+def at_scale(scale: str) -> str:
+    """Words for where records lie: a folder of another name than a scale's is not one."""
+    if scale in SCALES or scale in SMALL_SCALES:
+        return f"at {scale} scale"
+    return f"in folder {clipped(scale, 24)}"
 
 
 def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, ClassVar
 
-from catlip.label.result import Labelling
+from catlip.label.result import LabelAudit, Labelling, verdicts_table
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import (
     THOUSANDS,
@@ -120,7 +120,7 @@ class VocabularyStatistics(VocabularyCounts):
 
 def vocabulary_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
-    kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
+    kinds = (VocabularyStatistics, VocabularyCounts, Labelling, LabelAudit)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
         scale, end = labelled[0].scale, suffix(i)
         statistics = by_rule(of_kind(labelled, VocabularyStatistics))
@@ -130,6 +130,8 @@ def vocabulary_section(main: Setting | None, records: Records) -> Section:
         table = labels_table(by_rule(of_kind(labelled, Labelling)), vocabularies, scale, suffix=end)
         if table.rows:
             blocks.append(table)
+        for rule, audit in by_rule(of_kind(labelled, LabelAudit)).items():
+            blocks.append(verdicts_table(audit.measured, f"{end}_{rule}", audit.anchor))
     blocks = blocks or to_fill("No caption has been labelled.", LABEL)
     return Section("vocabulary", "Captions and vocabulary", blocks)
 

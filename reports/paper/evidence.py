@@ -51,6 +51,7 @@ from catlip.results.select import (
     SCALES,
     architecture,
     are_enough,
+    at_scale,
     busy_machines,
     is_enough,
     is_whole,
@@ -136,7 +137,7 @@ class Trained:
     def caveats(self) -> tuple[str, ...]:
         """Why an accuracy of this group is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:
-            return (f"at {clipped(self.scale, 24)} scale",)
+            return (at_scale(self.scale),)
         caveats = []
         if self.encoder not in ENCODERS:
             caveats.append(f"with {clipped(self.encoder, 24)}")

@@ -40,6 +40,7 @@ from catlip.results.select import (
     by_seed,
     link,
     unique_runs,
+    whose,
 )
 from catlip.table import (
     clipped,
@@ -267,7 +268,8 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
                 for one in judged
             )
             seeds = judged[0].difference.pairs
-            return [f"The {seeds} seeds of {other.root}/{other.scale} found {differences}."]
+            of = whose(other.root, setting.root)
+            return [f"With {seeds} seeds, {of}{other.scale} found {differences}."]
     return []
 
 
@@ -341,15 +343,16 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
         shorts.append(over + (short[0].lower() + short[1:] if over else short))
         sentences += [over + " ".join(details)] if details else []
     if record and record.is_cpu and (on_gpu := _on_gpu(others)):
-        gpu, words = on_gpu
+        gpu, times, words = on_gpu
+        shorts.append(f"On {clipped(gpu.device, 32)} {times} times.")
         sentences.append(words)
         sources.append((gpu.anchor, clipped(gpu.device)))
     sentences += [text] if (text := _labelling(setting)) else []
     return Answer("Is CatLIP cheaper?", " ".join(shorts), sentences, sources=sources)
 
 
-def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str] | None:
-    """The step times of ViT B/16 on a GPU, with CLIP's over CatLIP's in words."""
+def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
+    """The step times of ViT B/16 on a GPU, and CLIP's over CatLIP's, as a number and in words."""
     every = [run for other in others for run in other.of(StepTime) if not run.is_cpu]
     for run in plainest_first(every):
         ratio, packed = (_step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
@@ -358,7 +361,7 @@ def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str] | None:
             words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
             if packed:
                 words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
-            return run, f"{words}."
+            return run, shown(ratio.value, 2), f"{words}."
     return None
 
 
@@ -401,6 +404,8 @@ def _cost(setting: Setting, clip: str) -> tuple[str, list[str]]:
         where, beside = "here", f"the paper claims {claimed} at its scale"
         if record.is_cpu:
             where, beside = "on CPUs", f"{claimed} was not tested"
+        elif record.device:
+            where = f"on {clipped(record.device, 32)}"
         short = f"Yes: {times} times {where}{unpadded}; {beside}."
     return short, [f"{timed}.", *sentences]
 

@@ -11,7 +11,7 @@ from bench.study.result import Trial, best_clip
 from catlip.method_style import CLIPS, beside
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import TIMES, Run
-from catlip.results.select import differing_fields, is_whole
+from catlip.results.select import at_scale, differing_fields, is_whole, whose
 from catlip.table import clipped, listed, shown
 from reports.read.differences import Difference
 from reports.read.measured import Setting
@@ -72,7 +72,8 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
             for one in compared_tasks(other)
         ]
         if each:
-            what = f"{samples_of(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
+            of = whose(other.root, setting.root)
+            what = f"{of}{samples_of(trained[0])} captioned images {at_scale(other.scale)}"
             over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
             sentences.append(f"With {what}{over}: {', '.join(each)}.")
     return " ".join(sentences)

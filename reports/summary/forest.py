@@ -21,7 +21,7 @@ from catlip.results.figures import (
     panels_of,
 )
 from catlip.results.run import Run
-from catlip.results.select import MAX_SHOWN, link, suffix
+from catlip.results.select import MAX_SHOWN, at_scale, link, suffix
 from catlip.table import Cell, Table, clipped, listed, shown, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
 from reports.read.measured import Setting
@@ -94,8 +94,7 @@ def forest_figure(
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
         f"CatLIP minus {name_of(setting.clip)}, or the method that is named, in points, "
-        f"{setting.scale} scale: "
-        f"{len(every)} differences.",
+        f"{at_scale(setting.scale)}: {len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {least_pairs()} pairs, the range is drawn." if None in signs else "",

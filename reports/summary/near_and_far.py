@@ -10,6 +10,7 @@ from bench.downstream.probe.sections import origins_of
 from catlip.method_style import beside
 from catlip.pretraining.result import Pretrain
 from catlip.results.figures import Figure
+from catlip.results.select import whose
 from catlip.table import clipped
 from reports.read.differences import PROBE, Difference
 from reports.read.measured import Setting
@@ -42,7 +43,7 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
             continue
         seen.add(setting.scale)
         what = "drawings" if setting.scale == "starter" else "images"
-        of = "" if setting.root == settings[0].root else f"{clipped(setting.root, 24)}/"
+        of = whose(setting.root, settings[0].root)
         data = f"{of}{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}"
         rows.append(Row(f"{data}, over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)

@@ -23,7 +23,7 @@ from catlip.results.figures import (
     marker_of,
 )
 from catlip.results.run import Run, slug
-from catlip.results.select import ENCODERS, architecture
+from catlip.results.select import ENCODERS, architecture, at_scale
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import Setting
 
@@ -50,7 +50,7 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
         said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
-        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
+        f"Linear-probe accuracy {at_scale(setting.scale)}: each mark is a seed, the vertical bar "
         f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
         "none."
     )

@@ -149,20 +149,23 @@ def test_data_of_ones_own_come_first_and_half_a_comparison_last(probe, write_tra
             probe("clip", {"concepts": [0.2]}, scale)
     found = settings(read_records([tmp_path / "runs"]))
     assert [setting.scale for setting in found] == ["mine", "starter", "begun"]
-    assert page_in(tmp_path).headline.title == "Our test on Device A: all methods"
+    assert page_in(tmp_path).headline.title == "All methods, on Device A"
 
 
-def test_two_seeds_also_say_what_the_study_found(probe, write_training, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("study", "whose"), [("study", "study/"), ("reports/records", "the authors' ")]
+)
+def test_two_seeds_also_say_what_the_study_found(study, whose, probe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for root, seeds in (("runs", 2), ("study", 10)):
+    for root, seeds in (("runs", 2), (study, 10)):
         probe("catlip", {"concepts": [0.33, 0.36] * (seeds // 2)}, "starter", root=root)
         probe("clip", {"concepts": [0.24] * seeds}, "starter", root=root)
-    answer = answers_of(build_page(read_records([Path("runs"), Path("study")])))[0]
+    answer = answers_of(build_page(read_records([Path("runs"), Path(study)])))[0]
     assert answer.short == (
         "CatLIP is ahead by 9.0 to 12.0 points in both seeds; an interval needs 6."
     )
     assert "+9.0 and +12.0 on concepts; 2 seeds" in answer.sentences[0]
-    assert answer.sentences[-1].startswith("The 10 seeds of study/starter found +10.5 points on")
+    assert answer.sentences[-1].startswith(f"With 10 seeds, {whose}starter found +10.5 points on")
     alone = answers_of(build_page(read_records([Path("runs")])))[0]
     assert not any("study" in sentence for sentence in alone.sentences)
 

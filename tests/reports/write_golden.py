@@ -6,8 +6,11 @@ python tests/reports/write_golden.py
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from report_support import GOLDEN, structures
+from screens import SCREENS, screen_of
 
 EXPECTED = GOLDEN / "expected"
 
@@ -19,4 +22,8 @@ if __name__ == "__main__":
     shutil.rmtree(EXPECTED / "figures")
     shutil.rmtree(EXPECTED / "records")
     (EXPECTED / "index.html").unlink()
-    print(f"wrote {EXPECTED}")
+    (GOLDEN / "screens").mkdir(exist_ok=True)
+    for name in SCREENS:
+        with TemporaryDirectory() as place:
+            (GOLDEN / "screens" / f"{name}.md").write_text(screen_of(name, Path(place)))
+    print(f"wrote {GOLDEN}")

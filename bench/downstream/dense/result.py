@@ -26,7 +26,7 @@ from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.results.run import Records, Run, Setting
-from catlip.results.select import alike, by_scale, suffix
+from catlip.results.select import alike, at_scale, by_scale, suffix
 from catlip.table import Cell, Table, clipped, shown
 
 SPLITS = ("train", "val")
@@ -198,7 +198,7 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
             rows.append([Cell(method_cell(method).text + ", Transfer Init" * is_transfer), *cells])
     if not rows:
         return []
-    title = f"Tables 3 to 5's form at {records[0].scale} scale"
+    title = f"Tables 3 to 5's form {at_scale(records[0].scale)}"
     titles = ["Method", *(f"{measure} (%)" for measure, _ in columns)]
     return [Table(f"dense{suffix}", title, titles, rows=rows, caption=_caption(records))]
 
@@ -259,9 +259,9 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
         return []
     same = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
     caption = (
-        f"Predictions, {records[0].scale} scale: the truth, and what each encoder's model predicts "
-        f"on the same test images, evenly spread and not selected{same}. Of labels and boxes the "
-        "likeliest are shown, as many as there are true ones."
+        f"Predictions {at_scale(records[0].scale)}: the truth, and what each encoder's model "
+        "predicts on the same test images, evenly spread and not selected"
+        f"{same}. Of labels and boxes the likeliest are shown, as many as there are true ones."
     )
     return [panels_figure(f"dense{suffix}", caption, rows)]
 

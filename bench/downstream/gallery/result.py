@@ -10,7 +10,7 @@ from catlip.results.figures import INK, Figure
 from catlip.results.kind import Kind
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.results.run import Records, Run, Setting
-from catlip.results.select import MAX_SHOWN, by_scale, suffix
+from catlip.results.select import MAX_SHOWN, at_scale, by_scale, suffix
 from catlip.table import clipped, listed, shown
 
 GALLERY = (
@@ -91,11 +91,11 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
             rows.append((clipped(name_of(encoder.method), 20), predicted))
     right = [f"{shown(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders]
     caption = (
-        f"{clipped(gallery.task, 24)} ({shown(gallery.num_classes, 0)} classes), {record.scale} "
-        f"scale: {len(pictures)} test images drawn at random, their class, and what a linear "
-        f"classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, computed once, "
-        f"of {shown(gallery.num_train, 0)} images, it is right on {listed(right)} of "
-        f"{shown(gallery.num_test, 0)} test images."
+        f"{clipped(gallery.task, 24)} ({shown(gallery.num_classes, 0)} classes), "
+        f"{at_scale(record.scale)}: {len(pictures)} test images drawn at random, their class, and "
+        f"what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, "
+        f"computed once, of {shown(gallery.num_train, 0)} images, it is right on "
+        f"{listed(right)} of {shown(gallery.num_test, 0)} test images."
     )
     return panels_figure(f"gallery_predictions{suffix}", caption, rows)
 
