@@ -13,7 +13,7 @@ LIVES = {
             ("00001.tar\nKEY.jpg, KEY.txt", "your shards"),
             ("Two bikes and a\ngolden retriever", "catlip.data.shards"),
             ("bikes NNS\nretriever NN", "catlip.words.tagger"),
-            ("bike.n.01\nretriever.n.01", "catlip.words.wordnet"),
+            ("motorcycle.n.01\nretriever.n.01", "catlip.words.wordnet"),
             ("00001.labels\nsynset offsets", "catlip.label"),
         ],
         [
