@@ -47,7 +47,7 @@ PASSES = 15  # over all photographs, of each loader in a round
 LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
 # Newer versions of webdataset break open_clip_train.
-INSTALL = "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"
+INSTALL = ".venv/bin/pip install -e '.[clip]' 'webdataset>=0.2.5,<=0.2.86'"
 
 
 def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:

@@ -460,7 +460,7 @@ def _driver(path: str | Path) -> Any:
         return fsspec.filesystem(scheme, **options)  # one for each process
     except ImportError:
         raise InputError(
-            f"{url_of(path)} needs another package: pip install 'catlip-bench[remote]'"
+            f"{url_of(path)} needs another package: .venv/bin/pip install -e '.[remote]'"
         ) from None
     except ValueError as error:
         raise InputError(f"{url_of(path)} cannot be read: {error}") from None

@@ -100,7 +100,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     try:
         import ray
     except ImportError:
-        raise InputError("--engine ray needs Ray: pip install 'catlip-bench[cluster]'") from None
+        raise InputError("--engine ray needs Ray: .venv/bin/pip install -e '.[cluster]'") from None
     try:
         ray.init(
             address,

@@ -44,7 +44,7 @@ from catlip.training.trainer import WeightAverage
 MAX_POINTS = 1000  # of a loss curve in a record; in a longer run each is the mean of several steps
 KEEP = 2  # checkpoints; if the disk is full or the run is killed, the last whole one is still there
 INSTALL = {  # task -> what it needs, and how to install it
-    "segmentation": "mmsegmentation: pip install 'catlip-bench[segmentation]'",
+    "segmentation": "mmsegmentation: .venv/bin/pip install -e '.[segmentation]'",
     "detection": "detectron2: ./run_all.sh --only setup installs it",
 }
 

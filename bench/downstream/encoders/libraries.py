@@ -124,7 +124,7 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
     try:
         import open_clip
     except ImportError:
-        raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
+        raise InputError("openclip needs OpenCLIP: .venv/bin/pip install -e '.[clip]'") from None
     with _one_line_errors(
         f"OpenCLIP's {name}", f"openclip:{name}/FILE takes its weights from a file"
     ):

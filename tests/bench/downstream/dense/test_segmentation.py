@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("mmseg", reason="pip install 'catlip-bench[segmentation]'")
+pytest.importorskip("mmseg", reason=".venv/bin/pip install -e '.[segmentation]'")
 
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
