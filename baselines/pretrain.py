@@ -8,7 +8,7 @@ from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
 from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, for_photos
-from catlip.record import LATER, from_plain
+from catlip.records.record import LATER, from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
     from catlip.objective import Objective

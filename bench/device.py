@@ -33,8 +33,8 @@ from bench.step_time.__main__ import StepTime
 from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
-from catlip.record import read_record
-from catlip.table import Cell, Table, print_tables, shown
+from catlip.records.record import read_record
+from catlip.records.table import Cell, Table, print_tables, shown
 
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about

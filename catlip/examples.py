@@ -13,8 +13,8 @@ from catlip.data.shards import expand, open_shard
 from catlip.label import result
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
-from catlip.record import Record
-from catlip.results.kind import without_none
+from catlip.records.kind import without_none
+from catlip.records.record import Record
 from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns

@@ -7,7 +7,7 @@ from catlip.cli import run
 from catlip.pretraining.config import LabelledRun, PretrainRun
 from catlip.program.ranges import Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.record import from_plain
+from catlip.records.record import from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
     from torch import Tensor

@@ -28,13 +28,13 @@ LIVES = {
         [
             ("step times (ms)\nin turns", "bench.step_time"),
             ("StepTime\none dataclass", "bench/step_time/result.py"),
-            ("runs/.../NAME.json\none record", "catlip.record"),
+            ("runs/.../NAME.json\none record", "catlip.records.record"),
             ("Run\nread and checked", "reports.read.records"),
         ],
         [
             ("one row\nof the table of results", "reports.results"),
-            ("difference, interval\nover pairs", "catlip.results.estimate"),
-            ("verdict\nby a rule", "catlip/claims.toml"),
+            ("difference, interval\nover pairs", "catlip.records.estimate"),
+            ("verdict\nby a rule", "catlip/records/claims.toml"),
             ("index.html\ntable, figure, words", "reports.sections"),
         ],
     ],

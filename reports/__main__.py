@@ -38,7 +38,7 @@ class Report:
 
 
 def main(config: Report) -> None:
-    from catlip.table import as_text
+    from catlip.records.table import as_text
     from reports.render.page import write_report
     from reports.sections import RUN_ALL, build_page
 

@@ -13,11 +13,10 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.results.estimate import Estimate, geometric_mean_ratio, mean_difference
-from catlip.results.run import Records, Run, low_to_high, number, one_device
-from catlip.results.select import alike_in_images
-from catlip.system.foreign import printable
-from catlip.table import (
+from catlip.records.estimate import Estimate, geometric_mean_ratio, mean_difference
+from catlip.records.run import Records, Run, low_to_high, number, one_device
+from catlip.records.select import alike_in_images
+from catlip.records.table import (
     MISSING,
     Cell,
     Table,
@@ -30,6 +29,7 @@ from catlip.table import (
     shown,
     signed,
 )
+from catlip.system.foreign import printable
 from reports.read.records import read_records
 from reports.results import numbers
 

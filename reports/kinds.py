@@ -19,4 +19,4 @@ import catlip.label.result
 import catlip.pretraining.result
 import catlip.recipes.result
 import catlip.vocabulary.result
-from catlip.results.kind import KINDS as KINDS
+from catlip.records.kind import KINDS as KINDS

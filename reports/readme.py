@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catlip.cli import InputError
-from catlip.method_style import beside
-from catlip.results.estimate import Estimate, mean_difference
-from catlip.results.run import Records
-from catlip.table import signed
+from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.run import Records
+from catlip.records.styles import beside
+from catlip.records.table import signed
 from reports.read.differences import LABELS, OTHERS, Difference, sign
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records

@@ -23,10 +23,10 @@ from bench.downstream.probe.result import scored, texts_of
 from bench.memory.result import Memory
 from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
-from catlip.pretraining.result import Pretrain
-from catlip.results.estimate import Score, mean_of
-from catlip.results.run import Records, Run, as_number
-from catlip.results.select import ByRule, pretraining_of, pretrainings, rule_of
+from catlip.pretraining.result import Pretrain, pretraining_of, pretrainings
+from catlip.records.estimate import Score, mean_of
+from catlip.records.run import Records, Run, as_number
+from catlip.records.select import ByRule, rule_of
 from catlip.vocabulary.result import VocabularyStatistics
 from reports.read.records import read_records
 

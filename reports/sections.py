@@ -22,10 +22,9 @@ from bench.downstream.probe.sections import (
 from bench.plan.result import projection_section
 from bench.study.lengths_result import LENGTHS, Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
-from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
 from catlip.recipes.result import Recipes
-from catlip.results.blocks import (
+from catlip.records.blocks import (
     Answer,
     Answers,
     Block,
@@ -40,10 +39,11 @@ from catlip.results.blocks import (
     side_by_side,
     to_fill,
 )
-from catlip.results.figures import Figure
-from catlip.results.run import Records
-from catlip.results.select import COMMITTED, broken_images
-from catlip.table import Table
+from catlip.records.figures import Figure
+from catlip.records.run import Records
+from catlip.records.select import COMMITTED, broken_images
+from catlip.records.styles import learn
+from catlip.records.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import (

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
     "pipeline": ("baselines.methods", "bench", "reports", "torch", "numpy", "tyro"),
-    "reports": ("baselines", "torch", "catlip.training", "catlip.record"),
+    "reports": ("baselines", "torch", "catlip.training", "catlip.records.record"),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from catlip.table import as_text
+from catlip.records.table import as_text
 from reports.read.records import read_records
 from reports.readme import parts, results
 from reports.sections import build_page

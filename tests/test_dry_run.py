@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bench.measuring import methods
-from catlip.dry_run import flops_per_image
+from catlip.recipes.dry_run import flops_per_image
 
 
 def test_it_counts_steps_images_parameters_and_flops(succeed, starter, tmp_path) -> None:

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from catlip.records import estimate
 
-from catlip.claims import least_pairs
-from catlip.results import estimate
-from catlip.results.estimate import Estimate
-from catlip.results.kind import Interval
+from catlip.records.claims import least_pairs
+from catlip.records.estimate import Estimate
+from catlip.records.kind import Interval
 
 RUNS = 1_000
 

@@ -6,8 +6,8 @@ from catlip.data.decode import open_picture
 from catlip.data.shards import open_shard, write_shard
 from catlip.examples import Examples, main
 from catlip.label.sidecar import SUFFIX, read_sidecar
-from catlip.record import read_record
-from catlip.results.panels import decoded
+from catlip.records.panels import decoded
+from catlip.records.record import read_record
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from catlip.encoder import build_encoder
-from catlip.fidelity import differences
 from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
+from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.recipes.transfer import FINETUNES, MULTILABELS, PROBES
 

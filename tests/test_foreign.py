@@ -22,7 +22,7 @@ from catlip.data.starter.__main__ import Starter
 from catlip.data.starter.__main__ import main as build_starter
 from catlip.label.sidecar import planned, read_sidecar
 from catlip.program.broken import read_broken, read_lines
-from catlip.record import read_record
+from catlip.records.record import read_record
 from catlip.system.foreign import load_plain
 from catlip.training.distributed import THREADS, Place, threads_of
 from catlip.vocabulary import Vocabulary

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from catlip.method_style import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
+from catlip.records.styles import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
 
 TOY = {"label": "Toy", "colour": "#AB12cd", "marker": "X"}
 UNKNOWN = ("toy", OTHER, "P")

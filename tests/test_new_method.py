@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from short_training import command
 
 from bench.measuring.methods import METHODS
-from catlip.method_style import KNOWN
 from catlip.objective import shown_as
+from catlip.records.styles import KNOWN
 
 REPOSITORY = Path(__file__).parent.parent
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()

@@ -17,7 +17,7 @@ from program_server import ProgramServer
 from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, modules
 
 from catlip import cli
-from catlip.claims import claims
+from catlip.records.claims import claims
 from pipeline.options import HELP
 from reports.kinds import KINDS
 
@@ -104,7 +104,7 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
 
 def commands() -> list[str]:
     """The commands of README, docs, run_all.sh, the page, and those that would settle a claim."""
-    from catlip.results.blocks import Command
+    from catlip.records.blocks import Command
     from reports.read.records import read_records
     from reports.sections import build_page
 

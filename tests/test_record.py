@@ -15,7 +15,7 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record, note_begun, plain
+from catlip.records.record import Record, note_begun, plain
 from catlip.system.files import write_atomically
 from catlip.training.folder import changes
 
@@ -121,7 +121,7 @@ def test_what_was_saved_on_the_way_outlives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "name.json"
     script = f"""
 import os, pathlib, signal
-from catlip.record import Record
+from catlip.records.record import Record
 with Record(pathlib.Path({str(path)!r}), "kind", {{}}) as record:
     record.metrics["first"] = 1
     record.save()

@@ -17,7 +17,7 @@ ALL = [module for module, _ in programs()]
 SCRIPT = """
 import io, json, os, runpy, sys
 from contextlib import redirect_stderr, redirect_stdout
-import catlip.record, catlip.recipes.transfer
+import catlip.records.record, catlip.recipes.transfer
 
 def ends(module, flag):
     sys.argv = [module, flag]

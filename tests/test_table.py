@@ -2,7 +2,7 @@
 
 import pytest
 
-from catlip.table import Cell, Table, as_text, shown
+from catlip.records.table import Cell, Table, as_text, shown
 
 
 def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:

@@ -42,7 +42,7 @@ def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
     from bench.communication.measure import measure_all
     from bench.communication.result import collectives_table, exchange_table
-    from catlip.table import print_tables
+    from catlip.records.table import print_tables
 
     path, run, place = measure_all(config)
     if place.is_main:

@@ -36,8 +36,8 @@ from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
 from catlip.program.progress import progress
-from catlip.record import Record, build_name
-from catlip.results.run import Run
+from catlip.records.record import Record, build_name
+from catlip.records.run import Run
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import synchronised
 

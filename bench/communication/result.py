@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.method_style import name_of, ordered
-from catlip.results.blocks import Block, Section, Text, to_fill
-from catlip.results.kind import Interval, Summary
-from catlip.results.run import Records, Run, Setting, interval, summary_cell
-from catlip.results.select import MAX_SHOWN, suffix, unique_runs
-from catlip.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.kind import Interval, Summary
+from catlip.records.run import Records, Run, Setting, interval, summary_cell
+from catlip.records.select import MAX_SHOWN, suffix, unique_runs
+from catlip.records.styles import name_of, ordered
+from catlip.records.table import Cell, Table, clipped, number_cell, shown
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
 WORDS = (

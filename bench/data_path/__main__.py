@@ -37,8 +37,8 @@ class DataPathBench:
 def main(config: DataPathBench) -> None:
     from bench.data_path import result
     from bench.data_path.measure import measure, read_images
-    from catlip.record import Record
-    from catlip.table import print_tables
+    from catlip.records.record import Record
+    from catlip.records.table import print_tables
 
     images = read_images(config)
     photos = config.images.name if config.images else "shipped"

@@ -37,7 +37,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.program.progress import progress
-from catlip.record import Record
+from catlip.records.record import Record
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
 AUGMENTATION = Augmentation()

@@ -5,11 +5,11 @@ use.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.results.blocks import Block, Section, to_fill
-from catlip.results.kind import FEWEST, Interval, Kind, Summary
-from catlip.results.run import Records, Run, ratio_cell, summary_cell
-from catlip.results.select import MAX_SHOWN, suffix, unique_runs
-from catlip.table import Cell, Table, clipped, shown
+from catlip.records.blocks import Block, Section, to_fill
+from catlip.records.kind import FEWEST, Interval, Kind, Summary
+from catlip.records.run import Records, Run, ratio_cell, summary_cell
+from catlip.records.select import MAX_SHOWN, suffix, unique_runs
+from catlip.records.table import Cell, Table, clipped, shown
 
 MAX_ROWS = 16
 COMMAND = "python -m bench.data_path"

@@ -13,7 +13,7 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.data.layout import WDS
-from catlip.record import plain, read_record
+from catlip.records.record import plain, read_record
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.lock import only_writer

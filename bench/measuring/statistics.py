@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.results.kind import Interval, Summary
+from catlip.records.kind import Interval, Summary
 
 PAIRED_ROUNDS = 20
 RESAMPLES = 2_000

@@ -44,7 +44,7 @@ def main(config: Memory) -> None:
     """Measure, print, write the record."""
     from bench.memory.measure import measure_all
     from bench.memory.result import memory_tables
-    from catlip.table import print_tables
+    from catlip.records.table import print_tables
 
     path, run = measure_all(config)
     tables = memory_tables(run)

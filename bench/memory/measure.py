@@ -31,8 +31,8 @@ from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
-from catlip.record import Record, build_name
-from catlip.results.run import Run
+from catlip.records.record import Record, build_name
+from catlip.records.run import Run
 from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
 

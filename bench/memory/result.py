@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from bench.step_time.steps import StepKind, step_description
-from catlip.method_style import name_of, ordered
-from catlip.results.blocks import Block, Section, Text, to_fill
-from catlip.results.run import Records, Run, Setting, times_cell
-from catlip.results.select import ENCODERS, architecture, unique_runs
-from catlip.table import Cell, Table, number_cell, shown
+from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.run import Records, Run, Setting, times_cell
+from catlip.records.select import ENCODERS, architecture, unique_runs
+from catlip.records.styles import name_of, ordered
+from catlip.records.table import Cell, Table, number_cell, shown
 
 COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 WORDS = (

@@ -36,10 +36,10 @@ from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.record import Record, plain, read_record
-from catlip.results.kind import Interval, Kind
-from catlip.results.run import Run
-from catlip.table import print_tables
+from catlip.records.kind import Interval, Kind
+from catlip.records.record import Record, plain, read_record
+from catlip.records.run import Run
+from catlip.records.table import print_tables
 
 K = TypeVar("K", bound=Kind)
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)

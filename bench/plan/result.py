@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
-from catlip.method_style import name_of
-from catlip.results.blocks import Command, Section, Text
-from catlip.results.kind import Interval, Kind
-from catlip.results.run import TIMES, Records, Run, low_to_high
-from catlip.results.select import MAX_SHOWN, suffix, unique_runs
-from catlip.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.blocks import Command, Section, Text
+from catlip.records.kind import Interval, Kind
+from catlip.records.run import TIMES, Records, Run, low_to_high
+from catlip.records.select import MAX_SHOWN, suffix, unique_runs
+from catlip.records.styles import name_of
+from catlip.records.table import Cell, Table, clipped, number_cell, shown
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 

@@ -73,7 +73,7 @@ def main(config: StepTime) -> None:
     from bench.measuring.training_step import free_memory
     from bench.step_time.measure import print_steps, resolve, time_steps
     from bench.step_time.result import step_table
-    from catlip.table import print_tables, shown
+    from catlip.records.table import print_tables, shown
     from catlip.training.distributed import find_place
 
     place = find_place(config.device)

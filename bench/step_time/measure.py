@@ -36,12 +36,12 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
 from catlip.label.audit import take_captions
 from catlip.label.sources import find, split
-from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
-from catlip.record import Record, build_name
-from catlip.results.run import Run
-from catlip.table import Cell, Table, print_tables
-from catlip.table import shown as as_text
+from catlip.records.record import Record, build_name
+from catlip.records.run import Run
+from catlip.records.table import Cell, Table, print_tables
+from catlip.records.table import shown as as_text
+from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Place, barrier
 from catlip.training.parallel import blocks
 

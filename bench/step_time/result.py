@@ -12,10 +12,9 @@ from bench.step_time.steps import (
     percent_cell,
     what_was_timed,
 )
-from catlip.method_style import name_of, ordered
-from catlip.results.blocks import Block, Section, Text, to_fill
-from catlip.results.kind import Interval, Summary
-from catlip.results.run import (
+from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.kind import Interval, Summary
+from catlip.records.run import (
     TIMES,
     Records,
     Run,
@@ -25,8 +24,9 @@ from catlip.results.run import (
     summary_cell,
     times_cell,
 )
-from catlip.results.select import by_device, suffix, unique_runs, with_warning
-from catlip.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.select import by_device, suffix, unique_runs, with_warning
+from catlip.records.styles import name_of, ordered
+from catlip.records.table import Cell, Table, clipped, number_cell, shown
 
 T = TypeVar("T")
 COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"

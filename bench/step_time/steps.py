@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from catlip.results.kind import Kind
-from catlip.results.run import Run
-from catlip.table import Cell, clipped, number_cell
+from catlip.records.kind import Kind
+from catlip.records.run import Run
+from catlip.records.table import Cell, clipped, number_cell
 
 USUAL_RESOLUTION = 224
 CPU_CAUTION = (

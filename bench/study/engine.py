@@ -30,7 +30,7 @@ from catlip.pretraining.config import LabelledRun
 from catlip.pretraining.result import Pretrain
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.record import (
+from catlip.records.record import (
     Record,
     command_line,
     note_beside,
@@ -39,7 +39,7 @@ from catlip.record import (
     plain,
     read_record,
 )
-from catlip.results.run import Run, read_run
+from catlip.records.run import Run, read_run
 from catlip.system.engines import local
 from catlip.system.files import write_atomically
 

@@ -20,7 +20,7 @@ from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.shards import expand
 from catlip.program.ranges import Count, PositiveFraction, Seed
-from catlip.table import print_tables
+from catlip.records.table import print_tables
 from catlip.vocabulary import Vocabulary
 
 

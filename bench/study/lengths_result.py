@@ -12,12 +12,12 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import CATLIP, name_of
-from catlip.results.blocks import Block, side_by_side
-from catlip.results.figures import MUTED, Axes, Figure
-from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
-from catlip.results.run import Run, device_of
-from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
+from catlip.records.blocks import Block, side_by_side
+from catlip.records.figures import MUTED, Axes, Figure
+from catlip.records.lines import Line, brief, height_for, how_drawn, line_of, said
+from catlip.records.run import Run, device_of
+from catlip.records.styles import CATLIP, name_of
+from catlip.records.table import Cell, Table, quantity_cell, quantity_of, shown
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
 COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}

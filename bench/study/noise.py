@@ -49,9 +49,9 @@ from catlip.label.__main__ import main as label_captions
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.recipes.pretrain import Recipe
-from catlip.record import note_samples, read_record
-from catlip.results.run import read_run
-from catlip.table import print_tables
+from catlip.records.record import note_samples, read_record
+from catlip.records.run import read_run
+from catlip.records.table import print_tables
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 

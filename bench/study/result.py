@@ -16,16 +16,16 @@ from bench.downstream.probe.result import (
     check_fractions,
     score_of,
 )
-from catlip.claims import least_pairs
-from catlip.method_style import CATLIP, CLIPS, name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import mean_difference
-from catlip.results.figures import Axes, Figure, series_style
-from catlip.results.kind import Kind
-from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
-from catlip.results.run import Records, Run, Setting, of_kind
-from catlip.results.select import MAX_SHOWN, at_scale, by_scale, suffix
-from catlip.table import (
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.claims import least_pairs
+from catlip.records.estimate import mean_difference
+from catlip.records.figures import Axes, Figure, series_style
+from catlip.records.kind import Kind
+from catlip.records.lines import Line, draw_lines, height_for, how_drawn, means_of, said
+from catlip.records.run import Records, Run, Setting, of_kind
+from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.styles import CATLIP, CLIPS, name_of
+from catlip.records.table import (
     Cell,
     Table,
     clipped,

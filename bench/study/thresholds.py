@@ -17,8 +17,8 @@ from catlip.data.shards import expand, open_shard
 from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.program.ranges import Natural, Seed
-from catlip.record import Record
-from catlip.table import print_tables
+from catlip.records.record import Record
+from catlip.records.table import print_tables
 from catlip.vocabulary import build, vocabulary_identity
 from catlip.vocabulary.counts import count
 

@@ -23,7 +23,7 @@ from catlip.data.layout import VALIDATION, find_layout
 from catlip.data.sampler import images_per_step, steps_for
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
-from catlip.table import print_tables
+from catlip.records.table import print_tables
 
 T = TypeVar("T", bound=Trial)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from bench.measuring.factors import EncoderName
 from catlip.cli import run
 from catlip.program.ranges import Count, Natural, NotNegative
-from catlip.record import LATER
+from catlip.records.record import LATER
 
 Order = Literal["forward", "reverse"]
 
@@ -58,7 +58,7 @@ def main(config: Waterfall) -> None:
     """Time every step of the way, both ways, print and write the record."""
     from bench.waterfall.measure import measure_all, print_changes
     from bench.waterfall.result import waterfall_table
-    from catlip.table import print_tables
+    from catlip.records.table import print_tables
 
     if config.dry_run:
         print_changes(config)

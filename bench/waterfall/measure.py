@@ -30,10 +30,10 @@ from catlip.cli import choose
 from catlip.data.sampler import ImageSize
 from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
-from catlip.record import Record, build_name
-from catlip.results.kind import FEWEST
-from catlip.results.run import Run
-from catlip.table import Cell, Table, listed, print_tables, shown
+from catlip.records.kind import FEWEST
+from catlip.records.record import Record, build_name
+from catlip.records.run import Run
+from catlip.records.table import Cell, Table, listed, print_tables, shown
 from catlip.training.distributed import Place, barrier, find_place
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"

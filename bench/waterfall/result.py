@@ -14,19 +14,13 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.method_style import name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import COLOURS, INK, MUTED, Figure, hide_rows
-from catlip.results.kind import Interval, Summary
-from catlip.results.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
-from catlip.results.select import (
-    ENCODERS,
-    MAX_SHOWN,
-    architecture,
-    suffix,
-    unique_runs,
-)
-from catlip.table import Cell, Table, clipped, shown
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.figures import COLOURS, INK, MUTED, Figure, hide_rows
+from catlip.records.kind import Interval, Summary
+from catlip.records.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
+from catlip.records.select import ENCODERS, MAX_SHOWN, architecture, suffix, unique_runs
+from catlip.records.styles import name_of
+from catlip.records.table import Cell, Table, clipped, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

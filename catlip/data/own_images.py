@@ -29,8 +29,8 @@ from catlip.label.sources import (
     usual_column,
 )
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
+from catlip.records.table import listed
 from catlip.system.foreign import printable
-from catlip.table import listed
 
 IMAGE = "image"  # of tar_index.KINDS
 JSON = ".json"

@@ -31,11 +31,11 @@ from catlip.label.sidecar import (
 from catlip.label.sources import PART_ROWS, Source, find, is_table, split
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.record import Record
+from catlip.records.record import Record
+from catlip.records.table import as_text, print_tables
 from catlip.system.engines import Apply, local, on_ray, work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
-from catlip.table import as_text, print_tables
 from catlip.vocabulary.result import labels_table
 
 # From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions

@@ -12,7 +12,7 @@ from typing import Any
 from catlip.captions import NOUN, Labeller, clean
 from catlip.label.result import LABEL, LabelAudit, verdicts_table
 from catlip.label.sources import Source
-from catlip.table import Cell, Table, clipped, share_cell
+from catlip.records.table import Cell, Table, clipped, share_cell
 from catlip.words import wordnet_dir
 from catlip.words.tokens import tokenize
 from catlip.words.wordnet import nouns

@@ -8,7 +8,7 @@ from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
-from catlip.record import LATER
+from catlip.records.record import LATER
 from catlip.system.urls import is_remote
 
 

@@ -1,12 +1,14 @@
 """What one pre-training saw, reached and took."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
-from catlip.method_style import name_of
-from catlip.results.kind import Kind
-from catlip.results.run import Run
-from catlip.table import Cell, Table, number_cell
+from catlip.records.kind import Kind
+from catlip.records.run import Records, Run
+from catlip.records.select import is_enough
+from catlip.records.styles import name_of
+from catlip.records.table import Cell, Table, number_cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +73,23 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
         )
     caption = "The losses of different methods have different units: compare within a method only."
     return Table(name, title, columns, rows=rows, caption=caption)
+
+
+Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
+
+
+def pretrainings(records: Records) -> Pretrainings:
+    return {(r.root, r.scale, r.name): r for r in records.of(Pretrain)}
+
+
+def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | None:
+    """The pre-training, under the same root, of a transfer record's encoder."""
+    parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
+    if len(parts) < 3 or parts[-2] != "pretrain":
+        return None
+    pretraining = known.get((record.root, parts[-3], parts[-1]))
+    return pretraining if pretraining and pretraining.method == record.method else None
+
+
+def is_whole(pretraining: Run[Pretrain]) -> bool:
+    return is_enough(pretraining.measured.images_seen, pretraining.scale)

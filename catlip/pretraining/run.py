@@ -19,17 +19,17 @@ from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
-from catlip.dry_run import describe, made_up_batch
-from catlip.fidelity import differences
 from catlip.objective import shown_as
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, augmented, started
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
-from catlip.record import Record, note_data, plain
+from catlip.recipes.dry_run import describe, made_up_batch
+from catlip.recipes.fidelity import differences
+from catlip.records.record import Record, note_data, plain
+from catlip.records.table import as_text
 from catlip.system.lock import only_writer
-from catlip.table import as_text
 from catlip.training.distributed import Place, barrier, choose_deterministic, find_place, in_turn
 from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import PROGRESS, train

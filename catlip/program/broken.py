@@ -15,7 +15,7 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.program.ranges import Fraction
-from catlip.record import Record
+from catlip.records.record import Record
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 

@@ -9,7 +9,7 @@ from catlip.recipes.dense import TABLE_7D, TABLE_7E_B16, TABLE_7E_H16, TABLE_7E_
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.recipes.result import Recipes
 from catlip.recipes.transfer import TABLE_7A, TABLE_7B, TABLE_7C
-from catlip.record import Record
+from catlip.records.record import Record
 
 PAPER_TABLES = {"cc3m_b16": "6a", "datacomp_b16": "6b", "datacomp_l16": "6b", "datacomp_h16": "6b"}
 COSINE = {"optimizer": "adamw", "schedule": "cosine"}

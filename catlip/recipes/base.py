@@ -8,7 +8,7 @@ import tyro
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
 from catlip.program.ranges import Count, Fraction, Natural, NotNegative, Positive, PositiveFraction
-from catlip.record import plain
+from catlip.records.record import plain
 from catlip.training.schedule import Optimization
 
 if TYPE_CHECKING:  # it needs torch

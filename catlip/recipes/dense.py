@@ -14,7 +14,7 @@ from catlip.program.ranges import (
     PositiveFraction,
 )
 from catlip.recipes.base import ImageRecipe, Initialization
-from catlip.record import LATER
+from catlip.records.record import LATER
 
 SIDE_MULTIPLE = 32  # pixels; the sides of the release's squares are multiples of it
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from catlip.program.ranges import Count, Natural, PartialFraction, Positive
 from catlip.recipes.base import Initialization, MultiScaleRecipe
-from catlip.record import LATER
+from catlip.records.record import LATER
 
 
 @dataclass(frozen=True)

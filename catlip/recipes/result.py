@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from catlip.results.kind import Kind
+from catlip.records.kind import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from catlip.cli import InputError
 from catlip.program.ranges import Natural, PartialFraction, PositiveFraction
 from catlip.recipes.base import Initialization, MultiScaleRecipe
-from catlip.record import LATER
+from catlip.records.record import LATER
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from catlip.record import note_attention
+from catlip.records.record import note_attention
 
 KERNELS = {
     "aten::_scaled_dot_product_flash_attention": "flash",

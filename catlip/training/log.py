@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
-from catlip.record import naming
+from catlip.records.record import naming
 from catlip.system.files import write_atomically
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
 

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule
 from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
-from catlip.record import note_begun
+from catlip.records.record import note_begun
 from catlip.training import checkpoint
 from catlip.training.attention import watched
 from catlip.training.distributed import Place, of_all_ranks

@@ -8,9 +8,9 @@ import tyro
 
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count, PositiveFraction
-from catlip.record import Record, plain
+from catlip.records.record import Record, plain
+from catlip.records.table import Cell, Table, as_text, number_cell
 from catlip.system.files import write_atomically
-from catlip.table import Cell, Table, as_text, number_cell
 from catlip.transfer_init import ALPHA, Bias, Scale, Ties, coverage, find_origins
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import label_set

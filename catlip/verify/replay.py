@@ -18,8 +18,8 @@ from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
 from catlip.program.broken import read_lines
 from catlip.program.progress import progress
-from catlip.record import environment, plain, read_record
-from catlip.table import Cell, Table, as_text
+from catlip.records.record import environment, plain, read_record
+from catlip.records.table import Cell, Table, as_text
 from catlip.training import checkpoint
 from catlip.training.distributed import (
     Place,

@@ -22,7 +22,7 @@ from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.data.remote import read_file
 from catlip.label.sidecar import Labels, Making
-from catlip.record import plain
+from catlip.records.record import plain
 from catlip.system.files import write_atomically
 from catlip.system.foreign import load_plain
 from catlip.vocabulary.counts import DIGEST_DIGITS, Counts, Source, Synset

@@ -21,9 +21,9 @@ from catlip.data.remote import find_remote
 from catlip.label.sidecar import SUFFIX, planned
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.record import Record
+from catlip.records.record import Record
+from catlip.records.table import as_text
 from catlip.system.urls import is_remote, with_urls
-from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build, result
 from catlip.vocabulary.counts import Counts, count, merge
 from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set

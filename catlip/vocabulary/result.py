@@ -10,8 +10,8 @@ from statistics import median
 from typing import Any, ClassVar
 
 from catlip.label.result import LabelAudit, Labelling, verdicts_table
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import (
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.figures import (
     THOUSANDS,
     Axes,
     Figure,
@@ -20,9 +20,9 @@ from catlip.results.figures import (
     series_style,
     write_out_powers,
 )
-from catlip.results.run import Records, Run, Setting, of_kind
-from catlip.results.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
-from catlip.table import MISSING, Cell, Table, number_cell, share_cell, shown
+from catlip.records.run import Records, Run, Setting, of_kind
+from catlip.records.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
+from catlip.records.table import MISSING, Cell, Table, number_cell, share_cell, shown
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
 STATISTICS = (

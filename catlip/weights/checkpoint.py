@@ -20,7 +20,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
-from catlip.record import from_plain
+from catlip.records.record import from_plain
 from catlip.training.checkpoint import complete
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
 from catlip.weights.released import RESOLUTION, Layout, find_layout, split

@@ -11,7 +11,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS
 from catlip.range_augment import RangeAugment
-from catlip.record import read_record
+from catlip.records.record import read_record
 from catlip.system.files import write_atomically
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file

@@ -1,4 +1,4 @@
-"""Judges each of the paper's claims from our records, by the rules in catlip/claims.toml.
+"""Judges each of the paper's claims from our records, by the rules in catlip/records/claims.toml.
 
 The verdict is holds, does not hold, depends on the task, or cannot tell, and survives Holm's method
 over all claims with an interval. Away from the paper's data, encoder and length
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from catlip.claims import Claim, changes, claims, judging, least_pairs, rules, versions
-from catlip.results.estimate import (
+from catlip.records.claims import Claim, changes, claims, judging, least_pairs, rules, versions
+from catlip.records.estimate import (
     COVERAGE,
     FAILS,
     HOLDS,
@@ -23,8 +23,8 @@ from catlip.results.estimate import (
     smallest_effect,
     verdict,
 )
-from catlip.results.run import Records, text
-from catlip.table import Cell, Table, listed, shown, signed
+from catlip.records.run import Records, text
+from catlip.records.table import Cell, Table, listed, shown, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 

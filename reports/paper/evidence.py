@@ -27,10 +27,9 @@ from bench.downstream.probe.result import (
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.lengths_result import Scaling, cost_of
 from bench.study.result import best_clip
-from catlip.claims import Test, least_pairs
-from catlip.method_style import CATLIP, CLIPS, name_of
-from catlip.pretraining.result import Pretrain
-from catlip.results.estimate import (
+from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
+from catlip.records.claims import Test, least_pairs
+from catlip.records.estimate import (
     Estimate,
     between,
     counted,
@@ -39,10 +38,10 @@ from catlip.results.estimate import (
     mean_of,
     of_interval,
 )
-from catlip.results.kind import Interval, Kind
-from catlip.results.lines import brief_fraction
-from catlip.results.run import Records, Run, of_kind
-from catlip.results.select import (
+from catlip.records.kind import Interval, Kind
+from catlip.records.lines import brief_fraction
+from catlip.records.run import Records, Run, of_kind
+from catlip.records.select import (
     CC3M_IMAGES,
     ENCODERS,
     NEARLY,
@@ -54,12 +53,10 @@ from catlip.results.select import (
     at_scale,
     busy_machines,
     is_enough,
-    is_whole,
     link,
-    pretraining_of,
-    pretrainings,
 )
-from catlip.table import clipped, shown
+from catlip.records.styles import CATLIP, CLIPS, name_of
+from catlip.records.table import clipped, shown
 from reports.results import nested, with_scores
 
 if TYPE_CHECKING:

@@ -18,19 +18,10 @@ from bench.downstream.probe.result import (
     accuracy,
     accuracy_of,
 )
-from catlip.pretraining.result import Pretrain
-from catlip.results.run import Records, Run
-from catlip.results.select import (
-    CONV,
-    RESOLUTIONS,
-    SCALES,
-    architecture,
-    differing_fields,
-    is_whole,
-    pretraining_of,
-    pretrainings,
-)
-from catlip.table import Cell, Table, clipped, shown
+from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
+from catlip.records.run import Records, Run
+from catlip.records.select import CONV, RESOLUTIONS, SCALES, architecture, differing_fields
+from catlip.records.table import Cell, Table, clipped, shown
 from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
 MEASURED = {  # the paper's column -> our kind of record, and the task or measure

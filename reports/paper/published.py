@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from catlip.table import Cell, paper_name
+from catlip.records.table import Cell, paper_name
 
 FOLDER = Path(__file__).parents[1] / "published"
 NOT_RUN = "not run"

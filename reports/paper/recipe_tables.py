@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from catlip.recipes.result import Recipes
-from catlip.results.run import Records, Run, as_number, entries, lookup
-from catlip.table import Cell, Table
+from catlip.records.run import Records, Run, as_number, entries, lookup
+from catlip.records.table import Cell, Table
 from reports.paper.published import NOT_RUN, PublishedTable, read_published, same_value
 
 Recipe = Mapping[str, Any]

@@ -14,10 +14,10 @@ from bench.downstream.dense.result import SLIDING, TASKS
 from bench.downstream.probe.result import PART, score_of
 from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, in_words
-from catlip.method_style import CATLIP, is_ours, name_of, ordered
-from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
-from catlip.results.run import Records, Run, of_kind
-from catlip.table import clipped
+from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
+from catlip.records.run import Records, Run, of_kind
+from catlip.records.styles import CATLIP, is_ours, name_of, ordered
+from catlip.records.table import clipped
 from reports.results import frame_of, score_of_row
 
 if TYPE_CHECKING:  # pandas takes a while to import

@@ -25,11 +25,10 @@ from bench.step_time.result import PACKED, StepTime
 from bench.study.result import best_clip
 from catlip.data.layout import FASHION_MNIST
 from catlip.label.result import Examples
-from catlip.method_style import CATLIP, CLIPS, is_ours, ordered
 from catlip.pretraining.result import Pretrain
-from catlip.results.kind import Kind
-from catlip.results.run import Records, Run, of_kind
-from catlip.results.select import (
+from catlip.records.kind import Kind
+from catlip.records.run import Records, Run, of_kind
+from catlip.records.select import (
     Alike,
     alike,
     alike_in_images,
@@ -40,7 +39,8 @@ from catlip.results.select import (
     seed_differences,
     unlike,
 )
-from catlip.table import Quantity, quantity_of
+from catlip.records.styles import CATLIP, CLIPS, is_ours, ordered
+from catlip.records.table import Quantity, quantity_of
 from reports.read.differences import HEADING_OF, Difference, differences
 
 MAX_FIRST = 3  # tasks on the first screen

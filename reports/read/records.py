@@ -20,8 +20,8 @@ import msgspec
 
 from bench.study.result import PART, Studied
 from catlip.cli import InputError
-from catlip.results.kind import Kind
-from catlip.results.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
+from catlip.records.kind import Kind
+from catlip.records.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
 from catlip.system.foreign import UnreadableError, read_regular
 from reports.kinds import KINDS
 

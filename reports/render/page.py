@@ -10,10 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from catlip.results.figures import Rendered, for_page, render
-from catlip.system.files import write_atomically
-from catlip.system.foreign import printable
-from catlip.table import (
+from catlip.records.figures import Rendered, for_page, render
+from catlip.records.table import (
     MAX_ROWS,
     MISSING,
     as_csv,
@@ -22,6 +20,8 @@ from catlip.table import (
     escape_sentence,
     records_file,
 )
+from catlip.system.files import write_atomically
+from catlip.system.foreign import printable
 from reports.render.provenance import record_files
 from reports.sections import Page
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from catlip.results.blocks import Block, Command, Section, Text
-from catlip.results.run import Records, Run
-from catlip.results.select import group_anchor
-from catlip.table import Cell, Table, records_file
+from catlip.records.blocks import Block, Command, Section, Text
+from catlip.records.run import Records, Run
+from catlip.records.select import group_anchor
+from catlip.records.table import Cell, Table, records_file
 
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
 

@@ -16,12 +16,11 @@ from bench.step_time.result import PACKED, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling
 from bench.waterfall.result import TO_CATLIP, Waterfall
-from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
-from catlip.method_style import CATLIP, CLIPS, beside, name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.blocks import Answer
-from catlip.results.estimate import (
+from catlip.records.blocks import Answer
+from catlip.records.claims import claims, least_pairs
+from catlip.records.estimate import (
     BETTER,
     CANNOT_TELL,
     NOT_WORSE,
@@ -32,24 +31,11 @@ from catlip.results.estimate import (
     mean_difference,
     verdict,
 )
-from catlip.results.kind import Interval
-from catlip.results.run import TIMES, Records, Run, interval
-from catlip.results.select import (
-    architecture,
-    by_rule,
-    by_seed,
-    link,
-    unique_runs,
-    whose,
-)
-from catlip.table import (
-    clipped,
-    listed,
-    mean_and_spread,
-    shown,
-    sign_of,
-    signed,
-)
+from catlip.records.kind import Interval
+from catlip.records.run import TIMES, Records, Run, interval
+from catlip.records.select import architecture, by_rule, by_seed, link, unique_runs, whose
+from catlip.records.styles import CATLIP, CLIPS, beside, name_of
+from catlip.records.table import clipped, listed, mean_and_spread, shown, sign_of, signed
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.measured import MAX_FIRST, Setting, is_vit_b16, plainest_first

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from itertools import product
 
-from catlip.results.blocks import Block, Chip, Chips
-from catlip.results.estimate import FAILS, HOLDS
+from catlip.records.blocks import Block, Chip, Chips
+from catlip.records.estimate import FAILS, HOLDS
 from reports.paper.claims import AT_THE_PAPERS, NOT_TESTED, Verdict
 
 SHORT = {  # claim -> what the first screens call it

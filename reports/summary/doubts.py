@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
-from catlip.method_style import CLIPS, beside
-from catlip.pretraining.result import Pretrain
-from catlip.results.run import TIMES, Run
-from catlip.results.select import at_scale, differing_fields, is_whole, whose
-from catlip.table import clipped, listed, shown
+from catlip.pretraining.result import Pretrain, is_whole
+from catlip.records.run import TIMES, Run
+from catlip.records.select import at_scale, differing_fields, whose
+from catlip.records.styles import CLIPS, beside
+from catlip.records.table import clipped, listed, shown
 from reports.read.differences import Difference
 from reports.read.measured import Setting
 from reports.summary.answers import (

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import PART, LinearProbe, by_importance, task_title
 from bench.study.lengths_result import LENGTHS
-from catlip.claims import least_pairs
-from catlip.method_style import CATLIP, CLIPS, colour_of, name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import (
-    MUTED,
-    PAPER,
-    Figure,
-    hide_rows,
-    panels_of,
-)
-from catlip.results.run import Run
-from catlip.results.select import MAX_SHOWN, at_scale, link, suffix
-from catlip.table import Cell, Table, clipped, listed, shown, signed
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.claims import least_pairs
+from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
+from catlip.records.run import Run
+from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
+from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
+from catlip.records.table import Cell, Table, clipped, listed, shown, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
 from reports.read.measured import Setting
 

@@ -6,12 +6,12 @@ from statistics import fmean
 
 from bench.downstream.probe.result import PART, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, Robustness
-from catlip.method_style import CATLIP, name_of
-from catlip.results.blocks import Section, side_by_side, to_fill
-from catlip.results.estimate import Estimate, mean_difference
-from catlip.results.figures import Figure
-from catlip.results.run import Records, Run
-from catlip.results.select import alike_in_images
+from catlip.records.blocks import Section, side_by_side, to_fill
+from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.figures import Figure
+from catlip.records.run import Records, Run
+from catlip.records.select import alike_in_images
+from catlip.records.styles import CATLIP, name_of
 from reports.read.differences import Difference, Experiment, scores_of
 from reports.read.measured import Setting
 from reports.results import frame_of

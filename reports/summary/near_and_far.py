@@ -7,11 +7,11 @@ from functools import partial
 
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
-from catlip.method_style import beside
 from catlip.pretraining.result import Pretrain
-from catlip.results.figures import Figure
-from catlip.results.select import whose
-from catlip.table import clipped
+from catlip.records.figures import Figure
+from catlip.records.select import whose
+from catlip.records.styles import beside
+from catlip.records.table import clipped
 from reports.read.differences import PROBE, Difference
 from reports.read.measured import Setting
 from reports.summary.answers import samples_of

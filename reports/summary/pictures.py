@@ -8,10 +8,10 @@ from PIL import Image
 
 from bench.downstream.gallery.result import Gallery, pictures_of
 from catlip.label.result import Example, Examples
-from catlip.results.blocks import Block, Picture, Pictures
-from catlip.results.figures import thinned
-from catlip.results.panels import decoded
-from catlip.table import clipped, listed
+from catlip.records.blocks import Block, Picture, Pictures
+from catlip.records.figures import thinned
+from catlip.records.panels import decoded
+from catlip.records.table import clipped, listed
 from reports.read.measured import Setting
 
 COUNT = 6

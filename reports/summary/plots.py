@@ -9,22 +9,15 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from catlip.claims import least_pairs
-from catlip.method_style import CLIPS, name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.blocks import Block, side_by_side
-from catlip.results.estimate import mean_difference
-from catlip.results.figures import (
-    MUTED,
-    Figure,
-    colour_of,
-    hide_rows,
-    label_points,
-    marker_of,
-)
-from catlip.results.run import Run, slug
-from catlip.results.select import ENCODERS, architecture, at_scale
-from catlip.table import Quantity, clipped, mean_and_spread, shown
+from catlip.records.blocks import Block, side_by_side
+from catlip.records.claims import least_pairs
+from catlip.records.estimate import mean_difference
+from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_points, marker_of
+from catlip.records.run import Run, slug
+from catlip.records.select import ENCODERS, architecture, at_scale
+from catlip.records.styles import CLIPS, name_of
+from catlip.records.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import

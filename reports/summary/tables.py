@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from bench.step_time.result import StepTime, step_ratio_cell
 from bench.step_time.steps import step_description
-from catlip.method_style import name_of
-from catlip.results.run import Run
-from catlip.results.select import link, with_warning
-from catlip.table import Cell, Table, quantity_cell
+from catlip.records.run import Run
+from catlip.records.select import link, with_warning
+from catlip.records.styles import name_of
+from catlip.records.table import Cell, Table, quantity_cell
 from reports.read.measured import Setting
 
 

@@ -23,7 +23,7 @@ from bench.measuring.factors import Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory.tensors import saved_bytes
 from catlip.costs import GIB, Exchange
-from catlip.dry_run import CPU_ATTENTION
+from catlip.recipes.dry_run import CPU_ATTENTION
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
 

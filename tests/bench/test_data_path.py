@@ -14,7 +14,7 @@ from bench.data_path.__main__ import DataPathBench, main
 from bench.data_path.measure import decoder_rates, images_per_s, our_decoder, pillow
 from catlip.data.augment import draws_at
 from catlip.data.starter.scenes import BACKGROUNDS
-from catlip.results.run import TIMES
+from catlip.records.run import TIMES
 
 
 def test_a_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:

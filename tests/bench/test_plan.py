@@ -19,8 +19,8 @@ from bench.plan.layouts import RATES_DIFFER, Rate, best_layout, exposed_ms, lay_
 from bench.plan.planning import machines, planned
 from catlip.cli import InputError
 from catlip.costs import GIB, Exchange
-from catlip.results.kind import Interval
-from catlip.results.run import TIMES
+from catlip.records.kind import Interval
+from catlip.records.run import TIMES
 
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"
 STEP_TIME = (

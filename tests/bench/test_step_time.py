@@ -25,8 +25,8 @@ from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
 from bench.step_time.measure import PARTS, resolve, variants
 from catlip.range_augment import Augmented
-from catlip.record import build_name
-from catlip.results.run import TIMES
+from catlip.records.record import build_name
+from catlip.records.run import TIMES
 from catlip.system import machine
 from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm

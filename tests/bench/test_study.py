@@ -39,8 +39,8 @@ from catlip.data.starter.__main__ import EDITION
 from catlip.data.starter.probe_tasks import load_task
 from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record, read_record
-from catlip.results.run import read_run
+from catlip.records.record import Record, read_record
+from catlip.records.run import read_run
 from catlip.training.distributed import Place
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import count

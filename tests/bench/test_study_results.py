@@ -24,9 +24,9 @@ from bench.study.result import (
     shared_draws,
     tuning_table,
 )
-from catlip.results.estimate import crossed, mean_difference
-from catlip.results.run import Config, Environment, Run, cleaned
-from catlip.table import Table
+from catlip.records.estimate import crossed, mean_difference
+from catlip.records.run import Config, Environment, Run, cleaned
+from catlip.records.table import Table
 from reports.results import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)

@@ -35,9 +35,9 @@ from bench.waterfall.result import Waterfall, waterfall_table
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.record import Record
-from catlip.results.run import TIMES
-from catlip.table import shown
+from catlip.records.record import Record
+from catlip.records.run import TIMES
+from catlip.records.table import shown
 from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
 

@@ -25,12 +25,12 @@ from bench.step_time import measure as step_measure
 from bench.waterfall import __main__ as waterfall
 from bench.waterfall import measure, result
 from catlip.cli import InputError
-from catlip.matmul import matmul_flops_per_s
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record
+from catlip.records.record import Record
+from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Place, find_place
 from catlip.training.loop import on_device
 

@@ -14,9 +14,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from bench.downstream.dense.result import Detection
-from catlip.results.figures import Figure, render
-from catlip.results.run import Records, Run
-from catlip.table import Table, as_csv
+from catlip.records.figures import Figure, render
+from catlip.records.run import Records, Run
+from catlip.records.table import Table, as_csv
 from reports.paper.claims import claims_tables, verdicts
 from reports.read.records import read_record, read_records
 from reports.render.page import markdown

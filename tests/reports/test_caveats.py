@@ -3,10 +3,10 @@
 import pytest
 from report_support import page_in, records_in, steps
 
-from catlip.claims import digest
 from catlip.pretraining.result import Pretrain
-from catlip.results.estimate import HOLDS
-from catlip.results.select import broken_words
+from catlip.records.claims import digest
+from catlip.records.estimate import HOLDS
+from catlip.records.select import broken_words
 from reports.paper.claims import verdicts
 from reports.read.measured import settings
 from reports.render.page import markdown

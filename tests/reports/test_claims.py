@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, steps, write
 
-from catlip.claims import claims, digest, versions
-from catlip.results.estimate import FAILS, HOLDS, OPEN
-from catlip.results.run import TIMES
+from catlip.records.claims import claims, digest, versions
+from catlip.records.estimate import FAILS, HOLDS, OPEN
+from catlip.records.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records

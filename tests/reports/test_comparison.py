@@ -6,7 +6,7 @@ import pytest
 from report_support import HEAD
 
 from catlip.cli import InputError
-from catlip.table import MISSING
+from catlip.records.table import MISSING
 from reports.compare import Part, comparison
 
 MINUS = "\N{MINUS SIGN}"

@@ -8,7 +8,7 @@ from report_support import records_in
 
 from bench.downstream.probe.result import packed
 from bench.study.result import tuning_section
-from catlip.table import Table
+from catlip.records.table import Table
 from reports.read.measured import settings
 from reports.summary.doubts import doubts
 

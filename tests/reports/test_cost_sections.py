@@ -9,8 +9,8 @@ from report_support import figure, golden_record, page_in, write
 
 from bench.step_time.steps import CPU_CAUTION
 from bench.waterfall import result as waterfall
-from catlip.results.blocks import Answers, Command, Text
-from catlip.results.run import TIMES
+from catlip.records.blocks import Answers, Command, Text
+from catlip.records.run import TIMES
 
 
 def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):

@@ -8,9 +8,9 @@ from report_support import REPOSITORY
 from scipy.stats import norm
 
 from bench.downstream.probe.result import LinearProbe, packed, score_of
-from catlip.claims import claims
-from catlip.results.estimate import BETTER, FAILS, WORSE, Score, crossed, mean_difference, verdict
-from catlip.results.run import Records, read_run
+from catlip.records.claims import claims
+from catlip.records.estimate import BETTER, FAILS, WORSE, Score, crossed, mean_difference, verdict
+from catlip.records.run import Records, read_run
 from reports.paper.claims import judge
 from reports.paper.evidence import evidence, groups_of
 from reports.read.records import read_records

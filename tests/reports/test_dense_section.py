@@ -10,8 +10,8 @@ from PIL import Image
 from report_support import records_in
 
 from bench.downstream.dense.result import dense_table, picture_figures
-from catlip.results.figures import render
-from catlip.results.panels import decoded
+from catlip.records.figures import render
+from catlip.records.panels import decoded
 
 
 def coded(values: np.ndarray) -> str:

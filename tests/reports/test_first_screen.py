@@ -9,7 +9,7 @@ import pytest
 from report_support import page_in, steps, table
 
 from bench.downstream.probe.result import packed
-from catlip.results.blocks import Answer, Answers
+from catlip.records.blocks import Answer, Answers
 from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.sections import Page, build_page

@@ -5,7 +5,7 @@ import pytest
 from report_support import page_in, records_in, table
 
 from bench.downstream.probe.result import between_probes, packed
-from catlip.results.estimate import Estimate
+from catlip.records.estimate import Estimate
 from reports.read.differences import Difference, Experiment, differences, sign
 from reports.summary.forest import rows_of
 

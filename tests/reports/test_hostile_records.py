@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from report_support import ANY_JSON, ATTACK, GOLDEN_RECORDS, can_be_shown, names_of_files, poisoned
 
 from catlip.cli import InputError
-from catlip.record import read_record
+from catlip.records.record import read_record
+from catlip.records.table import Cell, Table, as_csv
 from catlip.system.foreign import LARGEST_FILE
-from catlip.table import Cell, Table, as_csv
 from reports.compare import Compare, compare
 from reports.read.records import read_records
 from reports.render.page import write_report

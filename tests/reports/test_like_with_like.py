@@ -10,9 +10,9 @@ from report_support import claims_of, records_in, steps
 from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
-from catlip.results.run import Records
-from catlip.results.select import alike_in_images
-from catlip.table import Quantity
+from catlip.records.run import Records
+from catlip.records.select import alike_in_images
+from catlip.records.table import Quantity
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper, why

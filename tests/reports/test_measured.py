@@ -6,8 +6,8 @@ import pytest
 from report_support import records_in, steps
 
 from bench.step_time.result import StepTime, avoidable, step_table
-from catlip.results.run import TIMES
-from catlip.table import Quantity
+from catlip.records.run import TIMES
+from catlip.records.table import Quantity
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper

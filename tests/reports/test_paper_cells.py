@@ -3,7 +3,7 @@
 import pytest
 from report_support import records_in
 
-from catlip.results.select import is_enough
+from catlip.records.select import is_enough
 from reports.paper.paper_tables import result_tables
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catlip.results.run import Records
+from catlip.records.run import Records
 from reports.paper.paper_tables import MEASURED, Ours, result_table, result_tables
 from reports.paper.published import GROUP, TITLES, read_published
 

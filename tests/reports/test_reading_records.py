@@ -8,8 +8,8 @@ import pytest
 from report_support import can_be_shown, page_in, records_in
 
 from bench.study.lengths_result import Scaling
-from catlip.results.run import Records
-from catlip.table import MISSING
+from catlip.records.run import Records
+from catlip.records.table import MISSING
 from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.sections import build_page

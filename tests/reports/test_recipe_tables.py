@@ -4,7 +4,7 @@ from report_support import records_in
 
 from catlip.recipes.__main__ import WriteRecipes
 from catlip.recipes.__main__ import main as write_recipes
-from catlip.table import Table
+from catlip.records.table import Table
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
 from reports.read.records import read_records
 

@@ -9,8 +9,8 @@ from report_support import claims_of, figure, page_in, records_in, table
 
 from bench.downstream.probe.result import LinearProbe, packed, runs_of
 from bench.downstream.probe.sections import class_figures, fraction_panels, lines_of
-from catlip.results.run import Run
-from catlip.table import MISSING, as_csv
+from catlip.records.run import Run
+from catlip.records.table import MISSING, as_csv
 from reports.sections import Page
 
 MINUS = "\N{MINUS SIGN}"

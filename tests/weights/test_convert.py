@@ -13,7 +13,7 @@ import catlip.encoder
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
-from catlip.record import read_record
+from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert, Show, main, show
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint

@@ -14,7 +14,7 @@ from catlip.recipes.base import ImageRecipe
 class Dense:
     """The flags that the three programs share."""
 
-    kind: ClassVar[str]  # of its record, and the task's name in catlip.fidelity
+    kind: ClassVar[str]  # of its record, and the task's name in catlip.recipes.fidelity
 
     encoder: str
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE], timm:NAME[:FILE]

@@ -57,12 +57,12 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
-from catlip.fidelity import warmup_steps
 from catlip.program.broken import MAX_BROKEN, cause_of
 from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
 from catlip.program.progress import Bar, progress
 from catlip.recipes.dense import DetectionRecipe
-from catlip.record import note_begun
+from catlip.recipes.fidelity import warmup_steps
+from catlip.records.record import note_begun
 from catlip.training.distributed import Place, barrier
 from catlip.training.parallel import (
     autocast,

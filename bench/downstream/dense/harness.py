@@ -29,11 +29,11 @@ from bench.downstream.outputs import is_written, scored
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
-from catlip.dry_run import print_transfer
-from catlip.fidelity import differences
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import Bar, progress
-from catlip.record import Record
+from catlip.recipes.dry_run import print_transfer
+from catlip.recipes.fidelity import differences
+from catlip.records.record import Record
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.training.checkpoint import save_weights

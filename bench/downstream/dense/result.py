@@ -21,13 +21,13 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.method_style import name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import Figure
-from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
-from catlip.results.run import Records, Run, Setting
-from catlip.results.select import alike, at_scale, by_scale, suffix
-from catlip.table import Cell, Table, clipped, shown
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.figures import Figure
+from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
+from catlip.records.run import Records, Run, Setting
+from catlip.records.select import alike, at_scale, by_scale, suffix
+from catlip.records.styles import name_of
+from catlip.records.table import Cell, Table, clipped, shown
 
 SPLITS = ("train", "val")
 SLIDING = "mIoU, sliding window"

@@ -38,11 +38,11 @@ from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Result
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
-from catlip.fidelity import warmup_steps
 from catlip.program.pictures import chosen, encoded_image, encoded_map
 from catlip.program.progress import progress
 from catlip.recipes.dense import SegmentationRecipe
-from catlip.record import note_begun
+from catlip.recipes.fidelity import warmup_steps
+from catlip.records.record import note_begun
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.parallel import AUTOCAST
 from catlip.training.preempt import Notice, noted_stops

@@ -20,8 +20,8 @@ from catlip.data.augment import centre_crop
 from catlip.program.broken import BrokenImages
 from catlip.program.pictures import encoded_image
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.record import Record
-from catlip.results.kind import without_none
+from catlip.records.kind import without_none
+from catlip.records.record import Record
 from catlip.training.distributed import find_place
 from catlip.words.wordnet import nouns
 

@@ -4,14 +4,14 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.method_style import name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import INK, Figure
-from catlip.results.kind import Kind
-from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
-from catlip.results.run import Records, Run, Setting
-from catlip.results.select import MAX_SHOWN, at_scale, by_scale, suffix
-from catlip.table import clipped, listed, shown
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.figures import INK, Figure
+from catlip.records.kind import Kind
+from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
+from catlip.records.run import Records, Run, Setting
+from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.styles import name_of
+from catlip.records.table import clipped, listed, shown
 
 GALLERY = (
     "python -m bench.downstream.gallery --data starter:data/starter --encoders "

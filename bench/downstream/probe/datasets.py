@@ -55,9 +55,9 @@ from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter import edition_of
 from catlip.data.starter.probe_tasks import load_task
-from catlip.record import Record, note_data
+from catlip.records.record import Record, note_data
+from catlip.records.table import listed
 from catlip.system.urls import is_remote
-from catlip.table import listed
 from catlip.vocabulary.label_sets import (
     LabelSet,
     imagenet_synsets,

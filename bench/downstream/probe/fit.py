@@ -29,13 +29,13 @@ from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.encoder import linear_as_release
-from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.base import Initialization
+from catlip.recipes.fidelity import warmup_steps
 from catlip.recipes.transfer import TransferRecipe
-from catlip.record import read_record
+from catlip.records.record import read_record
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.loop import train
 from catlip.training.trainer import Implementation, Trainer

@@ -24,7 +24,7 @@ from bench.downstream.probe.result import Readout, TaskResult, Way
 from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
-from catlip.record import Record
+from catlip.records.record import Record
 from catlip.training.distributed import find_place
 from catlip.words.wordnet import nouns
 

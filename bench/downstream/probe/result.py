@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.method_style import is_ours, name_of, ordered
-from catlip.results.estimate import Estimate, Score, mean_difference
-from catlip.results.kind import Kind
-from catlip.results.run import Run
-from catlip.results.select import alike, link, over_seeds
-from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
+from catlip.records.estimate import Estimate, Score, mean_difference
+from catlip.records.kind import Kind
+from catlip.records.run import Run
+from catlip.records.select import alike, link, over_seeds
+from catlip.records.styles import is_ours, name_of, ordered
+from catlip.records.table import Cell, Quantity, clipped, quantity_cell, shown
 
 Init = Literal["random", "transfer", "names"]
 Way = Literal["prompts", "classifier rows"]  # of classifying zero-shot

@@ -27,10 +27,9 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.study.result import best_clip
-from catlip.method_style import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Axes, Figure, hide_rows, panels_of
-from catlip.results.lines import (
+from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.figures import MUTED, Axes, Figure, hide_rows, panels_of
+from catlip.records.lines import (
     Line,
     brief_fraction,
     draw_lines,
@@ -39,9 +38,10 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.run import Records, Run, Setting, of_kind
-from catlip.results.select import alike, by_scale, suffix
-from catlip.table import Cell, Table, clipped, paper_name, shown
+from catlip.records.run import Records, Run, Setting, of_kind
+from catlip.records.select import alike, by_scale, suffix
+from catlip.records.styles import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
+from catlip.records.table import Cell, Table, clipped, paper_name, shown
 
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each

@@ -39,10 +39,10 @@ from bench.downstream.probe.result import (
     packed_ids,
 )
 from catlip.cli import InputError
-from catlip.dry_run import print_transfer
-from catlip.fidelity import differences
 from catlip.program.broken import BrokenImages
-from catlip.record import Record
+from catlip.recipes.dry_run import print_transfer
+from catlip.recipes.fidelity import differences
+from catlip.records.record import Record
 from catlip.training.distributed import Place, find_place
 
 

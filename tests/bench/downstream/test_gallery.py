@@ -20,7 +20,7 @@ from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.result import unpacked
 from catlip.cli import run
-from catlip.results.panels import decoded
+from catlip.records.panels import decoded
 
 ENCODERS = ("random:hybrid_mini@32", "random:timm/test_resnet")
 NAMES = ("cat", "dog", "fish", "owl", "fox")

@@ -10,7 +10,7 @@ from bench.downstream import readouts
 from bench.downstream.outputs import data_name, encoder_name
 from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
-from catlip.record import read_record
+from catlip.records.record import read_record
 
 ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
 

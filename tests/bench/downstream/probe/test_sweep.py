@@ -27,7 +27,7 @@ from bench.downstream.probe.result import (
 )
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
-from catlip.results.run import read_run
+from catlip.records.run import read_run
 from catlip.training.trainer import Trainer
 
 CPU = torch.device("cpu")

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from catlip.costs import FLOAT32, GIB
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.fidelity import differences
-from catlip.matmul import matmul_flops_per_s
 from catlip.objective import Objective
 from catlip.recipes.base import ImageRecipe
+from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
+from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Place
 
 # The fraction of the measured speed that well-tuned ViT training reaches; the estimate says so.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, stated_colours
+from catlip.records.styles import KNOWN, OTHER, colour_of, marker_of, stated_colours
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and programs print tables without it
     from matplotlib.axes import Axes as Axes

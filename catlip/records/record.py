@@ -27,10 +27,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from catlip import claims, method_style
 from catlip.cli import InputError, module_name
-from catlip.results.kind import Kind
-from catlip.results.run import Run, read_run
+from catlip.records import claims, styles
+from catlip.records.kind import Kind
+from catlip.records.run import Run, read_run
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.machine import Usage
@@ -102,7 +102,7 @@ class Record:
         self.metrics = metrics.metrics()
         if self in _making:
             self.environment |= self._usage.so_far()
-        method_style.learn([self.shown_as])
+        styles.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from catlip.claims import least_pairs
-from catlip.method_style import colour_of, marker_of, name_of
-from catlip.results.estimate import Estimate, mean_difference
-from catlip.results.figures import Axes, label_points
-from catlip.table import clipped, shown
+from catlip.records.claims import least_pairs
+from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.figures import Axes, label_points
+from catlip.records.styles import colour_of, marker_of, name_of
+from catlip.records.table import clipped, shown
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]

@@ -13,8 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from catlip.results.kind import Interval, Kind, Summary, too_few
-from catlip.table import Cell, shown
+from catlip.records.kind import Interval, Kind, Summary, too_few
+from catlip.records.table import Cell, shown
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")

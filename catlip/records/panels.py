@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catlip.results.figures import INK, MUTED, PAPER, Axes, Figure
+from catlip.records.figures import INK, MUTED, PAPER, Axes, Figure
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
 LINE = 0.107  # height of a line of words, in inches

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.claims import least_pairs
-from catlip.results.kind import Interval
+from catlip.records.claims import least_pairs
+from catlip.records.kind import Interval
 
 COVERAGE = 0.95
 POWER = 0.8

@@ -119,4 +119,6 @@ def digest() -> str:
 
 @cache
 def _file() -> dict[str, Any]:
-    return tomllib.loads(files("catlip").joinpath("claims.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        files("catlip.records").joinpath("claims.toml").read_text(encoding="utf-8")
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catlip.table import clipped
+from catlip.records.table import clipped
 
 CATLIP = "catlip"
 # CLIP by its text tower: a bag of words, or the paper's transformer. The page compares CatLIP with

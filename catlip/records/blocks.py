@@ -5,8 +5,8 @@ and as markdown.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.results.figures import Figure
-from catlip.table import Table
+from catlip.records.figures import Figure
+from catlip.records.table import Table
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Chip:
-    """A verdict in a few words. `outcome` is one of those in `catlip.results.estimate`."""
+    """A verdict in a few words. `outcome` is one of those in `catlip.records.estimate`."""
 
     words: str
     outcome: str

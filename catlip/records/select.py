@@ -10,17 +10,15 @@
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Generic, TypeVar
 
-from catlip.claims import least_pairs
-from catlip.pretraining.result import Pretrain
-from catlip.results.figures import series_style
-from catlip.results.kind import Kind
-from catlip.results.run import Records, Run, Setting, slug
-from catlip.table import Quantity, Table, clipped, listed, quantity_of, shown
+from catlip.records.claims import least_pairs
+from catlip.records.figures import series_style
+from catlip.records.kind import Kind
+from catlip.records.run import Records, Run, Setting, slug
+from catlip.records.table import Quantity, Table, clipped, listed, quantity_of, shown
 
 RULES = ("paper", "corenet", "paper_multiword")
 
@@ -224,29 +222,11 @@ RESOLUTIONS = {
     "segmentation": 512,
     "detection": 1024,
 }
-Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
-
-
-def pretrainings(records: Records) -> Pretrainings:
-    return {(r.root, r.scale, r.name): r for r in records.of(Pretrain)}
-
-
-def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | None:
-    """The pre-training, under the same root, of a transfer record's encoder."""
-    parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
-    if len(parts) < 3 or parts[-2] != "pretrain":
-        return None
-    pretraining = known.get((record.root, parts[-3], parts[-1]))
-    return pretraining if pretraining and pretraining.method == record.method else None
 
 
 def architecture(encoder: str) -> str:
     """The name of an encoder without its stem: `vit_b16` for `vit_b16_conv`."""
     return encoder.removesuffix(CONV)
-
-
-def is_whole(pretraining: Run[Pretrain]) -> bool:
-    return is_enough(pretraining.measured.images_seen, pretraining.scale)
 
 
 def is_enough(images: float, scale: str) -> bool:
