@@ -130,6 +130,8 @@ def test_ray_does_the_same_and_outlives_workers_and_machines():
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, Path(__file__).parent / "ray_engines.py"], capture_output=True, text=True
+        [*command, Path(__file__).parent / "support" / "ray_engines.py"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from catlip.records import estimate
 
+from catlip.records import estimate
 from catlip.records.claims import least_pairs
 from catlip.records.estimate import Estimate
 from catlip.records.kind import Interval

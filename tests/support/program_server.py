@@ -44,7 +44,7 @@ class ProgramServer:
     """A server of this file in another process."""
 
     def __init__(self) -> None:
-        repository = str(Path(__file__).parent.parent)
+        repository = str(Path(__file__).parents[2])
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             env=os.environ | {"PYTHONPATH": repository},

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("*/__init__.py"))
 ENTRY = 'if __name__ == "__main__":'
 

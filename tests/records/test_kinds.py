@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.downstream.probe.result import packed, unpacked
 from reports.read.records import read_record
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # The committed ones, of kinds that these lack one of an earlier starter, and the golden ones.
 FOLDERS = ("reports/records", "tests/records", "tests/reports/golden/records")
 PATHS = [
