@@ -24,13 +24,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench.communication.__main__ import Communication
-from bench.data_path.__main__ import DataPathBench
+from bench.communication.config import Communication
+from bench.data_path.config import DataPathBench
 from bench.measuring.deadline import time_limit
 from bench.measuring.factors import FOUR
-from bench.memory.__main__ import Memory
-from bench.step_time.__main__ import StepTime
-from bench.waterfall.__main__ import Waterfall
+from bench.memory.config import Memory
+from bench.step_time.config import StepTime
+from bench.waterfall.config import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.records.record import read_record

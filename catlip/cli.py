@@ -8,6 +8,7 @@ stderr. Both exit with code 2. A bug keeps its traceback.
 import argparse
 import dataclasses
 import errno
+import importlib
 import inspect
 import io
 import itertools
@@ -28,7 +29,8 @@ from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, take_credentials, with_urls
 
 C = TypeVar("C")
-Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function called with it
+# A config, and the function called with it, or its name.
+Program = tuple[type[Any], Callable[[Any], object] | str]
 
 # A full or forbidden disk, a wrong path and a limit are for the user to correct; any other OSError
 # is a bug.
@@ -45,7 +47,7 @@ DEAD_WORKERS = ("DataLoader worker", "DataLoader timed out")
 
 def run(
     config: type[C],
-    main: Callable[[C], object],
+    main: Callable[[C], object] | str,
     defaults: Mapping[str, C] | None = None,
     subcommands: Mapping[str, Program] | None = None,
 ) -> None:
@@ -54,6 +56,8 @@ def run(
     Args:
         config: a frozen dataclass; its docstring is the help, examples included, and the docstrings
             of its fields are the help of the flags.
+        main: called with it; as "package.module:function" it is imported after the command line is
+            read, because torch takes seconds to load.
         defaults: named instances, chosen by `--recipe NAME` (the first is the default). A dry run
             needs none of the fields that are required.
         subcommands: other programs of this module, chosen by their names as the first argument.
@@ -72,7 +76,7 @@ def run(
         given = _read(config, prog, arguments, defaults)
         check_ranges(given)
         check_out(given)
-        main(given)
+        _called(main)(given)
     except InputError as error:
         _stop(str(error))
     except BrokenPipeError:  # the reader of the output, for example `head`, has ended
@@ -95,6 +99,14 @@ def run(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _called(main: Callable[[Any], object] | str) -> Callable[[Any], object]:
+    if not isinstance(main, str):
+        return main
+    module, _, name = main.partition(":")
+    found: Callable[[Any], object] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def check_out(config: Any) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,9 @@ PACKAGES = ("catlip", "baselines", "bench")
 # An input of at most this many bytes is compared by content, a larger one by sizes and times.
 CONTENT_LIMIT = 256 * 2**20
 MISSING = "missing"
+LATE = re.compile(
+    r"(\w+\.)+\w+:\w+"
+)  # a program's function, imported after its command line is read
 # At most this many remote shards, evenly spaced, are asked for their identity. A training itself
 # notices when a shard that it reads has changed.
 MAX_ASKED = 1000
@@ -97,6 +101,8 @@ def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and LATE.fullmatch(str(node.value)):
+            names += [str(node.value).partition(":")[0]]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # Without docstrings, those of attributes too.
             node.body = [

@@ -16,6 +16,7 @@ from one_line import one_line_error
 import pipeline.inputs
 import pipeline.stages
 from catlip.system.lock import only_writer
+from pipeline import inputs
 from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
@@ -125,6 +126,19 @@ def test_changed_data_and_changed_code_make_a_step_run_again(stub: Step) -> None
     Path("stub.py").write_text(STUB.replace("ran ", "ran again "))
     assert run(stub) == 1
     assert len(moved()) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "late"),
+    [("bench.step_time", "measure"), ("bench.plan", "planning"), ("catlip.verify", "replay")],
+)
+def test_the_code_of_a_function_that_is_imported_late_counts(program, late, monkeypatch) -> None:
+    path, read = REPOSITORY.joinpath(*program.split("."), f"{late}.py"), Path.read_bytes
+    before = inputs.digest_of_code([program])
+    inputs._read_source.cache_clear()
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + b"NEW = 1\n" * (self == path))
+    assert inputs.digest_of_code([program]) != before
+    inputs._read_source.cache_clear()
 
 
 def test_an_interrupted_step_goes_on_and_one_of_an_older_version_does_not(stub: Step) -> None:

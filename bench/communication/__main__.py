@@ -1,56 +1,7 @@
-"""What the ranks of a training step send each other, how long that takes, and how much of it the
-step waits for.
-"""
+"""`python -m bench.communication`."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
-from baselines import method_names
-from bench.measuring.factors import MethodNames, Parallel, StepConfig
+from bench.communication.config import Communication
 from catlip.cli import run
-from catlip.program.ranges import Natural
-
-
-@dataclass(frozen=True)
-class Communication(StepConfig):
-    """Intercept and time the collectives of each method's training step, on several ranks.
-
-    torchrun --nproc-per-node 2 -m bench.communication --model vit_tiny16
-    torchrun --nproc-per-node 8 -m bench.communication --model vit_b16 --methods catlip clip \\
-        --parallel fsdp
-    """
-
-    methods: MethodNames = ("catlip", *method_names())
-    """Methods to measure; the other forms of CatLIP send the same."""
-    batch_size: Natural = 0
-    """Images per step and rank; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not fit.
-    """
-    parallel: Parallel = "ddp"
-    """ddp, or fsdp."""
-    num_steps: Natural = 0
-    """Number of timed steps with exchange, of timed steps without, and of repetitions of bare
-    collectives; 0 for 50 on a GPU and 10 on a CPU.
-    """
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
-    out: Path = Path("runs/bench/communication")
-    """Folder for the record."""
-
-
-def main(config: Communication) -> None:
-    """Measure on all ranks; the first prints the table and writes the record."""
-    from bench.communication.measure import measure_all
-    from bench.communication.result import collectives_table, exchange_table
-    from catlip.records.table import print_tables
-
-    path, run, place = measure_all(config)
-    if place.is_main:
-        print_tables([exchange_table(run), collectives_table(run)])
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
-        print(f"wrote {path}")
-
 
 if __name__ == "__main__":
-    run(Communication, main)
+    run(Communication, "bench.communication.measure:main")

@@ -28,8 +28,8 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.memory import default_batch
 from bench.communication import result
-from bench.communication.__main__ import Communication
 from bench.communication.collectives import Collective, Listener, bare
+from bench.communication.config import Communication
 from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import shown
 from bench.measuring.statistics import difference, summarise
@@ -38,6 +38,7 @@ from catlip.cli import InputError
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
+from catlip.records.table import print_tables
 from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import synchronised
 
@@ -48,6 +49,16 @@ NUM_WARMUP = 3  # DDP finds its buckets in the first step, and uses them from th
 # the host to launch it; a single call would make a GPU's link look slower than it is.
 CALLS = {"cuda": 20, "cpu": 1}
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
+
+
+def main(config: Communication) -> None:
+    """Measure on all ranks; the first prints the table and writes the record."""
+    path, run, place = measure_all(config)
+    if place.is_main:
+        print_tables([result.exchange_table(run), result.collectives_table(run)])
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
+        print(f"wrote {path}")
 
 
 def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:

@@ -1,57 +1,7 @@
-"""How many images per second one core decodes, crops and batches: this project's code and other
-libraries, on the same photographs in turns.
-"""
+"""`python -m bench.data_path`."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
+from bench.data_path.config import DataPathBench
 from catlip.cli import run
-from catlip.program.ranges import Count, Natural
-
-
-@dataclass(frozen=True)
-class DataPathBench:
-    """Count the images per second of one core: decoding with a random resized crop, and the whole
-    loader.
-
-    python -m bench.data_path
-    python -m bench.data_path --images /data/photographs
-    """
-
-    images: Path | None = None
-    """Folder of JPEG photographs; by default those that this project ships."""
-    num_images: Count = 128
-    """Number of photographs: the first ones, or all again and again."""
-    resolution: Count = 224
-    """Side of the crops in pixels."""
-    rounds: Count = 9
-    """Rounds over all photographs; each takes every decoder in turn. Loaders have at most three."""
-    workers: tuple[Natural, ...] = (0, 1, 2)
-    """Numbers of worker processes of the loaders; with 0, the main process decodes."""
-    out: Path = Path("runs/bench/data_path")
-    """Folder for the record, named by resolution and photographs."""
-    quiet: bool = False
-    """No progress bar."""
-
-
-def main(config: DataPathBench) -> None:
-    from bench.data_path import result
-    from bench.data_path.measure import measure, read_images
-    from catlip.records.record import Record
-    from catlip.records.table import print_tables
-
-    images = read_images(config)
-    photos = config.images.name if config.images else "shipped"
-    path = config.out / f"{config.resolution}-{photos}.json"
-    with Record(path, kind=result.DataPath, config=config) as record:
-        measured = record.measured(measure(config, images, record))
-        record.notes.append(
-            "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
-            "normalised floats"
-        )
-    print_tables([result.rates_table(measured)])
-    print(f"wrote {record.path}")
-
 
 if __name__ == "__main__":
-    run(DataPathBench, main)
+    run(DataPathBench, "bench.data_path.measure:main")

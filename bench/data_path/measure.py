@@ -26,7 +26,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from bench.data_path import result
-from bench.data_path.__main__ import DataPathBench
+from bench.data_path.config import DataPathBench
 from bench.measuring.statistics import ratio, summarise
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, crop_box, draws_at, random_crop
@@ -38,6 +38,7 @@ from catlip.data.shards import expand, write_shard
 from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.program.progress import progress
 from catlip.records.record import Record
+from catlip.records.table import print_tables
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
 AUGMENTATION = Augmentation()
@@ -48,6 +49,21 @@ LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
 # Newer versions of webdataset break open_clip_train.
 INSTALL = ".venv/bin/pip install -e '.[clip]' 'webdataset>=0.2.5,<=0.2.86'"
+
+
+def main(config: DataPathBench) -> None:
+    """Measure, print, write the record."""
+    images = read_images(config)
+    photos = config.images.name if config.images else "shipped"
+    path = config.out / f"{config.resolution}-{photos}.json"
+    with Record(path, kind=result.DataPath, config=config) as record:
+        measured = record.measured(measure(config, images, record))
+        record.notes.append(
+            "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
+            "normalised floats"
+        )
+    print_tables([result.rates_table(measured)])
+    print(f"wrote {record.path}")
 
 
 def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:

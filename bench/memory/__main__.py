@@ -1,56 +1,7 @@
-"""How much memory a training step takes, and for what: measured for one method after another,
-beside what is predicted.
-"""
+"""`python -m bench.memory`."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
-from bench.measuring.factors import MethodNames, StepConfig
+from bench.memory.config import Memory
 from catlip.cli import run
-from catlip.program.ranges import Count, NotNegative
-
-
-@dataclass(frozen=True)
-class Memory(StepConfig):
-    """Measure the peak memory of one training step of each method, and what it consists of.
-
-    python -m bench.memory --model vit_b16
-    python -m bench.memory --model vit_b16 --batch-sizes 64 128 256 --checkpointing --device cuda
-    python -m bench.memory --model vit_l16 --precision bf16 --largest
-    """
-
-    methods: MethodNames = ("catlip", "clip")
-    """Methods to measure."""
-    batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
-    """Images per step, one number or several; by default 4 on a CPU, and on a GPU 256, or fewer if
-    256 do not fit.
-    """
-    checkpointing: bool = False
-    """Compute each image block's activations again in the backward pass."""
-    largest: bool = False
-    """Also look for the largest batch that fits, by trying; on a CPU, in the memory given by
-    --budget-gib.
-    """
-    budget_gib: NotNegative = 0.0
-    """GiB of memory that a step may take; 0 for all of the device's."""
-    out: Path = Path("runs/bench/memory")
-    """Folder for the record."""
-
-
-def main(config: Memory) -> None:
-    """Measure, print, write the record."""
-    from bench.memory.measure import measure_all
-    from bench.memory.result import memory_tables
-    from catlip.records.table import print_tables
-
-    path, run = measure_all(config)
-    tables = memory_tables(run)
-    print_tables(tables)
-    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
-
 
 if __name__ == "__main__":
-    run(Memory, main)
+    run(Memory, "bench.memory.measure:main")

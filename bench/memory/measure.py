@@ -24,7 +24,7 @@ from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import shown
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import result
-from bench.memory.__main__ import Memory
+from bench.memory.config import Memory
 from bench.memory.result import MemoryParts
 from bench.memory.tensors import LiveStorage, saved_bytes, tensors_of
 from catlip.cli import InputError
@@ -33,6 +33,7 @@ from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
+from catlip.records.table import print_tables
 from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
 
@@ -41,6 +42,14 @@ NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time
 MULTIPLE = 8  # the largest batch is looked for among multiples of this
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
+
+
+def main(config: Memory) -> None:
+    """Measure, print, write the record."""
+    path, run = measure_all(config)
+    tables = result.memory_tables(run)
+    print_tables(tables)
+    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
 
 
 def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:

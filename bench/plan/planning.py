@@ -30,7 +30,7 @@ from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, st
 from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors, factors_of
 from bench.plan import result
-from bench.plan.__main__ import Plan
+from bench.plan.config import Plan
 from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
 from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
@@ -69,7 +69,7 @@ class Machine:
     rates: dict[str, Rate]
 
 
-def plan(config: Plan) -> None:
+def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
     chosen = list(machines(config))
     runs: list[result.PlannedRun] = []

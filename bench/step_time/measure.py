@@ -24,9 +24,9 @@ from bench.measuring.methods import (
     tower_of_context,
 )
 from bench.measuring.statistics import ratio, summarise
-from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build
+from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
 from bench.step_time import result
-from bench.step_time.__main__ import StepTime
+from bench.step_time.config import StepTime
 from catlip.cli import InputError
 from catlip.costs import TextTower
 from catlip.data.augment import Augmentation
@@ -42,7 +42,7 @@ from catlip.records.run import Run
 from catlip.records.table import Cell, Table, print_tables
 from catlip.records.table import shown as as_text
 from catlip.system.matmul import matmul_flops_per_s
-from catlip.training.distributed import Place, barrier
+from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import blocks
 
 PARTS = ("data_wait", *PHASES)
@@ -53,6 +53,33 @@ NOTES = (
 NUM_STEPS = {"cuda": 50, "cpu": 8}
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
 CAPTIONS = 10_000  # whose lengths are counted
+
+
+def main(config: StepTime) -> None:
+    """Measure, compare, print, and write one record for each way to compile."""
+    place = find_place(config.device)
+    config = resolve(config, place.device)
+    if config.dry_run:
+        print_steps(config, place)
+        return
+    runs = []
+    ways = [(False, False)]
+    ways += [(True, False)] if config.compile else []
+    ways += [(True, True)] if config.whole_graph else []
+    for compiled, whole in ways:
+        runs += time_steps(replace(config, compile=compiled, whole_graph=whole), place)
+        free_memory()  # two ways at once may not fit on a device
+    if runs:
+        print_tables([result.step_table(runs)])
+    for timed in runs[1:]:
+        for method, steps in timed.measured.methods.items():
+            eager = runs[0].measured.methods[method]
+            seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
+            print(f"compiling {method} took {as_text(seconds)} s")
+    for timed in runs:
+        if timed.machine.busy:
+            print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
+        print(f"wrote {config.out / timed.name}.json")
 
 
 @dataclass(frozen=True)

@@ -1,75 +1,7 @@
-"""Where the published 2.7x comes from: from the released CLIP configuration to the released CatLIP
-one, changing one factor at a time.
-"""
+"""`python -m bench.waterfall`."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
-
-from bench.measuring.factors import EncoderName
+from bench.waterfall.config import Waterfall
 from catlip.cli import run
-from catlip.program.ranges import Count, Natural, NotNegative
-from catlip.records.record import LATER
-
-Order = Literal["forward", "reverse"]
-
-
-@dataclass(frozen=True)
-class Waterfall:
-    """Change the released CLIP configuration into the released CatLIP one, one factor at a time,
-    and time the step before and after each change.
-
-    python -m bench.waterfall     # on a CPU: a small encoder and small batches
-    python -m bench.waterfall --model vit_b16_conv --device cuda
-    torchrun --nproc-per-node 8 -m bench.waterfall
-    """
-
-    model: EncoderName = ""
-    """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
-    batch_size: Natural = 0
-    """Images per device of the CLIP configuration; CatLIP's has four times as many. 0 for 256 on a
-    GPU, or fewer if CatLIP's do not fit, and for 8 on a CPU.
-    """
-    resolution: Natural = 0
-    """Image side in pixels to which the released sizes are scaled; 0 for 224, and 112 on a CPU."""
-    num_classes: Count = 24_320
-    """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    caption_tokens: NotNegative = field(default=0.0, metadata=LATER)
-    """Tokens of a caption, its start and end among them, in the mean; 0 for what goes with the
-    encoder: 8.3 of 24, or 14 of 77.
-    """
-    num_rounds: Natural = 0
-    """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
-    orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
-    """Orders in which the changes of a way are made."""
-    compile: bool | None = None
-    """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    out: Path = Path("runs/bench/waterfall")
-    """Folder for the record, named by model, batch, ranks, torch and device."""
-    quiet: bool = False
-    """No progress bar."""
-    dry_run: bool = False
-    """Only print what would be changed, and what operations alone would give."""
-
-
-def main(config: Waterfall) -> None:
-    """Time every step of the way, both ways, print and write the record."""
-    from bench.waterfall.measure import measure_all, print_changes
-    from bench.waterfall.result import waterfall_table
-    from catlip.records.table import print_tables
-
-    if config.dry_run:
-        print_changes(config)
-        return
-    path, run, place = measure_all(config)
-    if place.is_main:
-        print_tables(waterfall_table(run))
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
-        print(f"wrote {path}")
-
 
 if __name__ == "__main__":
-    run(Waterfall, main)
+    run(Waterfall, "bench.waterfall.measure:main")

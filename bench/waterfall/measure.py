@@ -24,7 +24,7 @@ from bench.measuring.methods import mean_caption_tokens
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
 from bench.waterfall import result
-from bench.waterfall.__main__ import Waterfall
+from bench.waterfall.config import Waterfall
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.sampler import ImageSize
@@ -46,6 +46,19 @@ NOTES = (
     "image size of the sampler",
     "synthetic images that are already on the device: crops and decoding are not part of the step",
 )
+
+
+def main(config: Waterfall) -> None:
+    """Time every step of the way, both ways, print and write the record."""
+    if config.dry_run:
+        print_changes(config)
+        return
+    path, run, place = measure_all(config)
+    if place.is_main:
+        print_tables(result.waterfall_table(run))
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
+        print(f"wrote {path}")
 
 
 def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:

@@ -36,7 +36,7 @@ from catlip.training.trainer import metrics_of
 from catlip.weights.files import listed, read_file
 
 if TYPE_CHECKING:
-    from catlip.verify.__main__ import Verify
+    from catlip.verify.config import Verify
 
 # Flags whose values replace those that the run was started with.
 REPLACED = ("shards", "labels_dir", "vocabulary", "device")
@@ -73,7 +73,7 @@ class Comparison:
     apart: float | None = None
 
 
-def verify(config: "Verify") -> None:
+def main(config: "Verify") -> None:
     """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
     run = read_run(config.run)
     given = plain({name: getattr(config, name) for name in REPLACED})

@@ -10,8 +10,8 @@ import pytest
 from one_line import one_line_error
 
 from bench.data_path import measure
-from bench.data_path.__main__ import DataPathBench, main
-from bench.data_path.measure import decoder_rates, images_per_s, our_decoder, pillow
+from bench.data_path.config import DataPathBench
+from bench.data_path.measure import decoder_rates, images_per_s, main, our_decoder, pillow
 from catlip.data.augment import draws_at
 from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.records.run import TIMES

@@ -14,8 +14,8 @@ from bench.arithmetic.memory import peak_bytes, state_bytes
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory import result
-from bench.memory.__main__ import Memory, main
-from bench.memory.measure import MULTIPLE, _largest, attempt, largest_batch, measure, peak_of
+from bench.memory.config import Memory
+from bench.memory.measure import MULTIPLE, _largest, attempt, largest_batch, main, measure, peak_of
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB

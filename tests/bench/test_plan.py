@@ -14,7 +14,7 @@ from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.memory import USABLE, device_bytes
 from bench.measuring.factors import Factors
-from bench.plan.__main__ import Plan
+from bench.plan.config import Plan
 from bench.plan.layouts import RATES_DIFFER, Rate, best_layout, exposed_ms, lay_out
 from bench.plan.planning import machines, planned
 from catlip.cli import InputError

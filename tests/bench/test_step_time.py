@@ -22,8 +22,8 @@ from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.statistics import ratio
 from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
-from bench.step_time.__main__ import StepTime, main
-from bench.step_time.measure import PARTS, resolve, variants
+from bench.step_time.config import StepTime
+from bench.step_time.measure import PARTS, main, resolve, variants
 from catlip.range_augment import Augmented
 from catlip.records.record import build_name
 from catlip.records.run import TIMES

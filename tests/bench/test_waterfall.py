@@ -19,7 +19,7 @@ from bench.measuring import training_step
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import ratio
 from bench.waterfall import measure
-from bench.waterfall.__main__ import Waterfall as Config
+from bench.waterfall.config import Waterfall as Config
 from bench.waterfall.measure import (
     Change,
     PairTimer,

@@ -1,53 +1,7 @@
-"""Test images drawn at random, with what each encoder makes of them."""
+"""`python -m bench.downstream.gallery`."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from bench.downstream.outputs import DataSpelling, filled_in
-from catlip.cli import InputError, run
-from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, Seed
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Write small pictures of test images into a record for the report, with what a linear
-    classifier on each encoder's features predicts, and which training images are nearest.
-
-    python -m bench.downstream.gallery --data starter:data/starter \\
-        --encoders runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0
-
-    The report then shows these pictures: pass it on only if you may pass on the images.
-    """
-
-    encoders: tuple[str, ...]
-    """One to four encoders, each spelled as for a linear probe."""
-    data: DataSpelling
-    out: Path = Path("runs/bench/gallery/{data}.json")
-    """The record to write."""
-    max_images: Count = 10_000
-    """Images of each split to encode; of a larger split, so many are drawn."""
-    seed: Seed = 0
-    """Which images are drawn; also the seed of the classifier and of a random encoder."""
-    num_workers: Natural = 1
-    """Processes that decode images."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    quiet: bool = False
-    """No progress bars."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, encoder=""))
-
-
-def main(config: Gallery) -> None:
-    if not 1 <= len(config.encoders) <= 4:  # a record should stay below 400 kB
-        raise InputError("--encoders: give one to four")
-    from bench.downstream.gallery.measure import measure
-
-    measure(config)
-
+from bench.downstream.gallery.config import Gallery
+from catlip.cli import run
 
 if __name__ == "__main__":
-    run(Gallery, main)
+    run(Gallery, "bench.downstream.gallery.measure:main")

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery import result
-from bench.downstream.gallery.__main__ import Gallery
+from bench.downstream.gallery.config import Gallery
 from bench.downstream.gallery.result import EncoderScore, Picture
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.fit import fit_linear, random_head
 from catlip import streams
+from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.program.broken import BrokenImages
 from catlip.program.pictures import encoded_image
@@ -29,7 +30,9 @@ PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
 SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
 
 
-def measure(config: Gallery) -> None:
+def main(config: Gallery) -> None:
+    if not 1 <= len(config.encoders) <= 4:  # a record should stay below 400 kB
+        raise InputError("--encoders: give one to four")
     # Of the starter's two tasks, the one with more images a class.
     task = min(load_tasks(config.data), key=lambda task: task.num_classes)
     draw = streams.generator(config.seed, streams.GALLERY)

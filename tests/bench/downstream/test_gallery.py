@@ -13,7 +13,8 @@ from one_line import one_line_exit
 from small_data import ON_A_CPU, write_folders
 
 from bench.downstream.encoders.load import load_encoder
-from bench.downstream.gallery.__main__ import Gallery, main
+from bench.downstream.gallery.config import Gallery
+from bench.downstream.gallery.measure import main
 from bench.downstream.linear_probe import RECIPES
 from bench.downstream.linear_probe import main as probe
 from bench.downstream.probe.datasets import load_tasks

@@ -1,0 +1,67 @@
+"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
+one process.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measuring.factors import MethodNames, Parallel, StepConfig
+from catlip.program.ranges import Natural, NotNegative
+
+
+@dataclass(frozen=True)
+class StepTime(StepConfig):
+    """Time one training step of each method, interleaved, and compare.
+
+    python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
+    python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
+    python -m bench.step_time --model vit_b16 --packed-captions --captions '/data/mine/*.tar'
+    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
+    torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
+    """
+
+    methods: MethodNames = ("catlip", "clip")
+    """Methods to time; the first is the denominator of every ratio."""
+    batch_size: Natural = 0
+    """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
+    packed_captions: bool = False
+    """Also time methods with a text tower without the padding of captions, in rows of their own."""
+    text_context: Natural = 0
+    """Tokens of a caption that text towers read; 0 for what goes with the encoder."""
+    caption_tokens: NotNegative = 0.0
+    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for those of
+    --captions, or what goes with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as in
+    sentences on photos.
+    """
+    captions: str = ""
+    """Shards or tables; synthetic captions are as long as 10,000 of theirs in the mean."""
+    checkpointing: bool = False
+    """Compute each image block's activations again in the backward pass."""
+    keep_products: bool = False
+    """With --checkpointing, keep the results of matrix products and of attention, and compute only
+    the rest again. The host takes longer to queue a step that is not compiled. Nobody has measured
+    it on a GPU yet.
+    """
+    compile: bool | None = None
+    """Also time with compiled transformer blocks, in a record of its own, and say how long
+    compiling took; by default on a GPU only.
+    """
+    whole_graph: bool = False
+    """Also time with the whole forward pass and the loss compiled, in a record of its own; nobody
+    has measured it on a GPU yet.
+    """
+    parallel: Parallel = "ddp"
+    """ddp, or fsdp: also of one process, whose blocks then keep weights and activations in 16 bits.
+    """
+    data: str = ""
+    """Image-caption shards to load batches from, end to end; by default one synthetic batch stays
+    on the device.
+    """
+    workers: Natural = 2
+    """Loader processes, with --data."""
+    num_steps: Natural = 0
+    """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
+    out: Path = Path("runs/bench/step_time")
+    """Folder for the record, named by model, batch, precision, options, torch and card."""
+    dry_run: bool = False
+    """Only print what would be timed, and the operations of its steps."""
