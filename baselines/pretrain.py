@@ -81,7 +81,7 @@ def method_of(config: PretrainBaseline) -> "Method":
     return Method(build, classes, tokenize=tokenize)
 
 
-def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
+def from_record(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
     config = from_plain(settings, PretrainBaseline)
     return config, method_of(config)
 

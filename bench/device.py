@@ -240,11 +240,11 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
 def gpus_of(device: str) -> list[str]:
     import torch
 
-    from catlip.training.distributed import default_device, find_place
+    from catlip.training.distributed import default_device, init_distributed
 
     if device == "auto" and (reason := default_device()[1]):
         raise InputError(f"{reason}; --device cpu measures the CPU")
-    number = torch.cuda.device_count() if find_place(device).device.type == "cuda" else 0
+    number = torch.cuda.device_count() if init_distributed(device).device.type == "cuda" else 0
     return [torch.cuda.get_device_name(i) for i in range(number)]
 
 

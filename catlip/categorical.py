@@ -133,22 +133,22 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         features, weight, bias, rows, values = ctx.saved_tensors
-        of_features = _wide(torch.zeros_like(features))
-        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+        grad_features = _wide(torch.zeros_like(features))
+        grad_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
         for first in range(0, len(weight), ctx.chunk):
             part = slice(first, first + ctx.chunk)
             logits = _wide_logits(features, weight[part], bias[part])
             column, present = _labels_within(values, first, logits)
-            of_logits = (
+            grad_logits = (
                 logits.sigmoid_()
                 .index_put_((rows, column), -present, accumulate=True)
                 .mul_(*upstream)
             )
-            of_bias[part] = of_logits.sum(dim=0)
-            of_logits = of_logits.to(features.dtype)
-            of_weight[part] = of_logits.T @ features
-            of_features += of_logits @ weight[part].to(features.dtype)
-        return of_features.to(features.dtype), of_weight, of_bias, None, None, None
+            of_bias[part] = grad_logits.sum(dim=0)
+            grad_logits = grad_logits.to(features.dtype)
+            grad_weight[part] = grad_logits.T @ features
+            grad_features += grad_logits @ weight[part].to(features.dtype)
+        return grad_features.to(features.dtype), grad_weight, of_bias, None, None, None
 
 
 def _wide_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

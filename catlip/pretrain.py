@@ -50,7 +50,7 @@ def method_of(config: PretrainCatLIP) -> "Method":
     )
 
 
-def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
+def from_record(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
     config = from_plain(settings, PretrainCatLIP)
     return config, method_of(config)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from bench.downstream.probe.result import scored, texts_of
+from bench.downstream.probe.result import texts_of, with_per_image_hits
 from bench.memory.result import Memory
 from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
@@ -188,7 +188,7 @@ def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterato
 def score_of_row(row: Any, run: Run) -> Score:
     """The value of a row of the table, with the test images behind it where the row has them."""
     texts = row.correct.split() if isinstance(row.correct, str) else []
-    return scored(run, row.task, row.value, texts)
+    return with_per_image_hits(run, row.task, row.value, texts)
 
 
 def with_scores(

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.downstream.dense.harness import _claim
-from bench.downstream.outputs import SCORE, scored
+from bench.downstream.outputs import SCORE, load_or_measure
 from catlip.cli import InputError
 from catlip.data import annotated_scenes, starter
 from catlip.data.starter.__main__ import Starter
@@ -24,7 +24,7 @@ from catlip.label.sidecar import planned, read_sidecar
 from catlip.program.broken import read_broken, read_lines
 from catlip.records.record import read_record
 from catlip.system.foreign import load_plain
-from catlip.training.distributed import THREADS, Place, threads_of
+from catlip.training.distributed import THREADS, Rank, threads_of
 from catlip.vocabulary import Vocabulary
 from catlip.words import wordnet, wordnet_dir
 from pipeline.options import announce
@@ -71,7 +71,7 @@ def test_broken_pickles_are_refused_in_one_way(noise, cut):
             load_plain(content, "the file")
 
 
-RANK = Place(0, 1, torch.device("cpu"))
+RANK = Rank(0, 1, torch.device("cpu"))
 # A file that a program writes and reads again, and the reader that meets it.
 OWN = {
     "corenet.plan": (["a.labels.npz"], lambda path: planned(path.parent, "corenet")),
@@ -90,7 +90,7 @@ OWN = {
     ),
     SCORE: (
         {"identity": {}, "score": {}},
-        lambda path: scored(path.parent, {}, RANK, lambda: pytest.fail("it tests again")),
+        lambda path: load_or_measure(path.parent, {}, RANK, lambda: pytest.fail("it tests again")),
     ),
     "checkpoints/identity.json": ({}, lambda path: _claim(path.parent.parent, {}, RANK)),
     "record.json": ({"kind": "memory", "metrics": {}}, read_record),

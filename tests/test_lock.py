@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import LOCK, PART, FileCache
+from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
 from catlip.system.files import write_atomically
 from catlip.system.lock import NAME, only_writer
 from catlip.training.checkpoint import save, save_weights
@@ -66,7 +66,7 @@ def fetch(folder: Path) -> None:
     [
         (NAME, lambda folder: only_writer(folder).__enter__(), True),
         (LOCK, fetch, True),
-        (f"0{PART}", fetch, True),
+        (f"0{PARTIAL_SUFFIX}", fetch, True),
         (".0.RANDOM.tmp", lambda folder: write_atomically(folder / "0", b"data"), True),
         (".0.RANDOM.tmp", lambda folder: save_weights(folder / "0", {}, {}), False),
         (".step-00000000.pt.RANDOM.tmp", lambda folder: save(folder, 0, {}, {}), False),

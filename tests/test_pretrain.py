@@ -37,7 +37,7 @@ from catlip.pretrain import PretrainCatLIP, method_of
 from catlip.pretraining.method import augmented, encoder_of, started
 from catlip.pretraining.run import prepare, pretrain
 from catlip.recipes.pretrain import STARTER
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
 
@@ -88,7 +88,7 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
         raise StartedError
 
-    monkeypatch.setattr("catlip.pretraining.run.find_place", start)
+    monkeypatch.setattr("catlip.pretraining.run.init_distributed", start)
     monkeypatch.setattr(os, "environ", {})
     try:
         with pytest.raises(StartedError):
@@ -126,7 +126,7 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
         labels_dir=starter.labels,
         **{"device": "cpu", "seed": 3, "quiet": True},
     )
-    training = prepare(config, method_of(config), Place(0, 1, torch.device("cpu")))
+    training = prepare(config, method_of(config), Rank(0, 1, torch.device("cpu")))
     trainer, data = training.trainer, training.data
     shards = open_shards(expand(str(starter.shards)))
     same = DataPath(

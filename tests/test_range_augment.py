@@ -14,7 +14,7 @@ from catlip import range_augment
 from catlip.data.loader import Batch
 from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
 
@@ -177,7 +177,7 @@ def test_two_micro_batches_of_clip_are_one_batch_of_double_size(monkeypatch) -> 
             Augmented(methods.build("clip", *encoder, seed=0), RangeAugment()),
             Optimization(precision="fp32"),
             10,
-            place=find_place("cpu"),
+            rank=init_distributed("cpu"),
             accumulation=len(batches),
         )
         step = trainer.train_step(iter(batches))

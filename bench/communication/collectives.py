@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from catlip.costs import Exchange
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 # c10d's operator -> its kind, and which argument holds what this rank hands in. A receive is
 # counted at its sender.
@@ -105,13 +105,13 @@ def _what(kind: str) -> str:
     return "gradients"
 
 
-def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
+def bare(collectives: Sequence[Collective], rank: Rank) -> Callable[[], None]:
     """A function that performs these collectives one after another, in one piece of memory."""
-    n = place.world_size
+    n = rank.world_size
     gathered = ("all_gather", "scatter")  # the parts of all ranks
     size = max(each.elements * (n if each.kind in gathered else 1) for each in collectives)
     dtypes = {collective.dtype for collective in collectives}
-    memory = {dtype: torch.ones(2, size, dtype=dtype, device=place.device) for dtype in dtypes}
+    memory = {dtype: torch.ones(2, size, dtype=dtype, device=rank.device) for dtype in dtypes}
 
     def run() -> None:
         for collective in collectives:
@@ -127,11 +127,11 @@ def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
                 case "broadcast":
                     dist.broadcast(mine, src=0)
                 case "scatter":
-                    parts = list(other[: n * elements].chunk(n)) if place.rank == peer else None
+                    parts = list(other[: n * elements].chunk(n)) if rank.number == peer else None
                     dist.scatter(mine, parts, src=peer)
                 case "neighbour_exchange":
                     # Round the ring: what goes on to `peer` comes from the other side.
-                    source = (2 * place.rank - peer) % n
+                    source = (2 * rank.number - peer) % n
                     send = dist.P2POp(dist.isend, mine, peer)
                     receive = dist.P2POp(dist.irecv, other[:elements], source)
                     for work in dist.batch_isend_irecv([send, receive]):

@@ -39,7 +39,7 @@ from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
 from catlip.records.table import print_tables
-from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import synchronised
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
@@ -53,43 +53,43 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
-    path, run, place = measure_all(config)
-    if place.is_main:
+    path, run, rank = measure_all(config)
+    if rank.is_main:
         print_tables([result.exchange_table(run), result.collectives_table(run)])
         if run.machine.busy:
             print(f"warning: {run.machine.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 
-def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
+def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Rank]:
     """Measure all methods; the first rank writes the record. Returns: path, run, and this rank."""
     deprecated_names = "open_clip.loss|torch.distributed"
     warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
-    config, place = resolve(config)
+    config, rank = resolve(config)
     step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
-    name = f"{step}-n{place.world_size}-{build_name(place.device)}"
+    name = f"{step}-n{rank.world_size}-{build_name(rank.device)}"
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
-    hidden = config.quiet or not place.is_main
-    with record if place.is_main else nullcontext():
+    hidden = config.quiet or not rank.is_main
+    with record if rank.is_main else nullcontext():
         record.shown_as = shown(config.methods)
         metrics = result.Communication(
-            world_size=place.world_size,
+            world_size=rank.world_size,
             backend=dist.get_backend(),
             parallel=config.parallel,
             methods={},
         )
         for method in progress(config.methods, desc=f"communication {step}", disable=hidden):
             factors = factors_of(config, method)
-            metrics.methods[method], samples = measure(factors, place, rounds=config.num_steps)
+            metrics.methods[method], samples = measure(factors, rank, rounds=config.num_steps)
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.metrics = metrics.metrics()
             record.save()
         run = record.measured(metrics)
-    return record.path, run, place
+    return record.path, run, rank
 
 
-def resolve(config: Communication) -> tuple[Communication, Place]:
-    """The config with every default that depends on the device filled in, and this rank's Place."""
+def resolve(config: Communication) -> tuple[Communication, Rank]:
+    """The config with every default that depends on the device filled in, and this rank."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     gpus = torch.cuda.device_count() if config.device != "cpu" else 0
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
@@ -104,13 +104,13 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:
         raise InputError(f"{here} ranks need as many GPUs, here are {gpus}; or add --device cpu")
-    place = find_place(config.device)
-    usual = min(default_batch([step], place.device) for step in steps)
-    return replace(config, batch_size=config.batch_size or usual), place
+    rank = init_distributed(config.device)
+    usual = min(default_batch([step], rank.device) for step in steps)
+    return replace(config, batch_size=config.batch_size or usual), rank
 
 
 def measure(
-    factors: Factors, place: Place, *, rounds: int
+    factors: Factors, rank: Rank, *, rounds: int
 ) -> tuple[result.MethodExchange, dict[str, list[float]]]:
     """A method's metrics and its raw samples; all ranks must call this.
 
@@ -118,13 +118,13 @@ def measure(
         rounds: number of timed steps with exchange, of timed steps without, and of repetitions of
             bare collectives.
     """
-    trainer = build(factors, place)
-    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
+    trainer = build(factors, rank)
+    step = partial(trainer.train_step, repeat(batch_of(factors, rank)))
     for _ in range(NUM_WARMUP):
         step()
     with Listener() as listener:
         step()
-    steps_ms = time_steps(step, trainer.replica, place, rounds=rounds)
+    steps_ms = time_steps(step, trainer.replica, rank, rounds=rounds)
     del trainer, step
     gc.collect()  # the bare collectives get the memory that the step had
     groups: dict[tuple[str, str, torch.dtype], list[Collective]] = {}
@@ -133,7 +133,7 @@ def measure(
         # bytes of the training loop, the same for every method.
         if call.what != "loss":
             groups.setdefault((call.what, call.kind, call.dtype), []).append(call)
-    bare_ms = time_bare(list(groups.values()), rounds, place)
+    bare_ms = time_bare(list(groups.values()), rounds, rank)
     rows, alone = [], []
     samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
     for ((what, kind, dtype), calls), taken in zip(groups.items(), bare_ms, strict=True):
@@ -142,7 +142,7 @@ def measure(
             kind=kind,
             dtype=str(dtype).removeprefix("torch."),
             count=len(calls),
-            sent_mb=sum(call.sent_bytes(place.world_size) for call in calls) / 1e6,
+            sent_mb=sum(call.sent_bytes(rank.world_size) for call in calls) / 1e6,
             bare_ms=summarise(taken),
         )
         rows.append(row)
@@ -151,7 +151,7 @@ def measure(
             alone.append(taken)
     without = steps_ms.get("step_without_exchange")
     blocking = [sum(each) for each in zip(*alone, strict=True)] if without else []
-    predicted = sent(factors, place.world_size, place.device.type)
+    predicted = sent(factors, rank.world_size, rank.device.type)
     exchange = result.MethodExchange(
         collectives=rows,
         sent_mb=sum(row.sent_mb for row in rows),
@@ -165,7 +165,7 @@ def measure(
 
 
 def time_steps(
-    step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
+    step: Callable[[], object], replica: nn.Module, rank: Rank, *, rounds: int
 ) -> dict[str, list[float]]:
     """Milliseconds of steps on the slowest rank; with DDP, also without exchange, in turns."""
     taken: dict[str, list[float]] = {"step": []}
@@ -178,26 +178,24 @@ def time_steps(
                 # Otherwise DDP would send buffers one step late, in the wrong kind of step.
                 replica.require_forward_param_sync = exchange
             with synchronised(replica, last=exchange):
-                taken[name].append(timed_ms(step, place))
-    return {name: slowest(samples, place) for name, samples in taken.items()}
+                taken[name].append(timed_ms(step, rank))
+    return {name: slowest(samples, rank) for name, samples in taken.items()}
 
 
-def time_bare(
-    groups: Sequence[Sequence[Collective]], rounds: int, place: Place
-) -> list[list[float]]:
+def time_bare(groups: Sequence[Sequence[Collective]], rounds: int, rank: Rank) -> list[list[float]]:
     """Milliseconds of each group's calls on the slowest rank; groups take turns."""
-    runs = [bare(group, place) for group in groups]
+    runs = [bare(group, rank) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
     for _ in range(1 + rounds):
         for run_group, samples in zip(runs, taken, strict=True):
-            samples.append(timed_ms(run_group, place, CALLS[place.device.type]))
-    return [slowest(samples[1:], place) for samples in taken]
+            samples.append(timed_ms(run_group, rank, CALLS[rank.device.type]))
+    return [slowest(samples[1:], rank) for samples in taken]
 
 
-def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
+def timed_ms(run: Callable[[], object], rank: Rank, calls: int = 1) -> float:
     """Milliseconds of `run` on this rank, which all ranks begin together; the mean of `calls`."""
     barrier()
-    watch = Stopwatch(place.device)
+    watch = Stopwatch(rank.device)
     watch.mark()
     for _ in range(calls):
         run()
@@ -205,8 +203,8 @@ def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
     return watch.laps_ms()[0][1] / calls
 
 
-def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:
+def slowest(samples_ms: Sequence[float], rank: Rank) -> list[float]:
     """For each sample, the time of the slowest rank; all ranks must call this."""
-    times = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
+    times = torch.tensor(samples_ms, dtype=torch.float64, device=rank.device)
     dist.all_reduce(times, dist.ReduceOp.MAX)
     return [float(ms) for ms in times.tolist()]

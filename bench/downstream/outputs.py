@@ -19,7 +19,7 @@ from catlip.system.foreign import read_own
 from catlip.system.lock import only_writer
 
 if TYPE_CHECKING:
-    from catlip.training.distributed import Place
+    from catlip.training.distributed import Rank
 
 C = TypeVar("C")
 DataSpelling = Annotated[
@@ -101,8 +101,8 @@ def _identity(config: Any, digest: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
 
-def scored(
-    folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
+def load_or_measure(
+    folder: Path, identity: dict[str, Any], rank: "Rank", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """The score of the run in `folder`, if it is finished; else of `measure`, which is written with
     what `determined` it, and the checkpoints are deleted. All ranks call this.
@@ -113,12 +113,12 @@ def scored(
     path = folder / SCORE
     if path.is_file():
         finished = read_own(path, identity=dict, score=dict)
-        refuse_another(folder, finished["identity"], determined)
+        refuse_another(folder, finished["identity"], identity)
         return dict(finished["score"])
-    with only_writer(folder, place.is_main):
+    with only_writer(folder, rank.is_main):
         score = measure()
-        if place.is_main:
-            write_atomically(path, json.dumps({"identity": determined, "score": score}).encode())
+        if rank.is_main:
+            write_atomically(path, json.dumps({"identity": identity, "score": score}).encode())
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         barrier()
     return score

@@ -15,10 +15,10 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
-from catlip.training.trainer import Implementation, Trainer, unmarked
+from catlip.training.trainer import Implementation, Trainer, no_mark
 
 PHASES = ("forward", "loss", "backward", "optimizer")
 RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
@@ -50,12 +50,12 @@ class Stopwatch:
         ]
 
 
-def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked) -> Trainer:
+def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -> Trainer:
     """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
     called with each of PHASES when it ends; with "forward" after every part with parameters, or,
     where the whole is one graph, after the loss.
     """
-    with place.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
+    with rank.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
         objective = methods.build(
             factors.method,
             factors.model,
@@ -82,7 +82,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
         objective,
         Optimization(precision=factors.precision),
         RUN_STEPS,
-        place=place,
+        rank=rank,
         implementation=Implementation(
             parallel=factors.parallel,
             compile=factors.compile,
@@ -95,17 +95,17 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
     )
 
 
-def batch_of(factors: Factors, place: Place) -> Batch:
+def batch_of(factors: Factors, rank: Rank) -> Batch:
     """A synthetic batch of the factors' size, on the device; each rank gets another."""
     return methods.synthetic_batch(
         factors.batch_size,
         factors.model,
         factors.resolution,
         num_classes=factors.num_classes,
-        seed=factors.seed + place.rank,
+        seed=factors.seed + rank.number,
         text_context=factors.text_context,
         caption_tokens=factors.caption_tokens,
-        device=place.device,
+        device=rank.device,
     )
 
 

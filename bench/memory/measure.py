@@ -34,7 +34,7 @@ from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
 from catlip.records.table import print_tables
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
 T = TypeVar("T")
@@ -54,33 +54,33 @@ def main(config: Memory) -> None:
 
 def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
     """Measure every method at every batch size, and write the record; returns its path and run."""
-    place = find_place(config.device)
-    config = resolve(config, place)
+    rank = init_distributed(config.device)
+    config = resolve(config, rank)
     variant = "-checkpointing" if config.checkpointing else ""
     step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
-    path = config.out / f"{step}-{build_name(place.device)}.json"
+    path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
         record.shown_as = shown(config.methods)
-        batches = _measure_batches(config, place, record)
-        largest = {m: _largest(config, m, place) for m in config.methods if config.largest}
+        batches = _measure_batches(config, rank, record)
+        largest = {m: _largest(config, m, rank) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
             raise InputError(
                 f"{config.model}, batch {min(batches)}: out of memory; --largest finds what fits"
             )
-        how = HOW[place.device.type]
+        how = HOW[rank.device.type]
         run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
     return path, run
 
 
-def resolve(config: Memory, place: Place) -> Memory:
+def resolve(config: Memory, rank: Rank) -> Memory:
     """The config with every default that depends on the device filled in."""
-    if place.world_size > 1:
+    if rank.world_size > 1:
         raise InputError("bench.memory measures one process: start it without torchrun")
-    if config.largest and not (place.device.type == "cuda" or config.budget_gib):
+    if config.largest and not (rank.device.type == "cuda" or config.budget_gib):
         raise InputError("--largest on a CPU needs --budget-gib: other programs share its memory")
-    config = replace(config, precision=config.precision or PRECISION[place.device.type])
+    config = replace(config, precision=config.precision or PRECISION[rank.device.type])
     steps = [factors_of(config, method, batch_size=1) for method in config.methods]
-    usual = min(default_batch([step], place.device) for step in steps)
+    usual = min(default_batch([step], rank.device) for step in steps)
     return replace(config, batch_sizes=config.batch_sizes or (usual,))
 
 
@@ -96,7 +96,7 @@ def budget_bytes(config: Memory, device: torch.device) -> float:
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, result.BatchMemory]:
+def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, result.BatchMemory]:
     """Measure each method at each batch size; those that do not fit are listed with their predicted
     peak.
     """
@@ -108,9 +108,9 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
         tried += 1
         factors = factors_of(config, method, batch_size=size)
         predicted = result.PredictedMemory(
-            peak_gib=peak_bytes(factors, device_type=place.device.type) / GIB
+            peak_gib=peak_bytes(factors, device_type=rank.device.type) / GIB
         )
-        attempted = attempt(measure, factors, place, budget=budget_bytes(config, place.device))
+        attempted = attempt(measure, factors, rank, budget=budget_bytes(config, rank.device))
         if attempted is None:
             batches[size].too_large[method] = predicted.peak_gib
             continue
@@ -124,9 +124,9 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
 
 
 def attempt(
-    take: Callable[[Factors, Place], tuple[T, list[int]]],
+    take: Callable[[Factors, Rank], tuple[T, list[int]]],
     factors: Factors,
-    place: Place,
+    rank: Rank,
     *,
     budget: float,
 ) -> tuple[T, list[int]] | None:
@@ -137,16 +137,16 @@ def attempt(
     answering.
     """
     taken = None
-    if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
+    if rank.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
         with suppress(torch.OutOfMemoryError):
-            taken = take(factors, place)
+            taken = take(factors, rank)
     free_memory()  # after the block above: until its end, the error's frames hold their tensors
     return taken if taken and max(taken[1]) <= budget else None
 
 
-def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[int]]:
+def measure(factors: Factors, rank: Rank) -> tuple[MemoryParts, list[int]]:
     """A step's peak and parts, and the bytes at the peak of each repetition."""
-    trainer, batch = build(factors, place), batch_of(factors, place)
+    trainer, batch = build(factors, rank), batch_of(factors, rank)
     for _ in range(NUM_WARMUP):
         trainer.train_step(iter([batch]))
     peaks = [peak_of(trainer, batch) for _ in range(NUM_REPEATS)]
@@ -172,7 +172,7 @@ def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[int]]:
 
 def peak_of(trainer: Trainer, batch: Batch) -> int:
     """Take one step and measure the most bytes that it holds."""
-    device = trainer.place.device
+    device = trainer.rank.device
     if device.type == "cpu":
         with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
             trainer.train_step(iter([batch]))
@@ -197,18 +197,18 @@ def moments_of(trainer: Trainer) -> list[Tensor]:
     return [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
 
 
-def _largest(config: Memory, method: str, place: Place) -> result.LargestBatch:
+def _largest(config: Memory, method: str, rank: Rank) -> result.LargestBatch:
     """The largest batch that fits, found by trying with one model, and as predicted."""
-    budget = budget_bytes(config, place.device)
+    budget = budget_bytes(config, rank.device)
     free_memory()  # what an earlier search has left in the allocator
-    room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
+    room = budget if config.budget_gib else torch.cuda.mem_get_info(rank.device)[0]
     step = factors_of(config, method, batch_size=1)
     trainer: Trainer | None = None
 
-    def take(factors: Factors, place: Place) -> tuple[None, list[int]]:
+    def take(factors: Factors, rank: Rank) -> tuple[None, list[int]]:
         nonlocal trainer
-        trainer = trainer or build(step, place)
-        batch = batch_of(factors, place)
+        trainer = trainer or build(step, rank)
+        batch = batch_of(factors, rank)
         try:
             return None, [peak_of(trainer, batch) for _ in range(NUM_WARMUP)]
         finally:
@@ -216,11 +216,11 @@ def _largest(config: Memory, method: str, place: Place) -> result.LargestBatch:
 
     def fits(images: int) -> bool:
         factors = replace(step, batch_size=images)
-        return attempt(take, factors, place, budget=budget) is not None
+        return attempt(take, factors, rank, budget=budget) is not None
 
     def is_predicted_to_fit(images: int) -> bool:
         factors = replace(step, batch_size=images)
-        return peak_bytes(factors, device_type=place.device.type) <= room
+        return peak_bytes(factors, device_type=rank.device.type) <= room
 
     predicted = largest_batch(is_predicted_to_fit)
     # One image first makes the optimizer's whole state; a step out of memory would make a part.

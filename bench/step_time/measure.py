@@ -42,7 +42,7 @@ from catlip.records.run import Run
 from catlip.records.table import Cell, Table, print_tables
 from catlip.records.table import shown as as_text
 from catlip.system.matmul import matmul_flops_per_s
-from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
 
 PARTS = ("data_wait", *PHASES)
@@ -57,17 +57,17 @@ CAPTIONS = 10_000  # whose lengths are counted
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way to compile."""
-    place = find_place(config.device)
-    config = resolve(config, place.device)
+    rank = init_distributed(config.device)
+    config = resolve(config, rank.device)
     if config.dry_run:
-        print_steps(config, place)
+        print_steps(config, rank)
         return
     runs = []
-    ways = [(False, False)]
-    ways += [(True, False)] if config.compile else []
-    ways += [(True, True)] if config.whole_graph else []
-    for compiled, whole in ways:
-        runs += time_steps(replace(config, compile=compiled, whole_graph=whole), place)
+    compile_modes = [(False, False)]
+    compile_modes += [(True, False)] if config.compile else []
+    compile_modes += [(True, True)] if config.whole_graph else []
+    for compiled, whole in compile_modes:
+        runs += time_steps(replace(config, compile=compiled, whole_graph=whole), rank)
         free_memory()  # two ways at once may not fit on a device
     if runs:
         print_tables([result.step_table(runs)])
@@ -113,22 +113,22 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     )
 
 
-def print_steps(config: StepTime, place: Place) -> None:
+def print_steps(config: StepTime, rank: Rank) -> None:
     """What would be timed, without timing it."""
-    flops = {name: step_flops(each, place.world_size) for name, each in variants(config).items()}
+    flops = {name: step_flops(each, rank.world_size) for name, each in variants(config).items()}
     first = next(iter(flops.values()))
     rows = [
         [Cell(name), Cell(as_text(count / 1e12)), Cell(f"{as_text(count / first)}x")]
         for name, count in flops.items()
     ]
-    title = f"To be timed with {config.model} on {place.device}"
+    title = f"To be timed with {config.model} on {rank.device}"
     caption = (
         f"{config.num_steps} steps of each in turns, {config.batch_size} images of "
         f"{config.resolution} pixels, {config.precision}."
     )
     columns = ["Method", "TFLOP a step", "Operations, relative"]
     print_tables([Table("steps", title, columns, rows, caption)])
-    print(f"the record would be {config.out / _name(config, place)}.json")
+    print(f"the record would be {config.out / _name(config, rank)}.json")
 
 
 def tokens_of(captions: str, text: TextTower) -> float:
@@ -154,7 +154,7 @@ def variants(config: StepTime) -> dict[str, Factors]:
     return found
 
 
-def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
+def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
     """Measure one way, eager or compiled, and write the record; [] in ranks that do not write."""
     if config.compile:
         from torch._inductor import config as inductor  # slow: loads triton
@@ -162,20 +162,20 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
         # Otherwise what an earlier run compiled costs nothing, and its first step is no measure.
         inductor.force_disable_caches = True
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
-    if not place.is_main:
-        take_steps(config, place)
+    if not rank.is_main:
+        take_steps(config, rank)
         return []
-    path = config.out / f"{_name(config, place)}.json"
+    path = config.out / f"{_name(config, rank)}.json"
     with Record(path, kind=result.StepTime, config=config) as record:
-        gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else ""
-        rates = matmul_flops_per_s(place.device, config.precision)
+        gpu = torch.cuda.get_device_name(rank.device) if rank.device.type == "cuda" else ""
+        rates = matmul_flops_per_s(rank.device, config.precision)
         ceiling = result.Ceiling(
             precision=config.precision,
             tflops=summarise([rate / 1e12 for rate in rates]),
             datasheet_tflops=datasheet_tflops(gpu, config.precision),
         )
         try:
-            timed = take_steps(config, place)
+            timed = take_steps(config, rank)
         except torch.OutOfMemoryError:
             raise InputError(
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
@@ -194,34 +194,34 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
         record.notes.append(NOTES[bool(config.data)])
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
-        return [record.measured(_summary(config, timed, ceiling, ranks=place.world_size))]
+        return [record.measured(_summary(config, timed, ceiling, ranks=rank.world_size))]
 
 
-def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
+def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     """Take the steps of all methods, in turns."""
-    watch = Stopwatch(place.device)
+    watch = Stopwatch(rank.device)
     factors = variants(config)
-    trainers = {method: build(each, place, watch.mark) for method, each in factors.items()}
-    num_warmup = NUM_WARMUP[place.device.type]
+    trainers = {method: build(each, rank, watch.mark) for method, each in factors.items()}
+    num_warmup = NUM_WARMUP[rank.device.type]
     rounds = num_warmup + config.num_steps
     first = factors[config.methods[0]]
     if config.data:
         count = rounds * len(trainers)
-        batches = real_batches(config.data, first, place, count=count, workers=config.workers)
+        batches = real_batches(config.data, first, rank, count=count, workers=config.workers)
     else:
-        batches = itertools.repeat(batch_of(first, place))
+        batches = itertools.repeat(batch_of(first, rank))
 
     def marked() -> Iterator[Batch]:
         while True:
             watch.mark("forward")  # before it asks for a batch, the trainer clears the gradients
-            batch = next(batches).to(place.device)
+            batch = next(batches).to(rank.device)
             watch.mark("data_wait")
             yield batch
 
     stream = marked()
     barrier()
     watch.mark()
-    hidden = config.quiet or not place.is_main
+    hidden = config.quiet or not rank.is_main
     for _ in progress(in_time(range(rounds)), desc="step_time", total=rounds, disable=hidden):
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
@@ -258,7 +258,7 @@ def even_labels(
 
 
 def real_batches(
-    shards: str, factors: Factors, place: Place, count: int, workers: int
+    shards: str, factors: Factors, rank: Rank, count: int, workers: int
 ) -> Iterator[Batch]:
     """`count` batches of this rank from shards, with everything that any method may need."""
     opened = open_shards(expand(shards), quiet=True)
@@ -266,15 +266,15 @@ def real_batches(
     data = DataPath(
         opened,
         SampleOrder(opened.counts, factors.seed),
-        StepPlan(sizes, place.world_size, count, seed=factors.seed),
+        StepPlan(sizes, rank.world_size, count, seed=factors.seed),
         augmentation=Augmentation(),
         seed=factors.seed,
-        rank=place.rank,
-        world_size=place.world_size,
+        rank=rank.number,
+        world_size=rank.world_size,
         labels=partial(even_labels, num_classes=factors.num_classes),
         tokenize=CaptionTokenizer(tower_of_context(factors.model, factors.text_context).context),
     )
-    return data.batches(0, workers, pin_memory=place.device.type == "cuda")
+    return data.batches(0, workers, pin_memory=rank.device.type == "cuda")
 
 
 def _summary(
@@ -314,7 +314,7 @@ def _summary(
     )
 
 
-def _name(config: StepTime, place: Place) -> str:
+def _name(config: StepTime, rank: Rank) -> str:
     options = {
         "_".join(config.methods): config.methods != StepTime.methods,
         "checkpointing": config.checkpointing,
@@ -322,9 +322,9 @@ def _name(config: StepTime, place: Place) -> str:
         "compile": config.compile and not config.whole_graph,
         "whole-graph": config.whole_graph,
         "data": bool(config.data),
-        f"{place.world_size}x{config.parallel}": place.world_size > 1 or config.parallel == "fsdp",
+        f"{rank.world_size}x{config.parallel}": rank.world_size > 1 or config.parallel == "fsdp",
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
     step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
-    return f"{step}-{build_name(place.device)}"
+    return f"{step}-{build_name(rank.device)}"

@@ -183,8 +183,8 @@ def run_trainings(
     def tell(training: T) -> None:
         if not study.quiet:
             run = read_run(read_record(path_of(study, training)), kind)
-            place = f"{done} of {len(trainings)}"
-            print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
+            progress = f"{done} of {len(trainings)}"
+            print(f"{progress}, {training.name}: {run.measured.outcome}", flush=True)
 
     for training in trainings:
         if has_record(study, training):
@@ -257,10 +257,10 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     import torch
 
     from bench.arithmetic.memory import peak_bytes
-    from catlip.data.decoded import HELD
-    from catlip.training.distributed import find_place
+    from catlip.data.decoded import CACHE_FRACTION
+    from catlip.training.distributed import init_distributed
 
-    device = find_place(study.device).device
+    device = init_distributed(study.device).device
     if device.type != "cuda" or not trainings:
         return 1
     steps = {step_of(training, batch_size=training.recipe.micro_batch) for training in trainings}
@@ -268,7 +268,7 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     memory = torch.cuda.get_device_properties(device).total_memory
     if largest > SMALL * memory:
         return 1
-    fitting = int(memory / (largest + HELD * memory + CONTEXT_BYTES))
+    fitting = int(memory / (largest + CACHE_FRACTION * memory + CONTEXT_BYTES))
     return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
 
 

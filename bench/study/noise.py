@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.downstream.probe.result import (
     IMAGES,
-    PART,
+    TASK_PART_SEPARATOR,
     LinearProbe,
     TestImages,
     packed,
@@ -162,7 +162,7 @@ def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robust
         root = Path(changed.probe.removeprefix(STARTER))
         for whole, parts in parts_of_test(root, kind, value).items():
             for part in np.unique(parts):
-                task = f"{whole}{PART}{part}"
+                task = f"{whole}{TASK_PART_SEPARATOR}{part}"
                 of_part = score_on(score_of(probe, whole), np.flatnonzero(parts == part).tolist())
                 accuracies[task] = float(of_part) / 100
                 note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})

@@ -10,14 +10,14 @@ from typing import ClassVar, TypeVar
 
 from bench.downstream.probe.result import (
     IMAGES,
-    PART,
+    TASK_PART_SEPARATOR,
     Classifier,
     TestImages,
     check_fractions,
     score_of,
 )
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.estimate import mean_difference
 from catlip.records.figures import Axes, Figure, series_style
 from catlip.records.kind import Kind
@@ -283,7 +283,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         one = run.measured
         images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
         groups.setdefault((images, one.noise, one.method), {})[one.seed] = run
-        tasks |= dict.fromkeys(task for task in one.accuracies if PART not in task)
+        tasks |= dict.fromkeys(task for task in one.accuracies if TASK_PART_SEPARATOR not in task)
     rows = []
     for (images, noise, method), group in groups.items():
         clean = groups.get((images, NONE, method), {})
@@ -311,7 +311,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     caption = (
         "Change of the top-1 accuracy from the same seed without the condition: mean (95 % "
         "interval over n seeds, and over the test images where their number is named; the seeds' "
-        f"range for fewer than {least_pairs()}). CLIP does not use the classes."
+        f"range for fewer than {min_pairs()}). CLIP does not use the classes."
     )
     title = "What each condition of the data changes"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []

@@ -34,7 +34,7 @@ from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
 from catlip.records.table import Cell, Table, listed, print_tables, shown
-from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.distributed import Rank, barrier, init_distributed
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
@@ -53,38 +53,38 @@ def main(config: Waterfall) -> None:
     if config.dry_run:
         print_changes(config)
         return
-    path, run, place = measure_all(config)
-    if place.is_main:
+    path, run, rank = measure_all(config)
+    if rank.is_main:
         print_tables(result.waterfall_table(run))
         if run.machine.busy:
             print(f"warning: {run.machine.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 
-def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
+def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Rank]:
     """Time every step of both ways; the first rank writes the record. Returns: its path, the run,
-    and the place of this rank.
+    and this rank.
     """
-    place = find_place(config.device)
-    config = resolve(config, place.device)
-    gpu = place.device.type == "cuda"
+    rank = init_distributed(config.device)
+    config = resolve(config, rank.device)
+    gpu = rank.device.type == "cuda"
     start = released_clip(config, gpu)
     release = release_changes(config.batch_size, gpu)
     further = further_changes(bool(config.compile))
-    ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
-    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device)}"
+    ranks = f"-n{rank.world_size}" if rank.world_size > 1 else ""
+    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(rank.device)}"
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
     record.notes += NOTES
     to_run = sum(not change.not_run for change in (*release, *further))
-    total, hidden = 2 + len(config.orders) * to_run, config.quiet or not place.is_main
+    total, hidden = 2 + len(config.orders) * to_run, config.quiet or not rank.is_main
     with (
-        record if place.is_main else nullcontext(),
+        record if rank.is_main else nullcontext(),
         progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
-        timer = PairTimer(config, place, record, bar)
+        timer = PairTimer(config, rank, record, bar)
         run = record.measured(
             result.Waterfall(
-                world_size=place.world_size,
+                world_size=rank.world_size,
                 published_ratio=PUBLISHED_RATIO,
                 unit="ms_per_image",
                 released_flops_ratio=released_flops_ratio(config),
@@ -92,26 +92,26 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
                 further=timer.way("further", apply_all(start, release), further),
             )
         )
-    return record.path, run, place
+    return record.path, run, rank
 
 
 def print_changes(config: Waterfall) -> None:
     """What would be timed, without timing it."""
-    place = find_place(config.device)
-    config = resolve(config, place.device)
-    gpu = place.device.type == "cuda"
+    rank = init_distributed(config.device)
+    config = resolve(config, rank.device)
+    gpu = rank.device.type == "cuda"
     before, rows = released_clip(config, gpu), []
     for change in (
         *release_changes(config.batch_size, gpu),
         *further_changes(bool(config.compile)),
     ):
         after = change(before)
-        operations = f"{shown(flops_ratio(before, after, place.world_size))}x"
+        operations = f"{shown(flops_ratio(before, after, rank.world_size))}x"
         words = change.factor, str(change.before), str(change.after), change.not_run or operations
         rows.append([Cell(word) for word in words])
         before = after
     columns = ["Factor", "Before", "After", "Operations, before / after"]
-    title = f"To be timed with {config.model}, batch {config.batch_size}, on {place.device}"
+    title = f"To be timed with {config.model}, batch {config.batch_size}, on {rank.device}"
     caption = f"{config.num_rounds} rounds of each pair, in the orders {listed(config.orders)}."
     print_tables([Table("changes", title, columns, rows, caption)])
 
@@ -264,11 +264,11 @@ def released_flops_ratio(config: Waterfall) -> float:
 class PairTimer:
     """Times pairs of variants; the record gets every sample, ms per image of each round."""
 
-    def __init__(self, config: Waterfall, place: Place, record: Record, bar: Bar):
-        self.config, self.place, self.record, self.bar = config, place, record, bar
+    def __init__(self, config: Waterfall, rank: Rank, record: Record, bar: Bar):
+        self.config, self.rank, self.record, self.bar = config, rank, record, bar
         self.turns = in_time(itertools.count())
 
-    def way(self, name: str, start: Variant, changes: Sequence[Change]) -> result.Way:
+    def way(self, name: str, start: Variant, changes: Sequence[Change]) -> result.ChangeSeries:
         """Time the way from `start` through all changes, in each order, and from start to end at
         once.
         """
@@ -283,7 +283,7 @@ class PairTimer:
                 orders[order].append(result.Step(factor=change.factor, **step))
                 before = after
         total = self.pair(f"{name} total", start, apply_all(start, changes))
-        return result.Way(orders=orders, total=total)
+        return result.ChangeSeries(orders=orders, total=total)
 
     def pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
         """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
@@ -294,7 +294,7 @@ class PairTimer:
         self.bar.set_postfix_str(name, refresh=False)
         taken: list[list[float]] = []
         with suppress(torch.OutOfMemoryError):
-            taken = time_in_turns((before, after), self.config.num_rounds, self.place)
+            taken = time_in_turns((before, after), self.config.num_rounds, self.rank)
         free_memory()
         self.bar.update()
         if not taken:
@@ -304,25 +304,25 @@ class PairTimer:
         self.record.save()
         return result.Pair(
             ratio=ratio(*taken),
-            flops_ratio=flops_ratio(before, after, self.place.world_size),
+            flops_ratio=flops_ratio(before, after, self.rank.world_size),
             ms_per_image_before=summarise(taken[0]),
             ms_per_image=summarise(taken[1]),
         )
 
 
-def time_in_turns(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list[float]]:
+def time_in_turns(pair: Sequence[Variant], num_rounds: int, rank: Rank) -> list[list[float]]:
     """Milliseconds per image of each of two variants, one number per round; a round is a step at
     each of its sizes.
     """
     sides = []
     for variant in pair:
-        trainer = build(variant.step, place)
+        trainer = build(variant.step, rank)
         batches = []
         for size in variant.sizes():
             step = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
-            batches.append(batch_of(step, place))
+            batches.append(batch_of(step, rank))
         # On a GPU kernels are chosen, and blocks compiled, for each size.
-        for batch in batches if place.device.type == "cuda" else batches[:1]:
+        for batch in batches if rank.device.type == "cuda" else batches[:1]:
             trainer.train_step(iter([batch]))
         sides.append((trainer, batches))
     barrier()
@@ -330,7 +330,7 @@ def time_in_turns(pair: Sequence[Variant], num_rounds: int, place: Place) -> lis
     for number in range(num_rounds):
         for i in (0, 1) if number % 2 else (1, 0):  # each goes first in half of the rounds
             trainer, batches = sides[i]
-            watch = Stopwatch(place.device)
+            watch = Stopwatch(rank.device)
             watch.mark()
             for batch in batches:
                 trainer.train_step(iter([batch]))

@@ -87,7 +87,7 @@ class Factor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class ChangeSeries:
     """A series of changes in both orders; and the first configuration timed against the last."""
 
     orders: dict[str, list[Step]]
@@ -123,8 +123,8 @@ class Waterfall(StepKind):
 
     published_ratio: float
     unit: str
-    release: Way
-    further: Way
+    release: ChangeSeries
+    further: ChangeSeries
     released_flops_ratio: float | None = None  # of the two releases as they are
 
     @classmethod

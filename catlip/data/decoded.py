@@ -17,7 +17,7 @@ from catlip.program.progress import progress
 from catlip.system.engines import work_ahead
 
 MAX_BYTES = 2**30  # of all workers of a rank together
-HELD = 1 / 16  # of a GPU's memory, at most: of trainings side by side, each holds its own
+CACHE_FRACTION = 1 / 16  # of a GPU's memory, at most: of trainings side by side, each holds its own
 AT_ONCE_BYTES = 2**28  # of products while a batch is resampled on the device
 # F.interpolate rounds weights of 8-bit pixels to as many bits as leave the largest in 16 bits.
 LARGEST_WEIGHT, MAX_BITS = 2**15 - 0.5, 22
@@ -54,7 +54,7 @@ class DecodedPictures:
         return pixels
 
 
-class HeldPictures:
+class DeviceCache:
     """All pictures of a data set, on a device; the crops made of them there have the same bits as
     those of `random_crop`. A copy for another process only chooses crops.
 
@@ -139,12 +139,12 @@ class HeldPictures:
         return pixels.permute(0, 3, 1, 2)
 
 
-_latest: dict[tuple[str, torch.device, int], HeldPictures | None] = {}
+_latest: dict[tuple[str, torch.device, int], DeviceCache | None] = {}
 
 
-def hold(
+def cache_on_device(
     shards: ShardSet, device: torch.device, max_bytes: int, quiet: bool = True
-) -> HeldPictures | None:
+) -> DeviceCache | None:
     """The pictures of the shards on the device, kept for the next training of this process; None if
     one is broken, or if all, as large as the largest, exceed `max_bytes`.
     """
@@ -161,7 +161,7 @@ def hold(
         pictures = progress(decoded, "decoding", total, disable=quiet, unit=" images", leave=False)
         fitting = _fitting((picture for _, picture in pictures), max_bytes // total)
         begins = np.cumsum(shards.counts) - shards.counts
-        _latest[key] = HeldPictures(fitting, begins, device) if fitting else None
+        _latest[key] = DeviceCache(fitting, begins, device) if fitting else None
     return _latest[key]
 
 

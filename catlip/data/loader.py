@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
-from catlip.data.decoded import MAX_BYTES, DecodedPictures, HeldPictures
+from catlip.data.decoded import MAX_BYTES, DecodedPictures, DeviceCache
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
@@ -108,19 +108,19 @@ class DataPath(Dataset[Batch]):
     tokenize: Callable[[list[str]], Tensor] | None = None
     max_broken: float = MAX_BROKEN
     decoded_bytes: int = MAX_BYTES
-    held: HeldPictures | None = None
+    device_cache: DeviceCache | None = None
 
     @functools.cached_property
     def _decoded(self) -> DecodedPictures:
-        comes_again = self.plan.starts[-1] >= 2 * self.order.total
-        return DecodedPictures(self.order.total, self.decoded_bytes if comes_again else 0)
+        is_revisited = self.plan.starts[-1] >= 2 * self.order.total
+        return DecodedPictures(self.order.total, self.decoded_bytes if is_revisited else 0)
 
     def batches(
         self, first_step: int, num_workers: int | None, pin_memory: bool = False
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, from `first_step` on, the same with any workers."""
         seen, broken = 0, BrokenImages()
-        if self.held and num_workers is None:
+        if self.device_cache and num_workers is None:
             num_workers = 1  # which only chooses crops
         items = Items(
             self,
@@ -134,9 +134,9 @@ class DataPath(Dataset[Batch]):
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
-            if self.held:
+            if self.device_cache:
                 resolution = self.plan[number // self.accumulation].resolution
-                batch.images = self.held.crop(batch.images, resolution)
+                batch.images = self.device_cache.crop(batch.images, resolution)
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
@@ -153,8 +153,8 @@ class DataPath(Dataset[Batch]):
         ]
         draws = draws_at(self.seed, start, step.batch)
         broken: list[BrokenImage] = []
-        if self.held:
-            images = self.held.choose(*located, self.augmentation, draws=draws)
+        if self.device_cache:
+            images = self.device_cache.choose(*located, self.augmentation, draws=draws)
         else:
             images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)

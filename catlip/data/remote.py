@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
+from catlip.data.shard_cache import CACHE_SIZE, PARTIAL_SUFFIX, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.lock import open_no_link
@@ -347,8 +347,8 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
         if _scheme(path) != DISK:  # object stores show only whole files
             write(files, url)
         else:
-            write(files, f"{url}{PART}")
-            files.mv(f"{url}{PART}", url)
+            write(files, f"{url}{PARTIAL_SUFFIX}")
+            files.mv(f"{url}{PARTIAL_SUFFIX}", url)
 
     _with_retries(path, ask, does="written")
 

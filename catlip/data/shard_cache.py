@@ -27,8 +27,8 @@ from catlip.system.cache import in_cache
 from catlip.system.lock import is_still_at, open_no_link
 
 CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
-PART = ".part"  # ends the name of a file that is being fetched
-OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(PART)})?")
+PARTIAL_SUFFIX = ".part"  # ends the name of a file that is being fetched
+OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(PARTIAL_SUFFIX)})?")
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 Fill = Callable[[io.FileIO], None]  # writes the content of a file
@@ -84,7 +84,7 @@ class FileCache:
 
     def _fetched(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
         """The file; None if another process has fetched it, or does so and there is no hurry."""
-        path, temporary = self.folder / name, self.folder / f"{name}{PART}"
+        path, temporary = self.folder / name, self.folder / f"{name}{PARTIAL_SUFFIX}"
         part = io.FileIO(open_no_link(temporary), "r+")
         if not _lock(part, wait=unused_since == math.inf):
             return None
@@ -147,7 +147,9 @@ class FileCache:
         for last_use, size, path in sorted(files):
             if used <= limit:
                 break
-            if path.suffix == PART:  # that of a process that has ended, if it can be locked
+            if (
+                path.suffix == PARTIAL_SUFFIX
+            ):  # that of a process that has ended, if it can be locked
                 with suppress(FileNotFoundError), io.FileIO(path) as part:
                     if _lock(part, wait=False) and is_still_at(part.fileno(), path):
                         path.unlink()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from catlip.cli import InputError
-from catlip.data.decoded import HELD, hold
+from catlip.data.decoded import CACHE_FRACTION, cache_on_device
 from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
@@ -30,7 +30,13 @@ from catlip.recipes.fidelity import differences
 from catlip.records.record import Record, note_data, plain
 from catlip.records.table import as_text
 from catlip.system.lock import only_writer
-from catlip.training.distributed import Place, barrier, choose_deterministic, find_place, in_turn
+from catlip.training.distributed import (
+    Rank,
+    barrier,
+    choose_deterministic,
+    init_distributed,
+    rank0_first,
+)
 from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
@@ -51,7 +57,7 @@ class Training:
     read: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
-        pin_memory = self.trainer.place.device.type == "cuda"
+        pin_memory = self.trainer.rank.device.type == "cuda"
         return self.data.batches(step, num_workers, pin_memory=pin_memory)
 
 
@@ -59,23 +65,23 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
-    place = find_place(config.device)
+    rank = init_distributed(config.device)
     if config.dry_run:
-        _dry_run(config, method, place)
+        _dry_run(config, method, rank)
         return None
-    training = prepare(config, method, place)
+    training = prepare(config, method, rank)
     # Nothing is discarded when torchrun starts these processes again after a fault.
     restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
-    with only_writer(config.out, place.is_main):
+    with only_writer(config.out, rank.is_main):
         if restart:
-            if place.is_main:
+            if rank.is_main:
                 discard(config.out)
             barrier()
         mirror = None
         if config.mirror:
-            if place.is_main:
+            if rank.is_main:
                 mirror = Mirror(config.mirror, config.out, training.identity)
-            in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
+            rank0_first(lambda: mirror.fetch(restart) if mirror else None, rank)
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.
@@ -86,7 +92,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
             before.pop(PROGRESS, None)
             refuse_another(config.out, before, training.identity)
         if finished and path.is_file() and not partial.exists():
-            if place.is_main:
+            if rank.is_main:
                 print(f"{path} is already there, from the same run; remove it to make it again")
         else:
             _train(config, training, path, mirror=mirror)
@@ -95,29 +101,31 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     return path
 
 
-def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
+def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
     recipe = config.recipe
     with torch.device("meta"):  # only shapes: even the largest encoder takes no memory, and seconds
         objective = augmented(started(method.build(), recipe), recipe)
     num_samples = 0
     if config.shards and not recipe.iterations:
-        num_samples = int(_shards(config, place).counts.sum())
-    if place.is_main:
+        num_samples = int(_shards(config, rank).counts.sum())
+    if rank.is_main:
         batch = made_up_batch(recipe.resolution, method.tokenize)
-        print(describe(recipe, objective, batch, num_samples=num_samples, place=place))
+        print(describe(recipe, objective, batch, num_samples=num_samples, rank=rank))
 
 
-def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
+def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     """The training that the config, the data and the seed determine, at its first step."""
     recipe, classes = config.recipe, method.classes
-    shards = _shards(config, place)
+    shards = _shards(config, rank)
     labels = classes.labels if classes else None
-    if isinstance(labels, VocabularyLabels) and place.is_main:
+    if isinstance(labels, VocabularyLabels) and rank.is_main:
         labels.check(shards, config.shards)
-    held = None
-    if place.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(place.device).total_memory
-        held = hold(shards, place.device, int(HELD * memory), config.quiet)
+    device_cache = None
+    if rank.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(rank.device).total_memory
+        device_cache = cache_on_device(
+            shards, rank.device, int(CACHE_FRACTION * memory), config.quiet
+        )
     order = SampleOrder(shards.counts, config.seed)
     data = DataPath(
         shards,
@@ -125,13 +133,13 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
         recipe.plan(order.total, config.seed),
         augmentation=recipe.augmentation(),
         seed=config.seed,
-        accumulation=recipe.accumulation(place.world_size),
-        rank=place.rank,
-        world_size=place.world_size,
+        accumulation=recipe.accumulation(rank.world_size),
+        rank=rank.number,
+        world_size=rank.world_size,
         labels=labels,
         tokenize=method.tokenize,
         max_broken=config.max_broken,
-        held=held,
+        device_cache=device_cache,
     )
     torch.manual_seed(config.seed)
     objective = augmented(started(method.build(), recipe), recipe)
@@ -139,14 +147,14 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     if classes:
         identity |= classes.identity
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
-    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
+    compile_by_default = compiling_pays(rank.device, len(data.plan), len(recipe.sizes()))
     trainer = Trainer(
         objective,
         recipe,
         len(data.plan),
-        place=place,
+        rank=rank,
         accumulation=data.accumulation,
-        implementation=Implementation(config.parallel, config.compile or pays),
+        implementation=Implementation(config.parallel, config.compile or compile_by_default),
         seed=config.seed,
     )
     return Training(trainer, data, identity, shards.identity())
@@ -154,14 +162,14 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
 
 def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
     trainer, data = training.trainer, training.data
-    place, objective = trainer.place, trainer.objective
+    rank, objective = trainer.rank, trainer.objective
     config = replace(config, compile=trainer.implementation.compile)
     settings = plain(config) | {"method": objective.name}
     if "labels" not in objective.needs:
         settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
     record = Record(path, Pretrain, settings)
-    record.environment["ranks"] = place.world_size
-    with record if place.is_main else nullcontext():
+    record.environment["ranks"] = rank.world_size
+    with record if rank.is_main else nullcontext():
         note_data({"pretrain": training.read})
         lines = train(
             trainer,
@@ -186,18 +194,18 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
         measured = record.measured(
             summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
         )
-    if place.is_main:
+    if rank.is_main:
         print(as_text(pretrain_table("training", "This training", [measured])))
 
 
-def _shards(config: PretrainRun, place: Place) -> ShardSet:
+def _shards(config: PretrainRun, rank: Rank) -> ShardSet:
     """The shards; one process counts the samples of new ones, and the others read its counts."""
-    quiet = config.quiet or not place.is_main
-    patterns = config.shards if place.is_main else ()
-    shards = in_turn(lambda: open_shards(expand(config.shards), quiet, patterns), place)
+    quiet = config.quiet or not rank.is_main
+    patterns = config.shards if rank.is_main else ()
+    shards = rank0_first(lambda: open_shards(expand(config.shards), quiet, patterns), rank)
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
-    if count and place.is_main:
+    if count and rank.is_main:
         print(f"{count:,} samples are left out: {skipped}; first: {shards.first_skipped()[0]}")
     total = count + int(shards.counts.sum())
     if too_many(count, total, config.max_broken):

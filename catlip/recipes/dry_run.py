@@ -17,7 +17,7 @@ from catlip.recipes.base import ImageRecipe
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
 from catlip.system.matmul import matmul_flops_per_s
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 # The fraction of the measured speed that well-tuned ViT training reaches; the estimate says so.
 UTILISATION = 0.4
@@ -33,7 +33,7 @@ CPU_ATTENTION: dict[Any, Any] = {
 
 
 def describe(
-    recipe: Recipe, objective: Objective, batch: Batch, *, num_samples: int, place: Place
+    recipe: Recipe, objective: Objective, batch: Batch, *, num_samples: int, rank: Rank
 ) -> str:
     """The resolved recipe, what a step costs, and what differs from the release, as text.
 
@@ -48,8 +48,8 @@ def describe(
     state = FLOAT32 * trained * (4 + bool(recipe.ema_decay)) / GIB
     images = recipe.micro_batch * recipe.num_devices
     step_flops = flops_per_image(objective, batch.to(torch.device("meta"))) * images
-    rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
-    seconds = step_flops / place.world_size / (rate * UTILISATION)
+    rate = statistics.median(matmul_flops_per_s(rank.device, recipe.precision))
+    seconds = step_flops / rank.world_size / (rate * UTILISATION)
     num_steps = recipe.num_steps(num_samples) if num_samples or recipe.iterations else None
     if num_steps:
         steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
@@ -57,7 +57,7 @@ def describe(
         steps = f"{recipe.epochs:g} epochs (the number of samples is not known without --shards)"
         hours = f"{seconds * recipe.num_steps(10**6) / 3600:.3g} h for each million samples"
     lines = [
-        *_what(recipe, place, steps),
+        *_what(recipe, rank, steps),
         f"parameters: {trained:,}, of them {encoder:,} in the image encoder",
         f"model and optimizer state: {state:.2f} GiB per process, unsharded",
         f"FLOPs a step: {step_flops:.3e}, all processes together (counted, forward and backward, "
@@ -68,21 +68,21 @@ def describe(
     return "\n".join([*lines, *differences(recipe, objective.name, num_steps)])
 
 
-def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
-    if place.is_main:
-        print(*_what(recipe, place, recipe.length()), sep="\n")
+def print_transfer(recipe: ImageRecipe, protocol: str, rank: Rank) -> None:
+    if rank.is_main:
+        print(*_what(recipe, rank, recipe.length()), sep="\n")
         print(*differences(recipe, protocol), sep="\n")
 
 
-def _what(recipe: ImageRecipe, place: Place, steps: str) -> list[str]:
+def _what(recipe: ImageRecipe, rank: Rank, steps: str) -> list[str]:
     sizes = ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
     images = recipe.micro_batch * recipe.num_devices
     return [
         f"recipe: {json.dumps(asdict(recipe), indent=2)}",
         f"sizes (per device and micro-step): {sizes}",
         f"steps: {steps}, each of {images:,} images at the base size",
-        f"layout: {place.world_size} on {place.device.type}, each with "
-        f"{recipe.accumulation(place.world_size)} micro-steps a step; the recipe has "
+        f"layout: {rank.world_size} on {rank.device.type}, each with "
+        f"{recipe.accumulation(rank.world_size)} micro-steps a step; the recipe has "
         f"{recipe.num_devices} devices",
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 # The warm-up is at most one step in LEAST_SHARE: with little data a run is shorter than the warm-up
 # of Table 7.
-LEAST_SHARE = 10
+MIN_WARMUP_DIVISOR = 10
 # All other methods are methods of pre-training.
 TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
 Recipe = Any  # an ImageRecipe; its module imports more than a report should need
@@ -17,7 +17,7 @@ Recipe = Any  # an ImageRecipe; its module imports more than a report should nee
 
 def warmup_steps(recipe: Recipe, num_steps: int) -> int:
     """Steps of warm-up in a transfer of `num_steps`: the recipe's, but at most a tenth of them."""
-    return min(recipe.warmup_iterations, num_steps // LEAST_SHARE)
+    return min(recipe.warmup_iterations, num_steps // MIN_WARMUP_DIVISOR)
 
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:

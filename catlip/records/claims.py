@@ -71,7 +71,7 @@ def claims() -> dict[str, Claim]:
 class Judging:
     """What all claims are judged by, beside the rule of each."""
 
-    least_pairs: int
+    least_pairs: int  # of this name in the digest of the rules
     clip: str
     tasks: str
     family: str
@@ -93,7 +93,7 @@ def rules() -> dict[str, str]:
     return dict(_file()["rules"])
 
 
-def least_pairs() -> int:
+def min_pairs() -> int:
     return judging().least_pairs
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.kind import Interval
 
 COVERAGE = 0.95
@@ -100,7 +100,7 @@ def mean_difference(differences: Sequence[float]) -> Estimate | None:
     if not pairs or not all(map(math.isfinite, differences)):
         return None
     mean = float(np.mean(differences))
-    if pairs < least_pairs():
+    if pairs < min_pairs():
         return Estimate(mean, pairs=pairs)
     parts = [one.by_image for one in differences if isinstance(one, Score)]
     images = {0 if part is None else len(part) for part in parts}
@@ -178,7 +178,7 @@ def geometric_mean_ratio(ratios: Sequence[float]) -> Estimate | None:
     return replace(logarithm, value=math.exp(logarithm.value), low=low, high=high, is_ratio=True)
 
 
-def of_interval(interval: Interval | None) -> Estimate | None:
+def from_interval(interval: Interval | None) -> Estimate | None:
     """The interval that a bench recorded over its rounds; None if an end is missing or infinite."""
     if interval is None or interval.low is None or interval.high is None:
         return None
@@ -189,7 +189,7 @@ def of_interval(interval: Interval | None) -> Estimate | None:
 
 def between(one: Interval, other: Interval) -> Estimate | None:
     """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
-    if of_interval(one) is None or of_interval(other) is None:
+    if from_interval(one) is None or from_interval(other) is None:
         return None
     low, high = (other.low or 0) - (one.high or 0), (other.high or 0) - (one.low or 0)
     return Estimate(other.value - one.value, low, high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate, mean_difference
 from catlip.records.figures import Axes, label_points
 from catlip.records.styles import colour_of, marker_of, name_of
@@ -93,7 +93,7 @@ def how_drawn(lines: Sequence[Line]) -> str:
     """For the caption of a figure that draws these lines: what the bars are."""
     if all(mean.low is None for line in lines for _, mean in line.means):
         return ""
-    return f"Bars are 95 % intervals, for means of {least_pairs()} values or more."
+    return f"Bars are 95 % intervals, for means of {min_pairs()} values or more."
 
 
 def height_for(lines: Sequence[Line]) -> float:

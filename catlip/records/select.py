@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.figures import series_style
 from catlip.records.kind import Kind
 from catlip.records.run import Records, Run, Setting, slug
@@ -141,35 +141,35 @@ def link(records: Sequence[Run]) -> str:
 
 
 @dataclass(frozen=True)
-class Alike(Generic[K]):
+class Comparable(Generic[K]):
     """Runs that may be averaged, and remarks on runs that were left out or differ."""
 
     records: list[Run[K]]
     remarks: tuple[str, ...] = ()
 
 
-def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Alike[K]:
+def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Comparable[K]:
     """Select the runs of one method that have the most common recipe of all methods' runs."""
     groups = _groups(every, task)
     if len(groups) < 2 or not own:
-        return Alike(list(own))
+        return Comparable(list(own))
     common = _largest(groups)
     key = _key(common[0], task)
     kept = [record for record in own if _key(record, task) == key]
     left_out = [record for record in own if _key(record, task) != key]
     if not left_out:
-        return Alike(kept)
-    fields = listed(unlike([common[0], *left_out], task))
+        return Comparable(kept)
+    fields = listed(differing_settings([common[0], *left_out], task))
     if kept:
         runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
-        return Alike(kept, (f"Left out: {runs}, different in {fields}.",))
-    return Alike(
+        return Comparable(kept, (f"Left out: {runs}, different in {fields}.",))
+    return Comparable(
         _largest(_groups(own, task)),
         (f"Not comparable: its recipe differs from most here, in {fields}.",),
     )
 
 
-def unlike(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
+def differing_settings(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
     """The fields that differ between runs, among those that must be equal for a comparison."""
     every = [
         record.settings | record.measured.sizes(task)
@@ -209,7 +209,7 @@ COMMITTED = "reports/records"
 SMALL_SCALES = ("starter", "photos")  # of run_all.sh
 CC3M_IMAGES = 2.9e6
 # Images seen, repetitions counted, in the shortest trainings of Table 6.
-LEAST_IMAGES = {"cc3m": 25 * CC3M_IMAGES, "datacomp": 200_000 * 65_536}
+MIN_IMAGES = {"cc3m": 25 * CC3M_IMAGES, "datacomp": 200_000 * 65_536}
 NEARLY = 0.9
 ENCODERS = {"vit_b16": "ViT B/16", "vit_l16": "ViT L/16", "vit_h16": "ViT H/16"}
 CONV = "_conv"  # ending of the names of encoders with the release's stem
@@ -231,7 +231,7 @@ def architecture(encoder: str) -> str:
 
 def is_enough(images: float, scale: str) -> bool:
     """Whether so many images are enough for the paper's scale; False for any other scale."""
-    least = LEAST_IMAGES.get(scale)
+    least = MIN_IMAGES.get(scale)
     return least is not None and images >= NEARLY * least
 
 
@@ -240,7 +240,7 @@ MAX_NAMED = 3  # records named in a sentence; the list of records marks every on
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
     """Whether the undisturbed records `kept` are enough for a comparison."""
-    return len(kept) >= min(len(every), least_pairs())
+    return len(kept) >= min(len(every), min_pairs())
 
 
 def broken_words(record: Run[Kind]) -> str:

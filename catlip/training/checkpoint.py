@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
 from catlip.system.files import remove_leftovers, replacing, write_atomically
-from catlip.training.distributed import of_all_ranks, rank_of_ranks
+from catlip.training.distributed import all_gather_objects, rank_and_world_size
 from catlip.training.folder import refuse_another
 from catlip.training.parallel import whole
 from catlip.weights.files import DIGEST, digest_of
@@ -125,7 +125,7 @@ def step_of(path: Path) -> int:
 def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
     """What `load` makes of the newest checkpoint that is not damaged, or None."""
     paths = complete(folder)[::-1]
-    if any(other != paths for other in of_all_ranks(paths)):
+    if any(other != paths for other in all_gather_objects(paths)):
         raise InputError(
             f"ranks see different checkpoints in {folder}; put the run's folder on storage that "
             "all nodes share"
@@ -137,7 +137,7 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
         except DamagedError as error:
             damaged.append(str(error))
             continue
-        if damaged and rank_of_ranks()[0] == 0:
+        if damaged and rank_and_world_size()[0] == 0:
             print(f"warning: {'; '.join(damaged)}; going on from {path.name}", file=sys.stderr)
         return loaded
     if damaged:
@@ -177,7 +177,7 @@ def read(path: Path) -> tuple[Head, State]:
     try:
         if not path.is_file():  # a pipe would block
             raise ValueError("not a regular file")
-        rank, ranks = rank_of_ranks()
+        rank, ranks = rank_and_world_size()
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist()[rank::ranks]:
                 # zipfile raises BadZipFile at the end of content that is not what was written.
@@ -193,7 +193,7 @@ def read(path: Path) -> tuple[Head, State]:
     except Exception as error:  # a damaged archive or pickle can raise nearly anything
         reason = str(error).splitlines()[:1]
         damage = f"{path} cannot be read ({type(error).__name__}: {''.join(reason)})"
-    for each in of_all_ranks(damage):
+    for each in all_gather_objects(damage):
         if each:
             raise DamagedError(each)
     return head, state

@@ -34,19 +34,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Place:
-    """This process: its rank, the number of processes, and its device."""
+class Rank:
+    """This process: its number among all, how many there are, and its device."""
 
-    rank: int
+    number: int
     world_size: int
     device: torch.device
 
     @property
     def is_main(self) -> bool:
-        return self.rank == 0
+        return self.number == 0
 
 
-def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
+def init_distributed(device: str = "auto", timeout: timedelta | None = None) -> Rank:
     """The device and rank of this process; joins the process group if torchrun started several.
 
     Args:
@@ -73,7 +73,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
             ctypes.CDLL(None).mallopt(parameter, value)
     if world_size > 1 and not dist.is_initialized():
         _join(chosen, world_size, timeout)
-    return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
+    return Rank(int(os.environ.get("RANK", 0)), world_size, chosen)
 
 
 @functools.cache
@@ -136,7 +136,7 @@ def barrier() -> None:
         dist.barrier()
 
 
-def in_turn(work: Callable[[], T], place: Place) -> T:
+def rank0_first(work: Callable[[], T], rank: Rank) -> T:
     """Run `work`, which fills a cache, on rank 0 first; then on the first rank of each other
     machine, which may have its own cache; then on all others. All ranks call it.
 
@@ -144,7 +144,7 @@ def in_turn(work: Callable[[], T], place: Place) -> T:
     """
     if not dist.is_initialized():
         return work()
-    turn = 0 if place.is_main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
+    turn = 0 if rank.is_main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
     patient = dist.new_group(backend="gloo", timeout=A_LONG_WAIT)
     assert isinstance(patient, dist.ProcessGroup), "every rank is in it"
     for _ in range(turn):
@@ -156,11 +156,11 @@ def in_turn(work: Callable[[], T], place: Place) -> T:
     return result
 
 
-def rank_of_ranks() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def of_all_ranks(part: T) -> list[T]:
+def all_gather_objects(part: T) -> list[T]:
     """The value of each rank, by rank."""
     if not dist.is_initialized():
         return [part]
@@ -183,15 +183,15 @@ def choose_deterministic() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def use_threads(folder: Path, place: Place) -> None:
+def use_threads(folder: Path, rank: Rank) -> None:
     """On a CPU, use as many threads as the run in the folder did before: the number affects the
     rounding of its weights. A new run takes torch's number, or OMP_NUM_THREADS.
     """
-    if place.device.type != "cpu":
+    if rank.device.type != "cpu":
         return
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads_of(folder) or ALL_THREADS)
-    if place.is_main:
+    if rank.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / THREADS, b"%d\n" % torch.get_num_threads())
 

@@ -17,7 +17,7 @@ from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.records.record import naming
 from catlip.system.files import write_atomically
-from catlip.training.distributed import Place, of_all_ranks, peak_gib
+from catlip.training.distributed import Rank, all_gather_objects, peak_gib
 
 NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images")
 
@@ -60,16 +60,16 @@ class Log:
         self,
         folder: Path,
         step: int,
-        place: Place,
+        rank: Rank,
         wandb: str,
         config: dict[str, Any],
         lines: Sequence[dict[str, float]] = (),
     ):
-        self.place = place
+        self.rank = rank
         self.path = folder / "log.jsonl"
         self.lines = list(lines)
-        self.broken = BrokenLog(folder, step, writes=place.is_main)
-        if not place.is_main:
+        self.broken = BrokenLog(folder, step, writes=rank.is_main)
+        if not rank.is_main:
             return
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(
@@ -89,7 +89,7 @@ class Log:
             "learning_rate": learning_rate,
             "images_per_s": images / seconds,
             "data_wait_share": sum(p.data_wait_seconds for p in recent) / seconds,
-            "peak_gib": peak_gib(self.place.device),
+            "peak_gib": peak_gib(self.rank.device),
             **metrics,
         }
         self.list_broken(step, recent)
@@ -101,7 +101,7 @@ class Log:
         }
         line = so_far | shown
         self.lines.append(line)
-        if self.place.is_main:
+        if self.rank.is_main:
             with naming(self.path), open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")
             with naming(self.path.parent):
@@ -115,10 +115,10 @@ class Log:
     def list_broken(self, step: int, recent: list[Progress]) -> None:
         """List the broken images of the `recent` steps, each once; all ranks call it."""
         images = [image for progress in recent for image in progress.broken]
-        self.broken.add(step, itertools.chain(*of_all_ranks(images)))
+        self.broken.add(step, itertools.chain(*all_gather_objects(images)))
 
     def close(self) -> None:
-        if self.place.is_main:
+        if self.rank.is_main:
             self.board.close()
             if self.wandb:
                 self.wandb.finish()

@@ -53,12 +53,12 @@ def train(
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
-    use_threads(folder, trainer.place)
+    use_threads(folder, trainer.rank)
     history = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config, lines=history.lines)
+    log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
     recent = [Progress(**step) for step in history.unlogged]
-    stream = on_device(batches(trainer.step), trainer.place.device)
-    hidden = quiet or not trainer.place.is_main
+    stream = on_device(batches(trainer.step), trainer.rank.device)
+    hidden = quiet or not trainer.rank.is_main
     saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         noted_stops() as notice,
@@ -100,10 +100,10 @@ def train(
             if planned or asked:
                 writer.wait()
                 writer.write(saving(recent))
-                notice.exit_if_told(trainer.step, trainer.place, saved=writer.wait)
+                notice.exit_if_told(trainer.step, trainer.rank, saved=writer.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
-    if trainer.place.is_main and log.broken.met:
+    if trainer.rank.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
@@ -111,7 +111,7 @@ def train(
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
     weights = trainer.weights()
-    if trainer.place.is_main:
+    if trainer.rank.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
         done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
         save_weights(path, weights, config | {PROGRESS: done})

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from catlip.training.distributed import Place, join_alone
+from catlip.training.distributed import Rank, join_alone
 
 Parallel = Literal["ddp", "fsdp"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,7 +34,7 @@ MAX_GRAPHS = 64
 PAYING_STEPS = 1_000
 
 
-def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
+def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: str) -> nn.Module:
     """The module to call in place of `objective`; with one process and DDP, the objective itself.
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
@@ -42,14 +42,14 @@ def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision
     in float32.
     """
     if parallel == "ddp":
-        if place.world_size == 1:
+        if rank.world_size == 1:
             return objective
         return DistributedDataParallel(objective, gradient_as_bucket_view=True)
     if not dist.is_initialized():
-        join_alone(place.device)
+        join_alone(rank.device)
     for tensor in objective.state_dict().values():
         dist.broadcast(tensor, src=0)
-    mesh = init_device_mesh(place.device.type, (place.world_size,))
+    mesh = init_device_mesh(rank.device.type, (rank.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=AUTOCAST.get(precision), reduce_dtype=torch.float32)
     for block in blocks(objective):
         fully_shard(block, mesh=mesh, mp_policy=policy)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from catlip.system.engines import STOPS
-from catlip.training.distributed import Place, barrier, of_all_ranks
+from catlip.training.distributed import Rank, all_gather_objects, barrier
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 128 + 15 would not do: a process that
 # SIGTERM killed before it could save has that code too.
@@ -27,17 +27,17 @@ class Notice:
     received: signal.Signals | None = None
     leaves: bool = False
 
-    def exit_if_told(self, step: int, place: Place, saved: Callable[[], object]) -> None:
+    def exit_if_told(self, step: int, rank: Rank, saved: Callable[[], object]) -> None:
         """End this process with EXIT_CODE if any rank was told to stop; all ranks call it after the
         same steps. `saved` returns when the checkpoint of this step is written.
         """
-        told = [received for received in of_all_ranks(self.received) if received]
+        told = [received for received in all_gather_objects(self.received) if received]
         if not told:
             return
         self.leaves = True
         saved()
         barrier()  # torchrun would kill a rank that still writes as soon as another one left
-        if place.is_main:
+        if rank.is_main:
             print(
                 f"{told[0].name}: stopped after step {step}, which is saved; run the same command "
                 "again to go on",

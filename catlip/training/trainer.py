@@ -24,7 +24,7 @@ from catlip.objective import Objective
 from catlip.records.record import note_begun
 from catlip.training import checkpoint
 from catlip.training.attention import watched
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.log import Progress
 from catlip.training.parallel import (
     Parallel,
@@ -69,7 +69,7 @@ class Implementation:
     norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
 
 
-def unmarked(part: str) -> None:
+def no_mark(part: str) -> None:
     """The default mark, which does nothing."""
 
 
@@ -91,23 +91,23 @@ class Trainer:
     optimization: Optimization
     num_steps: int
     _: KW_ONLY
-    place: Place
+    rank: Rank
     accumulation: int = 1
     implementation: Implementation = Implementation()
     seed: int = 0
-    mark: Callable[[str], object] = unmarked
+    mark: Callable[[str], object] = no_mark
     step: int = 0
 
     def __post_init__(self) -> None:
-        recipe, form, device = self.optimization, self.implementation, self.place.device
-        if self.place.is_main:
+        recipe, form, device = self.optimization, self.implementation, self.rank.device
+        if self.rank.is_main:
             warn_if_emulated(device, recipe.precision)
         self.objective.to(device)
         if form.compile:
             compiled = compile_blocks(self.objective, form.whole_graph)
             self.implementation = replace(form, compile=compiled)
         self.replica = distribute(
-            self.objective, self.place, form.parallel, precision=recipe.precision
+            self.objective, self.rank, form.parallel, precision=recipe.precision
         )
         # Collected once: collecting them in each step would take as long as clipping.
         self._parameters = list(self.objective.parameters())
@@ -120,7 +120,7 @@ class Trainer:
             self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
 
     def train_step(
-        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = lambda: False
+        self, batches: Iterator[Any], wants_checkpoint: Callable[[], bool] = lambda: False
     ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
@@ -146,12 +146,10 @@ class Trainer:
             images += sum(len(part) for part in parts)
             keys.append([key for part in parts for key in part.keys])
             broken += [image for part in parts for image in part.broken]
-            losses.append(
-                self._backward([part.to(self.place.device) for part in parts], micro_step)
-            )
+            losses.append(self._backward([part.to(self.rank.device) for part in parts], micro_step))
         note_begun()
         mean_loss = torch.stack(losses).mean()
-        asks = mean_loss.new_full((), float(asks_to_save()))
+        asks = mean_loss.new_full((), float(wants_checkpoint()))
         of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
         numbers = torch.stack([*of_all, self._clip()])
         read = begin_reading(numbers)
@@ -159,7 +157,7 @@ class Trainer:
         def checked() -> list[float]:
             loss, asking, norm = read()
             if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
-                refuse_step(self.step, self.place, losses, keys=keys, grad_norm=norm)
+                refuse_step(self.step, self.rank, losses, keys=keys, grad_norm=norm)
             return [loss, asking, norm]
 
         if self._skips_on_device:
@@ -184,7 +182,7 @@ class Trainer:
             grad_norm=grad_norm,
             seconds=time.perf_counter() - begin,
             data_wait_seconds=wait,
-            images=images * self.place.world_size,
+            images=images * self.rank.world_size,
             broken=broken,
             saves=asking > 0,
         )
@@ -195,7 +193,7 @@ class Trainer:
                 if batch.labels is not None:  # each batch has another number of them
                     torch._dynamo.maybe_mark_dynamic(batch.labels.values, 0)
         with (
-            autocast(self.place.device, self.optimization.precision),
+            autocast(self.rank.device, self.optimization.precision),
             watched(self.objective, not self._watched),
         ):
             loss: Tensor = self.replica(*batches)
@@ -223,7 +221,7 @@ class Trainer:
         None on a rank that has nothing to write.
         """
         history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
-        is_main = self.place.is_main
+        is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None
         state = checkpoint.copied(self.state(), wanted=is_main)
@@ -267,7 +265,7 @@ class Trainer:
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
         last = micro_step + len(batches) == self.accumulation
-        number = micro_step * self.place.world_size + self.place.rank
+        number = micro_step * self.rank.world_size + self.rank.number
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
         with synchronised(self.replica, last):
             loss = self.loss(*batches)
@@ -323,13 +321,13 @@ class WeightAverage:
 
 
 def refuse_step(
-    step: int, place: Place, losses: list[Tensor], keys: list[list[str]], grad_norm: float
+    step: int, rank: Rank, losses: list[Tensor], keys: list[list[str]], grad_norm: float
 ) -> NoReturn:
     """Stop a run whose loss or gradient is not finite; all ranks call it together. The message
     names the micro-batches whose loss is not finite, or all of them when only the gradient is not.
     """
-    mine = [(place.rank, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
-    batches = list(itertools.chain(*of_all_ranks(mine)))
+    mine = [(rank.number, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
+    batches = list(itertools.chain(*all_gather_objects(mine)))
     guilty = [batch for batch in batches if not math.isfinite(batch[1])] or batches
     where = "; ".join(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"

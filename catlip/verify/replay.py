@@ -22,10 +22,10 @@ from catlip.records.record import environment, plain, read_record
 from catlip.records.table import Cell, Table, as_text
 from catlip.training import checkpoint
 from catlip.training.distributed import (
-    Place,
+    Rank,
+    all_gather_objects,
     choose_deterministic,
-    find_place,
-    of_all_ranks,
+    init_distributed,
     threads_of,
 )
 from catlip.training.folder import changes, refuse_another
@@ -83,14 +83,14 @@ def main(config: "Verify") -> None:
     # that CatLIP does not need.
     module = "catlip.pretrain" if recorded.get("method") == "catlip" else "baselines.pretrain"
     program: Any = importlib.import_module(module)
-    settings, method = program.recorded(recorded)
+    settings, method = program.from_record(recorded)
     if settings.deterministic:
         choose_deterministic()
-    place = find_place(settings.device)
-    if place.device.type == "cpu" and (threads := threads_of(run.folder)):
+    rank = init_distributed(settings.device)
+    if rank.device.type == "cpu" and (threads := threads_of(run.folder)):
         torch.set_num_threads(threads)
-    reason = other_rounding(run, settings, place)
-    training = prepare(settings, method, place)
+    reason = other_rounding(run, settings, rank)
+    training = prepare(settings, method, rank)
     compared, intact = [], {}
     for step, path in run.checkpoints.items():
         try:
@@ -103,14 +103,14 @@ def main(config: "Verify") -> None:
     run = replace(run, checkpoints=intact)
     spans = spans_of(run, config.steps)
     steps = sum(end - start for start, end in spans)
-    hidden = config.quiet or not place.is_main
+    hidden = config.quiet or not rank.is_main
     with progress(total=steps, desc=run.folder.name, unit="step", disable=hidden) as bar:
         replay = Replay(run, training, TOLERANCE if reason else None, settings.num_workers)
         for start, end in spans:
             compared += replay.compare(start, end, bar.update)
     others = record_unlike_log(run, training)
     unlike = sum(bool(each.differs) for each in compared) + len(others)
-    if place.is_main:
+    if rank.is_main:
         rows = []
         for each in sorted(compared, key=lambda each: each.step):
             apart = "" if each.apart is None else f"{each.apart:.1e} apart"
@@ -128,7 +128,9 @@ def main(config: "Verify") -> None:
             f"{run.folder}: {len(compared)} comparisons over {steps:,} of {max(run.lines):,} "
             f"steps, {how}: {verdict}"
         )
-    if of_all_ranks(unlike)[0]:  # rank 0's: the running statistics of other ranks are in no file
+    if all_gather_objects(unlike)[
+        0
+    ]:  # rank 0's: the running statistics of other ranks are in no file
         sys.exit(1)
 
 
@@ -177,7 +179,7 @@ def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
     return spans
 
 
-def other_rounding(run: RecordedRun, config: PretrainRun, place: Place) -> str:
+def other_rounding(run: RecordedRun, config: PretrainRun, rank: Rank) -> str:
     """Why rounding may differ from the run's, with the threads that are set now; "" if not."""
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
@@ -185,11 +187,11 @@ def other_rounding(run: RecordedRun, config: PretrainRun, place: Place) -> str:
     before, here = ({name: entry.get(name) for name in names} for entry in (then, now))
     before |= {name: then.get("packages", {}).get(name) for name in OF_NUMBERS}
     here |= {name: now["packages"].get(name) for name in OF_NUMBERS}
-    before["ranks"], here["ranks"] = then.get("ranks", 1), place.world_size
+    before["ranks"], here["ranks"] = then.get("ranks", 1), rank.world_size
     if was_on_cpu:
         before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
     words = [changes(before, here)]
-    if place.device.type == "cuda" and not config.deterministic:
+    if rank.device.type == "cuda" and not config.deterministic:
         words.append("without --deterministic a GPU does not give the same result each time")
     return "; ".join(filter(None, words))
 
@@ -246,7 +248,7 @@ class Replay:
             yield from self._weights(start)
         if start == end:
             return
-        batches = on_device(self.training.batches(start, self.num_workers), trainer.place.device)
+        batches = on_device(self.training.batches(start, self.num_workers), trainer.rank.device)
         while trainer.step < end:
             recent.append(trainer.train_step(batches))
             stepped()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from catlip.records.claims import Claim, changes, claims, judging, least_pairs, rules, versions
+from catlip.records.claims import Claim, changes, claims, judging, min_pairs, rules, versions
 from catlip.records.estimate import (
     COVERAGE,
     FAILS,
@@ -172,7 +172,7 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         f"{judging().family} {_after_holm(judged)} One by an analogue is about the data, encoder "
         "or length that it names, in place of the claim's own. Claims about GPUs are tested on "
         "GPUs. Intervals are of 95 %, each by itself, over the named pairs or seeds and, where "
-        f"these are named, over the test images; fewer than {least_pairs()} pairs have none. "
+        f"these are named, over the test images; fewer than {min_pairs()} pairs have none. "
         '"Cannot tell" is neither for nor against a claim; 80 % power: the smallest true '
         "difference that such an experiment tells from none in 4 of 5 cases."
     )
@@ -262,7 +262,7 @@ def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
     if estimate.low is not None:
         over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
-        few = f", at least {least_pairs()} needed" if estimate.pairs < least_pairs() else ""
+        few = f", at least {min_pairs()} needed" if estimate.pairs < min_pairs() else ""
         over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         over[-1] += f", {estimate.images:,} images"

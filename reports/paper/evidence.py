@@ -28,15 +28,15 @@ from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.lengths_result import Scaling, cost_of
 from bench.study.result import best_clip
 from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
-from catlip.records.claims import Test, least_pairs
+from catlip.records.claims import Test, min_pairs
 from catlip.records.estimate import (
     Estimate,
     between,
     counted,
+    from_interval,
     geometric_mean_ratio,
     mean_difference,
     mean_of,
-    of_interval,
 )
 from catlip.records.kind import Interval, Kind
 from catlip.records.lines import brief_fraction
@@ -350,7 +350,7 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             if any(value is None for side in sides for value in side):
                 continue
             if len(sides) == 1:
-                estimate = of_interval(Interval(*sides[0]))
+                estimate = from_interval(Interval(*sides[0]))
             elif len(sides[0]) == 1:
                 estimate = counted(sides[0][0] - sides[1][0])
             else:
@@ -391,7 +391,7 @@ def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Com
     by_task = nested(rows, "task", "images", "seed")
     for task, title in group.tasks.items():
         lengths = by_task.get(task, {})
-        enough = {n: seeds for n, seeds in lengths.items() if len(seeds) >= least_pairs()}
+        enough = {n: seeds for n, seeds in lengths.items() if len(seeds) >= min_pairs()}
         last_two = sorted((enough if len(enough) > 1 else lengths).items())[-2:]
         if len(last_two) == 2:
             (short, before), (long, last) = last_two

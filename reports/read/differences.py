@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.downstream.dense.result import SLIDING, TASKS
-from bench.downstream.probe.result import PART, score_of
+from bench.downstream.probe.result import TASK_PART_SEPARATOR, score_of
 from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, in_words
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
@@ -88,12 +88,12 @@ class Difference:
 
     @property
     def task(self) -> str:
-        return self.same.task.partition(PART)[0]
+        return self.same.task.partition(TASK_PART_SEPARATOR)[0]
 
     @property
     def part(self) -> str:
         """The part of the task's test images, such as `held out`; empty for all."""
-        return self.same.task.partition(PART)[2]
+        return self.same.task.partition(TASK_PART_SEPARATOR)[2]
 
 
 def sign(estimate: Estimate) -> int | None:
@@ -112,7 +112,9 @@ def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
 
 
 def _score(run: Run[Any], row: Any) -> Score:
-    return score_of(run, row.task) if PART in row.task else 100 * score_of_row(row, run)
+    return (
+        score_of(run, row.task) if TASK_PART_SEPARATOR in row.task else 100 * score_of_row(row, run)
+    )
 
 
 def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
@@ -193,12 +195,12 @@ def _difference(
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
     words.append(MEASURES[same.metric])
-    if part := same.task.partition(PART)[2]:  # below the row of the whole task
+    if part := same.task.partition(TASK_PART_SEPARATOR)[2]:  # below the row of the whole task
         words = [f"\N{EN DASH} {part}"]
     words = [*filter(None, words), *([name_of(method)] if is_other else [])]
     return Difference(
         heading,
-        PART.join(words),
+        ", ".join(words),
         same,
         method,
         points=points,
@@ -211,7 +213,7 @@ def _difference(
 
 def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
     at = (sizes.get(same.encoder, 0.0), same.fraction, same.images)
-    condition = (same.noise != NONE, same.noise, same.task.partition(PART)[2])
+    condition = (same.noise != NONE, same.noise, same.task.partition(TASK_PART_SEPARATOR)[2])
     return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
 
 
@@ -227,7 +229,7 @@ def _at_equal_cost(runs: Sequence[Run[Scaling]], clip: str) -> Iterator[Differen
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
-                    PART.join([f"equal {unit}", *([name_of(other)] if other != clip else [])]),
+                    f"equal {unit}" + (f", {name_of(other)}" if other != clip else ""),
                     same,
                     other,
                     points=points,

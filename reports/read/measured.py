@@ -29,15 +29,15 @@ from catlip.pretraining.result import Pretrain
 from catlip.records.kind import Kind
 from catlip.records.run import Records, Run, of_kind
 from catlip.records.select import (
-    Alike,
+    Comparable,
     alike,
     alike_in_images,
     architecture,
     are_enough,
     by_seed,
+    differing_settings,
     over_seeds,
     seed_differences,
-    unlike,
 )
 from catlip.records.styles import CATLIP, CLIPS, is_ours, ordered
 from catlip.records.table import Quantity, quantity_of
@@ -138,7 +138,7 @@ class Setting:
         return by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
 
     @cache  # noqa: B019
-    def probes(self, method: str, task: str) -> Alike[LinearProbe]:
+    def probes(self, method: str, task: str) -> Comparable[LinearProbe]:
         """The linear probes that a method's accuracy on a task is averaged over: all of one recipe,
         and of encoders of one recipe.
         """
@@ -158,7 +158,7 @@ class Setting:
         return {(r.method, r.name) for r in self.of(Pretrain) if r.path not in kept}
 
     @cache  # noqa: B019
-    def counted(self, method: str) -> Alike[Pretrain]:
+    def counted(self, method: str) -> Comparable[Pretrain]:
         """The trainings of a method that count: those of its most common recipe."""
         trained = self.of(Pretrain, method)
         return alike(trained, trained)
@@ -192,16 +192,16 @@ class Setting:
             fields.append("the number of images seen")
         return fields
 
-    def unlike(self, task: str) -> list[str]:
+    def differing_settings(self, task: str) -> list[str]:
         """The fields that make the probes of CatLIP and CLIP not comparable."""
         first, second = (self.probes(method, task).records for method in self.pair)
         return self.unlike_trainings(self.clip) + (
-            unlike([*first, *second], task) if first and second else []
+            differing_settings([*first, *second], task) if first and second else []
         )
 
     def paired(self, task: str) -> list[float]:
         """The differences CatLIP - CLIP in probe accuracy on a task, in points."""
-        if self.unlike(task):
+        if self.differing_settings(task):
             return []
         first, second = (self.probes(method, task).records for method in self.pair)
         return seed_differences(first, second, lambda r: in_percent(r, task))

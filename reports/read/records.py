@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bench.study.result import PART, Studied
+from bench.study.result import TASK_PART_SEPARATOR, Studied
 from catlip.cli import InputError
 from catlip.records.kind import Kind
 from catlip.records.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
@@ -141,7 +141,7 @@ def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[P
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
         names = record.measured.accuracies if isinstance(record.measured, Studied) else ()
-        tasks = frozenset(name.partition(PART)[0] for name in names)
+        tasks = frozenset(name.partition(TASK_PART_SEPARATOR)[0] for name in names)
         return (record.root, record.scale, record.kind), tasks
 
     by_frequency = Counter(map(probe, records)).most_common()

@@ -19,7 +19,7 @@ from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.label.result import Labelling
 from catlip.pretraining.result import Pretrain
 from catlip.records.blocks import Answer
-from catlip.records.claims import claims, least_pairs
+from catlip.records.claims import claims, min_pairs
 from catlip.records.estimate import (
     BETTER,
     CANNOT_TELL,
@@ -154,7 +154,7 @@ def _not_compared(setting: Setting) -> str:
     missing = [name_of(method) for method in setting.pair if not setting.of(LinearProbe, method)]
     if missing:
         return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
-    every = (setting.unlike(task) for task in setting.tasks)
+    every = (setting.differing_settings(task) for task in setting.tasks)
     if fields := [*dict.fromkeys(field for fields in every for field in fields)]:
         return f"Not compared: CatLIP and CLIP differ in {listed(fields)}."
     return "Not compared: their probes have no data or no seed in common, or are not a number."
@@ -164,7 +164,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     """The answer over all tasks; those without an interval count only if none has one."""
     judged = [one for one in compared if one.difference.low is not None] or compared
     few = any(one.difference.low is None for one in judged)
-    needed = f"; an interval needs {least_pairs()}" if few else ""
+    needed = f"; an interval needs {min_pairs()}" if few else ""
     words = {one.word for one in judged}
     if len(words) > 1:
         tasks_of: dict[str, list[str]] = {}

@@ -37,7 +37,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "label_captions": "captions that give the labels",
 }
 Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
-UNDER = (  # conditions of a study, a part of the test images, and words
+CONDITIONS = (  # conditions of a study, a part of the test images, and words
     ("heldout=", "held out", "Concepts left out of pre-training"),
     ("teams=", "", "Drawings of two other teams"),
 )
@@ -79,7 +79,7 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
     return " ".join(sentences)
 
 
-def _under(setting: Setting, condition: str, part: str, words: str) -> list[Said]:
+def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:
     """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
     a part that it made, or on all.
     """
@@ -144,7 +144,9 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += "; the paper's on CC3M take 25 to 100"
-    conditions = [said for condition in UNDER for said in _under(setting, *condition)]
+    conditions = [
+        said for condition in CONDITIONS for said in _under_condition(setting, *condition)
+    ]
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
     longer = _longer(setting, trained.measured.images_seen)

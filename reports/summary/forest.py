@@ -8,10 +8,15 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bench.downstream.probe.result import PART, LinearProbe, by_importance, task_title
+from bench.downstream.probe.result import (
+    TASK_PART_SEPARATOR,
+    LinearProbe,
+    by_importance,
+    task_title,
+)
 from bench.study.lengths_result import LENGTHS
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
 from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
@@ -51,11 +56,11 @@ def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
         lengths = {one.same.images for one in group}
         is_shared = len(lengths) == 1 and heading != LENGTH
         words = _images(group[0].same.images) if is_shared and not lengths <= {0, usual} else ""
-        rows.append(Row(PART.join(filter(None, (heading, words))), {}))
+        rows.append(Row(TASK_PART_SEPARATOR.join(filter(None, (heading, words))), {}))
         by_name: dict[str, dict[str, Difference]] = {}
         for one in group:
             length = _images(one.same.images) if one.same.images and not is_shared else ""
-            name = PART.join(filter(None, (one.name, length))) or "alike"
+            name = TASK_PART_SEPARATOR.join(filter(None, (one.name, length))) or "alike"
             by_name.setdefault(name, {})[one.task] = one
         rows += [Row(name, of_task) for name, of_task in by_name.items()]
     return rows
@@ -91,7 +96,7 @@ def forest_figure(
         f"{at_scale(setting.scale)}: {len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
-        f"Of fewer than {least_pairs()} pairs, the range is drawn." if None in signs else "",
+        f"Of fewer than {min_pairs()} pairs, the range is drawn." if None in signs else "",
         f"In {apart} of {pairs} pairs the two sides ran on different processors." if apart else "",
     ]
     caption = " ".join(filter(None, sentences))
@@ -181,7 +186,7 @@ def _draw_key(panel: "Axes", keys: set[int | None]) -> None:
         Line2D([], [], linestyle=":" if key is None else "-", **_style(key), label=words)
         for key, (words, _, _) in KEY.items()
         if key in keys
-        for words in [words.format(least_pairs())]
+        for words in [words.format(min_pairs())]
     ]
     canvas = panel.get_figure()
     assert canvas
@@ -214,7 +219,7 @@ def forest_table(
         columns += [f"{title}: CatLIP, other (%)", "Difference (points)"]
     caption = (
         "Top-1 unless another measure is named. Below each difference its 95 % interval and the "
-        f"number n of seeds; of fewer than {least_pairs()} seeds, their range. At equal cost: at "
+        f"number n of seeds; of fewer than {min_pairs()} seeds, their range. At equal cost: at "
         "the lower of both longest trainings' costs, interpolated linearly between lengths on a "
         "logarithmic axis."
     )

@@ -4,7 +4,7 @@ from functools import partial
 from itertools import pairwise
 from statistics import fmean
 
-from bench.downstream.probe.result import PART, LinearProbe, task_title
+from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, Robustness
 from catlip.records.blocks import Section, side_by_side, to_fill
 from catlip.records.estimate import Estimate, mean_difference
@@ -44,7 +44,7 @@ def ladder(setting: Setting) -> list[Figure]:
     frame = frame_of(Records((), tuple(runs.values()), ()))
     if {run.method for run in runs.values()} != STEPS.keys():
         return []
-    tasks = [task for task in frame.task.dropna().unique() if PART not in task]
+    tasks = [task for task in frame.task.dropna().unique() if TASK_PART_SEPARATOR not in task]
     rows = {what: dict[str, Difference]() for what in [*STEPS.values(), WHOLE] if what}
     for task in tasks:
         of_task = frame[(frame.task == task) & (frame.metric == "top1")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catlip.pretraining.result import Pretrain
 from catlip.records.blocks import Block, side_by_side
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.estimate import mean_difference
 from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_points, marker_of
 from catlip.records.run import Run, slug
@@ -44,7 +44,7 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
         f"Linear-probe accuracy {at_scale(setting.scale)}: each mark is a seed, the vertical bar "
-        f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
+        f"the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
         "none."
     )
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."

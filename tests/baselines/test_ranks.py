@@ -16,7 +16,7 @@ from bench.measuring import methods
 from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.parallel import Parallel, distribute, mean_over_ranks, whole
 
 PAIRS, NUM_CLASSES = 12, 10
@@ -98,22 +98,22 @@ def split(batch: Batch, count: int) -> list[Batch]:
     return [Batch(images, [""] * size, *captions) for images, *captions in parts]
 
 
-def compute(place: Place, folder: Path) -> None:
+def compute(rank: Rank, folder: Path) -> None:
     """Loss, gradients and buffers of every case, of this rank's pairs; rank 0 writes them."""
     torch.set_num_threads(1)
     for method, parallel, count in CASES:
         objective = build(method)
-        replica = distribute(objective, place, parallel, "fp32")
+        replica = distribute(objective, rank, parallel, "fp32")
         # micro-batches first, then ranks: as the data path lays out a step
         micro_batches = split(pairs(), count)
-        mine = [split(batch, place.world_size)[place.rank] for batch in micro_batches]
+        mine = [split(batch, rank.world_size)[rank.number] for batch in micro_batches]
         loss = replica(*mine)
         loss.backward()
         found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}
         found |= {name: whole(parameter.grad) for name, parameter in objective.named_parameters()}
-        if place.is_main:
+        if rank.is_main:
             save_file(found, folder / f"{method}-{parallel}-{count}.safetensors")
 
 
 if __name__ == "__main__":
-    compute(find_place("cpu"), Path(sys.argv[1]))
+    compute(init_distributed("cpu"), Path(sys.argv[1]))

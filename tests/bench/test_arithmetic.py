@@ -25,7 +25,7 @@ from bench.memory.tensors import saved_bytes
 from catlip.costs import GIB, Exchange
 from catlip.recipes.dry_run import CPU_ATTENTION
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 3, "fp32", num_classes=500)
 EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
@@ -36,7 +36,7 @@ ALL_AND_A_PLAIN_ONE = [
 ]
 FORMS = [("sdpa", False), ("naive", False), ("sdpa", True)]  # attention, checkpointing
 EVERY_FORM = pytest.mark.parametrize(("attention", "checkpointing"), FORMS)
-CPU = find_place("cpu")
+CPU = init_distributed("cpu")
 MB = 1_000_000
 NODE = {"node_devices": 8, "node_gb_s": 100, "node_latency_us": 5}
 LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)

@@ -20,7 +20,7 @@ from bench.measuring.factors import Factors
 from bench.measuring.methods import CATLIP_FORMS, METHODS
 from bench.measuring.statistics import difference
 from bench.measuring.training_step import batch_of, build
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 SENDING_ALIKE = {form.name for form in CATLIP_FORMS[1:]}  # as the first form of CatLIP
 SENDERS = sorted(METHODS.keys() - SENDING_ALIKE)
@@ -71,20 +71,20 @@ def test_a_run_records_what_ranks_send(succeed, tmp_path, ranks, parallel, preci
 
 
 @pytest.fixture
-def place(request, monkeypatch):
+def rank(request, monkeypatch):
     # torch and open_clip exchange in another way over gloo.
     monkeypatch.setattr(dist, "get_backend", lambda group=None: dist.Backend.NCCL)
     with fake_ranks(request.param):
-        yield Place(0, request.param, torch.device("cpu"))
+        yield Rank(0, request.param, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("place", [8, 256], indirect=True)
+@pytest.mark.parametrize("rank", [8, 256], indirect=True)
 @pytest.mark.parametrize("method", SENDERS)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_many_ranks_send_what_arithmetic_says(place, method, parallel) -> None:
+def test_many_ranks_send_what_arithmetic_says(rank, method, parallel) -> None:
     factors = Factors(method, "hybrid_mini", 32, 2, "fp32", num_classes=50, parallel=parallel)
-    trainer = build(factors, place)
-    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
+    trainer = build(factors, rank)
+    step = partial(trainer.train_step, repeat(batch_of(factors, rank)))
     if parallel == "ddp":
         trainer.replica.register_comm_hook(None, all_reduced)
     for _ in range(2):  # DDP finds its buckets in the first
@@ -94,29 +94,29 @@ def test_many_ranks_send_what_arithmetic_says(place, method, parallel) -> None:
     found: Counter[str] = Counter()
     for collective in heard.calls:
         if collective.what != "loss":
-            found[collective.what] += collective.sent_bytes(place.world_size)
+            found[collective.what] += collective.sent_bytes(rank.world_size)
     expected: Counter[str] = Counter()
-    for exchange in sent(factors, place.world_size, "cuda"):
+    for exchange in sent(factors, rank.world_size, "cuda"):
         expected[exchange.what] += exchange.sent_bytes
     assert found == pytest.approx(expected)
     with Listener() as of_bare:
-        bare(heard.calls, place)()
+        bare(heard.calls, rank)()
     shapes = [[(c.kind, c.elements, c.dtype) for c in each.calls] for each in (heard, of_bare)]
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("place", [8], indirect=True)
-def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round(place):
+@pytest.mark.parametrize("rank", [8], indirect=True)
+def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round(rank):
     factors = Factors("clip", "hybrid_micro", 32, 2, "fp32", num_classes=50)
-    trainer, heard = build(factors, place), []
+    trainer, heard = build(factors, rank), []
     trainer.replica.register_comm_hook(None, all_reduced)
 
     def step() -> None:
         with Listener() as listener:
-            trainer.train_step(repeat(batch_of(factors, place)))
+            trainer.train_step(repeat(batch_of(factors, rank)))
         heard.append(sorted({call.what for call in listener.calls}))
 
-    time_steps(step, trainer.replica, place, rounds=2)
+    time_steps(step, trainer.replica, rank, rounds=2)
     without, whole = ["features", "loss"], ["buffers", "features", "gradients", "loss"]
     assert heard == [without, whole, whole, without]
 

@@ -19,7 +19,7 @@ from bench.memory.measure import MULTIPLE, _largest, attempt, largest_batch, mai
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 16, "fp32", num_classes=2_000)
@@ -28,8 +28,8 @@ TINY = shlex.split("--model hybrid_mini --resolution 32 --budget-gib 0.25 --devi
 
 
 @pytest.fixture(scope="module")
-def place() -> Place:
-    return find_place("cpu")
+def rank() -> Rank:
+    return init_distributed("cpu")
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def place() -> Place:
     ],
     ids=str,
 )
-def test_the_peak_is_predicted_and_holds_all_that_stays(place, method, how) -> None:
+def test_the_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> None:
     factors = replace(SMALL, method=method, **how)
-    found, peaks = measure(factors, place)
+    found, peaks = measure(factors, rank)
     assert len(set(peaks)) == 1  # the same each time
     predicted = peak_bytes(factors, device_type="cpu")
     assert predicted == pytest.approx(found.peak_gib * GIB, rel=0.03)
@@ -60,20 +60,20 @@ def test_the_peak_is_predicted_and_holds_all_that_stays(place, method, how) -> N
 @pytest.mark.parametrize(
     "how", [{}, {"attention": "naive"}, {"precision": "bf16"}, {"range_augment": True}], ids=str
 )
-def test_the_peak_with_products_kept_is_predicted(place, how) -> None:
+def test_the_peak_with_products_kept_is_predicted(rank, how) -> None:
     model = {"model": "vit_tiny16", "resolution": 64, "batch_size": 96, "num_classes": 500}
     factors = replace(SMALL, checkpointing=True, keep_products=True, **model | how)
-    trainer, batch = build(factors, place), batch_of(factors, place)
+    trainer, batch = build(factors, rank), batch_of(factors, rank)
     trainer.train_step(iter([batch]))
     predicted = peak_bytes(factors, device_type="cpu")
     assert predicted == pytest.approx(peak_of(trainer, batch), rel=0.05)
     assert predicted < 0.9 * peak_bytes(replace(factors, checkpointing=False), device_type="cpu")
 
 
-def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
+def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(rank) -> None:
     factors = replace(SMALL, method="clip", model="vit_tiny16", batch_size=4)
-    all_of_it, _ = measure(factors, place)
-    less, _ = measure(replace(factors, checkpointing=True), place)
+    all_of_it, _ = measure(factors, rank)
+    less, _ = measure(replace(factors, checkpointing=True), rank)
     assert less.activations_image_gib < 0.3 * all_of_it.activations_image_gib
     assert less.activations_text_gib == all_of_it.activations_text_gib
 
@@ -103,7 +103,7 @@ def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
     assert len(tried) == len(set(tried)) <= 30
 
 
-def test_an_attempt_out_of_memory_frees_what_it_held(place) -> None:
+def test_an_attempt_out_of_memory_frees_what_it_held(rank) -> None:
     held: list[int] = []
 
     class Greedy:
@@ -113,17 +113,17 @@ def test_an_attempt_out_of_memory_frees_what_it_held(place) -> None:
         def __del__(self):
             held.remove(id(self))
 
-    def take(factors, place):
+    def take(factors, rank):
         _ = Greedy()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    assert attempt(take, SMALL, place, budget=math.inf) is None
+    assert attempt(take, SMALL, rank, budget=math.inf) is None
     assert held == []
 
 
 @pytest.mark.parametrize("most", [0, 83])
 def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
-    place, tmp_path, monkeypatch, most
+    rank, tmp_path, monkeypatch, most
 ) -> None:
     """With a device that runs out of memory in the backward pass of more than so many images."""
     trainers, gradients = [], []
@@ -139,10 +139,10 @@ def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return loss
 
-        def batch(factors, place):
+        def batch(factors, rank):
             parameters = trainer.objective.parameters()
             gradients.extend(p.grad for p in parameters if p.grad is not None)
-            return batch_of(factors, place)
+            return batch_of(factors, rank)
 
         monkeypatch.setattr(trainer, "_backward", limited)
         monkeypatch.setattr("bench.memory.measure.batch_of", batch)
@@ -150,14 +150,14 @@ def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
 
     monkeypatch.setattr("bench.memory.measure.build", build_one)
     config = Memory("hybrid_micro", 32, num_classes=50, precision="fp32", budget_gib=0.02)
-    assert _largest(config, "catlip", place).images == (most // MULTIPLE * MULTIPLE or most)
+    assert _largest(config, "catlip", rank).images == (most // MULTIPLE * MULTIPLE or most)
     assert len(trainers) == 1
     assert not gradients
 
 
-def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
+def test_on_a_cpu_nothing_is_tried_that_will_not_fit(rank, monkeypatch) -> None:
     monkeypatch.setattr("bench.memory.measure.build", None)  # calling it would fail
-    assert attempt(measure, SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
+    assert attempt(measure, SMALL, rank, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
 def test_a_run_records_every_batch_and_the_largest_that_fits_the_budget(

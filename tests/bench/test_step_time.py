@@ -28,7 +28,7 @@ from catlip.range_augment import Augmented
 from catlip.records.record import build_name
 from catlip.records.run import TIMES
 from catlip.system import machine
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 from catlip.training.parallel import gradient_norm
 from catlip.training.trainer import Trainer
 
@@ -107,7 +107,7 @@ def test_a_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> N
         method: measure.Timed(dict.fromkeys((*PARTS, "total"), [one] * 6), one, parameters=1)
         for method, one in ms.items()
     }
-    monkeypatch.setattr(measure, "take_steps", lambda config, place: timed)
+    monkeypatch.setattr(measure, "take_steps", lambda config, rank: timed)
     monkeypatch.setattr(measure, "matmul_flops_per_s", lambda device, precision: [2e12])
     monkeypatch.setattr(measure, "datasheet_tflops", lambda gpu, precision: 2.0)
     main(config)
@@ -148,7 +148,7 @@ def test_captions_of_ones_own_say_how_long_synthetic_ones_are(timed, tmp_path) -
     assert record["config"]["caption_tokens"] == (4 + 32) / 2
     assert "captions of 18 tokens" in printed
     step = Factors("clip", "hybrid_mini", 32, text_context=32, batch_size=8)
-    tokens = batch_of(step, find_place("cpu")).tokens
+    tokens = batch_of(step, init_distributed("cpu")).tokens
     assert tokens is not None
     assert tokens.shape == (8, 32)
     assert step_flops(step) > step_flops(replace(step, text_context=24))
@@ -198,11 +198,11 @@ SMALL = Factors(
     num_classes=50,
     caption_tokens=9.0,
 )
-BATCH = batch_of(SMALL, find_place("cpu"))
+BATCH = batch_of(SMALL, init_distributed("cpu"))
 
 
 def small(**factors: object) -> Trainer:
-    trainer = build(replace(SMALL, **factors), find_place("cpu"))
+    trainer = build(replace(SMALL, **factors), init_distributed("cpu"))
     trainer.optimization = replace(trainer.optimization, warmup_iterations=0)
     return trainer
 
@@ -255,7 +255,7 @@ def test_every_factor_reaches_the_trainer() -> None:
 
 def test_a_step_is_marked_where_its_parts_end() -> None:
     marks: list[str] = []
-    trainer = build(replace(SMALL, method="clip"), find_place("cpu"), marks.append)
+    trainer = build(replace(SMALL, method="clip"), init_distributed("cpu"), marks.append)
     trainer.train_step(repeat(BATCH))
     assert tuple(part for part, _ in groupby(marks)) == PHASES
 

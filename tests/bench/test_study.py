@@ -41,7 +41,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, read_record
 from catlip.records.run import read_run
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import count
 
@@ -140,8 +140,8 @@ def test_a_failure_names_its_training(of_lengths, tmp_path) -> None:
     ],
 )
 def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monkeypatch) -> None:
-    place = Place(0, 1, torch.device(device))
-    monkeypatch.setattr("catlip.training.distributed.find_place", lambda _: place)
+    rank = Rank(0, 1, torch.device(device))
+    monkeypatch.setattr("catlip.training.distributed.init_distributed", lambda _: rank)
     properties = SimpleNamespace(total_memory=gib * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))

@@ -38,7 +38,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.record import Record
 from catlip.records.run import TIMES
 from catlip.records.table import shown
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
 MODEL = "hybrid_mini"
@@ -102,7 +102,7 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     ]
     record = Record(tmp_path / "way.json", Waterfall, {})
     with progress(disable=True) as bar:
-        timer = PairTimer(Config(num_rounds=2), find_place("cpu"), record, bar)
+        timer = PairTimer(Config(num_rounds=2), init_distributed("cpu"), record, bar)
         way = timer.way("way", start, changes)
     assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
     forward, reverse = way.orders["forward"], way.orders["reverse"]
@@ -140,7 +140,7 @@ def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatc
     now_s, order = 0.0, list[str]()
 
     class Side:
-        def __init__(self, step: Factors, place: Place):
+        def __init__(self, step: Factors, rank: Rank):
             self.method, self.ms = step.method, 2 if step.method == "clip" else 3
 
         def train_step(self, batches: Iterator[Batch]) -> None:
@@ -156,7 +156,7 @@ def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatc
     several = Variant(step, sampler)
     one = Variant(replace(step, method="catlip", batch_size=8), CATLIP["starter"])
     assert len(several.sizes()) > 1
-    taken = time_in_turns((several, one), 4, find_place("cpu"))
+    taken = time_in_turns((several, one), 4, init_distributed("cpu"))
     assert taken == [pytest.approx([2] * 4), pytest.approx([3] * 4)]
     rounds = [method for method, _ in groupby(order[2:])]  # the first two warm up
     assert rounds == ["catlip", "clip", "catlip", "clip", "catlip"]

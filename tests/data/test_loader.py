@@ -26,7 +26,7 @@ from catlip.cli import InputError, run
 from catlip.data import decoded
 from catlip.data.augment import Augmentation
 from catlip.data.decode import whole_pixels
-from catlip.data.decoded import hold
+from catlip.data.decoded import cache_on_device
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
@@ -91,9 +91,9 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     lazy = DataPath(every, path.order, path.plan, path.augmentation, path.seed, **fields)
     assert digests(lazy, num_workers=1) == here
     assert all(digests(path, first_step=step) == here[step:] for step in (1, 4))
-    held = replace(lazy, held=hold(every, torch.device("cpu"), 2**30))
-    assert digests(held, num_workers=1) == here
-    assert digests(held, first_step=4) == here[4:]
+    device_cache = replace(lazy, device_cache=cache_on_device(every, torch.device("cpu"), 2**30))
+    assert digests(device_cache, num_workers=1) == here
+    assert digests(device_cache, first_step=4) == here[4:]
 
 
 def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(shards, labels):
@@ -176,11 +176,11 @@ def test_pictures_on_a_device_give_the_same(augmentation, resolutions, tmp_path,
     shards = open_shards(expand(str(tmp_path)))
     plan = StepPlan([ImageSize(side, 5) for side in resolutions], 2, 4, seed=0)
     path = DataPath(shards, SampleOrder(shards.counts, 0), plan, augmentation, 0, accumulation=2)
-    held = replace(path, held=hold(shards, torch.device("cpu"), 2**30))
-    assert held.held
-    assert digests(held) == digests(path)
+    device_cache = replace(path, device_cache=cache_on_device(shards, torch.device("cpu"), 2**30))
+    assert device_cache.device_cache
+    assert digests(device_cache) == digests(path)
     monkeypatch.setattr(decoded, "AT_ONCE_BYTES", 1)
-    assert digests(held, first_step=2) == digests(path)[4:]
+    assert digests(device_cache, first_step=2) == digests(path)[4:]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,11 @@ def test_pictures_on_a_device_give_the_same(augmentation, resolutions, tmp_path,
 def test_all_pictures_are_held_or_none(broken, box, is_held, tmp_path: Path) -> None:
     write_pictures(tmp_path / "0.tar", 10, broken=range(broken))
     shards = open_shards([tmp_path / "0.tar"])
-    held = hold(shards, torch.device("cpu"), 10 * 3 * box)
-    assert (held is not None) == is_held
-    assert hold(shards, torch.device("cpu"), 10 * 3 * box) is held, "decoded once in a process"
+    device_cache = cache_on_device(shards, torch.device("cpu"), 10 * 3 * box)
+    assert (device_cache is not None) == is_held
+    assert cache_on_device(shards, torch.device("cpu"), 10 * 3 * box) is device_cache, (
+        "decoded once in a process"
+    )
 
 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]

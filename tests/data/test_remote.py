@@ -25,7 +25,7 @@ from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
 from catlip.data.remote import CACHE_SIZE, open_file, open_remote
 from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
-from catlip.data.shard_cache import LOCK, PART, FileCache
+from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.system.urls import take_credentials, with_credentials, with_urls, without_credentials
@@ -64,7 +64,9 @@ def read(url: str) -> bytes:
 def cached(tmp_path: Path) -> list[Path]:
     """The whole files in the cache."""
     files = (tmp_path / "cache" / "shards").iterdir()
-    return sorted(path for path in files if not path.name.startswith(".") and path.suffix != PART)
+    return sorted(
+        path for path in files if not path.name.startswith(".") and path.suffix != PARTIAL_SUFFIX
+    )
 
 
 def write_shards(folder: Path, count: int) -> list[Path]:
@@ -283,7 +285,7 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
     cache = file_cache(tmp_path / "cache", 2 * MB)
     run = multiprocessing.get_context("fork").Process(target=hold, args=(cache, 1, 60))
     run.start()
-    part = cache.folder / f"{name_of(1)}{PART}"
+    part = cache.folder / f"{name_of(1)}{PARTIAL_SUFFIX}"
     while not part.exists() or part.stat().st_size < MB:
         time.sleep(0.01)
     os.kill(run.pid, signal.SIGKILL)
@@ -300,23 +302,26 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
 
 def test_files_of_others_in_the_cache_are_neither_counted_nor_deleted(tmp_path: Path) -> None:
     cache = file_cache(tmp_path / "shards", 2 * MB)
-    others = [cache.folder / name for name in ("00000.tar", f"00001.tar{PART}", "a" * 31, "B" * 32)]
+    others = [
+        cache.folder / name
+        for name in ("00000.tar", f"00001.tar{PARTIAL_SUFFIX}", "a" * 31, "B" * 32)
+    ]
     for path in others:
         path.write_bytes(bytes(2 * MB))
         os.utime(path, (0, 0))
     (cache.folder / ("a" * 32)).symlink_to(others[0])
     (cache.folder / ("b" * 32)).mkdir()
-    os.mkfifo(cache.folder / f"{'c' * 32}{PART}")
+    os.mkfifo(cache.folder / f"{'c' * 32}{PARTIAL_SUFFIX}")
     for number in range(4):
         hold(cache, number).close()
     assert len([*cache.folder.glob("0000000*")]) == 2
     assert [path.stat().st_size for path in others] == [2 * MB] * 4
-    for name in ("a" * 32, "b" * 32, "c" * 32, f"{'c' * 32}{PART}"):
+    for name in ("a" * 32, "b" * 32, "c" * 32, f"{'c' * 32}{PARTIAL_SUFFIX}"):
         assert os.path.lexists(cache.folder / name) == (name != "c" * 32)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-@pytest.mark.parametrize("name", [name_of(1), f"{name_of(1)}{PART}", LOCK])
+@pytest.mark.parametrize("name", [name_of(1), f"{name_of(1)}{PARTIAL_SUFFIX}", LOCK])
 def test_what_is_no_file_in_the_cache_is_one_line(name, make, tmp_path) -> None:
     cache = file_cache(tmp_path / "shards", 2 * MB)
     make(cache.folder / name)

@@ -31,7 +31,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
 from catlip.system.matmul import matmul_flops_per_s
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import on_device
 
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
@@ -52,8 +52,8 @@ def metrics(folder: Path, name: str = "*.json"):
 
 
 @pytest.fixture(scope="session")
-def place() -> Place:
-    return find_place("cuda")
+def rank() -> Rank:
+    return init_distributed("cuda")
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +94,9 @@ def test_compiled_steps_are_timed(tmp_path, quick) -> None:
     assert clip["first_ms"] > 20 * clip["total_ms"]["median"]
 
 
-def test_a_device_is_warmed_up_before_its_peak_is_measured(place) -> None:
+def test_a_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
     begin = time.perf_counter()
-    matmul_flops_per_s(place.device, "bf16")
+    matmul_flops_per_s(rank.device, "bf16")
     assert time.perf_counter() - begin > 2.9
 
 
@@ -129,9 +129,9 @@ def test_the_waterfall_is_timed(tmp_path, quick) -> None:
 
 
 def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
-    place, tmp_path, quick
+    rank, tmp_path, quick
 ) -> None:
-    config = measure.resolve(waterfall.Waterfall(num_rounds=1), place.device)
+    config = measure.resolve(waterfall.Waterfall(num_rounds=1), rank.device)
     start = measure.released_clip(config, gpu=True)
     changes = measure.release_changes(config.batch_size, gpu=True)
     changes += measure.further_changes(compile=False)
@@ -140,7 +140,7 @@ def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
     larger = [replace(variant, step=replace(variant.step, batch_size=2048)) for variant in pair]
     with progress(disable=True) as bar:
         record = Record(tmp_path / "pairs.json", result.Waterfall, {})
-        timer = measure.PairTimer(config, place, record, bar)
+        timer = measure.PairTimer(config, rank, record, bar)
         assert timer.pair("largest", *pair).not_run is None
         free_memory()
         before = torch.cuda.memory_reserved()
@@ -151,7 +151,7 @@ def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
-    place, method, packed, monkeypatch
+    rank, method, packed, monkeypatch
 ) -> None:
     plain = methods.build
 
@@ -160,7 +160,7 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
 
     monkeypatch.setattr(methods, "build", build_augmented)
     factors = replace(TINY, method=method, packed_captions=packed)
-    trainer, batch = build(factors, place), batch_of(factors, place)
+    trainer, batch = build(factors, rank), batch_of(factors, rank)
     trainer.train_step(repeat(batch))
     waits, copies = counted("waits"), counted("copies_to_device")
     trainer.train_step(repeat(batch))
@@ -168,10 +168,10 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
 
 
 @pytest.mark.parametrize("method", ["clip", "superclip", "clip_catlip"])
-def test_micro_batches_drop_the_same_patches_in_the_backward_pass(place, method) -> None:
-    batch = batch_of(TINY, place)
+def test_micro_batches_drop_the_same_patches_in_the_backward_pass(rank, method) -> None:
+    batch = batch_of(TINY, rank)
     objective = methods.build(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
-    objective.to(place.device).train()
+    objective.to(rank.device).train()
     states = []
     objective.image_encoder.register_forward_pre_hook(
         lambda *_: states.append(torch.cuda.get_rng_state())
@@ -184,28 +184,28 @@ def test_micro_batches_drop_the_same_patches_in_the_backward_pass(place, method)
     }
 
 
-def test_synthetic_images_are_made_on_the_device(place) -> None:
+def test_synthetic_images_are_made_on_the_device(rank) -> None:
     before = counted("bytes_to_device")
-    images = batch_of(Factors(batch_size=64), place).images
+    images = batch_of(Factors(batch_size=64), rank).images
     assert images.is_cuda
     assert counted("bytes_to_device") - before < images.nbytes / 100
 
 
-def test_the_next_batch_is_copied_ahead_and_aside(place) -> None:
-    batch = batch_of(TINY, find_place("cpu")).pin_memory()
+def test_the_next_batch_is_copied_ahead_and_aside(rank) -> None:
+    batch = batch_of(TINY, init_distributed("cpu")).pin_memory()
     copies, aside = counted("copies_to_device"), counted("copies_aside")
-    assert next(on_device(repeat(batch, 3), place.device)).images.is_cuda
+    assert next(on_device(repeat(batch, 3), rank.device)).images.is_cuda
     of_two = 2 * 4  # images, tokens, values and offsets of labels
     assert counted("copies_to_device") - copies == counted("copies_aside") - aside == of_two
 
 
 @pytest.mark.parametrize(("parallel", "steps"), [("ddp", 1), ("fsdp", 2)])
-def test_eight_ranks_step(place, parallel, steps, monkeypatch) -> None:
+def test_eight_ranks_step(rank, parallel, steps, monkeypatch) -> None:
     """DDP reads back what ranks tell each other of parameters and, after a step, of buckets."""
     check = "torch.nn.parallel.distributed._verify_param_shape_across_processes"
     monkeypatch.setattr(check, lambda *_: True)
     with fake_ranks(8):
-        eight = replace(place, world_size=8)
+        eight = replace(rank, world_size=8)
         factors = replace(TINY, method="clip", parallel=parallel)
         trainer, batch = build(factors, eight), batch_of(factors, eight)
         if parallel == "ddp":

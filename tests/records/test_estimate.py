@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from catlip.records import estimate
-from catlip.records.claims import least_pairs
+from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate
 from catlip.records.kind import Interval
 
@@ -78,7 +78,7 @@ def test_holms_p_values_are_those_of_statsmodels() -> None:
 
 
 def test_fewer_than_six_pairs_have_no_interval() -> None:
-    few = estimate.mean_difference([1.0] * (least_pairs() - 1))
+    few = estimate.mean_difference([1.0] * (min_pairs() - 1))
     assert few is not None
     assert (few.value, few.low, few.pairs) == (1.0, None, 5)
     assert estimate.mean_difference([]) is None

@@ -12,7 +12,7 @@ import torch
 
 from bench.measuring import methods
 from catlip.recipes.pretrain import STARTER
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 from catlip.training.parallel import Parallel
 from catlip.training.trainer import Implementation, Trainer
 
@@ -21,15 +21,15 @@ def three_steps(
     parallel: Parallel, method: str, model: str, precision: str
 ) -> tuple[list[tuple[float, float]], dict[str, torch.Tensor]]:
     """Losses and gradient norms, and all weights and their average, whole."""
-    place = find_place("cpu")
+    rank = init_distributed("cpu")
     objective = methods.build(method, model, 32, num_classes=20, seed=0)
     recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=0)
     trainer = Trainer(
-        objective, recipe, 10, place=place, accumulation=2, implementation=Implementation(parallel)
+        objective, recipe, 10, rank=rank, accumulation=2, implementation=Implementation(parallel)
     )
     numbers = []
     for step in range(3):
-        seeds = [10 * step + 2 * micro_step + place.rank for micro_step in range(2)]
+        seeds = [10 * step + 2 * micro_step + rank.number for micro_step in range(2)]
         done = trainer.train_step(
             methods.synthetic_batch(4, model, 32, num_classes=20, seed=seed) for seed in seeds
         )
@@ -53,7 +53,7 @@ def main(method: str, model: str, precision: str) -> None:
     assert weights.keys() == others.keys()
     gaps = [(weights[name] - others[name]).float() for name in weights]
     apart = max(gap.square().mean().sqrt().item() for gap in gaps) / STARTER.max_lr
-    if find_place("cpu").is_main:
+    if init_distributed("cpu").is_main:
         print(json.dumps({"ddp": replicated, "fsdp": sharded, "apart": apart}))
 
 

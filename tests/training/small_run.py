@@ -31,7 +31,7 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.objective import Objective
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import train
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Implementation, Trainer
@@ -111,10 +111,10 @@ class DyingLabels:
         return np.zeros(0, dtype=np.int64), np.zeros(len(captions) + 1, dtype=np.int64)
 
 
-def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[dict[str, float]]:
+def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dict[str, float]]:
     """Train from where the folder is; StoppedError when the batch of step `stop` is asked for."""
     shards = [open_shard(path) for path in expand(str(config.shards))]
-    accumulation = config.replicas // place.world_size
+    accumulation = config.replicas // rank.world_size
     order = SampleOrder([len(shard) for shard in shards], seed=0)
     plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
     data = DataPath(
@@ -124,8 +124,8 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         augmentation=Augmentation(),
         seed=0,
         accumulation=accumulation,
-        rank=place.rank,
-        world_size=place.world_size,
+        rank=rank.number,
+        world_size=rank.world_size,
         labels=DyingLabels() if config.worker_dies else None,
     )
     recipe = Optimization(max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision="fp32")
@@ -133,7 +133,7 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         Small(),
         recipe,
         config.num_steps,
-        place=place,
+        rank=rank,
         accumulation=accumulation,
         implementation=Implementation(config.parallel),
     )
@@ -144,7 +144,7 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
             if step == stop:
                 raise StoppedError
             time.sleep(config.step_s)
-            yield _with_faults(config, batch, f"{place.rank}:{step}")
+            yield _with_faults(config, batch, f"{rank.number}:{step}")
 
     identity = {"seed": 0, "num_steps": config.num_steps}
     return train(
@@ -182,15 +182,15 @@ def outcome(out: Path) -> dict[str, Any]:
     return {"log": [{name: line[name] for name in SAME} for line in lines], "weights": weights}
 
 
-def stopped_everywhere(config: SmallRun, place: Place) -> dict[str, Any]:
+def stopped_everywhere(config: SmallRun, rank: Rank) -> dict[str, Any]:
     """Stop at each step and go on; the steps after which the outcome was another one."""
-    small_run(replace(config, out=config.out / "whole"), place)
+    small_run(replace(config, out=config.out / "whole"), rank)
     for step in config.stops:
         cut = replace(config, out=config.out / str(step))
         with contextlib.suppress(StoppedError):
-            small_run(cut, place, stop=step)
+            small_run(cut, rank, stop=step)
         assert not (cut.out / "weights.safetensors").exists(), "it was not stopped"
-        small_run(cut, place)
+        small_run(cut, rank)
     whole = outcome(config.out / "whole")
     wrong = [step for step in config.stops if outcome(config.out / str(step)) != whole]
     return {"stopped": len(config.stops), "wrong": wrong}
@@ -238,13 +238,13 @@ def one_rank(config: SmallRun) -> None:
     """Run in this process, and print as JSON how it ended."""
     # Not before a fork: a child's threads would now and then lack the pool that torch's share.
     torch.set_num_threads(1)
-    place = find_place("cpu")
+    rank = init_distributed("cpu")
     if config.stops:
-        ended = stopped_everywhere(config, place)
+        ended = stopped_everywhere(config, rank)
     else:
-        small_run(config, place)
-        ended = outcome(config.out) if place.is_main else {}
-    if place.is_main and not config.compare:
+        small_run(config, rank)
+        ended = outcome(config.out) if rank.is_main else {}
+    if rank.is_main and not config.compare:
         json.dump(ended, sys.stdout)
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.training.log import Log, Progress
 
-MAIN = Place(0, 1, torch.device("cpu"))
+MAIN = Rank(0, 1, torch.device("cpu"))
 STEP = Progress(loss=2.0, grad_norm=1.0, seconds=0.5, data_wait_seconds=0.1, images=8)
 
 

@@ -18,14 +18,14 @@ from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
 from catlip.recipes.pretrain import STARTER
 from catlip.training.checkpoint import copied
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import CheckpointWriter, train
 from catlip.training.schedule import AdamWForm, Optimization, adamw, learning_rate
 from catlip.training.trainer import Implementation, Trainer
 from catlip.weights.files import read_file
 
-CPU = Place(0, 1, torch.device("cpu"))
+CPU = Rank(0, 1, torch.device("cpu"))
 
 
 class Points:
@@ -69,7 +69,7 @@ def trainer(
         fp32,
         10,
         accumulation=accumulation,
-        place=CPU,
+        rank=CPU,
         seed=seed,
         implementation=Implementation(optimizer=form),
     )
@@ -205,9 +205,9 @@ def test_a_rank_draws_numbers_of_its_own_and_counts_the_images_of_all(rank, monk
         return seed_at(*numbers, **bits)
 
     monkeypatch.setattr(streams, "seed_at", noted)
-    place, recipe = Place(rank, 2, torch.device("cpu")), replace(STARTER, precision="fp32")
+    one_rank, recipe = Rank(rank, 2, torch.device("cpu")), replace(STARTER, precision="fp32")
     with fake_ranks(2):
-        one = Trainer(Regression(), recipe, 10, place=place, accumulation=2, seed=7)
+        one = Trainer(Regression(), recipe, 10, rank=one_rank, accumulation=2, seed=7)
         one.replica.register_comm_hook(None, all_reduced)
         for _ in range(2):
             assert one.train_step(iter([Points(points())] * 2)).images == 4 * len(points())
@@ -350,7 +350,7 @@ class Spoilt(Objective):
 
 
 def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_kept(tmp_path):
-    trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, place=CPU)
+    trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, rank=CPU)
     options = {"log_every": 1, "checkpoint_every": 2, "quiet": True, "snapshots": 3}
     with pytest.raises(InputError, match="step 4"):
         train(trainer, lambda step: iter([Points(points())] * 6), tmp_path, config={}, **options)

@@ -17,10 +17,10 @@ from bench.measuring.training_step import build
 from catlip.architectures import ENCODERS, Architecture
 from catlip.data.loader import RaggedLabels
 from catlip.training import parallel
-from catlip.training.distributed import default_device, find_place
+from catlip.training.distributed import default_device, init_distributed
 from catlip.training.parallel import blocks, compile_blocks
 
-ONE_RANK = find_place("cpu")
+ONE_RANK = init_distributed("cpu")
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 """Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
 

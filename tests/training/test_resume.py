@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_run import Small
 
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.training.preempt import EXIT_CODE
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
@@ -67,11 +67,11 @@ def test_a_sharded_run_goes_on_on_one_rank_and_a_whole_one_sharded(small_run, fi
         assert line == pytest.approx(expected, rel=1e-3)
 
 
-CPU = Place(0, 1, torch.device("cpu"))
+CPU = Rank(0, 1, torch.device("cpu"))
 
 
 def resumed(out) -> Trainer:
-    trainer = Trainer(Small(), Optimization(precision="fp32"), 20, place=CPU)
+    trainer = Trainer(Small(), Optimization(precision="fp32"), 20, rank=CPU)
     trainer.resume(out / "checkpoints", {"seed": 0, "num_steps": 20})
     return trainer
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from catlip.training.distributed import ALL_THREADS, THREADS, Place, use_threads
+from catlip.training.distributed import ALL_THREADS, THREADS, Rank, use_threads
 
-CPU = Place(0, 1, torch.device("cpu"))
+CPU = Rank(0, 1, torch.device("cpu"))
 
 
 def test_a_resumed_run_keeps_its_number(tmp_path: Path, monkeypatch) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
-from catlip.training.distributed import of_all_ranks, rank_of_ranks
+from catlip.training.distributed import all_gather_objects, rank_and_world_size
 
 SplitName = Literal["train", "val"]
 Entry = dict[str, Any]  # an image, category or annotation, as in COCO's file
@@ -68,10 +68,10 @@ def _require(spelling: str, root: Path, needed: list[Path], unpack: str) -> None
 
 def _look_at_all(look: Callable[[Any], T], images: list[Any]) -> list[T]:
     """What `look` finds for each image: each rank looks at a part, and all ranks get all."""
-    rank, ranks = rank_of_ranks()
+    rank, ranks = rank_and_world_size()
     with ThreadPoolExecutor() as pool:
         of_rank = list(pool.map(look, images[rank::ranks]))
-    parts = of_all_ranks(of_rank)
+    parts = all_gather_objects(of_rank)
     return [parts[number % ranks][number // ranks] for number in range(len(images))]
 
 

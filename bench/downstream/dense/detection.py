@@ -63,7 +63,7 @@ from catlip.program.progress import Bar, progress
 from catlip.recipes.dense import DetectionRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
-from catlip.training.distributed import Place, barrier
+from catlip.training.distributed import Rank, barrier
 from catlip.training.parallel import (
     autocast,
     distribute,
@@ -90,8 +90,8 @@ class Detect(DenseTask):
     record_kind = result.Detection
 
     @classmethod
-    def check(cls, recipe: DetectionRecipe, place: Place) -> None:
-        super().check(recipe, place)
+    def check(cls, recipe: DetectionRecipe, rank: Rank) -> None:
+        super().check(recipe, rank)
         # The log of an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
@@ -107,12 +107,12 @@ class Detect(DenseTask):
             self.encoder, recipe.output_stride, recipe.window, drop_path=recipe.drop_path
         )
         torch.manual_seed(self.config.seed)
-        return mask_rcnn(features, recipe, len(names)).to(self.place.device)
+        return mask_rcnn(features, recipe, len(names)).to(self.rank.device)
 
     def train(self, model: MaskRCNN, split: CocoSplit, identity: dict[str, Any]) -> Results:
-        config, recipe, place = self.config, self.recipe, self.place
+        config, recipe, rank = self.config, self.recipe, self.rank
         plan = recipe.plan(len(split), config.seed)
-        trainer = DetectionTrainer(model, recipe, len(plan), place=place, seed=config.seed)
+        trainer = DetectionTrainer(model, recipe, len(plan), rank=rank, seed=config.seed)
         checkpointer = DetectionCheckpointer(
             model, str(config.folder / "checkpoints"), trainer=weakref.proxy(trainer)
         )
@@ -120,8 +120,8 @@ class Detect(DenseTask):
         if checkpointer.has_checkpoint():
             checkpointer.resume_or_load("", resume=True)
             start = trainer.iter + 1
-        name = register(split, config.folder / ANNOTATIONS / "train.json", place.is_main)
-        batches = MicroBatches(plan, trainer.accumulation, place)
+        name = register(split, config.folder / ANNOTATIONS / "train.json", rank.is_main)
+        batches = MicroBatches(plan, trainer.accumulation, rank)
         batches.first_step = start
         trainer.reset_data_loader(
             lambda: DataLoader(
@@ -147,7 +147,7 @@ class Detect(DenseTask):
     def test(self, model: nn.Module, split: CocoSplit) -> Results:
         config, side = self.config, self.recipe.resolution
         path = config.folder / ANNOTATIONS / "val.json"
-        name = register(split, path, self.place.is_main)
+        name = register(split, path, self.rank.is_main)
         resize: T.Augmentation = T.Resize((side, side))
         if self.recipe.scale_jitter:
             resize = T.ResizeShortestEdge(side, max_size=side)
@@ -161,7 +161,7 @@ class Detect(DenseTask):
         bar = progress(loader, desc="test", unit="batch", disable=self.hidden)
         with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
             results = inference_on_dataset(model, bar, evaluator)
-        if not self.place.is_main:
+        if not self.rank.is_main:
             return {}
         scores: Results = {
             f"{short}_{what}": value
@@ -269,16 +269,16 @@ class DetectionTrainer(SimpleTrainer):
     bar: Bar
 
     def __init__(
-        self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int
+        self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, rank: Rank, seed: int
     ):
         optimizer = adamw(model, recipe)
         for group in optimizer.param_groups:  # the schedule multiplies these
             group["initial_lr"] = group["lr"] = recipe.max_lr * group["lr_scale"]
-        super().__init__(distribute(model, place, "ddp", recipe.precision), None, optimizer)
-        self.detector, self.recipe, self.place = model, recipe, place
+        super().__init__(distribute(model, rank, "ddp", recipe.precision), None, optimizer)
+        self.detector, self.recipe, self.rank = model, recipe, rank
         self.num_steps, self.seed = num_steps, seed
-        self.accumulation = recipe.accumulation(place.world_size)
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
+        self.accumulation = recipe.accumulation(rank.world_size)
+        self.scaler = torch.amp.GradScaler(rank.device.type, enabled=recipe.precision == "fp16")
         self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
         self.history = {
             "loss": torch.full((num_steps,), torch.nan),
@@ -287,17 +287,17 @@ class DetectionTrainer(SimpleTrainer):
         self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps))])
 
     def run_step(self) -> None:
-        begin, recipe, place = time.perf_counter(), self.recipe, self.place
+        begin, recipe, rank = time.perf_counter(), self.recipe, self.rank
         self.detector.progress = augmentation_progress(self.iter, self.num_steps, recipe)
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros((), device=place.device)
+        sums = torch.zeros((), device=rank.device)
         for micro_step in range(self.accumulation):
             images = next(self._data_loader_iter)
-            number = micro_step * place.world_size + place.rank
+            number = micro_step * rank.world_size + rank.number
             seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
             torch.manual_seed(seed)
             with synchronised(self.model, last=micro_step + 1 == self.accumulation):
-                with autocast(place.device, recipe.precision):
+                with autocast(rank.device, recipe.precision):
                     parts: dict[str, Tensor] = self.model(images)
                 total = torch.stack(list(parts.values())).sum() / self.accumulation
                 self.scaler.scale(total).backward()
@@ -346,7 +346,7 @@ class Checkpoints(PeriodicCheckpointer):
         step = self.trainer.iter
         self.notice.exit_if_told(
             step + 1,
-            self.trainer.place,
+            self.trainer.rank,
             saved=lambda: self.checkpointer.save(f"{self.file_prefix}_{step:07d}"),
         )
 

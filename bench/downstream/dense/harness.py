@@ -25,7 +25,7 @@ from bench.downstream.dense import result
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
 from bench.downstream.encoders.load import LoadedEncoder, open_encoder
-from bench.downstream.outputs import is_written, scored
+from bench.downstream.outputs import is_written, load_or_measure
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
@@ -37,7 +37,7 @@ from catlip.records.record import Record
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.training.checkpoint import save_weights
-from catlip.training.distributed import Place, barrier, find_place, use_threads
+from catlip.training.distributed import Rank, barrier, init_distributed, use_threads
 from catlip.training.folder import refuse_another
 from catlip.training.trainer import WeightAverage
 
@@ -58,21 +58,21 @@ class DenseTask(ABC):
     # Whether a training can only be resumed on as many processes as it was begun on.
     fixed_processes: ClassVar[bool] = False
 
-    def __init__(self, config: Any, place: Place, encoder: LoadedEncoder):
-        self.config, self.place, self.encoder = config, place, encoder
+    def __init__(self, config: Any, rank: Rank, encoder: LoadedEncoder):
+        self.config, self.rank, self.encoder = config, rank, encoder
         self.recipe = config.recipe
-        self.hidden = config.quiet or not place.is_main  # no progress bar
+        self.hidden = config.quiet or not rank.is_main  # no progress bar
 
     @classmethod
-    def check(cls, recipe: Any, place: Place) -> None:
+    def check(cls, recipe: Any, rank: Rank) -> None:
         """Refuse a recipe that cannot be trained on this device."""
-        if place.device.type == "cpu" and recipe.precision != "fp32":
+        if rank.device.type == "cpu" and recipe.precision != "fp32":
             raise InputError(
                 f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32"
             )
 
     @classmethod
-    def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
+    def open_encoder(cls, config: Any, rank: Rank) -> LoadedEncoder:
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
@@ -103,28 +103,28 @@ class DenseTask(ABC):
 
     def finish(self, model: nn.Module, average: WeightAverage, identity: dict[str, Any]) -> None:
         model.load_state_dict(average.values)
-        if self.place.is_main:
+        if self.rank.is_main:
             save_weights(self.config.folder / "weights.safetensors", model.state_dict(), identity)
 
 
 def run_task(config: Dense) -> None:
     """Train, test, print, and write the record; a finished run is not repeated."""
-    place = find_place(config.device)
+    rank = init_distributed(config.device)
     if config.dry_run:
-        print_transfer(config.recipe, config.kind, place)
+        print_transfer(config.recipe, config.kind, rank)
         return
     task_type = _load_task(config.kind)
-    task_type.check(config.recipe, place)
-    encoder = task_type.open_encoder(config, place)
+    task_type.check(config.recipe, rank)
+    encoder = task_type.open_encoder(config, rank)
     digest = encoder.digest()  # before a feature map drops the class token
-    if is_written(config.out, config, digest, say=place.is_main):
+    if is_written(config.out, config, digest, say=rank.is_main):
         return
     record = Record(config.out, kind=task_type.record_kind, config=config)
-    with record if place.is_main else nullcontext():
-        metrics = _measure(task_type(config, place, encoder), record, digest)
-        if place.is_main:
+    with record if rank.is_main else nullcontext():
+        metrics = _measure(task_type(config, rank, encoder), record, digest)
+        if rank.is_main:
             record.measured(metrics)
-    if place.is_main:
+    if rank.is_main:
         scores = metrics.accuracies().items()
         shown = "  ".join(f"{name} {value:.3f}" for name, value in scores if value is not None)
         print(f"{encoder.method:8} {shown}")
@@ -147,12 +147,12 @@ def _load_task(kind: str) -> type[DenseTask]:
 
 def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     """Train and test, or read the score; only the main rank has the metrics."""
-    config, recipe, place, broken = task.config, task.recipe, task.place, BrokenImages()
+    config, recipe, rank, broken = task.config, task.recipe, task.rank, BrokenImages()
 
     def leave_out(images: Sequence[BrokenImage]) -> None:
         if broken.add(images):
             broken.note(record)
-            if place.is_main:
+            if rank.is_main:
                 print(f"left out: {broken.summary()}", flush=True)
 
     train, val = task.read("train"), task.read("val")
@@ -169,16 +169,16 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     }
 
     def train_and_test() -> Results:
-        use_threads(config.folder, place)
-        processes = {"processes": place.world_size} if task.fixed_processes else {}
-        _claim(config.folder, identity | processes, place)
+        use_threads(config.folder, rank)
+        processes = {"processes": rank.world_size} if task.fixed_processes else {}
+        _claim(config.folder, identity | processes, rank)
         return task.train(model, train, identity) | task.test(model, val)
 
-    score = scored(config.folder, identity, place, measure=train_and_test)
+    score = load_or_measure(config.folder, identity, rank, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
     leave_out([BrokenImage(*image) for image in samples.pop("broken", [])])
     record.samples |= {**samples, "classes": train.names}
-    if not place.is_main:
+    if not rank.is_main:
         return None
     return task.record_kind.read(
         {
@@ -197,13 +197,13 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     )
 
 
-def _claim(folder: Path, identity: dict[str, Any], place: Place) -> None:
+def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
     """Note beside the checkpoints what determines the run, or refuse those of another run."""
     path = folder / "checkpoints" / "identity.json"
     if path.is_file():
         refuse_another(folder, read_own(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked
-    if place.is_main:
+    if rank.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(identity).encode())
     barrier()
@@ -242,9 +242,9 @@ class MicroBatches(Sampler[list[int]]):
     `first_step` is to be set before the first batch is read.
     """
 
-    def __init__(self, plan: StepPlan, accumulation: int, place: Place):
+    def __init__(self, plan: StepPlan, accumulation: int, rank: Rank):
         self.plan, self.first_step = plan, 0
-        self.numbers = range(place.rank, accumulation * place.world_size, place.world_size)
+        self.numbers = range(rank.number, accumulation * rank.world_size, rank.world_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.first_step, len(self.plan)):

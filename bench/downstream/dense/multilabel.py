@@ -33,7 +33,7 @@ from bench.downstream.probe.fit import (
 )
 from catlip.program.broken import read_broken, read_lines
 from catlip.program.pictures import chosen, encoded_image
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Rank, all_gather_objects
 from catlip.vocabulary.label_sets import label_set
 
 MAX_SHOWN = 5  # predictions for each picture in the record
@@ -42,17 +42,17 @@ MAX_SHOWN = 5  # predictions for each picture in the record
 class MultiLabelTask(DenseTask):
     record_kind = result.Multilabel
 
-    def __init__(self, config: MultiLabel, place: Place, encoder: LoadedEncoder):
-        super().__init__(config, place, encoder)
+    def __init__(self, config: MultiLabel, rank: Rank, encoder: LoadedEncoder):
+        super().__init__(config, rank, encoder)
         self.recipe = fitting(config.recipe, encoder)
         self.origins: list[dict[str, Any]] = []  # of the rows of a transferred head
 
     @classmethod
-    def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
+    def open_encoder(cls, config: MultiLabel, rank: Rank) -> LoadedEncoder:
         return load_encoder(
             config.encoder,
             config.seed,
-            place.device,
+            rank.device,
             resolution=config.recipe.resolution,
             resize=config.recipe.test_resize,
         )
@@ -83,10 +83,10 @@ class MultiLabelTask(DenseTask):
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
         training = Training(
-            config.folder, self.recipe, identity, seed=config.seed, place=self.place, options=config
+            config.folder, self.recipe, identity, seed=config.seed, rank=self.rank, options=config
         )
         results: Results = {**train_weights(training, model, as_split(split))}
-        if self.place.is_main:
+        if self.rank.is_main:
             lines = read_lines(config.folder / "log.jsonl", step=int)
             results["loss"] = [[line["step"], line["loss"]] for line in lines]
         if self.origins:
@@ -97,10 +97,10 @@ class MultiLabelTask(DenseTask):
     def test(self, model: Classification, split: CocoSplit) -> Results:
         config, preprocess, images = self.config, self.encoder.preprocess, as_split(split)
         features = extract_part(
-            model.image_encoder, preprocess, images, reading=config, place=self.place
+            model.image_encoder, preprocess, images, reading=config, rank=self.rank
         )
         scores = model.head(features.values).float().cpu()
-        ranks = of_all_ranks((features.numbers, scores, features.broken.images()))
+        ranks = all_gather_objects((features.numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
         row_of = {number: row for row, number in enumerate(numbers.tolist())}

@@ -43,7 +43,7 @@ from catlip.program.progress import progress
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.parallel import AUTOCAST
 from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
@@ -68,8 +68,8 @@ class Segment(DenseTask):
     fixed_processes = True
 
     @classmethod
-    def check(cls, recipe: SegmentationRecipe, place: Place) -> None:
-        super().check(recipe, place)
+    def check(cls, recipe: SegmentationRecipe, rank: Rank) -> None:
+        super().check(recipe, rank)
         # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
 
@@ -79,16 +79,16 @@ class Segment(DenseTask):
     def build(self, names: list[str]) -> EncoderSegmentor:
         torch.manual_seed(self.config.seed)
         model = segmentor(self.encoder, self.recipe, len(names))
-        if self.place.world_size > 1:
+        if self.rank.world_size > 1:
             # Otherwise the statistics of batch norm would differ from rank to rank.
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return model.to(self.place.device)
+        return model.to(self.rank.device)
 
     def train(self, model: EncoderSegmentor, split: Split, identity: dict[str, Any]) -> Results:
-        config, recipe, place = self.config, self.recipe, self.place
-        accumulation = recipe.accumulation(place.world_size)
+        config, recipe, rank = self.config, self.recipe, self.rank
+        accumulation = recipe.accumulation(rank.world_size)
         plan = recipe.plan(len(split), config.seed)
-        batches = MicroBatches(plan, accumulation, place)
+        batches = MicroBatches(plan, accumulation, rank)
         loader: DataLoader[Any] = DataLoader(
             TrainingScenes(split, recipe, config.seed),
             batch_sampler=batches,
@@ -114,11 +114,11 @@ class Segment(DenseTask):
                     "logger": None,
                     "param_scheduler": None,
                     "sampler_seed": None,
-                    "checkpoint": Checkpoints(every, accumulation, place, notice),
+                    "checkpoint": Checkpoints(every, accumulation, rank, notice),
                 },
                 custom_hooks=[steps],
                 resume=(checkpoints / "last_checkpoint").exists(),
-                launcher="pytorch" if place.world_size > 1 else "none",
+                launcher="pytorch" if rank.world_size > 1 else "none",
                 log_level="ERROR",
                 default_scope="mmseg",
                 randomness={"seed": config.seed},
@@ -182,7 +182,7 @@ class Segment(DenseTask):
                         }
             metrics = metric.evaluate(len(split))
             results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
-        for of_rank in of_all_ranks(pictures):
+        for of_rank in all_gather_objects(pictures):
             pictures |= of_rank
         return results | {"pictures": [pictures[key] for key in drawn]}
 
@@ -268,7 +268,7 @@ class Steps(Hook):
     def __init__(self, task: Segment, model: EncoderSegmentor, batches: MicroBatches):
         recipe, self.num_steps = task.recipe, len(batches.plan)
         self.task, self.model, self.batches = task, model, batches
-        self.accumulation = recipe.accumulation(task.place.world_size)
+        self.accumulation = recipe.accumulation(task.rank.world_size)
         self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, self.num_steps))
         self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
 
@@ -284,8 +284,8 @@ class Steps(Hook):
         for group in runner.optim_wrapper.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
-        place = self.task.place
-        number = micro_step * place.world_size + place.rank
+        rank = self.task.rank
+        number = micro_step * rank.world_size + rank.number
         torch.manual_seed(
             streams.seed_at(self.task.config.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
         )
@@ -319,9 +319,9 @@ class Steps(Hook):
 class Checkpoints(CheckpointHook):
     """mmengine's checkpoints, and one more before the exit that a signal asks for."""
 
-    def __init__(self, interval: int, accumulation: int, place: Place, notice: Notice):
+    def __init__(self, interval: int, accumulation: int, rank: Rank, notice: Notice):
         super().__init__(interval, by_epoch=False, max_keep_ckpts=KEEP, save_param_scheduler=False)
-        self.accumulation, self.place, self.notice = accumulation, place, notice
+        self.accumulation, self.rank, self.notice = accumulation, rank, notice
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -329,7 +329,7 @@ class Checkpoints(CheckpointHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         step, micro_steps = divmod(runner.iter + 1, self.accumulation)
         if not micro_steps:
-            self.notice.exit_if_told(step, self.place, lambda: self._save_checkpoint(runner))
+            self.notice.exit_if_told(step, self.rank, lambda: self._save_checkpoint(runner))
 
 
 def optim_wrapper(

@@ -23,7 +23,7 @@ from catlip.program.pictures import encoded_image
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.records.kind import without_none
 from catlip.records.record import Record
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns
 
 PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
@@ -43,7 +43,7 @@ def main(config: Gallery) -> None:
     synsets = zip(nouns().offsets, nouns().names, strict=True)
     words = {f"n{offset:08d}": name for offset, name in synsets}
     names = [words.get(name, name).removesuffix(".n.01") for name in task.labels.names]
-    device = find_place(config.device).device
+    device = init_distributed(config.device).device
     encoders = [load_encoder(spelling, config.seed, device) for spelling in config.encoders]
     with Record(config.out, result.Gallery, config) as record:
         features = [
@@ -69,9 +69,9 @@ def main(config: Gallery) -> None:
                 f"images of the same class {of_class:.3f}"
             )
             predicted = [names[label] for label in fitted.predicted]
-            for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
+            for i, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
                 one.predicted.append(predicted[row])
-                near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
+                near = known.numbers[nearest[row].cpu().numpy()] if i < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
         record.samples["pictures"] = without_none(pictures)
         broken.note(record)

@@ -19,7 +19,7 @@ from catlip.data.workers import Items
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import progress
 from catlip.training.attention import watched
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
 
@@ -107,12 +107,12 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 
 
 def extract_part(
-    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Any, place: Place
+    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Any, rank: Rank
 ) -> Features:
     """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
-    part = split.take(np.arange(place.rank, len(split), place.world_size))
+    part = split.take(np.arange(rank.number, len(split), rank.world_size))
     features = extract(module, preprocess, part, reading=reading)
-    return replace(features, numbers=features.numbers * place.world_size + place.rank)
+    return replace(features, numbers=features.numbers * rank.world_size + rank.number)
 
 
 class Extractor:

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
-from bench.downstream.outputs import scored
+from bench.downstream.outputs import load_or_measure
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import Split, Task, held_out
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
@@ -36,7 +36,7 @@ from catlip.recipes.base import Initialization
 from catlip.recipes.fidelity import warmup_steps
 from catlip.recipes.transfer import TransferRecipe
 from catlip.records.record import read_record
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.loop import train
 from catlip.training.trainer import Implementation, Trainer
 from catlip.transfer_init import Origin
@@ -90,7 +90,7 @@ class Training:
     recipe: TransferRecipe
     identity: dict[str, Any]
     seed: int
-    place: Place
+    rank: Rank
     options: Any  # the program's config
 
 
@@ -104,7 +104,9 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
         broken = [*read_broken(training.folder).images(), *tested["broken"]]
         return {**trained, **tested, "broken": broken}
 
-    score = scored(training.folder, training.identity, training.place, measure=train_and_test)
+    score = load_or_measure(
+        training.folder, training.identity, training.rank, measure=train_and_test
+    )
     broken = [BrokenImage(*image) for image in score["broken"]]
     return Score(**{**score, "broken": broken})
 
@@ -135,7 +137,7 @@ class Classification(Objective):
         self.frozen, self.multi_label = frozen, multi_label
         image_encoder.requires_grad_(not frozen)
         names = [name for name, _ in image_encoder.named_parameters()]
-        blocks = {place: block for place, name in enumerate(names) if (block := BLOCK.search(name))}
+        blocks = {i: block for i, name in enumerate(names) if (block := BLOCK.search(name))}
         self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
         self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
         series = {block.string[: block.start()] for block in blocks.values()}
@@ -176,16 +178,16 @@ class Classification(Objective):
 
 def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
     """Train by the loop of pre-training; leave the averaged weights in `classification`."""
-    recipe, place, options = training.recipe, training.place, training.options
+    recipe, rank, options = training.recipe, training.rank, training.options
     data = DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
         SampleOrder([len(split)], training.seed),
         recipe.plan(len(split), training.seed),
         augmentation=recipe.augmentation(),
         seed=training.seed,
-        accumulation=recipe.accumulation(place.world_size),
-        rank=place.rank,
-        world_size=place.world_size,
+        accumulation=recipe.accumulation(rank.world_size),
+        rank=rank.number,
+        world_size=rank.world_size,
         labels=split.ragged_labels,
         max_broken=options.max_broken,
     )
@@ -193,12 +195,12 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         augmented(classification, recipe),
         replace(recipe, warmup_iterations=warmup_steps(recipe, len(data.plan))),
         len(data.plan),
-        place=place,
+        rank=rank,
         accumulation=data.accumulation,
         implementation=Implementation(compile=options.compile),
         seed=training.seed,
     )
-    pin = place.device.type == "cuda"
+    pin = rank.device.type == "cuda"
     lines = train(
         trainer,
         lambda step: data.batches(step, options.num_workers, pin_memory=pin),
@@ -219,12 +221,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
-    encoder, options, place = classification.image_encoder, training.options, training.place
-    features = extract_part(encoder, preprocess, test, reading=options, place=place)
+    encoder, options, rank = classification.image_encoder, training.options, training.rank
+    features = extract_part(encoder, preprocess, test, reading=options, rank=rank)
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
-    broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
+    broken = list(itertools.chain(*all_gather_objects(features.broken.images())))
     mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
-    by_image = dict(sorted(itertools.chain(*of_all_ranks(mine))))
+    by_image = dict(sorted(itertools.chain(*all_gather_objects(mine))))
     tested = np.array([*by_image.values()])
     top1, top5 = tested.mean(axis=0).tolist()
     return {

@@ -20,12 +20,12 @@ from bench.downstream.outputs import is_written
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
-from bench.downstream.probe.result import Readout, TaskResult, Way
+from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
 from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
 from catlip.records.record import Record
-from catlip.training.distributed import find_place
+from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns
 
 # Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
@@ -45,7 +45,7 @@ Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
 def read_out(config: Readouts) -> None:
-    encoder = load_encoder(config.encoder, config.seed, find_place(config.device).device)
+    encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
     if is_written(config.out, config, encoder.digest()):
         return
     with Record(config.out, kind=Readout, config=config) as record:
@@ -68,7 +68,7 @@ def read_out(config: Readouts) -> None:
                 result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
             tasks[task.name] = result
-            way: Way = "classifier rows" if has_classifier(encoder) else "prompts"
+            way: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
                 Readout(

@@ -18,7 +18,7 @@ from catlip.records.styles import is_ours, name_of, ordered
 from catlip.records.table import Cell, Quantity, clipped, quantity_cell, shown
 
 Init = Literal["random", "transfer", "names"]
-Way = Literal["prompts", "classifier rows"]  # of classifying zero-shot
+ZeroShotMethod = Literal["prompts", "classifier rows"]  # of classifying zero-shot
 T = TypeVar("T")
 
 # Classes of the published data sets; a folder that is given instead may have another number.
@@ -27,7 +27,7 @@ PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
 TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
-PART = ", "  # between a task and the part of its test images
+TASK_PART_SEPARATOR = ", "  # between a task and the part of its test images
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 CACHED_NOTE += "; sizes, crops, warm-up, betas, clipping, averages and precision are not read"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
@@ -211,7 +211,7 @@ class Readout(OnTasks):
 
     kind = "readout"
 
-    zero_shot: Way | None = None
+    zero_shot: ZeroShotMethod | None = None
 
 
 def check_fractions(**values: float | None) -> None:
@@ -372,13 +372,15 @@ def score_of(run: Run[Any], task: str) -> Score:
     """The top-1 accuracy in percent, of a probe or a study's training, with its recorded parts."""
     for images in images_of(run):
         if images.task == task and images.part:
-            whole = score_of(run, task.partition(PART)[0])
+            whole = score_of(run, task.partition(TASK_PART_SEPARATOR)[0])
             if whole.by_image is not None:
                 chosen = unpacked(images.part, len(whole.by_image))
                 return score_on(whole, np.flatnonzero(chosen).tolist())
     of_tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
     top1 = of_tasks[task].top1 if of_tasks else run.measured.accuracies[task]
-    return 100 * scored(run, task, math.nan if top1 is None else top1, texts_of(run, task))
+    return 100 * with_per_image_hits(
+        run, task, math.nan if top1 is None else top1, texts_of(run, task)
+    )
 
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
@@ -388,7 +390,7 @@ def texts_of(run: Run[Any], task: str) -> list[str]:
     return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
 
 
-def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
+def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
     """The accuracy, a fraction, of the mean of some classifiers, whose parts are the fractions of
     these classifiers that were right on each image, NaN where it could not be read; without parts
     if they are not recorded, or if an older record does not tell which images were not read.

@@ -43,19 +43,19 @@ from catlip.program.broken import BrokenImages
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record
-from catlip.training.distributed import Place, find_place
+from catlip.training.distributed import Rank, init_distributed
 
 
 def run_sweep(config: Sweep) -> None:
     """Train and test every classifier of the sweep, print, and write the record."""
-    place = find_place(config.device)
+    rank = init_distributed(config.device)
     if config.dry_run:
         if config.by_l2_sweep:
             raise InputError("--protocol l2_sweep has no recipe that --dry-run could print")
-        print_transfer(config.recipe, config.trained, place)
+        print_transfer(config.recipe, config.trained, rank)
         return
-    encoder = _load(config, place.device)
-    if is_written(config.out, config, encoder.digest(), say=place.is_main):
+    encoder = _load(config, rank.device)
+    if is_written(config.out, config, encoder.digest(), say=rank.is_main):
         return
     frozen: type[LinearProbe | L2Probe] = L2Probe if config.by_l2_sweep else LinearProbe
     kind = frozen if config.trained == "probe" else Finetune
@@ -64,12 +64,12 @@ def run_sweep(config: Sweep) -> None:
     record.samples["runs"] = rows
     tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
-    with record if place.is_main else nullcontext():
+    with record if rank.is_main else nullcontext():
         features = Extractor(encoder.module, encoder.preprocess, config)
-        fit = _fit_by(config, encoder, features, place=place, record=record)
+        fit = _fit_by(config, encoder, features, rank=rank, record=record)
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
-            task.note_in(record, say=place.is_main)
+            task.note_in(record, say=rank.is_main)
             if config.by_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))
@@ -92,7 +92,7 @@ def run_sweep(config: Sweep) -> None:
                     l2=score.l2,
                 )
                 rows.append(row)
-                if place.is_main:
+                if rank.is_main:
                     what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
                     accuracies = f"top-1 {score.top1:.3f}  top-5 {score.top5:.3f}"
                     chosen = f"  L2 {score.l2:.2g}" if score.l2 else ""
@@ -119,7 +119,7 @@ def run_sweep(config: Sweep) -> None:
                     tasks=tasks,
                 )
             )
-    if place.is_main:
+    if rank.is_main:
         print(f"wrote {record.path}")
 
 
@@ -183,11 +183,11 @@ def _heads(
 
 
 def _fit_by(
-    config: Sweep, encoder: LoadedEncoder, features: Extractor, *, place: Place, record: Record
+    config: Sweep, encoder: LoadedEncoder, features: Extractor, *, rank: Rank, record: Record
 ) -> Callable[[Fit], Score]:
     """The function that trains and scores one classifier."""
     if config.on_cached_features:
-        if place.world_size > 1:
+        if rank.world_size > 1:
             raise InputError("cached features take one process")
         record.notes.append(CACHED_NOTE)
         recipe_of = None if config.by_l2_sweep else config.recipe
@@ -216,14 +216,14 @@ def _fit_by(
         notes = differences(config.recipe, config.trained, config.recipe.num_steps(len(one.train)))
         record.notes += [note for note in notes if note not in record.notes]
         # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
-        copy = encoder if frozen else _load(config, place.device)
+        copy = encoder if frozen else _load(config, rank.device)
         of_fit = {
             "fit": one.name,
             "transfer": str(config.transfer) if one.init == "transfer" else "",
             "seed": one.seed,
         }
         folder = config.out.with_suffix("") / one.name
-        training = Training(folder, recipe, identity | of_fit, one.seed, place, options=config)
+        training = Training(folder, recipe, identity | of_fit, one.seed, rank, options=config)
         return train_classifier(training, copy, one, frozen=frozen)
 
     return fit

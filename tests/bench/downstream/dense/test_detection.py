@@ -35,10 +35,10 @@ from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 CPU = torch.device("cpu")
-ALONE = Place(0, 1, CPU)
+ALONE = Rank(0, 1, CPU)
 PLAIN = replace(DETECTION, scale_jitter=())
 VIT = replace(PLAIN, resolution=32, proposals=(50, 400), grad_clip=0.0)
 TABLE = replace(DETECTIONS["table_7e_b16"], pyramid_channels=16, fc_channels=16)
@@ -80,7 +80,7 @@ def test_the_release_has_the_parameters_more_that_are_accounted_for(size, releas
 
 def test_rates_and_decays_of_all_parameters() -> None:
     model = model_of(TINY, TABLE)
-    groups = DetectionTrainer(model, TABLE, 1000, place=ALONE, seed=0).optimizer.param_groups
+    groups = DetectionTrainer(model, TABLE, 1000, rank=ALONE, seed=0).optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
         names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"])
@@ -223,7 +223,7 @@ def test_what_is_at_a_position_depends_on_the_seed_and_the_position_alone(root) 
 
 def test_ranks_share_the_micro_batches_of_a_step() -> None:
     def micro_batches(rank: int, ranks: int) -> list[list[int]]:
-        batches = MicroBatches(plan_of(recipe, 3), 4 // ranks, Place(rank, ranks, CPU))
+        batches = MicroBatches(plan_of(recipe, 3), 4 // ranks, Rank(rank, ranks, CPU))
         batches.first_step = 1
         return list(batches)
 
@@ -253,7 +253,7 @@ class Parts(nn.Module):
 
 def test_a_step_is_the_mean_of_its_micro_batches_and_begins_without_a_gradient() -> None:
     recipe = replace(DETECTION, num_devices=2, grad_clip=0.0)
-    trainer = DetectionTrainer(Parts(), recipe, 4, place=ALONE, seed=0)
+    trainer = DetectionTrainer(Parts(), recipe, 4, rank=ALONE, seed=0)
     micro_batches = [torch.full((2, 2), value) for value in (1.0, 3.0, 5.0, 7.0)]
     trainer.reset_data_loader(lambda: micro_batches)
     trainer.bar = MagicMock()
@@ -295,7 +295,7 @@ class Oracle(nn.Module):
 def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> dict[str, Any]:
     val = read_masks(root, "val")
     config = SimpleNamespace(folder=folder, num_workers=0, draw=2)
-    task: Any = SimpleNamespace(config=config, recipe=DETECTION, place=ALONE, hidden=True)
+    task: Any = SimpleNamespace(config=config, recipe=DETECTION, rank=ALONE, hidden=True)
     return Detect.test(task, Oracle(val, folder / ANNOTATIONS / "val.json", change), val)
 
 

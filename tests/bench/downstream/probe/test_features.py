@@ -19,7 +19,7 @@ from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import BATCH, Extractor, extract, extract_part, hits
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 
 
 class Mean(nn.Module):
@@ -75,8 +75,8 @@ def test_each_rank_has_its_part_of_seven_images_with_their_numbers_in_the_split(
     whole, split = features_of(Mean(), pictures, max_broken=1.0), split_of(pictures)
     row_of = {number: row for row, number in enumerate(whole.numbers.tolist())}
     for rank, numbers in ((0, [0, 2, 4, 6]), (1, [1, 5])):
-        place = Place(rank, 2, torch.device("cpu"))
-        part = extract_part(Mean(), central_square(8), split, reading=reading(1.0), place=place)
+        rank = Rank(rank, 2, torch.device("cpu"))
+        part = extract_part(Mean(), central_square(8), split, reading=reading(1.0), rank=rank)
         assert part.numbers.tolist() == numbers
         rows = [row_of[number] for number in numbers]
         assert torch.equal(part.values, whole.values[rows])

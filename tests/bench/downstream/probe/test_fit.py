@@ -33,11 +33,11 @@ from catlip.data.loader import Batch, RaggedLabels
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.training.distributed import Place
+from catlip.training.distributed import Rank
 from catlip.training.schedule import adamw
 
 CPU = torch.device("cpu")
-HERE = Place(0, 1, CPU)
+HERE = Rank(0, 1, CPU)
 OPTIONS = SimpleNamespace(**ON_A_CPU, max_broken=0.01, compile=False, checkpoint_every=200)
 R = 0.65
 # A rate at which a few steps are enough.
@@ -101,7 +101,7 @@ def test_a_probe_leaves_the_encoder_as_it_is(cats_and_dogs, tiny_recipe, tmp_pat
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     before, head = encoder.digest(), random_head(encoder.num_features, 2, 0)
     (task,) = load_tasks(cats_and_dogs)
-    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    training = Training(tmp_path / "run", recipe, {}, seed=0, rank=HERE, options=OPTIONS)
     fit = Fit(task, 1.0, "random", 0, task.train, head)
     train_classifier(training, encoder, fit, frozen=frozen)
     assert (encoder.digest() == before) == frozen  # batch norm's statistics are part of it
@@ -162,7 +162,7 @@ def test_fine_tuning_is_plain_torch(cats_and_dogs, tiny_recipe, vit_two, tmp_pat
             now = parameter.detach().clone()
             average[name] = now if step == 0 else 0.9 * average[name] + 0.1 * now
 
-    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    training = Training(tmp_path / "run", recipe, {}, seed=0, rank=HERE, options=OPTIONS)
     trained = train_weights(training, made, task.train)
     assert trained["final_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     found = dict(made.named_parameters())
@@ -184,7 +184,7 @@ def test_the_first_step_of_stem_block_and_head_is_as_long_as_their_rates_say(
     (task,) = load_tasks(cats_and_dogs)
     made = classification(vit_two, recipe)
     before = {name: parameter.clone() for name, parameter in made.named_parameters()}
-    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    training = Training(tmp_path / "run", recipe, {}, seed=0, rank=HERE, options=OPTIONS)
     train_weights(training, made, task.train)
     moved = {name: (p - before[name]).abs().max().item() for name, p in made.named_parameters()}
     rates = {
@@ -219,7 +219,7 @@ def test_fine_tuning_sees_the_images_of_its_seed_as_its_recipe_crops_them(
     (task,) = load_tasks(cats_and_dogs)
     eye, crops = Eye(), Augmentation(crop_scale=(0.3, 0.6), flip=0.2)
     made = Classification(eye, nn.Linear(3, 2), recipe, frozen=False)
-    training = Training(tmp_path / "run", recipe, {}, seed=5, place=HERE, options=OPTIONS)
+    training = Training(tmp_path / "run", recipe, {}, seed=5, rank=HERE, options=OPTIONS)
     train_weights(training, made, task.train)
     order, plan = SampleOrder([8], seed=5), StepPlan(recipe.sizes(), 2, 6, seed=5)
     expected = []
