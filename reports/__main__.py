@@ -1,4 +1,4 @@
-"""`python -m reports`: turns records into one page. Subcommands: `compare`, `frame`, `readme`."""
+"""`python -m reports`: turns records into one page; with subcommands, which `subcommands` lists."""
 
 import gc
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from catlip.cli import Program, run
 from catlip.system.lock import only_writer
 from reports.compare import Compare, compare
+from reports.pairs import WritePairs, write_pairs
 from reports.read.records import read_records
 from reports.readme import Readme, write_readme
 from reports.results import WriteFrame, write_frame
@@ -24,9 +25,10 @@ class Report:
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
     and *.svg, and records/*.json, which the page's numbers lead to.
 
-    Three subcommands have a --help of their own: `compare` shows how two runs, or two folders of
+    Four subcommands have a --help of their own: `compare` shows how two runs, or two folders of
     runs, differ; `frame` writes every number of every record as one table for your own notebook;
-    `readme` writes the results of the committed records into README.md.
+    `pairs` the differences of two methods, with their intervals; `readme` writes the results of
+    the committed records into README.md.
     """
 
     records: tuple[Path, ...] = DEFAULT
@@ -67,6 +69,7 @@ if __name__ == "__main__":
     subcommands: dict[str, Program] = {
         "compare": (Compare, compare),
         "frame": (WriteFrame, write_frame),
+        "pairs": (WritePairs, write_pairs),
         "readme": (Readme, write_readme),
     }
     run(Report, main, subcommands=subcommands)

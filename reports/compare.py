@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.records.estimate import Estimate, geometric_mean_ratio, mean_difference
+from catlip.records.estimate import Estimate
 from catlip.records.run import Records, Run, low_to_high, number, one_device
 from catlip.records.select import alike_in_images
 from catlip.records.table import (
@@ -30,6 +30,7 @@ from catlip.records.table import (
     signed,
 )
 from catlip.system.foreign import printable
+from reports.pairs import Pairs
 from reports.read.records import read_records
 from reports.results import numbers
 
@@ -217,9 +218,10 @@ def _metrics(sides: Sequence[Sequence[Run]], share_ratio: bool) -> tuple[list[li
             else Cell()
             for mean in means
         ]
-        difference = mean_difference([b - a for a, b in pairs])
-        positive = share_ratio and all(a > 0 and b > 0 for a, b in pairs)
-        ratio = geometric_mean_ratio([b / a for a, b in pairs]) if positive else None
+        before, after = ([pair[side] for pair in pairs] for side in (0, 1))
+        difference = Pairs(range(len(pairs)), after, before).difference()
+        positive = share_ratio and all(value > 0 for value in (*before, *after))
+        ratio = Pairs(range(len(pairs)), before, after).ratio() if positive else None
         rows.append([*cells, _estimated(difference, whole, with_sign=True), _estimated(ratio)])
     return rows, equal
 

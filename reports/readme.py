@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catlip.cli import InputError
-from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.estimate import Estimate
 from catlip.records.run import Records
 from catlip.records.styles import beside
 from catlip.records.table import signed
+from reports.pairs import pair_up
 from reports.read.differences import LABELS, OTHERS, Difference, sign
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
@@ -141,6 +142,9 @@ def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Esti
     own = rows[rows.record.isin(runs) & (rows.task == task)]
     scores = nested(with_scores(own, runs), "fraction", "seed", "init")
     for _, seeds in sorted(scores.items()):
-        if points := [by[start] - by["random"] for by in seeds.values() if len(by) == 2]:
-            return mean_difference(points)
+        by_start = (
+            {s: by[init] for s, by in seeds.items() if init in by} for init in (start, "random")
+        )
+        if pairs := pair_up(*by_start):
+            return pairs.difference()
     return None

@@ -197,7 +197,8 @@ def with_scores(
     """The rows with a column of their scores; `runs` by path."""
     import pandas as pd
 
-    scores = [factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
+    read = rows[["task", "value", "correct", "record"]].itertuples()
+    scores = [factor * score_of_row(row, runs[row.record]) for row in read]
     return rows.assign(score=pd.Series(scores, rows.index, object))  # else they become floats
 
 

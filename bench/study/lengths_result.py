@@ -13,6 +13,7 @@ import numpy as np
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.records.blocks import Block, side_by_side
+from catlip.records.estimate import N, Score
 from catlip.records.figures import MUTED, Axes, Figure
 from catlip.records.lines import Line, brief, height_for, how_drawn, line_of, said
 from catlip.records.run import Run, device_of
@@ -55,9 +56,9 @@ class Curve:
     rows: dict[int, Runs]
 
     @cached_property
-    def top1(self) -> dict[str, dict[int, list[float]]]:
+    def top1(self) -> dict[str, dict[int, list[Score]]]:
         """Task -> seed -> [lengths] in %."""
-        tasks: dict[str, dict[int, list[float]]] = {}
+        tasks: dict[str, dict[int, list[Score]]] = {}
         for seed, row in self.rows.items():
             for task in row[0].measured.accuracies:
                 tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
@@ -94,13 +95,13 @@ def curves(runs: Runs) -> list[Curve]:
     return found
 
 
-def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
+def at_cost(costs: Sequence[float], values: Sequence[N], cost: float) -> N | None:
     """The value at `cost`, interpolated in the logarithm of `costs`; None outside of these."""
     if not costs[0] <= cost <= costs[-1]:
         return None
     place = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))
     before, after = math.floor(place), math.ceil(place)
-    return values[before] + (place - before) * (values[after] - values[before])
+    return values[before] + (values[after] - values[before]) * (place - before)
 
 
 def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> float | None:
@@ -114,11 +115,11 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[float]]:
+def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
     """Task -> CatLIP - this CLIP in points at the lower cost of their longest trainings, a seed
     each; seconds are compared within each device that no other training shared.
     """
-    points: dict[str, list[float]] = {}
+    points: dict[str, list[Score]] = {}
     groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}

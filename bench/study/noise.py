@@ -164,7 +164,7 @@ def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robust
             for part in np.unique(parts):
                 task = f"{whole}{TASK_PART_SEPARATOR}{part}"
                 of_part = score_on(score_of(probe, whole), np.flatnonzero(parts == part).tolist())
-                accuracies[task] = float(of_part) / 100
+                accuracies[task] = of_part.value / 100
                 note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
     clean = Vocabulary.load(training.vocabulary)
     noisy = Vocabulary.load(data_settings["vocabulary"])

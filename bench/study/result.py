@@ -18,7 +18,7 @@ from bench.downstream.probe.result import (
 )
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.records.claims import min_pairs
-from catlip.records.estimate import mean_difference
+from catlip.records.estimate import Score, mean_difference, value_of
 from catlip.records.figures import Axes, Figure, series_style
 from catlip.records.kind import Kind
 from catlip.records.lines import Line, draw_lines, height_for, how_drawn, means_of, said
@@ -69,12 +69,13 @@ class Studied(Kind):
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
 
 
-def mean_and_ends(values: Sequence[float]) -> Cell:
+def mean_and_ends(values: Sequence[Score | float]) -> Cell:
     """The mean with its 95 % interval, or the range of a few values; a dash without any."""
     mean = mean_difference(values)
     if mean is None:
         return Cell()
-    low, high = (min(values), max(values)) if mean.low is None else (mean.low, mean.high)
+    points = [*map(value_of, values)]
+    low, high = (min(points), max(points)) if mean.low is None else (mean.low, mean.high)
     ends = f"n = {len(values)}" + (f", {mean.images:,} images" if mean.images else "")
     if len(values) > 1:
         ends = f"{shown(low, 1)} to {shown(high, 1)}, {ends}"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,63 +12,69 @@ from numpy.typing import NDArray
 from catlip.records.claims import min_pairs
 from catlip.records.kind import Interval
 
+N = TypeVar("N", float, "Score", "Score | float")
 COVERAGE = 0.95
 POWER = 0.8
 BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"
 HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 
-class Score(float):
-    """An accuracy, or a difference of such, with the value of each test image (NaN if it could not
-    be read) and which of them were sampled together. Arithmetic keeps these parts, so that
-    comparisons are over images too; a sum with a score of other images, or without parts, has none.
+@dataclass(frozen=True, eq=False)
+class Score:
+    """An accuracy, or a difference of such, with the test images behind it. It is no float: what
+    would lose the images, and with them the interval over images, fails.
+
+    Attributes:
+        by_image: [N] the value of each test image, NaN if it could not be read; None if unknown.
+        clusters: [N] a number for each image, the same for images that were sampled together; None
+            if each is its own.
     """
 
-    by_image: NDArray[np.float64] | None
-    clusters: NDArray[np.int64] | None  # a number for each image; None if each is its own
+    value: float
+    by_image: NDArray[np.float64] | None = None
+    clusters: NDArray[np.int64] | None = None
 
-    def __new__(
-        cls,
-        value: float,
-        by_image: NDArray[np.float64] | None = None,
-        clusters: NDArray[np.int64] | None = None,
-    ) -> "Score":
-        score = super().__new__(cls, value)
-        score.by_image, score.clusters = by_image, clusters
-        return score
-
-    def _scaled(self, factor: float) -> "Score":
-        by_image = None if self.by_image is None else factor * self.by_image
-        return Score(factor * float(self), by_image, self.clusters)
-
-    def __add__(self, other: float) -> "Score":
-        total, mine = float(self) + float(other), self.by_image
+    def __add__(self, other: "Score | float") -> "Score":
+        """Of scores of other images, or without images, the sum has none."""
         if not isinstance(other, Score):
-            return Score(total, None if mine is None else mine + other, self.clusters)
-        if mine is None or other.by_image is None or len(mine) != len(other.by_image):
+            by_image = None if self.by_image is None else self.by_image + other
+            return Score(self.value + other, by_image, self.clusters)
+        total = self.value + other.value
+        if self.by_image is None or other.by_image is None:
+            return Score(total)
+        if len(self.by_image) != len(other.by_image):
             return Score(total)
         clusters = self.clusters if self.clusters is not None else other.clusters
-        return Score(total, mine + other.by_image, clusters)
-
-    def __sub__(self, other: float) -> "Score":
-        return self + -1 * other
-
-    def __rsub__(self, other: float) -> "Score":
-        return other + self._scaled(-1)
+        return Score(total, self.by_image + other.by_image, clusters)
 
     def __mul__(self, factor: float) -> "Score":
-        return self._scaled(factor)
+        by_image = None if self.by_image is None else factor * self.by_image
+        return Score(factor * self.value, by_image, self.clusters)
+
+    def __sub__(self, other: "Score | float") -> "Score":
+        negative: Score | float = other * -1
+        return self + negative
+
+    def __rsub__(self, other: float) -> "Score":
+        return self * -1 + other
 
     def __truediv__(self, divisor: float) -> "Score":
-        return self._scaled(1 / divisor)
+        return self * (1 / divisor)
 
     __radd__, __rmul__ = __add__, __mul__
 
 
-def mean_of(values: Iterable[float]) -> float:
-    """Like `fmean`, and a score where all values are scores of the same images."""
-    every = list(values)
-    return sum(every) / len(every)
+def value_of(number: Score | float) -> float:
+    return number.value if isinstance(number, Score) else number
+
+
+def mean_of(values: Iterable[N]) -> N:
+    """Of numbers, or of scores: a score of the images that all have."""
+    first, *others = values
+    total = first
+    for each in others:
+        total = total + each
+    return total / (1 + len(others))
 
 
 @dataclass(frozen=True)
@@ -91,15 +98,15 @@ class Estimate:
         return self.low is not None and self.low == self.high
 
 
-def mean_difference(differences: Sequence[float]) -> Estimate | None:
+def mean_difference(differences: Sequence[Score | float]) -> Estimate | None:
     """The mean of one difference per pair; None if there is none that is finite. The interval is
     over pairs and, if all are scores of the same images, of several clusters, over the test images
     that all could read.
     """
-    pairs = len(differences)
-    if not pairs or not all(map(math.isfinite, differences)):
+    pairs, points = len(differences), [*map(value_of, differences)]
+    if not pairs or not all(map(math.isfinite, points)):
         return None
-    mean = float(np.mean(differences))
+    mean = float(np.mean(points))
     if pairs < min_pairs():
         return Estimate(mean, pairs=pairs)
     parts = [one.by_image for one in differences if isinstance(one, Score)]
@@ -113,7 +120,7 @@ def mean_difference(differences: Sequence[float]) -> Estimate | None:
         # One cluster is one draw, and one image too: no spread.
         if is_read.sum() > 1 and (clusters is None or len(np.unique(clusters)) > 1):
             return crossed(values[:, is_read], clusters)
-    error = float(np.std(differences, ddof=1) / math.sqrt(pairs))
+    error = float(np.std(points, ddof=1) / math.sqrt(pairs))
     return _with_interval(Estimate(mean, pairs=pairs, error=error, freedom=pairs - 1))
 
 

@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from statistics import fmean
 
 from catlip.records.claims import min_pairs
-from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.estimate import Estimate, Score, mean_difference, mean_of, value_of
 from catlip.records.figures import Axes, label_points
 from catlip.records.styles import colour_of, marker_of, name_of
 from catlip.records.table import clipped, shown
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
+
+GroupedPoint = tuple[float, str, Score | float]  # x, group, y
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Line:
         return [(x, mean.value) for x, mean in self.means]
 
 
-def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
+def line_of(method: str, points: Sequence[GroupedPoint]) -> Line:
     """A method's line through the means of its points (x, group, y); each point is a mark."""
     return Line(
         clipped(name_of(method), 24),
@@ -47,17 +50,17 @@ def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
         colour_of(method),
         marker=marker_of(method),
         means=means_of(points),
-        marks=[(x, y) for x, _, y in points],
+        marks=[(x, value_of(y)) for x, _, y in points],
     )
 
 
-def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
+def means_of(points: Sequence[GroupedPoint]) -> list[tuple[float, Estimate]]:
     """The mean at each x of the points (x, group, y)."""
     means = []
-    for x, at in groupby(sorted(points), key=lambda point: point[0]):
+    for x, at in groupby(sorted(points, key=lambda p: p[:2]), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
-        each = [sum(own) / len(own) for own in groups]
-        means.append((x, mean_difference(each) or Estimate(sum(each) / len(each))))
+        each = [mean_of(own) for own in groups]
+        means.append((x, mean_difference(each) or Estimate(fmean(map(value_of, each)))))
     return means
 
 

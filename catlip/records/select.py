@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from catlip.records.claims import min_pairs
+from catlip.records.estimate import N, mean_of
 from catlip.records.figures import series_style
 from catlip.records.kind import Kind
 from catlip.records.run import Records, Run, Setting, slug
@@ -102,23 +103,13 @@ def over_seeds(
     return quantity_of(by_seed(records, value).values())
 
 
-def by_seed(
-    records: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
-) -> dict[int | None, float]:
+def by_seed(records: Iterable[Run[K]], value: Callable[[Run[K]], N | None]) -> dict[int | None, N]:
     """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
-    groups: dict[int | None, list[float]] = {}
+    groups: dict[int | None, list[N]] = {}
     for record in records:
         if (found := value(record)) is not None:
             groups.setdefault(record.seed, []).append(found)
-    return {seed: sum(own) / len(own) for seed, own in groups.items()}
-
-
-def seed_differences(
-    one: Iterable[Run[K]], other: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
-) -> list[float]:
-    """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
-    first, second = by_seed(one, value), by_seed(other, value)
-    return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
+    return {seed: mean_of(own) for seed, own in groups.items()}
 
 
 def alike_in_images(one: float, other: float) -> bool:

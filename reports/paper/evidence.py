@@ -31,12 +31,14 @@ from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretra
 from catlip.records.claims import Test, min_pairs
 from catlip.records.estimate import (
     Estimate,
+    Score,
     between,
     counted,
     from_interval,
     geometric_mean_ratio,
     mean_difference,
     mean_of,
+    value_of,
 )
 from catlip.records.kind import Interval, Kind
 from catlip.records.lines import brief_fraction
@@ -57,14 +59,14 @@ from catlip.records.select import (
 )
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, shown
+from reports.pairs import Pairs, pair_up
 from reports.results import nested, with_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OfKind = TypeVar("OfKind", bound=Kind)
-Pairs = Mapping[Any, float]  # what is paired, such as a seed -> value
-Levels = Mapping[Any, Pairs]  # a level of the compared column -> its values
+Levels = Mapping[Any, Mapping[Any, Score | float]]  # a level of the compared column -> its values
 SHORTER = "after a shorter training"
 ON_CPU = "Not on a GPU."
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
@@ -215,11 +217,6 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
             yield Evidence(compared, "", caveats, _link(group, of_group), untested)
 
 
-def paired(one: Pairs, other: Pairs) -> list[float]:
-    """`one` - `other` for every key, such as a seed, that both have."""
-    return [value - other[key] for key, value in one.items() if key in other]
-
-
 def _link(group: Trained, rows: "pd.DataFrame") -> str:
     paths = {*rows.record}
     used = [run for run in group.records if run.path in paths]
@@ -248,17 +245,16 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         for key, title in _titles(test, group, runs).items():
             of_key = of_group[(of_group.task == key) | (of_group.metric == key)]
             values = nested(of_key, "method", "pair")
-            catlip, clip = (values.get(method, {}) for method in pair)
-            pairs = [(catlip[at], clip[at]) for at in catlip if at in clip]
+            pairs = pair_up(*(values.get(method, {}) for method in pair))
             if not pairs:
                 continue
-            estimate = mean_difference([one - other for one, other in pairs])
             random = untrained[(untrained.task == key) | (untrained.metric == key)]
             learnt = None
             if floor := nested(random, "method", "seed").get("random"):
                 level = mean_of(floor.values())
-                learnt = mean_difference([other - level for _, other in pairs])
-            compared.append(Compared(title + _over(pair[1]), estimate, learnt=learnt))
+                learnt = mean_difference([clip - level for clip in pairs.other])
+            over = title + _over(pair[1])
+            compared.append(Compared(over, pairs.difference(), learnt=learnt))
         if compared:
             yield Evidence(compared, "", group.caveats, anchor=_link(group, of_group))
 
@@ -301,17 +297,17 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
             on_device = of_group[of_group.device == device]
             quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
             pair = group.pair(of_group)
-            every, undisturbed = _ratios(on_device, pair), _ratios(quiet, pair)
+            every, undisturbed = _by_seed(on_device, pair), _by_seed(quiet, pair)
             if not every:
                 continue
             used = [runs[path] for path in on_device.record if runs[path].method in pair]
             what, ratio = (
                 f"trainings on {clipped(used[0].device)}{_over(pair[1])}",
-                geometric_mean_ratio(undisturbed),
+                undisturbed.ratio(),
             )
             times = [Compared(what, ratio, "times", decimals=2)]
             yield Evidence(
-                times if are_enough(undisturbed, every) else [],
+                times if are_enough(undisturbed.keys, every.keys) else [],
                 busy_machines(used, "trainings"),
                 group.caveats,
                 anchor=_link(group, of_group),
@@ -324,16 +320,17 @@ def _over(clip: str) -> str:
     return "" if clip == CLIPS[-1] else f", against {name_of(clip)}"
 
 
-def _ratios(rows: "pd.DataFrame", pair: tuple[str, str]) -> list[float]:
-    """CLIP's value over CatLIP's for each seed that both have, each of its most common recipe."""
-    sides = []
+def _by_seed(rows: "pd.DataFrame", pair: tuple[str, str]) -> Pairs[float]:
+    """The values of CatLIP and CLIP, each of its most common recipe."""
+    sides = list[dict[float, float]]()
     for method in pair:
         of_method = rows[(rows.method == method) & (rows.value > 0)]
         if of_method.empty:
-            return []
+            return Pairs([], [], [])
         usual = of_method.groupby("settings", sort=False).seed.nunique().idxmax()
-        sides.append(of_method[of_method.settings == usual].groupby("seed").value.mean())
-    return [float(ratio) for ratio in (sides[1] / sides[0]).dropna()]
+        means = of_method[of_method.settings == usual].groupby("seed").value.mean()
+        sides.append(means.to_dict())
+    return pair_up(*sides)
 
 
 def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -346,8 +343,11 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
         for batch, by_method in sorted(nested(of_run, "batch", "method", "metric").items()):
             methods = test.levels or [*by_method]
             of_methods = [by_method.get(method, {}) for method in methods]
-            sides = [[metrics.get(name) for name in test.metrics] for metrics in of_methods]
-            if any(value is None for side in sides for value in side):
+            sides = [
+                [value_of(each) for name in test.metrics if (each := metrics.get(name)) is not None]
+                for metrics in of_methods
+            ]
+            if any(len(side) < len(test.metrics) for side in sides):
                 continue
             if len(sides) == 1:
                 estimate = from_interval(Interval(*sides[0]))
@@ -396,7 +396,7 @@ def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Com
         if len(last_two) == 2:
             (short, before), (long, last) = last_two
             what = f"{title}, {short:,.0f} to {long:,.0f} images"
-            compared.append(Compared(what, mean_difference(paired(last, before))))
+            compared.append(Compared(what, pair_up(last, before).difference()))
             untested = untested or _too_short(group, short, long)
     return compared, untested
 
@@ -451,13 +451,13 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
     """
     compared: list[Compared] = []
     for task, title in group.tasks.items():
-        by_kind: dict[str, dict[float, dict[int, float]]] = {}
+        by_kind: dict[str, dict[float, dict[int, Score | float]]] = {}
         of_task = rows[rows.task == task]
         columns = ("kind", "fraction", "seed", "init", "probe_seed")
         for kind, by_fraction in nested(of_task, *columns).items():
             for fraction, by_seed in by_fraction.items():
                 gains = {
-                    seed: paired(starts.get("transfer", {}), starts.get("random", {}))
+                    seed: pair_up(starts.get("transfer", {}), starts.get("random", {})).points
                     for seed, starts in by_seed.items()
                 }
                 if own := {seed: mean_of(points) for seed, points in gains.items() if points}:
@@ -469,15 +469,15 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
         if len(test.kinds) == 2 and shared:
             few = min(shared)
             what = f"{title}, {brief_fraction(100 * few)} % of the data"
-            points = paired(*(by_kind[kind][few] for kind in test.kinds))
-            compared.append(Compared(what, mean_difference(points)))
+            pairs = pair_up(*(by_kind[kind][few] for kind in test.kinds))
+            compared.append(Compared(what, pairs.difference()))
         elif min(probed) == 1:
             continue  # nothing but all images
         elif test.levels == ("fewest",):
             compared.append(Compared(title, mean_difference([*probed[min(probed)].values()])))
         elif test.levels == ("fewest", "most") and len(probed) > 1:
-            points = paired(probed[min(probed)], probed[max(probed)])
-            compared.append(Compared(title, mean_difference(points)))
+            pairs = pair_up(probed[min(probed)], probed[max(probed)])
+            compared.append(Compared(title, pairs.difference()))
     return compared, ""
 
 
@@ -502,7 +502,7 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             for task, levels in by_task.items():
                 for one, other in _choose(test, levels, sizes):
                     what = _step_title(test, kind, titles.get(task, task), one=one, other=other)
-                    points = mean_difference(paired(levels[one], levels[other]))
+                    points = pair_up(levels[one], levels[other]).difference()
                     compared.append(Compared(what, points, test.unit, decimals=test.decimals))
         if compared:
             caveats = [caveat for group in own for caveat in group.caveats]
@@ -545,7 +545,9 @@ def _choose(test: Test, levels: Levels, sizes: Any) -> list[tuple[Any, Any]]:
     if test.levels == ("all", "least"):
         return [(1.0, min(levels))] if 1.0 in levels and len(levels) > 1 else []
     if test.levels == ("best", "largest"):
-        return [(max(levels, key=lambda at: fmean(levels[at].values())), max(levels))]
+        return [
+            (max(levels, key=lambda at: fmean(map(value_of, levels[at].values()))), max(levels))
+        ]
     if test.levels == ("fivefold", "lowest"):  # nearly: the recorded one nearest to five times
         lowest = min(levels)
         higher = [at for at in levels if at > lowest > 0]

@@ -8,28 +8,21 @@ length or condition is a new difference; only the groups and their order stand h
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from bench.downstream.dense.result import SLIDING, TASKS
-from bench.downstream.probe.result import TASK_PART_SEPARATOR, score_of
+from bench.downstream.probe.result import TASK_PART_SEPARATOR
 from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, in_words
-from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
+from catlip.records.estimate import Estimate, mean_difference, value_of
 from catlip.records.run import Records, Run, of_kind
 from catlip.records.styles import CATLIP, is_ours, name_of, ordered
 from catlip.records.table import clipped
-from reports.results import frame_of, score_of_row
+from reports.pairs import DENSE, MEASURES, Experiment, accuracies, experiments, pair_up, scores_of
+from reports.results import frame_of
 
 if TYPE_CHECKING:  # pandas takes a while to import
     import pandas as pd
 
-DENSE = {task.kind: task.measures for task in TASKS}
-MEASURES = {  # metric of an accuracy -> its name; the usual one has none
-    "top1": "",
-    "knn_top1": "nearest neighbours",
-    "zero_shot_top1": "zero-shot",
-    **{metric: name for of in DENSE.values() for name, metric in of.items() if name != SLIDING},
-}
 PROBE, OTHERS = "Linear probe", "Linear probe, over other methods"
 COST, LENGTH = "Equal cost of training", "Length of training"
 ENCODER, DATA, CONDITION = "Encoder", "Fraction of the data", "Condition of the data"
@@ -47,20 +40,6 @@ HEADING_OF = {  # kind -> the group of its experiments, if nothing in them is un
     "robustness": CONDITION,
     **dict.fromkeys(DENSE, DENSE_TASKS),
 }
-
-
-class Experiment(NamedTuple):
-    """What both methods share: the `images` that a training saw to three digits, 0 if unknown or of
-    several lengths; `fraction` is that of the data of a study, else that of labels.
-    """
-
-    kind: str
-    metric: str
-    encoder: str
-    images: float
-    fraction: float
-    noise: str
-    task: str
 
 
 @dataclass(frozen=True)
@@ -103,20 +82,6 @@ def sign(estimate: Estimate) -> int | None:
     return (estimate.low > 0) - (estimate.high < 0)
 
 
-def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, float]:
-    """Seed -> mean accuracy in %; `runs` by path."""
-    return {
-        seed: mean_of([_score(runs[row.record], row) for row in of_seed.itertuples()])
-        for seed, of_seed in rows.groupby("seed")
-    }
-
-
-def _score(run: Run[Any], row: Any) -> Score:
-    return (
-        score_of(run, row.task) if TASK_PART_SEPARATOR in row.task else 100 * score_of_row(row, run)
-    )
-
-
 def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
     """Seed -> processors and versions of torch."""
     machines: dict[float, set[Any]] = {}
@@ -131,22 +96,11 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
     that CatLIP is compared with. An experiment that this one was not part of has the other's.
     """
     frame = frame_of(Records((), tuple(runs), ()))
-    rows = frame[
-        frame.kind.isin(HEADING_OF)
-        & frame.metric.isin(MEASURES)
-        & frame.seed.notna()
-        & ~frame.init.isin(["transfer", "names"])  # starts that only one of the methods has
-    ]
+    rows = accuracies(frame)
     if rows.empty:
         return []
-    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "noise": "", "task": ""})
-    rows = rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
-    usual = rows.encoder.mode()[0]
+    cells, usual = experiments(rows), rows.encoder.mode()[0]
     sizes = (frame.flops / frame.images_seen).groupby(frame.encoder).mean().fillna(0)
-    cells: dict[Experiment, dict[str, pd.DataFrame]] = {}
-    for (*same, method), cell in rows.groupby([*Experiment._fields, "method"], sort=False):
-        recipe = cell.groupby("settings", sort=False).seed.nunique().idxmax()
-        cells.setdefault(Experiment(*same), {})[method] = cell[cell.settings == recipe]
     found, by_path = [], {run.path: run for run in runs}
     for same, methods in cells.items():
         # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
@@ -178,8 +132,8 @@ def _difference(
     is_other = method != clip
     one, other = (scores_of(side, runs) for side in sides)
     seeds = sorted(one.keys() & other.keys())
-    points = [one[seed] - other[seed] for seed in seeds]
-    if not points:
+    pairs = pair_up({seed: one[seed] for seed in seeds}, other)
+    if not pairs:
         return None
     machines = [_machines(side, runs) for side in sides]
     words = list[str]()
@@ -203,9 +157,9 @@ def _difference(
         ", ".join(words),
         same,
         method,
-        points=points,
-        estimate=mean_difference(points) or Estimate(fmean(points), pairs=len(points)),
-        accuracies=(fmean(one[seed] for seed in seeds), fmean(other[seed] for seed in seeds)),
+        points=pairs.values,
+        estimate=pairs.difference() or Estimate(fmean(pairs.values), pairs=len(seeds)),
+        accuracies=(fmean(map(value_of, pairs.one)), fmean(map(value_of, pairs.other))),
         records=frozenset(path for side in sides for path in side.record),
         apart=sum(machines[0][seed] != machines[1][seed] for seed in seeds),
     )
@@ -224,15 +178,15 @@ def _at_equal_cost(runs: Sequence[Run[Scaling]], clip: str) -> Iterator[Differen
     both = [of_method[method] for method in (CATLIP, other) if method in of_method]
     paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
-        for task, points in at_equal_cost(runs, cost, other).items():
-            if estimate := mean_difference(points):
+        for task, pairs in at_equal_cost(runs, cost, other).items():
+            if estimate := mean_difference(pairs):
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
                     f"equal {unit}" + (f", {name_of(other)}" if other != clip else ""),
                     same,
                     other,
-                    points=points,
+                    points=[*map(value_of, pairs)],
                     estimate=estimate,
                     accuracies=None,
                     records=frozenset(paths),

@@ -7,7 +7,7 @@ costs of different devices.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePath
@@ -18,6 +18,8 @@ from bench.downstream.probe.result import (
     LinearProbe,
     by_importance,
     in_percent,
+    score_of,
+    score_on,
     task_title,
     without_classes,
 )
@@ -26,6 +28,7 @@ from bench.study.result import best_clip
 from catlip.data.layout import FASHION_MNIST
 from catlip.label.result import Examples
 from catlip.pretraining.result import Pretrain
+from catlip.records.estimate import Score
 from catlip.records.kind import Kind
 from catlip.records.run import Records, Run, of_kind
 from catlip.records.select import (
@@ -37,10 +40,10 @@ from catlip.records.select import (
     by_seed,
     differing_settings,
     over_seeds,
-    seed_differences,
 )
 from catlip.records.styles import CATLIP, CLIPS, is_ours, ordered
 from catlip.records.table import Quantity, quantity_of
+from reports.pairs import Pairs, pair_up
 from reports.read.differences import HEADING_OF, Difference, differences
 
 MAX_FIRST = 3  # tasks on the first screen
@@ -199,12 +202,20 @@ class Setting:
             differing_settings([*first, *second], task) if first and second else []
         )
 
-    def paired(self, task: str) -> list[float]:
-        """The differences CatLIP - CLIP in probe accuracy on a task, in points."""
+    def paired(self, task: str, images: Sequence[int] | None = None) -> Pairs[int | None]:
+        """The probes of CatLIP and CLIP on a task, or on some of its test images, by seed; empty
+        if they are not comparable.
+        """
         if self.differing_settings(task):
-            return []
-        first, second = (self.probes(method, task).records for method in self.pair)
-        return seed_differences(first, second, lambda r: in_percent(r, task))
+            return Pairs([], [], [])
+
+        def score(run: Run[LinearProbe]) -> Score | None:
+            if run.seed is None or in_percent(run, task) is None:
+                return None
+            whole = score_of(run, task)
+            return whole if images is None else score_on(whole, images)
+
+        return pair_up(*(by_seed(self.probes(m, task).records, score) for m in self.pair))
 
     @cached_property
     def _timed(self) -> list[Run[StepTime]]:

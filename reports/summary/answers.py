@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.downstream.probe.result import LinearProbe, between_probes
+from bench.downstream.probe.result import LinearProbe
 from bench.plan.result import Analytic, Projection
 from bench.step_time.result import PACKED, StepTime
 from bench.step_time.steps import step_description
@@ -27,8 +27,6 @@ from catlip.records.estimate import (
     WORSE,
     Estimate,
     beats,
-    geometric_mean_ratio,
-    mean_difference,
     verdict,
 )
 from catlip.records.kind import Interval
@@ -36,6 +34,7 @@ from catlip.records.run import TIMES, Records, Run, interval
 from catlip.records.select import architecture, by_rule, by_seed, link, unique_runs, whose
 from catlip.records.styles import CATLIP, CLIPS, beside, name_of
 from catlip.records.table import clipped, listed, mean_and_spread, shown, sign_of, signed
+from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.measured import MAX_FIRST, Setting, is_vit_b16, plainest_first
@@ -96,13 +95,9 @@ def compared_tasks(setting: Setting) -> list[Compared]:
         return [_compared(one.task, one.points, one.estimate) for one in longest_training(setting)]
     compared = []
     for task in setting.tasks:
-        points = setting.paired(task)
-        one, other = (setting.probes(method, task).records for method in setting.pair)
-        # Over seeds and test images if the records hold a bit for each image, else over seeds.
-        difference = between_probes(one, other, task) if points else None
-        difference = difference or mean_difference(points)
-        if difference:
-            compared.append(_compared(task, points, difference))
+        pairs = setting.paired(task)
+        if difference := pairs.difference():
+            compared.append(_compared(task, pairs.values, difference))
     return compared
 
 
@@ -424,9 +419,7 @@ def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
         for method in (CATLIP, clip)
     )
-    return geometric_mean_ratio(
-        [other[seed] / one[seed] for seed in one if seed in other and one[seed]]
-    )
+    return pair_up(one, other).ratio()
 
 
 def _whole_trainings(setting: Setting, clip: str) -> str:

@@ -5,7 +5,7 @@ the difference that was measured where that is otherwise.
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.downstream.probe.result import LinearProbe, between_probes
+from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
 from catlip.pretraining.result import Pretrain, is_whole
@@ -113,9 +113,8 @@ def _favours(setting: Setting) -> str:
     elsewhere = []
     for task, (_, rows) in origins.items():
         images = [image for row in rows if row.kind != "exact" for image in row.test_images]
-        one, other = (setting.probes(method, task).records for method in setting.pair)
-        difference = between_probes(one, other, task, images) if images else None
-        if difference:
+        difference = setting.paired(task, images).difference() if images else None
+        if difference and difference.images:
             elsewhere.append(with_ends(difference))
     if elsewhere:
         words += f" Labels that are not its classes: {' / '.join(elsewhere)}."

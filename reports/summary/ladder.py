@@ -7,12 +7,13 @@ from statistics import fmean
 from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, Robustness
 from catlip.records.blocks import Section, side_by_side, to_fill
-from catlip.records.estimate import Estimate, mean_difference
+from catlip.records.estimate import Estimate
 from catlip.records.figures import Figure
 from catlip.records.run import Records, Run
 from catlip.records.select import alike_in_images
 from catlip.records.styles import CATLIP, name_of
-from reports.read.differences import Difference, Experiment, scores_of
+from reports.pairs import Experiment, pair_up, scores_of
+from reports.read.differences import Difference
 from reports.read.measured import Setting
 from reports.results import frame_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
@@ -38,9 +39,9 @@ def ladder(setting: Setting) -> list[Figure]:
     """A panel for each task, a row for each change; nothing unless every method was trained on as
     many images.
     """
-    steps = [run for run in setting.of(Robustness) if _is_step(run)]
-    images = max((run.measured.images_seen for run in steps), default=0)
-    runs = {run.path: run for run in steps if alike_in_images(run.measured.images_seen, images)}
+    trained = [run for run in setting.of(Robustness) if _is_step(run)]
+    images = max((run.measured.images_seen for run in trained), default=0)
+    runs = {run.path: run for run in trained if alike_in_images(run.measured.images_seen, images)}
     frame = frame_of(Records((), tuple(runs.values()), ()))
     if {run.method for run in runs.values()} != STEPS.keys():
         return []
@@ -49,13 +50,14 @@ def ladder(setting: Setting) -> list[Figure]:
     for task in tasks:
         of_task = frame[(frame.task == task) & (frame.metric == "top1")]
         scores = {method: scores_of(of_task[of_task.method == method], runs) for method in STEPS}
-        pairs = [(before, after, STEPS[after]) for before, after in pairwise(STEPS)]
-        for before, after, what in [*pairs, ("clip", CATLIP, WHOLE)]:
+        steps = [(before, after, STEPS[after]) for before, after in pairwise(STEPS)]
+        for before, after, what in [*steps, ("clip", CATLIP, WHOLE)]:
             one, other = scores[after], scores[before]
-            points = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
-            if not points:
+            pairs = pair_up(one, other)
+            if not pairs:
                 continue
-            estimate = mean_difference(points) or Estimate(fmean(points), pairs=len(points))
+            points = pairs.values
+            estimate = pairs.difference() or Estimate(fmean(points), pairs=len(points))
             same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
             rows[what][task] = Difference(
                 "", what, same, before, points, estimate, accuracies=None, records=frozenset()

@@ -114,7 +114,8 @@ def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
 
 def at_each_cost(runs: list[Run[Scaling]]) -> list[list[float]]:
     """Differences in points, at equal FLOPs and at equal seconds."""
-    return [at_equal_cost(runs, cost, "clip").get("concepts", []) for cost in UNITS]
+    scores = (at_equal_cost(runs, cost, "clip").get("concepts", []) for cost in UNITS)
+    return [[score.value for score in of_cost] for of_cost in scores]
 
 
 def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:

@@ -44,7 +44,7 @@ def test_of_two_text_towers_the_better_one_on_validation_counts(probes, tuned, t
         records = records_in(tmp_path)
         (setting, *_) = settings(records)
         forest = {one.name: one for one in setting.differences}
-        (lead,) = setting.paired("concepts")[:1]
+        (lead,) = setting.paired("concepts").values[:1]
         (judged,) = verdicts(records)["probe_parity"].evidence.compared
         assert judged.estimate
         assert judged.estimate.value == pytest.approx(lead)

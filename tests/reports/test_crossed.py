@@ -9,7 +9,16 @@ from scipy.stats import norm
 
 from bench.downstream.probe.result import LinearProbe, packed, score_of
 from catlip.records.claims import claims
-from catlip.records.estimate import BETTER, FAILS, WORSE, Score, crossed, mean_difference, verdict
+from catlip.records.estimate import (
+    BETTER,
+    FAILS,
+    WORSE,
+    Score,
+    crossed,
+    mean_difference,
+    value_of,
+    verdict,
+)
 from catlip.records.run import Records, read_run
 from reports.paper.claims import judge
 from reports.paper.evidence import evidence, groups_of
@@ -72,7 +81,7 @@ def test_the_images_of_a_single_cluster_are_no_independent_draws() -> None:
     images = draw.normal(1, 1, size=(SEEDS, 1)) + 0.1 * draw.normal(size=(SEEDS, IMAGES))
     for cluster in (0, 3):
         scores = [Score(row.mean(), row, np.full(IMAGES, cluster)) for row in images]
-        found, of_seeds = mean_difference(scores), mean_difference([*map(float, scores)])
+        found, of_seeds = mean_difference(scores), mean_difference([*map(value_of, scores)])
         assert found == of_seeds
         assert found.images is None
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from report_support import page_in, records_in, table
 
-from bench.downstream.probe.result import between_probes, packed
-from catlip.records.estimate import Estimate
-from reports.read.differences import Difference, Experiment, differences, sign
+from bench.downstream.probe.result import packed, score_of
+from catlip.records.estimate import Estimate, crossed
+from reports.pairs import Experiment
+from reports.read.differences import Difference, differences, sign
 from reports.summary.forest import rows_of
 
 HELD_OUT = "concepts, held out"
@@ -110,9 +111,12 @@ def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):
     names = [("Linear probe", "all labels"), ("Linear probe, over other methods", "SigLIP")]
     assert [key[:2] for key in found] == names
     probes = [run for run in records_in(tmp_path).every if "9.0" not in run.name]
-    sides = ([run for run in probes if run.method == method] for method in ("catlip", "clip"))
+    bits = [
+        [score_of(run, "concepts").by_image for run in probes if run.method == method]
+        for method in ("catlip", "clip")
+    ]
     estimate = found[(*names[0], "concepts")].estimate
-    assert estimate == between_probes(*sides, "concepts")
+    assert estimate == crossed(np.array(bits[0]) - np.array(bits[1]))
     assert estimate.images == 10
 
 

@@ -74,7 +74,7 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
         probe("catlip", 0, top1, name=name)
     probe("clip", 0, 0.2)
-    assert setting().paired("concepts") == [pytest.approx(10.0)]
+    assert setting().paired("concepts").values == [pytest.approx(10.0)]
     answer = as_good(setting())
     assert answer.sentences[0].endswith("+10.0 on concepts; 1 seed.")
     assert answer.short.endswith("an interval needs 6.")
@@ -89,7 +89,7 @@ def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, 
     _, n, cell, *_ = headline(found).rows[0]
     assert (cell.text, cell.small, n.text) == ("30.0 ± 0.0", "", "3")
     assert ["epochs" in remark for remark in cell.remarks] == [True]
-    assert len(found.paired("concepts")) == 3
+    assert len(found.paired("concepts").keys) == 3
 
 
 def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_named(probe, setting):
@@ -98,8 +98,8 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
         probe("clip", seed, 0.2)
         probe("random", seed, 0.1)
     found = setting()
-    assert found.paired("concepts") == []
-    assert found.unlike("concepts") == ["max_lr"]
+    assert found.paired("concepts").values == []
+    assert found.differing_settings("concepts") == ["max_lr"]
     assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
     assert any("max_lr" in remark for remark in catlip[2].remarks)
@@ -114,7 +114,7 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
         probe("clip", seed, 0.2)
     found = setting()
     assert found.unlike_trainings("clip")
-    assert found.paired("concepts") == []
+    assert found.paired("concepts").values == []
     field = "number of images seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
 

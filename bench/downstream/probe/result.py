@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.records.estimate import Estimate, Score, mean_difference
+from catlip.records.estimate import Score
 from catlip.records.kind import Kind
 from catlip.records.run import Run
 from catlip.records.select import alike, link, over_seeds
@@ -348,26 +348,6 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     return list(runs.values())
 
 
-def between_probes(
-    one: Sequence[Run[LinearProbe]],
-    other: Sequence[Run[LinearProbe]],
-    task: str,
-    images: Sequence[int] | None = None,
-) -> Estimate | None:
-    """The difference in points between two methods' probes, on all test images or some, over common
-    seeds; None for too few seeds, missing bits, or other test sets.
-    """
-    first, second = (
-        {r.measured.pretrain_seed: score_of(r, task) for r in records} for records in (one, other)
-    )
-    seeds = [seed for seed in first if seed in second and seed is not None]
-    points = [first[seed] - second[seed] for seed in seeds]
-    if images is not None:
-        points = [score_on(point, images) for point in points]
-    difference = mean_difference(points)
-    return difference if difference and difference.images else None
-
-
 def score_of(run: Run[Any], task: str) -> Score:
     """The top-1 accuracy in percent, of a probe or a study's training, with its recorded parts."""
     for images in images_of(run):
@@ -457,4 +437,4 @@ def by_class(
     if not of_encoders:
         return {}
     mean = Score(math.nan, np.mean(of_encoders, axis=0))
-    return {label: float(score_on(mean, images)) for label, images in classes.items()}
+    return {label: score_on(mean, images).value for label, images in classes.items()}

@@ -20,13 +20,13 @@ from bench.downstream.probe import fit
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import (
     OnTasks,
-    between_probes,
     score_of,
     score_on,
     unpacked_ids,
 )
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
+from catlip.records.estimate import mean_difference
 from catlip.records.run import read_run
 from catlip.training.trainer import Trainer
 
@@ -299,12 +299,13 @@ def test_bits_stay_with_their_images_whatever_cannot_be_read(unreadable, sweep, 
     for run in runs:
         score = score_of(run, "data")
         np.testing.assert_array_equal(score.by_image, 100 * expected)
-        assert score == pytest.approx(100 * (1 - 2 / (16 - len(unreadable))))
-        assert score_on(score, range(8, 16)) == pytest.approx(100 * np.nanmean(expected[8:]))
-        assert np.isnan(score_on(score, unreadable))
+        assert score.value == pytest.approx(100 * (1 - 2 / (16 - len(unreadable))))
+        assert score_on(score, range(8, 16)).value == pytest.approx(100 * np.nanmean(expected[8:]))
+        assert np.isnan(score_on(score, unreadable).value)
     measured = [replace(run.measured, pretrain_seed=seed) for seed, run in enumerate(runs)]
     runs = [replace(run, measured=one) for run, one in zip(runs, measured, strict=True)]
-    estimate = between_probes(runs, runs, "data", range(8, 16))
+    scores = [score_on(score_of(run, "data"), range(8, 16)) for run in runs]
+    estimate = mean_difference([score - score for score in scores])
     assert (estimate.value, estimate.images) == (0, np.isfinite(expected[8:]).sum())
     older = replace(runs[0], samples={"runs": runs[0].samples["runs"]})
     assert score_of(older, "data").by_image is None, "it does not tell whose bits it has"
