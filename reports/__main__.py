@@ -37,6 +37,8 @@ class Report:
     """
     out: Path = Path("report")
     """The folder that the report is written to."""
+    single_file: bool = False
+    """Write index.html alone, with records, tables and figures inside, to be mailed."""
 
 
 def main(config: Report) -> None:
@@ -53,7 +55,7 @@ def main(config: Report) -> None:
     gc.freeze()
     gc.enable()  # plots have reference cycles
     with only_writer(config.out):
-        path = write_report(page, config.out)
+        path = write_report(page, config.out, single_file=config.single_file)
     if page.headline:
         print(as_text(page.headline))
         for answer in page.answers:

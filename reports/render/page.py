@@ -3,6 +3,8 @@ table, a PNG and an SVG for each figure, and the records that its numbers came f
 """
 
 import base64
+import gzip
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,28 @@ from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The page can also be read without these scripts.
-SCRIPTS = ("open.js", "copy.js")
+SCRIPTS = ("open.js", "copy.js", "files.js")
 
 
-def write_report(page: Page, out: Path) -> Path:
+def write_report(page: Page, out: Path, *, single_file: bool = False) -> Path:
     """Render everything in memory, then write it. `index.html` is written last, after the files
-    that it links to. Files of an earlier report that this one does not write are left alone.
+    that it links to, or has them inside. Files of an earlier report that this one does not write
+    are left alone.
     """
     drawn = {figure.name: render(figure) for figure in page.figures}
     texts = {f"tables/{table.name}.csv": as_csv(table) for table in page.tables}
     texts |= {f"figures/{name}.svg": printable(rendered.svg) for name, rendered in drawn.items()}
-    texts |= {"report.md": markdown(page), "index.html": html(page, drawn)}
-    files = {f"figures/{name}.png": rendered.png for name, rendered in drawn.items()}
-    files |= {f"figures/{picture.name}.png": picture.png for picture in page.pictures}
-    files |= record_files(page.records, page.anchors)
+    records = record_files(page.records, page.anchors)
+    if single_file:
+        texts |= {name: content.decode("utf-8", "replace") for name, content in records.items()}
+        packed = gzip.compress(json.dumps(texts).encode(), mtime=0)
+        texts = {"index.html": html(page, drawn, base64.b64encode(packed).decode())}
+        files: dict[str, bytes] = {}
+    else:
+        texts |= {"report.md": markdown(page), "index.html": html(page, drawn)}
+        files = {f"figures/{name}.png": rendered.png for name, rendered in drawn.items()}
+        files |= {f"figures/{picture.name}.png": picture.png for picture in page.pictures}
+        files |= records
     # A lone surrogate, which the name of a file may hold, becomes a question mark.
     files |= {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     for name, content in files.items():
@@ -51,8 +61,10 @@ def write_report(page: Page, out: Path) -> Path:
     return out / "index.html"
 
 
-def html(page: Page, drawn: dict[str, Rendered]) -> str:
-    """The page as HTML, with style, scripts and figures inside."""
+def html(page: Page, drawn: dict[str, Rendered], packed: str = "") -> str:
+    """The page as HTML, with style, scripts and figures inside; `packed` has the files that it
+    links to, by name: JSON, compressed by gzip, in base64.
+    """
     inline = {name: Markup(for_page(rendered.svg, name)) for name, rendered in drawn.items()}
     style, *scripts = (
         Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS)
@@ -66,6 +78,7 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
             svg=inline,
             style=style,
             scripts=scripts,
+            packed=packed,
             most_rows=MAX_ROWS,
             missing=MISSING,
             records_file=records_file,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_support import GOLDEN
 
 from reports.read.records import read_records
 from reports.render.page import write_report
@@ -99,3 +100,26 @@ def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
     tab.evaluate("document.querySelectorAll('details.appendix').forEach((d) => (d.open = true))")
     found = axe.Axe().run(tab)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_page_of_one_file_has_no_dead_link_and_saves_what_it_names(browser, tmp_path) -> None:
+    page = build_page(read_records([GOLDEN / "records"]))
+    path = write_report(page, tmp_path / "report", single_file=True)
+    assert [*path.parent.iterdir()] == [path]
+    tab = browser.new_page(accept_downloads=True)
+    tab.goto(path.as_uri())
+    links = "[...document.querySelectorAll('a[href]')].map(link => link.getAttribute('href'))"
+    names = tab.evaluate(links)
+    named = {name for name in names if re.match("(records|tables|figures)/", name)}
+    assert {name.partition("/")[0] for name in named} == {"records", "tables", "figures"}
+    (whole := tmp_path / "whole").mkdir()
+    write_report(page, whole)
+    read = "async () => [...Object.entries(await files)]"
+    assert {*named} <= {name for name, _ in tab.evaluate(read)}
+    for name, content in tab.evaluate(read):
+        assert content.encode() == (whole / name).read_bytes(), name
+    name = next(name for name in named if name.startswith("records"))
+    with tab.expect_download() as saved:
+        tab.locator(f"a[href='{name}']").first.evaluate("link => link.click()")
+    assert Path(saved.value.path()).read_bytes() == (whole / name).read_bytes()
+    tab.close()
