@@ -8,7 +8,7 @@ from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
 from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, for_photos
-from catlip.records.record import LATER, from_plain
+from catlip.records.record import OMIT_DEFAULT, from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
     from catlip.objective import Objective
@@ -31,7 +31,7 @@ class PretrainBaseline(LabelledRun):
 
     method: Annotated[str, one_of(method_names())] = "clip"
     """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
-    packed_captions: bool = field(default=False, metadata=LATER)
+    packed_captions: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Do not compute the padding of captions in the text tower. Weights differ only by rounding,
     and a run may go on with or without it."""
 

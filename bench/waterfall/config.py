@@ -8,7 +8,7 @@ from typing import Literal
 
 from bench.measuring.factors import EncoderName
 from catlip.program.ranges import Count, Natural, NotNegative
-from catlip.records.record import LATER
+from catlip.records.record import OMIT_DEFAULT
 
 Order = Literal["forward", "reverse"]
 
@@ -33,13 +33,13 @@ class Waterfall:
     """Image side in pixels to which the released sizes are scaled; 0 for 224, and 112 on a CPU."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
-    caption_tokens: NotNegative = field(default=0.0, metadata=LATER)
+    caption_tokens: NotNegative = field(default=0.0, metadata=OMIT_DEFAULT)
     """Tokens of a caption, its start and end among them, in the mean; 0 for what goes with the
     encoder: 8.3 of 24, or 14 of 77.
     """
     num_rounds: Natural = 0
     """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
-    orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
+    orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=OMIT_DEFAULT)
     """Orders in which the changes of a way are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""

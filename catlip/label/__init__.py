@@ -21,7 +21,7 @@ from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.label.sidecar import (
     Labels,
-    Making,
+    LabelVersion,
     add_caption,
     read_sidecar,
     sidecar_path,
@@ -62,7 +62,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
             values.extend(synsets)
             counts.append(len(synsets))
     meta = {
-        **asdict(Making.by(labeller)),
+        **asdict(LabelVersion.of_labeller(labeller)),
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
@@ -78,7 +78,7 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
     except (InputError, FileNotFoundError):
         return False
-    now = asdict(Making.by(labeller_of(rule))) | source.origin()
+    now = asdict(LabelVersion.of_labeller(labeller_of(rule))) | source.origin()
     if any(meta.get(name) != value for name, value in now.items()):
         return False
     if "content" in now:

@@ -22,7 +22,7 @@ from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
     SUFFIX,
     Labels,
-    Making,
+    LabelVersion,
     labelling_record,
     read_sidecar,
     sidecar_path,
@@ -139,7 +139,7 @@ def main(config: Label) -> None:
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
-    making = Making.by(labeller_of(rule))
+    label_version = LabelVersion.of_labeller(labeller_of(rule))
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
@@ -183,7 +183,7 @@ def main(config: Label) -> None:
             if errors or bad:
                 record.save()  # the others are labelled
                 raise _failure([*errors, *bad], len(sources) - len(bad))
-            labelling = record.measured(summarise(sidecars, set(todo), making, seconds))
+            labelling = record.measured(summarise(sidecars, set(todo), label_version, seconds))
     metrics = labelling.measured
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
     print(
@@ -240,17 +240,18 @@ def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
 
 
 def summarise(
-    sidecars: Mapping[Source, Path], new: Set[Source], making: Making, seconds: float
+    sidecars: Mapping[Source, Path], new: Set[Source], label_version: LabelVersion, seconds: float
 ) -> Labelling:
     """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
 
     def read(sidecar: Path) -> Labels:
         labels = read_sidecar(sidecar)
-        if Making.of(labels.meta) != making:
+        if LabelVersion.from_meta(labels.meta) != label_version:
             # For example on a machine of a cluster that has another tagger.
             raise InputError(
-                f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use one "
-                "version and a common $CATLIP_CACHE on all machines"
+                f"{sidecar} was made by {LabelVersion.from_meta(labels.meta)}, not by "
+                f"{label_version} as here; use one version and a common $CATLIP_CACHE on all "
+                "machines"
             )
         return labels
 
@@ -271,7 +272,7 @@ def summarise(
             skipped[cause] += count
             first_skipped.setdefault(cause, f"{name} of {source.path.name}")
     return Labelling(
-        rule=making.rule,
+        rule=label_version.rule,
         sources=len(sidecars),
         captions=captions,
         labels_per_caption=values / captions,

@@ -38,7 +38,7 @@ SUFFIX = ".labels.npz"
 
 
 @dataclass(frozen=True)
-class Making:
+class LabelVersion:
     """How captions were labelled; labels and vocabularies go together only when this is equal."""
 
     rule: str
@@ -47,11 +47,11 @@ class Making:
     edition: int
 
     @classmethod
-    def by(cls, labeller: Labeller) -> "Making":
+    def of_labeller(cls, labeller: Labeller) -> "LabelVersion":
         return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition)
 
     @classmethod
-    def of(cls, meta: dict[str, Any]) -> "Making":
+    def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
 
     def __str__(self) -> str:
@@ -66,9 +66,9 @@ class Labels:
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: the fields of `Making`. From what: `captions_sha256`, and
-            the source's `origin`. And `unlabelled` (cause -> how many captions have no label) and
-            `first_unlabelled` (cause -> the key of the first of them).
+        meta: how the labels were made: the fields of `LabelVersion`. From what: `captions_sha256`,
+            and the source's `origin`. And `unlabelled` (cause -> how many captions have no label)
+            and `first_unlabelled` (cause -> the key of the first of them).
     """
 
     values: NDArray[np.uint32]

@@ -8,7 +8,7 @@ from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
-from catlip.records.record import LATER
+from catlip.records.record import OMIT_DEFAULT
 from catlip.system.urls import is_remote
 
 
@@ -43,7 +43,7 @@ class PretrainRun:
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
     """Steps between checkpoints; by default 200."""
-    mirror: Path | None = field(default=None, metadata=LATER)
+    mirror: Path | None = field(default=None, metadata=OMIT_DEFAULT)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
     run goes on if its folder is lost.
     """

@@ -82,7 +82,7 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
     return encoder
 
 
-def started(objective: Objective, recipe: Recipe) -> Objective:
+def apply_recipe_start(objective: Objective, recipe: Recipe) -> Objective:
     """The objective, with temperature and bias set to the recipe's initial values, if any."""
     if recipe.label_captions != "drawn" and "labels" not in objective.needs:
         raise InputError(f"--label-captions: {objective.label} has no nouns as labels")

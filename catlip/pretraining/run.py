@@ -21,7 +21,7 @@ from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.objective import shown_as
 from catlip.pretraining.config import PretrainRun
-from catlip.pretraining.method import Method, augmented, started
+from catlip.pretraining.method import Method, apply_recipe_start, augmented
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
@@ -104,7 +104,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
 def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
     recipe = config.recipe
     with torch.device("meta"):  # only shapes: even the largest encoder takes no memory, and seconds
-        objective = augmented(started(method.build(), recipe), recipe)
+        objective = augmented(apply_recipe_start(method.build(), recipe), recipe)
     num_samples = 0
     if config.shards and not recipe.iterations:
         num_samples = int(_shards(config, rank).counts.sum())
@@ -142,7 +142,7 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         device_cache=device_cache,
     )
     torch.manual_seed(config.seed)
-    objective = augmented(started(method.build(), recipe), recipe)
+    objective = augmented(apply_recipe_start(method.build(), recipe), recipe)
     identity = recipe.identity()
     if classes:
         identity |= classes.identity

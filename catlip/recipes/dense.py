@@ -14,7 +14,7 @@ from catlip.program.ranges import (
     PositiveFraction,
 )
 from catlip.recipes.base import ImageRecipe, Initialization
-from catlip.records.record import LATER
+from catlip.records.record import OMIT_DEFAULT
 
 SIDE_MULTIPLE = 32  # pixels; the sides of the release's squares are multiples of it
 
@@ -55,7 +55,7 @@ class SegmentationRecipe(DenseRecipe):
     """Dilations, at stride 8, of the pyramid's 3 x 3 convolutions."""
     head_dropout: PartialFraction = 0.1
     """Fraction of the head's channels that are dropped in training."""
-    initialization: Initialization = field(default="own", metadata=LATER)
+    initialization: Initialization = field(default="own", metadata=OMIT_DEFAULT)
     """How the head's convolutions start: own, as mmsegmentation's, or release, as torch's."""
 
 
@@ -97,7 +97,7 @@ class DetectionRecipe(DenseRecipe):
     """The region proposal network takes an anchor as background if its IoU with every object is
     below this. The release uses 0.7, from which on an anchor is an object; detectron2 uses 0.3, and
     ignores anchors between the two."""
-    smooth_l1_beta: NotNegative = field(default=0.0, metadata=LATER)
+    smooth_l1_beta: NotNegative = field(default=0.0, metadata=OMIT_DEFAULT)
     """Error of a box up to which its loss is quadratic; 0 for linear, as in detectron2."""
     roi_sampling: Natural = 2
     """Points, each way, that a bin of RoIAlign averages; 0 for the object's size (detectron2)."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from catlip.program.ranges import Count, Natural, PartialFraction, Positive
 from catlip.recipes.base import Initialization, MultiScaleRecipe
-from catlip.records.record import LATER
+from catlip.records.record import OMIT_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe(MultiScaleRecipe):
     vit_h16_conv."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0."""
-    patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
+    patch_drop_rate: PartialFraction = field(default=0.0, metadata=OMIT_DEFAULT)
     """Fraction of each image's patch tokens that are dropped in training, as in FLIP."""
     attention: Literal["sdpa", "naive"] = "sdpa"
     """PyTorch's fused attention, or one that writes out every attention matrix."""
@@ -31,18 +31,18 @@ class Recipe(MultiScaleRecipe):
     initialization: Initialization = "own"
     """own: the encoder as timm initialises it, and the biases of CatLIP's classifier by the
     frequency of each noun. release: linear layers by Xavier's rule, with biases of zero."""
-    temperature: Positive | None = field(default=None, metadata=LATER)
+    temperature: Positive | None = field(default=None, metadata=OMIT_DEFAULT)
     """Initial value of the learned temperature; None for that of the method's authors."""
-    logit_bias: float | None = field(default=None, metadata=LATER)
+    logit_bias: float | None = field(default=None, metadata=OMIT_DEFAULT)
     """Initial value of SigLIP's learned bias; None for its authors' -10."""
-    text_context: Count | None = field(default=None, metadata=LATER)
+    text_context: Count | None = field(default=None, metadata=OMIT_DEFAULT)
     """Tokens of a caption that methods with tokens read; None for what goes with the encoder: 24
     for the hybrids, whose starter captions are short, else 77."""
-    text_width: Count | None = field(default=None, metadata=LATER)
+    text_width: Count | None = field(default=None, metadata=OMIT_DEFAULT)
     """Width of the text tower, of which each head takes 64; None for what goes with the encoder."""
-    text_layers: Natural | None = field(default=None, metadata=LATER)
+    text_layers: Natural | None = field(default=None, metadata=OMIT_DEFAULT)
     """Blocks of the text tower; 0 for a bag of words, the mean of the tokens' embeddings."""
-    label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=LATER)
+    label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=OMIT_DEFAULT)
     """Of an image with several captions, methods with labels learn the nouns of the one that is
     drawn in each epoch, as methods with tokens read it, or those of all."""
 

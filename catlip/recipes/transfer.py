@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from catlip.cli import InputError
 from catlip.program.ranges import Natural, PartialFraction, PositiveFraction
 from catlip.recipes.base import Initialization, MultiScaleRecipe
-from catlip.records.record import LATER
+from catlip.records.record import OMIT_DEFAULT
 
 
 @dataclass(frozen=True)
 class TransferRecipe(MultiScaleRecipe):
     """How to train a classifier on an encoder."""
 
-    min_steps: Natural = field(default=0, metadata=LATER)
+    min_steps: Natural = field(default=0, metadata=OMIT_DEFAULT)
     """Least number of steps: epochs of few images are few steps, after which a classifier that
     started at random is not trained yet. It does not count where --iterations is given."""
     ema_rising: bool = True
@@ -30,7 +30,7 @@ class TransferRecipe(MultiScaleRecipe):
     """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
     """How a random classifier starts. own: as torch's. release: Xavier's rule, bias of zero."""
-    test_resize: Natural = field(default=0, metadata=LATER)
+    test_resize: Natural = field(default=0, metadata=OMIT_DEFAULT)
     """Shorter side of a test image before its centre is cropped; 0 for the encoder's own way."""
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
 # Metadata of a config's field that was added later: earlier records lack it, and describe the same
 # run as one in which it has its default.
-LATER = {"later": True}
+OMIT_DEFAULT = {"later": True}
 PACKAGES = (
     "torch",
     "torchvision",
@@ -189,7 +189,7 @@ def plain(value: Any) -> Any:
         return {
             field.name: plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if field.metadata != LATER or getattr(value, field.name) != field.default
+            if field.metadata != OMIT_DEFAULT or getattr(value, field.name) != field.default
         }
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

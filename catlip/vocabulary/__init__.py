@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.label.sidecar import Labels, Making
+from catlip.label.sidecar import Labels, LabelVersion
 from catlip.records.record import plain
 from catlip.system.files import write_atomically
 from catlip.system.foreign import load_plain
@@ -84,24 +84,24 @@ class Vocabulary:
         return known[ids], ids
 
     @property
-    def making(self) -> Making:
-        return Making(self.rule, self.wordnet, self.tagger, edition=self.edition)
+    def label_version(self) -> LabelVersion:
+        return LabelVersion(self.rule, self.wordnet, self.tagger, edition=self.edition)
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
         every = (*self.synsets, *self.pruned)
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
         by_synset[nouns().rows([one.offset for one in every])] = [one.count for one in every]
-        return Counts(by_synset, self.making, self.source)
+        return Counts(by_synset, self.label_version, self.source)
 
     def check(self, labels: Labels) -> None:
         """Raises InputError when the labels were not made as those of the vocabulary were."""
-        making = Making.of(labels.meta)
-        if self.making != making:
+        label_version = LabelVersion.from_meta(labels.meta)
+        if self.label_version != label_version:
             raise InputError(
-                f"the vocabulary was made by {self.making}, but the labels of "
-                f"{labels.meta['shard']} by {making}; label the shards with --rule {self.rule}, or "
-                "build a vocabulary from these labels"
+                f"the vocabulary was made by {self.label_version}, but the labels of "
+                f"{labels.meta['shard']} by {label_version}; label the shards with --rule "
+                f"{self.rule}, or build a vocabulary from these labels"
             )
 
     def save(self, path: Path) -> None:
@@ -180,7 +180,7 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
         fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
         raise InputError(f"{num_kept} of {len(ranked)} synsets are left; try {fix} at most")
     return Vocabulary(
-        **asdict(counts.making),
+        **asdict(counts.label_version),
         source=counts.source,
         threshold=threshold,
         top_k=top_k,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, Making, read_sidecar
+from catlip.label.sidecar import Labels, LabelVersion, read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
@@ -40,11 +40,11 @@ class Counts:
 
     Attributes:
         by_synset: [82,115] int64, in the order of `nouns().offsets`.
-        making: how the labels were made.
+        label_version: how the labels were made.
     """
 
     by_synset: NDArray[np.int64]
-    making: Making
+    label_version: LabelVersion
     source: Source
 
     def ranked(self) -> list[Synset]:
@@ -71,7 +71,7 @@ def _counted(path: Path, labels: Labels) -> Counts:
         raise InputError(f"{path} has labels that are not synsets; delete it and label again")
     without_label = int((np.diff(labels.offsets) == 0).sum())
     source = Source(len(labels), (part,), without_label)
-    return Counts(np.bincount(rows, minlength=len(known)), Making.of(meta), source)
+    return Counts(np.bincount(rows, minlength=len(known)), LabelVersion.from_meta(meta), source)
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
@@ -80,14 +80,14 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
     parts: set[str] = set()
     captions: list[int | None] = []
     without_label: list[int | None] = []
-    first: tuple[Path, Making] | None = None
+    first: tuple[Path, LabelVersion] | None = None
     for path, counts in counted:
         source = counts.source
-        first = first or (path, counts.making)
-        if counts.making != first[1]:
+        first = first or (path, counts.label_version)
+        if counts.label_version != first[1]:
             raise InputError(
-                f"{path} was made by {counts.making}, {first[0]} by {first[1]}; all must be made "
-                "in the same way: give --rule"
+                f"{path} was made by {counts.label_version}, {first[0]} by {first[1]}; all must be "
+                "made in the same way: give --rule"
             )
         if again := parts & set(source.parts):
             raise InputError(

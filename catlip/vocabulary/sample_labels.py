@@ -16,7 +16,7 @@ from catlip.cli import InputError
 from catlip.data.remote import open_file
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
-from catlip.label.sidecar import Making, read_labels, sidecar_path
+from catlip.label.sidecar import LabelVersion, read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.engines import work_ahead
 from catlip.system.foreign import read_own
@@ -82,15 +82,15 @@ class VocabularyLabels:
                     (length,), _, _ = np.lib.format.read_array_header_1_0(member)
             meta, labelled = read_own(sidecar, content=array.tobytes()), length - 1
             content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
-            making, made_from = Making.of(meta), (content.encode(), num_samples)
+            label_version, made_from = LabelVersion.from_meta(meta), (content.encode(), num_samples)
         except FileNotFoundError:
             return f"{path} has no labels at {sidecar}"
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             return f"{sidecar} is not a whole labels file ({error})"
         if made_from != (digest, count):
             return f"{path} has changed since {sidecar} was made"
-        if making != self.vocabulary.making:
-            return f"{sidecar} was made by {making}, the vocabulary by {self.vocabulary.making}"
+        if label_version != (wanted := self.vocabulary.label_version):
+            return f"{sidecar} was made by {label_version}, the vocabulary by {wanted}"
         return ""
 
     def _encode(self, shard: Shard) -> list[NDArray[np.int64]]:

@@ -24,7 +24,7 @@ from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.objective import Objective
-from catlip.pretraining.method import started
+from catlip.pretraining.method import apply_recipe_start
 from catlip.recipes.pretrain import STARTER
 from catlip.training.parallel import compile_blocks
 
@@ -98,24 +98,27 @@ def test_a_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
 
 @pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
 def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
-    usual = started(build(method), replace(STARTER, temperature=None))
-    early = started(build(method), replace(STARTER, temperature=0.05))
+    usual = apply_recipe_start(build(method), replace(STARTER, temperature=None))
+    early = apply_recipe_start(build(method), replace(STARTER, temperature=0.05))
     assert early.logit_scale.exp().item() == pytest.approx(20)
     assert usual.logit_scale.exp().item() == pytest.approx(10 if method == "siglip" else 1 / 0.07)
 
 
 def test_what_a_method_has_not_is_refused() -> None:
-    assert started(build("siglip"), replace(STARTER, logit_bias=-3.0)).logit_bias.item() == -3
+    assert (
+        apply_recipe_start(build("siglip"), replace(STARTER, logit_bias=-3.0)).logit_bias.item()
+        == -3
+    )
     with pytest.raises(InputError, match="--logit-bias"):
-        started(build("clip"), replace(STARTER, logit_bias=-3.0))
+        apply_recipe_start(build("clip"), replace(STARTER, logit_bias=-3.0))
     with pytest.raises(InputError, match="--temperature"):
-        started(build("superclass"), replace(STARTER, temperature=0.05))
+        apply_recipe_start(build("superclass"), replace(STARTER, temperature=0.05))
     for shape in ({"text_width": 128}, {"text_layers": 0}):
         with pytest.raises(InputError, match="no text tower"):
-            started(build("superclass"), replace(STARTER, **shape))
+            apply_recipe_start(build("superclass"), replace(STARTER, **shape))
     with pytest.raises(InputError, match="--label-captions"):
-        started(build("superclass"), replace(STARTER, label_captions="all"))
-    assert started(build("clip_catlip"), replace(STARTER, label_captions="all"))
+        apply_recipe_start(build("superclass"), replace(STARTER, label_captions="all"))
+    assert apply_recipe_start(build("clip_catlip"), replace(STARTER, label_captions="all"))
 
 
 def test_a_tuned_method_has_a_starter_recipe_and_no_temperature_of_clip() -> None:

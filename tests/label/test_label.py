@@ -21,7 +21,7 @@ from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard
 from catlip.label import is_labelled
 from catlip.label.__main__ import Explain, Label, explain, main, summarise
-from catlip.label.sidecar import Making, read_labels, read_sidecar, write_sidecar
+from catlip.label.sidecar import LabelVersion, read_labels, read_sidecar, write_sidecar
 from catlip.label.sources import TarShard
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
@@ -111,7 +111,7 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, name, other):
     assert not is_labelled(source, None, "paper")
     if name == "tagger":
         with pytest.raises(InputError, match=str(sidecar)):
-            summarise({source: sidecar}, set(), Making.of(labels.meta), 1.0)
+            summarise({source: sidecar}, set(), LabelVersion.from_meta(labels.meta), 1.0)
     label([source.path], None)
     assert sidecar.read_bytes() == whole
 

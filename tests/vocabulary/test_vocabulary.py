@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from catlip.captions import EDITION
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, Making, write_sidecar
+from catlip.label.sidecar import Labels, LabelVersion, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import (
     BuildVocabulary,
@@ -23,7 +23,7 @@ from catlip.vocabulary.counts import Counts, Source, count
 from catlip.words.wordnet import nouns
 
 CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
-MAKING = Making("paper", "3.0", "nltk", EDITION)
+MAKING = LabelVersion("paper", "3.0", "nltk", EDITION)
 
 
 def counts_of(times):

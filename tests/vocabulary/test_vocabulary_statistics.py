@@ -3,7 +3,7 @@
 import numpy as np
 
 from catlip.captions import EDITION
-from catlip.label.sidecar import Making
+from catlip.label.sidecar import LabelVersion
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.__main__ import match, statistics
 from catlip.vocabulary.counts import Counts, Source
@@ -20,8 +20,8 @@ def vocabulary_of(
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     for synset, number in times.items():
         by_synset[np.searchsorted(nouns().offsets, synset)] = number
-    making = Making("paper", "3.0", "nltk", EDITION)
-    return build(Counts(by_synset, making, Source(captions, ("0" * 16,), 4)), threshold)
+    label_version = LabelVersion("paper", "3.0", "nltk", EDITION)
+    return build(Counts(by_synset, label_version, Source(captions, ("0" * 16,), 4)), threshold)
 
 
 def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
