@@ -14,11 +14,11 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import hflip, resized_crop
 
-from bench.downstream.encoders.preprocess import rgb_picture
 from catlip.data import decode, jpeg
 from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, random_crop
 from catlip.data.decode import PictureError, cropped_pixels
 from catlip.data.jpeg import decode_rows, find_frame
+from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import cause_of
 
 OTHER_KIND = "not a JPEG, PNG, WebP or GIF"  # a cause, as records count it

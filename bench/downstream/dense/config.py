@@ -18,7 +18,7 @@ class Dense:
 
     encoder: str
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE], timm:NAME[:FILE]
-    of a plain ViT, or random:NAME@RESOLUTION; see bench.downstream.encoders."""
+    of a plain ViT, or random:NAME@RESOLUTION; see catlip.encoders."""
     data: str
     """The data set: ade20k:DIR for segmentation, coco:DIR for the others, in its own layout."""
     out: Path

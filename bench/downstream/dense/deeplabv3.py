@@ -15,9 +15,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from bench.downstream.dense.annotations import IGNORED
-from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on, vision_transformer
-from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on, vision_transformer
 from catlip.cli import InputError
+from catlip.encoders.load import LoadedEncoder
 from catlip.range_augment import RangeAugment
 from catlip.recipes.base import Initialization
 from catlip.recipes.dense import SegmentationRecipe

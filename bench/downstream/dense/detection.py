@@ -48,15 +48,15 @@ from bench.downstream.dense.annotations import (
     folder_of,
     read_coco,
 )
+from bench.downstream.dense.feature_map import FeatureMap
 from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
 from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
-from bench.downstream.encoders.feature_map import FeatureMap
-from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import CHECKPOINTS
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
+from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import MAX_BROKEN, cause_of
 from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
 from catlip.program.progress import Bar, progress

@@ -24,11 +24,11 @@ from torch.utils.data import Dataset, Sampler
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
-from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, load_or_measure
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.encoders.load import LoadedEncoder, open_encoder
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import Bar, progress
 from catlip.recipes.dry_run import print_transfer

@@ -20,7 +20,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
+from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on
 from catlip.range_augment import RangeAugment
 from catlip.recipes.dense import DetectionRecipe
 

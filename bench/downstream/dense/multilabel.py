@@ -18,8 +18,6 @@ from torchmetrics.functional.classification import binary_average_precision
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import CocoSplit, SplitName, folder_of, read_coco
 from bench.downstream.dense.harness import DenseTask, Results
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.datasets import Split, file_bytes, name_labels
 from bench.downstream.probe.features import extract_part
@@ -31,6 +29,8 @@ from bench.downstream.probe.fit import (
     train_weights,
     transfer_head,
 )
+from catlip.encoders.load import LoadedEncoder, load_encoder
+from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import read_broken, read_lines
 from catlip.program.pictures import chosen, encoded_image
 from catlip.training.distributed import Rank, all_gather_objects

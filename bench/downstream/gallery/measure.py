@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery import result
 from bench.downstream.gallery.config import Gallery
 from bench.downstream.gallery.result import EncoderScore, Picture
@@ -18,6 +17,7 @@ from bench.downstream.probe.fit import fit_linear, random_head
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
+from catlip.encoders.load import load_encoder
 from catlip.program.broken import BrokenImages
 from catlip.program.pictures import encoded_image
 from catlip.recipes.transfer import STARTER_PROBE

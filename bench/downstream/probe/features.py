@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.probe.datasets import Split
 from catlip.cli import InputError
 from catlip.data.workers import Items
+from catlip.encoders.preprocess import Preprocess
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import progress
 from catlip.training.attention import watched

@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from bench.downstream.encoders.load import LoadedEncoder
-from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import load_or_measure
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import Split, Task, held_out
@@ -29,6 +27,8 @@ from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.encoder import linear_as_release
+from catlip.encoders.load import LoadedEncoder
+from catlip.encoders.preprocess import Preprocess
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented
 from catlip.program.broken import BrokenImage, read_broken

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.downstream.encoders.libraries import openclip_model
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
@@ -23,6 +21,8 @@ from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
 from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
+from catlip.encoders.libraries import openclip_model
+from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
 from catlip.records.record import Record
 from catlip.training.distributed import init_distributed

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.config import Sweep
 from bench.downstream.probe.datasets import HELD_OUT, Task, load_tasks
@@ -39,6 +38,7 @@ from bench.downstream.probe.result import (
     packed_ids,
 )
 from catlip.cli import InputError
+from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from one_line import one_line_exit
 from small_data import ON_A_CPU, write_folders
 
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery.config import Gallery
 from bench.downstream.gallery.measure import main
 from bench.downstream.linear_probe import RECIPES
@@ -21,6 +20,7 @@ from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.result import unpacked
 from catlip.cli import run
+from catlip.encoders.load import load_encoder
 from catlip.records.panels import decoded
 
 ENCODERS = ("random:hybrid_mini@32", "random:timm/test_resnet")

@@ -28,12 +28,12 @@ from bench.downstream.dense.detection import (
     register,
     schedule,
 )
+from bench.downstream.dense.feature_map import FeatureMap
 from bench.downstream.dense.harness import MicroBatches
 from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
-from bench.downstream.encoders.feature_map import FeatureMap
-from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
+from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 from catlip.training.distributed import Rank
 

@@ -28,7 +28,7 @@ from bench.downstream.dense.segmentation import (
     TrainingScenes,
     evaluation_pipeline,
 )
-from bench.downstream.encoders.load import open_encoder
+from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
 from catlip.training.schedule import learning_rate
 

@@ -14,10 +14,10 @@ from small_data import png
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bench.downstream.encoders.preprocess import central_square
 from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import BATCH, Extractor, extract, extract_part, hits
 from catlip.cli import InputError
+from catlip.encoders.preprocess import central_square
 from catlip.program.broken import MAX_BROKEN
 from catlip.training.distributed import Rank
 

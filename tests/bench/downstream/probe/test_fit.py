@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from small_data import ON_A_CPU
 from torch import nn
 
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.fit import (
@@ -31,6 +30,7 @@ from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.encoders.load import load_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.distributed import Rank

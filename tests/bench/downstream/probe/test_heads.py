@@ -8,11 +8,11 @@ import pytest
 import torch
 from small_data import vocabulary_of
 
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import name_labels
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from catlip.cli import InputError
+from catlip.encoders.load import load_encoder
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
 

@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from small_data import ON_A_CPU, png
 
 from bench.downstream import linear_probe
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import Extractor, Features
@@ -26,6 +25,7 @@ from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import CACHED_NOTE
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
+from catlip.encoders.load import load_encoder
 from catlip.recipes.transfer import STARTER_PROBE
 
 RANDOM = "random:hybrid_micro@32"

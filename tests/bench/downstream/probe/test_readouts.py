@@ -16,7 +16,6 @@ from torch import nn
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.readouts import (
@@ -30,6 +29,7 @@ from bench.downstream.probe.readouts import (
 )
 from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
+from catlip.encoders.load import load_encoder
 from catlip.training.checkpoint import save_weights
 
 CPU = torch.device("cpu")

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from small_data import ON_A_CPU, png, write_folders
 
 from bench.downstream import finetune, linear_probe
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe import fit
@@ -25,6 +24,7 @@ from bench.downstream.probe.result import (
     unpacked_ids,
 )
 from catlip.cli import InputError
+from catlip.encoders.load import load_encoder
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
 from catlip.records.estimate import mean_difference
 from catlip.records.run import read_run

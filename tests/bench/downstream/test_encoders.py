@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from catlip.encoders import load
 from pictures import save
 from PIL import Image
 from safetensors.torch import save_file
@@ -15,12 +16,11 @@ from small_data import png
 from timm.data import create_transform, resolve_model_data_config
 from torchvision.transforms import functional as vision
 
-from bench.downstream.encoders import load
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.downstream.encoders.libraries import (
+from catlip.cli import InputError, choose
+from catlip.encoder import ENCODERS, build_encoder
+from catlip.encoders.libraries import (
     LITE0,
     TIMM_SOURCES,
     efficientnet_lite0,
     openclip_encoder,
     timm_encoder,
 )
-from bench.downstream.encoders.preprocess import Preprocess, central_square, resize_and_crop
-from catlip.cli import InputError, choose
-from catlip.encoder import ENCODERS, build_encoder
+from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 
 ADDRESS = (

@@ -9,10 +9,10 @@ from timm.layers import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from bench.downstream.encoders.load import LoadedEncoder
-from bench.downstream.encoders.preprocess import Normalised
 from catlip.cli import InputError
 from catlip.encoder import unit_range
+from catlip.encoders.load import LoadedEncoder
+from catlip.encoders.preprocess import Normalised
 from catlip.training.attention import watched
 
 GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block

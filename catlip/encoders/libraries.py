@@ -15,14 +15,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
-from bench.downstream.encoders.preprocess import (
-    NO_MEAN,
-    NO_STD,
-    Normalised,
-    Preprocess,
-    rgb_picture,
-)
 from catlip.cli import InputError
+from catlip.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, rgb_picture
 from catlip.system.packages import fetch_wheel
 from catlip.weights.files import listed, plain_tensors, read_file
 

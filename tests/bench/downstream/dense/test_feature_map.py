@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
-from bench.downstream.encoders.load import open_encoder
+from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on
 from catlip.cli import InputError
+from catlip.encoders.load import open_encoder
 
 VIT = "random:vit_tiny16@64"
 
