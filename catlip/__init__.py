@@ -1,15 +1,31 @@
-"""CatLIP: pre-training an image encoder by classifying the nouns of captions."""
+"""CatLIP: pre-training an image encoder by classifying the nouns of captions.
 
+The names below are for other people's code; docs/library.md shows each. Importing the package loads
+none of them, and changes nothing of the process.
+"""
+
+import importlib
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-if sys.argv[:1] == ["-m"]:  # a program is being imported, which takes seconds: no traceback of it
-    sys.excepthook = lambda kind, *error: (
-        sys.stderr.write("stopped\n")
-        if kind is KeyboardInterrupt
-        else sys.__excepthook__(kind, *error)
-    )
+if TYPE_CHECKING:
+    from catlip.library import CatLIPLoss as CatLIPLoss
+    from catlip.library import Labeller as Labeller
+    from catlip.library import Noun as Noun
+    from catlip.library import batches as batches
+    from catlip.library import load as load
+    from catlip.library import transfer_head as transfer_head
+    from catlip.vocabulary import Vocabulary as Vocabulary
+
+LIBRARY = {  # name -> where it is
+    **dict.fromkeys(
+        ("Labeller", "Noun", "CatLIPLoss", "transfer_head", "load", "batches"), "catlip.library"
+    ),
+    "Vocabulary": "catlip.vocabulary",
+}
+__all__ = [*LIBRARY]
 
 try:
     __version__ = version("catlip-bench")
@@ -22,5 +38,22 @@ except PackageNotFoundError:  # a checkout that is not installed
 # Measured on two cores beside one busy process: a small training takes 3.5 times as long as alone,
 # with fewer checks 3.1 times, and with OMP_NUM_THREADS=1 1.6 times.
 SPIN_COUNT = "10000"
-if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+
+if sys.argv[:1] == ["-m"]:  # a program of this project is being imported, which takes seconds
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+    sys.excepthook = lambda kind, *error: (  # no traceback of Ctrl-C
+        sys.stderr.write("stopped\n")
+        if kind is KeyboardInterrupt
+        else sys.__excepthook__(kind, *error)
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LIBRARY:
+        raise AttributeError(f"module 'catlip' has no attribute {name!r}")
+    return getattr(importlib.import_module(LIBRARY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *LIBRARY])

@@ -9,16 +9,18 @@ after the classes, so that another threshold needs no new counting.
 
 import functools
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import EDITION
+from catlip.captions import EDITION, Labeller
 from catlip.cli import InputError
 from catlip.data.remote import read_file
 from catlip.label.sidecar import Labels, LabelVersion
@@ -28,7 +30,11 @@ from catlip.system.foreign import load_plain
 from catlip.vocabulary.counts import DIGEST_DIGITS, Counts, Source, Synset
 from catlip.words.wordnet import VERSION, nouns
 
+if TYPE_CHECKING:
+    from catlip.data.loader import RaggedLabels
+
 SCHEMA = 2
+BATCH = 4096  # captions that are labelled at once
 Wnid = Annotated[str, msgspec.Meta(pattern="^n[0-9]{1,8}$")]
 
 
@@ -76,6 +82,49 @@ class Vocabulary:
         kept = known[rows] == values
         before = np.concatenate([[0], np.cumsum(kept)])
         return ids[rows[kept]], before[np.asarray(offsets, dtype=np.int64)]
+
+    def classes(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The class ids [sum K] of captions, and their offsets [N+1]."""
+        synsets = _labeller(self.rule).batch(texts)
+        values = np.array([each for of_text in synsets for each in of_text], dtype=np.uint32)
+        return self.encode(values, np.cumsum([0, *map(len, synsets)]))
+
+    def targets(self, texts: Sequence[str]) -> "RaggedLabels":
+        """The targets of CatLIP's loss for images with these captions: of image i the class ids
+        values[offsets[i] : offsets[i + 1]], int64, perhaps none.
+        """
+        import torch
+
+        from catlip.data.loader import RaggedLabels
+
+        values, offsets = self.classes(texts)
+        return RaggedLabels(torch.from_numpy(values), torch.from_numpy(offsets))
+
+    @classmethod
+    def from_captions(
+        cls,
+        texts: Iterable[str],
+        threshold: int | None = None,
+        top_k: int | None = None,
+        rule: str = "paper",
+    ) -> "Vocabulary":
+        """The nouns that occur in more than `threshold` captions, or the `top_k` most frequent; by
+        default a threshold that fits their number.
+
+        Raises: InputError if fewer than two are left.
+        """
+        labeller, by_synset = _labeller(rule), np.zeros(len(nouns().offsets), dtype=np.int64)
+        digest, total, unlabelled = sha256(), 0, 0
+        every = iter(texts)
+        while some := list(islice(every, BATCH)):
+            labels = labeller.batch(some)
+            rows = nouns().rows([synset for synsets in labels for synset in synsets])
+            by_synset += np.bincount(rows, minlength=len(by_synset))
+            digest.update("\n".join(some).encode("utf-8", "replace"))
+            total, unlabelled = total + len(some), unlabelled + labels.count([])
+        source = Source(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
+        counts = Counts(by_synset, LabelVersion.of_labeller(labeller), source)
+        return build(counts, threshold, top_k)
 
     @functools.cached_property
     def _by_offset(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,6 +210,11 @@ class Vocabulary:
             synsets=ranked[:top_k],
             pruned=ranked[top_k:],
         )
+
+
+@functools.cache
+def _labeller(rule: str) -> Labeller:
+    return Labeller(rule)
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:

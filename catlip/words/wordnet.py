@@ -89,6 +89,13 @@ class Nouns:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
 
+    def gloss(self, synset: int) -> str:
+        """Its definition and examples. A synset's offset is that of its line in WordNet's file."""
+        self.name(synset)
+        with open(wordnet_dir() / "data.noun", "rb") as file:
+            file.seek(synset)
+            return file.readline().decode("ascii").partition(" | ")[2].strip()
+
     @functools.cached_property
     def _names(self) -> dict[int, str]:
         return dict(zip(self.offsets.tolist(), self.names, strict=True))

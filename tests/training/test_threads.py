@@ -27,7 +27,7 @@ def test_a_resumed_run_keeps_its_number(tmp_path: Path, monkeypatch) -> None:
 
 def test_openmp_spins_less_wherever_torch_is_loaded() -> None:
     """The setting is in the environment before any module of these packages imports torch."""
-    code = "import {}, os; print(os.environ['GOMP_SPINCOUNT'])"
+    code = "import sys; sys.argv[0] = '-m'; import {}, os; print(os.environ['GOMP_SPINCOUNT'])"
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     for package, given in (("catlip", {}), ("baselines", {"GOMP_SPINCOUNT": "7"})):
         command = [sys.executable, "-c", code.format(package)]

@@ -8,7 +8,6 @@ import open_clip
 import pytest
 import timm
 import torch
-from catlip.encoders import load
 from pictures import save
 from PIL import Image
 from safetensors.torch import save_file
@@ -20,6 +19,7 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.encoders import load
 from catlip.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training import checkpoint

@@ -1,0 +1,210 @@
+"""What the programs do, for other people's trainers: labels, targets, loss, Transfer Init, encoders
+and batches. `import catlip` has each name; docs/library.md shows them at work.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from catlip import captions
+from catlip.categorical import (
+    chunked_binary_cross_entropy,
+    linear_classifier,
+    sparse_binary_cross_entropy,
+)
+from catlip.data.augment import Augmentation
+from catlip.data.loader import Batch, DataPath, RaggedLabels
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import Shard, expand
+from catlip.encoders.load import open_encoder
+from catlip.pretraining.method import base_rates_of
+from catlip.transfer_init import ALPHA
+from catlip.transfer_init.head import transfer_rows
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.label_sets import LabelSet, synsets_of
+from catlip.words.wordnet import nouns
+
+
+@dataclass(frozen=True)
+class Noun:
+    """A noun of a caption: the word as it stands there, and the WordNet synset that it gives."""
+
+    word: str
+    synset: str  # its name, such as "dog.n.01"
+    offset: int  # in WordNet 3.0's noun file; ImageNet's n02084071 is 2084071
+    gloss: str
+
+
+class Labeller:
+    """Captions to nouns (Section 3.1, Equation 1).
+
+    Args:
+        rule: "paper", "corenet" (the released code's) or "paper_multiword"; see catlip.captions.
+
+    Raises: catlip.program.errors.InputError for another rule.
+    """
+
+    def __init__(self, rule: str = "paper"):
+        self._labeller = captions.Labeller(rule)
+
+    def __call__(self, caption: str) -> list[Noun]:
+        """The nouns of a caption in its order, each synset once."""
+        found: dict[str, Noun] = {}
+        for word in self._labeller.explain(caption):
+            if word.kept:
+                offset = self._labeller.synset(word.token)
+                assert offset is not None, "a word that is kept has one"
+                noun = Noun(word.token, word.synset, offset, nouns().gloss(offset))
+                found.setdefault(word.synset, noun)
+        return [*found.values()]
+
+    def batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The synsets of each caption, as offsets, ascending: as fast as the program labels."""
+        return self._labeller.batch(texts)
+
+
+class CatLIPLoss(nn.Module):
+    """CatLIP's classifier and loss on an encoder's features: binary cross-entropy over the classes
+    of a vocabulary, summed over classes and averaged over images (Section 3.2).
+
+    Args:
+        num_features: width D of the features.
+        vocabulary: its classes; the bias starts at the log-odds of how frequent they are.
+        chunk_classes: classes whose logits are in memory at a time; 0 for all.
+
+    Attributes:
+        classifier: nn.Linear from D to the V classes; row i is that of `vocabulary.synsets[i]`.
+    """
+
+    def __init__(self, num_features: int, vocabulary: Vocabulary, chunk_classes: int = 0):
+        super().__init__()
+        self.chunk_classes = chunk_classes
+        self.classifier = linear_classifier(num_features, torch.logit(base_rates_of(vocabulary)))
+
+    def forward(self, features: Tensor, targets: RaggedLabels) -> Tensor:
+        """A scalar in nats per image, from features [B, D] and the class ids of each image."""
+        if self.chunk_classes:
+            weight, bias = self.classifier.weight, self.classifier.bias
+            return chunked_binary_cross_entropy(
+                features, weight, bias, labels=targets, chunk=self.chunk_classes
+            )
+        return sparse_binary_cross_entropy(self.classifier(features), targets)
+
+
+def transfer_head(
+    criterion: CatLIPLoss,
+    vocabulary: Vocabulary,
+    class_names: Sequence[str],
+    alpha: float = ALPHA,
+    seed: int = 0,
+) -> nn.Linear:
+    """Transfer Init (Section 4.2): a classifier over new classes, whose rows are those that
+    pre-training learnt for the same nouns, or for the nearest ones in WordNet. Names without any
+    class as near as `alpha` get random rows.
+
+    Raises: catlip.program.errors.InputError if criterion and vocabulary do not fit.
+    """
+    names = tuple(class_names)
+    labels = LabelSet("own", names, tuple(synsets_of(name) for name in names))
+    rows = transfer_rows(
+        criterion.classifier.weight,
+        criterion.classifier.bias,
+        vocabulary,
+        labels=labels,
+        alpha=alpha,
+        seed=seed,
+    )
+    head = nn.Linear(rows.weight.shape[1], len(names))
+    head.load_state_dict({"weight": rows.weight, "bias": rows.bias})
+    return head
+
+
+def load(
+    spelling: str | Path, resolution: int = 0
+) -> tuple[nn.Module, Callable[[bytes | Image.Image], Tensor]]:
+    """An encoder in evaluation mode, on the CPU, and its preprocessing.
+
+    Args:
+        spelling: the folder of a training, a file of weights, timm:NAME, openclip:NAME/TAG,
+            released:vit_b16, random:NAME@PIXELS ...; see catlip.encoders.
+        resolution: of the images, in pixels; 0 for that of its training.
+
+    Returns: a module that maps images [B, 3, H, W], uint8 or float in [0, 1], to features [B, D];
+        and a function from an encoded image, or a PIL image, to [3, H, W] uint8.
+
+    Raises: catlip.program.errors.InputError if there is no such encoder.
+    """
+    encoder = open_encoder(str(spelling), resolution=resolution)
+
+    def preprocess(image: bytes | Image.Image) -> Tensor:
+        return encoder.preprocess(image if isinstance(image, bytes) else _encoded(image))
+
+    return encoder.module, preprocess
+
+
+def _encoded(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def batches(
+    shards: str | Sequence[str],
+    *,
+    vocabulary: Vocabulary | None = None,
+    tokenize: Callable[[list[str]], Tensor] | None = None,
+    batch_size: int = 256,
+    resolution: int = 224,
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    num_steps: int = 0,
+    first_step: int = 0,
+    seed: int = 0,
+    num_workers: int | None = None,
+) -> Iterator[Batch]:
+    """Batches of image-caption shards as the suite's trainings read them: images, order, crops and
+    flips depend on the seed alone, and `first_step` goes on exactly where an earlier loop stopped.
+
+    Args:
+        shards: WebDataset tars, as a path, a glob, braces or URLs.
+        vocabulary: gives `batch.labels`, the classes that the captions name.
+        tokenize: gives `batch.tokens`; from texts to [B, context] int64.
+        crop_scale: area of a random crop, as a fraction of the picture.
+        num_steps: 0 for one epoch.
+        num_workers: processes; None for as many as pay.
+
+    Raises: catlip.program.errors.InputError for shards that cannot be read.
+    """
+    opened = open_shards(expand(shards), quiet=True)
+    order = SampleOrder(opened.counts, seed)
+    steps = num_steps or max(1, order.total // batch_size)
+    data = DataPath(
+        opened,
+        order,
+        StepPlan([ImageSize(resolution, batch_size)], 1, steps, seed=seed),
+        augmentation=Augmentation(crop_scale),
+        seed=seed,
+        labels=_CaptionLabels(vocabulary) if vocabulary else None,
+        tokenize=tokenize,
+    )
+    return data.batches(first_step, num_workers)
+
+
+class _CaptionLabels:
+    """Classes of captions, labelled as they are read; see `LabelSource`."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
+
+    def __call__(
+        self, drawn: Sequence[tuple[Shard, int, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        texts = [shard.caption(number, which) or "" for shard, number, which in drawn]
+        return self.vocabulary.classes(texts)
