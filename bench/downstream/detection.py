@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.dense.config import Dense, main
+from bench.downstream.dense.config import Dense
 from bench.downstream.outputs import BY_NAME, by_recipe
 from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
@@ -34,4 +34,4 @@ class Detection(Dense):
 RECIPES = by_recipe(Detection, DETECTIONS)
 
 if __name__ == "__main__":
-    run(Detection, main, RECIPES)
+    run(Detection, "bench.downstream.dense.harness:main", RECIPES)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.downstream.outputs import BY_NAME, by_recipe
-from bench.downstream.probe.config import Sweep, main
+from bench.downstream.probe.config import Sweep
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
 
@@ -30,4 +30,4 @@ class Finetune(Sweep):
 RECIPES = by_recipe(Finetune, FINETUNES)
 
 if __name__ == "__main__":
-    run(Finetune, main, RECIPES)
+    run(Finetune, "bench.downstream.probe.sweep:main", RECIPES)

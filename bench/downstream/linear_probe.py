@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import tyro
 
 from bench.downstream.outputs import BY_NAME, by_recipe
-from bench.downstream.probe.config import Sweep, main
+from bench.downstream.probe.config import Sweep
 from bench.downstream.probe.result import L2Probe
 from bench.downstream.probe.result import LinearProbe as LinearProbeResult
 from catlip.cli import InputError, run
@@ -73,4 +73,4 @@ RECIPES = by_recipe(LinearProbe, PROBES)
 RECIPES["starter"] = replace(RECIPES["starter"], cached_features=True)
 
 if __name__ == "__main__":
-    run(LinearProbe, main, RECIPES)
+    run(LinearProbe, "bench.downstream.probe.sweep:main", RECIPES)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from bench.downstream.dense.config import Dense, main
+from bench.downstream.dense.config import Dense
 from bench.downstream.outputs import BY_NAME, by_recipe
 from bench.downstream.probe.config import TransferOptions
 from catlip.cli import InputError, run
@@ -48,4 +48,4 @@ class MultiLabel(Dense):
 RECIPES = by_recipe(MultiLabel, MULTILABELS)
 
 if __name__ == "__main__":
-    run(MultiLabel, main, RECIPES)
+    run(MultiLabel, "bench.downstream.dense.harness:main", RECIPES)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.dense.config import Dense, main
+from bench.downstream.dense.config import Dense
 from bench.downstream.outputs import BY_NAME, by_recipe
 from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
@@ -34,4 +34,4 @@ class Segmentation(Dense):
 RECIPES = by_recipe(Segmentation, SEGMENTATIONS)
 
 if __name__ == "__main__":
-    run(Segmentation, main, RECIPES)
+    run(Segmentation, "bench.downstream.dense.harness:main", RECIPES)

@@ -293,6 +293,8 @@ def train_and_probe(
     """Pre-train in `folder`, or go on there, and probe the encoder: what the training measured, and
     task -> mean top-1 accuracy. Raises: InputError, also where it diverges.
     """
+    from bench.downstream.probe.sweep import main as run_sweep  # torch takes seconds to load
+
     run = folder / training.method
     common = LabelledRun(
         training.recipe,
@@ -323,7 +325,7 @@ def train_and_probe(
         device=study.device,
         quiet=study.quiet,
     )
-    linear_probe.main(probe)
+    run_sweep(probe)
     records = [read_record(path) for path in (folder / f"{training.method}.json", probe.out)]
     for record in records:
         note_data(record["environment"].get("data", {}))

@@ -49,9 +49,3 @@ class Dense:
     def folder(self) -> Path:
         """The folder of the run, with its checkpoints and logs."""
         return self.out.with_suffix("")
-
-
-def main(config: Dense) -> None:
-    from bench.downstream.dense.harness import run_task
-
-    run_task(config)

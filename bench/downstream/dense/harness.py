@@ -1,6 +1,6 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`run_task` does what all tasks share; `DenseTask` is what each of them does in its own way: read its
+`main` does what all tasks share; `DenseTask` is what each of them does in its own way: read its
 data, build, train and test its model. Trainings save and resume by their library's own checkpoints,
 which are deleted when the run is finished.
 """
@@ -107,7 +107,7 @@ class DenseTask(ABC):
             save_weights(self.config.folder / "weights.safetensors", model.state_dict(), identity)
 
 
-def run_task(config: Dense) -> None:
+def main(config: Dense) -> None:
     """Train, test, print, and write the record; a finished run is not repeated."""
     rank = init_distributed(config.device)
     if config.dry_run:

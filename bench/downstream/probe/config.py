@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.outputs import DataSpelling, filled_in
+from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in
 from bench.downstream.probe.result import Init
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
@@ -87,7 +87,21 @@ class Sweep(OnTasks):
         return getattr(self, "protocol", "") == "l2_sweep"
 
 
-def main(config: Sweep) -> None:
-    from bench.downstream.probe.sweep import run_sweep
+@dataclass(frozen=True)
+class Readouts(OnTasks):
+    """Classify by k nearest neighbours and, where the encoder allows it, zero-shot; nothing is
+    trained.
 
-    run_sweep(config)
+    python -m bench.downstream.readouts --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data starter:data/starter
+
+    python -m bench.downstream.readouts --encoder openclip:ViT-B-16/datacomp_xl_s13b_b90k \\
+        --data imagenet:/data/imagenet
+
+    Zero-shot classification works for a run of CatLIP, by the rows of its classifier, and for a run
+    of CLIP or an OpenCLIP model, by prompts.
+    """
+
+    out: Path = Path("runs/bench/readout") / BY_NAME
+    neighbours: Count = 20
+    """Number of nearest training images that vote, each with weight exp(cosine / 0.07)."""

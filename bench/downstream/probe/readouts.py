@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.downstream.outputs import is_written
+from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
-from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -44,7 +44,7 @@ MAX_SCALE = 100.0  # of CLIP's temperature
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
-def read_out(config: Readouts) -> None:
+def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
     if is_written(config.out, config, encoder.digest()):
         return

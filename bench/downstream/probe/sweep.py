@@ -46,7 +46,7 @@ from catlip.records.record import Record
 from catlip.training.distributed import Rank, init_distributed
 
 
-def run_sweep(config: Sweep) -> None:
+def main(config: Sweep) -> None:
     """Train and test every classifier of the sweep, print, and write the record."""
     rank = init_distributed(config.device)
     if config.dry_run:

@@ -8,7 +8,7 @@ from small_data import ON_A_CPU, write_folders
 
 from bench.downstream import readouts
 from bench.downstream.outputs import data_name, encoder_name
-from bench.downstream.readouts import Readouts
+from bench.downstream.probe.config import Readouts
 from catlip.cli import InputError
 from catlip.records.record import read_record
 

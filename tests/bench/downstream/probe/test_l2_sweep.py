@@ -17,12 +17,12 @@ from hub import running_hub
 from sklearn.linear_model import LogisticRegression
 from small_data import ON_A_CPU, png
 
-from bench.downstream import linear_probe
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import CACHED_NOTE
+from bench.downstream.probe.sweep import main as run_sweep
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.encoders.load import load_encoder
@@ -107,7 +107,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def probed(data: object, out: Path, **options: Any) -> dict[str, Any]:
     options = ON_A_CPU | {"protocol": "l2_sweep", "recipe": STARTER_PROBE} | options
-    linear_probe.main(LinearProbe(RANDOM, str(data), out=out, **options))
+    run_sweep(LinearProbe(RANDOM, str(data), out=out, **options))
     record: dict[str, Any] = json.loads(out.read_text())
     return record
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
+from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.readouts import (
@@ -23,11 +24,11 @@ from bench.downstream.probe.readouts import (
     Towers,
     choose_prompts,
     embed_classes,
+    main,
     names_head,
     neighbour_hits,
     towers_of,
 )
-from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
 from catlip.encoders.load import load_encoder
 from catlip.training.checkpoint import save_weights

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 from small_data import ON_A_CPU, png, write_folders
 
-from bench.downstream import finetune, linear_probe
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe import fit
@@ -23,6 +22,7 @@ from bench.downstream.probe.result import (
     score_on,
     unpacked_ids,
 )
+from bench.downstream.probe.sweep import main as run_sweep
 from catlip.cli import InputError
 from catlip.encoders.load import load_encoder
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
@@ -55,10 +55,10 @@ def sweep(cats_and_dogs, tiny_recipe, tmp_path) -> Sweep:
         out, options = tmp_path / f"{name}.json", ON_A_CPU | options
         recipe = recipe or (CACHED if way == "cached" else tiny_recipe)
         if way == "finetune":
-            finetune.main(Finetune(str(encoder), data, out=out, recipe=recipe, **options))
+            run_sweep(Finetune(str(encoder), data, out=out, recipe=recipe, **options))
         else:
             options |= {"cached_features": way == "cached"}
-            linear_probe.main(LinearProbe(str(encoder), data, out=out, recipe=recipe, **options))
+            run_sweep(LinearProbe(str(encoder), data, out=out, recipe=recipe, **options))
         assert "NaN" not in out.read_text()
         return json.loads(out.read_text())
 
