@@ -37,6 +37,7 @@ from catlip.system.engines import Apply, local, on_ray, work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
 from catlip.vocabulary.result import labels_table
+from catlip.words.wordnet import nouns
 
 # From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions
 # at most 3 % have no label, and 41 % of the words are no nouns; of German sentences 25 and 73 %.
@@ -286,11 +287,17 @@ def summarise(
 
 
 def explain(config: Explain) -> None:
-    words = Labeller(config.rule).explain(config.caption)
-    width = max((len(word.token) for word in words), default=0)
-    for word in words:
-        verdict = f"label {word.synset}" if word.kept else word.reason
-        print(printable(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}"))
+    labeller = Labeller(config.rule)
+    lines = [("word", "tag", "base form", "label, or why not")]
+    for word in labeller.explain(config.caption):
+        verdict = word.reason
+        if word.kept and (synset := labeller.synset(word.token)) is not None:
+            verdict = f"label {word.synset}: {nouns().gloss(synset).partition(';')[0]}"
+        lines.append((word.token, word.tag, word.lemma, verdict))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        print(printable("  ".join([*cells, line[-1]])))
 
 
 def audit(config: Audit) -> None:
