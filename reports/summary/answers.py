@@ -318,10 +318,13 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     timed = [clip for clip in clips if clip in trained or _step_ratio(record, clip)] or clips[:1]
     sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
     shorts, sentences = list[str](), list[str]()
-    for clip in timed:
+    costs = [_cost(setting, clip) for clip in timed]
+    endings = {ending for _, ending, _ in costs}
+    for clip, (short, ending, details) in zip(timed, costs, strict=True):
         over = f"Over {beside(clip)}: " if len(timed) > 1 else ""
-        short, details = _cost(setting, clip)
-        shorts.append(over + (short[0].lower() + short[1:] if over else short))
+        said_later = len(timed) > 1 and len(endings) == 1 and clip != timed[-1]
+        words = short + (f"; {ending}" if ending and not said_later else "")
+        shorts.append(f"{over + (words[0].lower() + words[1:] if over else words)}.")
         sentences += [over + " ".join(details)] if details else []
     if record and record.is_cpu and (on_gpu := _on_gpu(others)):
         gpu, times, words = on_gpu
@@ -346,21 +349,22 @@ def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
     return None
 
 
-def _cost(setting: Setting, clip: str) -> tuple[str, list[str]]:
-    """In short; and in sentences, first the ratio of step times that were measured in turns, with
-    this setting's encoder and with ViT B/16, then the seconds of whole trainings.
+def _cost(setting: Setting, clip: str) -> tuple[str, str, list[str]]:
+    """In short; what the paper claims beside it, if CatLIP is cheaper; and in sentences, first the
+    ratio of step times that were measured in turns, with this setting's encoder and with ViT B/16,
+    then the seconds of whole trainings.
     """
     record, of_trainings = setting.step_time, _trainings_ratio(setting, clip)
     ratio = _step_ratio(record, clip)
     sentences = [text for text in (_whole_trainings(setting, clip),) if text]
     if record is None or ratio is None:
-        short = "Not yet known: this needs both methods' step times on one device."
+        short = "Not yet known: this needs both methods' step times on one device"
         if of_trainings and of_trainings.low is not None:
-            times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed."
+            times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed"
             short = _not_cheaper(of_trainings, "training") or f"Yes: CLIP's training takes {times}"
-        return short, sentences
+        return short, "", sentences
     if record.too_few:
-        return f"Not yet known: step times have only {record.too_few}.", sentences
+        return f"Not yet known: step times have only {record.too_few}", "", sentences
     timed = (
         f"A step: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
         f"{clipped(record.setup.model or record.name, 40)}"
@@ -380,25 +384,25 @@ def _cost(setting: Setting, clip: str) -> tuple[str, list[str]]:
     if packed:
         steps = _least_to_most([one.value for _, one in packed])
         unpadded = f" (a step without padded captions {steps})"
-    if not (short := _not_cheaper(ratio, "step")):
-        claimed = shown(claimed_speed_up(), 1)
-        where, beside = "here", f"the paper claims {claimed} at its scale"
-        if record.is_cpu:
-            where, beside = "on CPUs", f"{claimed} was not tested"
-        elif record.device:
-            where = f"on {clipped(record.device, 32)}"
-        short = f"Yes: {times} times {where}{unpadded}; {beside}."
-    return short, [f"{timed}.", *sentences]
+    if short := _not_cheaper(ratio, "step"):
+        return short, "", [f"{timed}.", *sentences]
+    claimed = shown(claimed_speed_up(), 1)
+    where, ending = "here", f"the paper claims {claimed} at its scale"
+    if record.is_cpu:
+        where, ending = "on CPUs", f"{claimed} was not tested"
+    elif record.device:
+        where = f"on {clipped(record.device, 32)}"
+    return f"Yes: {times} times {where}{unpadded}", ending, [f"{timed}.", *sentences]
 
 
 def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
     """Empty if CLIP's time over CatLIP's is above one."""
     if ratio.low is None or ratio.high is None:
-        return f"Not yet known: the ratio of {what} times has no interval."
+        return f"Not yet known: the ratio of {what} times has no interval"
     if ratio.low <= 1 <= ratio.high:
-        return f"No difference in {what} time can be told here."
+        return f"No difference in {what} time can be told here"
     if ratio.value < 1:
-        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here."
+        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here"
     return ""
 
 
