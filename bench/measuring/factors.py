@@ -68,6 +68,13 @@ class StepConfig:
     quiet: bool = False
     """No progress bar."""
 
+    def __post_init__(self) -> None:
+        if ":" in self.model:
+            raise InputError(
+                f"--model {self.model}: a step is timed with an encoder of this project, whose "
+                f"operations are counted: {', '.join(ENCODERS)}"
+            )
+
 
 def factors_of(config: Any, method: str, **others: Any) -> Factors:
     """The factors of a bench's config, each from the field of the same name unless in `others`."""

@@ -285,6 +285,11 @@ def test_compiling_is_recorded_where_something_is_compiled() -> None:
         assert resolve(config, torch.device("cuda")).compile == expected
 
 
+def test_an_encoder_of_a_library_is_refused_with_the_encoders_that_there_are(program) -> None:
+    done = program("bench.step_time", "--model", "timm:resnet18")
+    one_line_error(done, "timm:resnet18", "operations", "vit_b16")
+
+
 @pytest.mark.parametrize("bench", ["step_time --model vit_tiny16", "waterfall"])
 def test_a_dry_run_times_nothing(bench: str, tmp_path: Path, succeed) -> None:
     done = succeed(f"bench.{bench.split()[0]}", *bench.split()[1:], "--dry-run", "--out", tmp_path)
