@@ -13,8 +13,8 @@ from catlip.records.styles import beside
 from catlip.records.table import signed
 from reports.pairs import pair_up
 from reports.read.differences import LABELS, OTHERS, Difference, sign
-from reports.read.measured import Setting, settings
 from reports.read.records import read_records
+from reports.read.setting import Setting, settings
 from reports.results import frame_of, nested, with_scores
 from reports.summary import doubts
 from reports.summary.answers import about, advice, as_good, cheaper, on_tasks, why

@@ -50,7 +50,7 @@ from reports.paper.paper_tables import (
     result_tables,
 )
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
-from reports.read.measured import Setting, settings
+from reports.read.setting import Setting, settings
 from reports.render.provenance import made, records_section
 from reports.summary import doubts, plots
 from reports.summary.answers import about, advice, as_good, cheaper, why

@@ -37,7 +37,7 @@ from catlip.records.table import clipped, listed, mean_and_spread, shown, sign_o
 from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
-from reports.read.measured import MAX_FIRST, Setting, is_vit_b16, plainest_first
+from reports.read.setting import MAX_FIRST, Setting, is_vit_b16, plainest_first
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",

@@ -14,7 +14,7 @@ from catlip.records.select import at_scale, differing_fields, whose
 from catlip.records.styles import CLIPS, beside
 from catlip.records.table import clipped, listed, shown
 from reports.read.differences import Difference
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 from reports.summary.answers import (
     compared_tasks,
     larger_encoders,

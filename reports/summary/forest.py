@@ -23,7 +23,7 @@ from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
 from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
 from catlip.records.table import Cell, Table, clipped, listed, shown, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes

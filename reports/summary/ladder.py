@@ -14,7 +14,7 @@ from catlip.records.select import alike_in_images
 from catlip.records.styles import CATLIP, name_of
 from reports.pairs import Experiment, pair_up, scores_of
 from reports.read.differences import Difference
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 from reports.results import frame_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
 

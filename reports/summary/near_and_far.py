@@ -13,7 +13,7 @@ from catlip.records.select import whose
 from catlip.records.styles import beside
 from catlip.records.table import clipped
 from reports.read.differences import PROBE, Difference
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 from reports.summary.answers import samples_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
 

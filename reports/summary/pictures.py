@@ -12,7 +12,7 @@ from catlip.records.blocks import Block, Picture, Pictures
 from catlip.records.figures import thinned
 from catlip.records.panels import decoded
 from catlip.records.table import clipped, listed
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 
 COUNT = 6
 

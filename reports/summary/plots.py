@@ -18,7 +18,7 @@ from catlip.records.run import Run, slug
 from catlip.records.select import ENCODERS, architecture, at_scale
 from catlip.records.styles import CLIPS, name_of
 from catlip.records.table import Quantity, clipped, mean_and_spread, shown
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes

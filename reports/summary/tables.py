@@ -13,7 +13,7 @@ from catlip.records.run import Run
 from catlip.records.select import link, with_warning
 from catlip.records.styles import name_of
 from catlip.records.table import Cell, Table, quantity_cell
-from reports.read.measured import Setting
+from reports.read.setting import Setting
 
 
 def headline(setting: Setting, name: str = "headline", title: str = "") -> Table:

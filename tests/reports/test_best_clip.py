@@ -6,7 +6,7 @@ import pytest
 from report_support import page_in, records_in, steps
 
 from reports.paper.claims import verdicts
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.summary.answers import as_good, cheaper
 
 ACCURACY = {"catlip": 0.5, "clip": 0.4, "clip_bag": 0.45, "random": 0.1}

@@ -8,7 +8,7 @@ from catlip.records.claims import digest
 from catlip.records.estimate import HOLDS
 from catlip.records.select import broken_words
 from reports.paper.claims import verdicts
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.render.page import markdown
 from reports.sections import Page
 

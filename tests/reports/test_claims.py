@@ -12,8 +12,8 @@ from catlip.records.claims import claims, digest, versions
 from catlip.records.estimate import FAILS, HOLDS, OPEN
 from catlip.records.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
-from reports.read.measured import settings
 from reports.read.records import read_records
+from reports.read.setting import settings
 from reports.summary.answers import as_good
 from reports.summary.doubts import doubts
 

@@ -9,7 +9,7 @@ from report_support import records_in
 from bench.downstream.probe.result import packed
 from bench.study.result import tuning_section
 from catlip.records.table import Table
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.summary.doubts import doubts
 
 IMAGES = 40

@@ -10,8 +10,8 @@ from report_support import page_in, steps, table
 
 from bench.downstream.probe.result import packed
 from catlip.records.blocks import Answer, Answers
-from reports.read.measured import settings
 from reports.read.records import read_records
+from reports.read.setting import settings
 from reports.sections import Page, build_page
 from reports.summary.answers import advice, as_good, larger_encoders
 

@@ -3,7 +3,7 @@
 import pytest
 from report_support import records_in
 
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.summary.ladder import STEPS, ladder
 
 

@@ -13,8 +13,8 @@ from bench.waterfall.result import waterfall_table
 from catlip.records.run import Records
 from catlip.records.select import alike_in_images
 from catlip.records.table import Quantity
-from reports.read.measured import Setting, settings
 from reports.read.records import read_records
+from reports.read.setting import Setting, settings
 from reports.summary.answers import as_good, cheaper, why
 from reports.summary.tables import headline
 

@@ -11,7 +11,7 @@ from bench.downstream.probe.result import LinearProbe
 from catlip.records.run import Records
 from catlip.records.select import link
 from catlip.records.table import MAX_ROWS, Cell, Table, as_csv, as_markdown
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.render.provenance import record_files
 from reports.summary.plots import MAX_CURVES, loss_panels
 

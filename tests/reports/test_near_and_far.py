@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from report_support import records_in
 
-from reports.read.measured import settings
+from reports.read.setting import settings
 from reports.summary.answers import as_good
 from reports.summary.near_and_far import near_and_far
 

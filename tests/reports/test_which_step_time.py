@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from report_support import records_in, steps
 
-from reports.read.measured import Setting, settings
+from reports.read.setting import Setting, settings
 from reports.render.provenance import made
 from reports.summary.answers import cheaper, why
 

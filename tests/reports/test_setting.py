@@ -8,8 +8,8 @@ from report_support import records_in, steps
 from bench.step_time.result import StepTime, avoidable, step_table
 from catlip.records.run import TIMES
 from catlip.records.table import Quantity
-from reports.read.measured import Setting, settings
 from reports.read.records import read_records
+from reports.read.setting import Setting, settings
 from reports.summary.answers import as_good, cheaper
 from reports.summary.plots import loss_curve
 from reports.summary.tables import headline
