@@ -197,6 +197,11 @@ def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
 # Our name of a data set -> the paper's.
 SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}
 COMMITTED = "reports/records"
+IMAGES = {
+    "starter": "drawings",
+    "photos": "photographs with sentences",
+    "fashion": "product photographs with titles",
+}
 SMALL_SCALES = ("starter", "photos")  # of run_all.sh
 CC3M_IMAGES = 2.9e6
 # Images seen, repetitions counted, in the shortest trainings of Table 6.
@@ -250,10 +255,18 @@ def whose(root: str, here: str) -> str:
     return "the authors' " if root.endswith(COMMITTED) else f"{clipped(root, 24)}/"
 
 
+def images_of(root: str, scale: str) -> str:
+    """What was trained on, as far as it is known: that of the records in this repository is."""
+    known = IMAGES if root.endswith(COMMITTED) else {"starter": IMAGES["starter"]}
+    return known.get(scale, f"captioned images {at_scale(scale)}")
+
+
 def at_scale(scale: str) -> str:
     """Words for where records lie: a folder of another name than a scale's is not one."""
     if scale in SCALES or scale in SMALL_SCALES:
         return f"at {scale} scale"
+    if scale in IMAGES:
+        return f"on {IMAGES[scale]}"
     return f"in folder {clipped(scale, 24)}"
 
 

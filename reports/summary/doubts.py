@@ -10,7 +10,7 @@ from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
 from catlip.pretraining.result import Pretrain, is_whole
 from catlip.records.run import TIMES, Run
-from catlip.records.select import at_scale, differing_fields, whose
+from catlip.records.select import differing_fields, images_of, whose
 from catlip.records.styles import CLIPS, beside
 from catlip.records.table import clipped, listed, shown
 from reports.read.differences import Difference
@@ -73,7 +73,7 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
         ]
         if each:
             of = whose(other.root, setting.root)
-            what = f"{of}{samples_of(trained[0])} captioned images {at_scale(other.scale)}"
+            what = f"{of}{samples_of(trained[0])} {images_of(other.root, other.scale)}"
             over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
             sentences.append(f"With {what}{over}: {', '.join(each)}.")
     return " ".join(sentences)

@@ -9,9 +9,8 @@ from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
 from catlip.pretraining.result import Pretrain
 from catlip.records.figures import Figure
-from catlip.records.select import whose
+from catlip.records.select import images_of, whose
 from catlip.records.styles import beside
-from catlip.records.table import clipped
 from reports.read.differences import PROBE, Difference
 from reports.read.setting import Setting
 from reports.summary.answers import samples_of
@@ -42,9 +41,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
         if not trained or not of_tasks or setting.scale in seen:
             continue
         seen.add(setting.scale)
-        what = "drawings" if setting.scale == "starter" else "images"
         of = whose(setting.root, settings[0].root)
-        data = f"{of}{clipped(setting.scale, 24)}: {samples_of(trained[0])} {what}"
+        data = f"{of}{samples_of(trained[0])} {images_of(setting.root, setting.scale)}"
         rows.append(Row(f"{data}, over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
         shares = {task: exact / count for task, (exact, count) in known.items()}
