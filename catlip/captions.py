@@ -14,7 +14,7 @@ labels nouns of several words, such as "golden retriever":
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -76,20 +76,29 @@ class Word:
 class Labeller:
     """Maps captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
+    Args:
+        words: words of one's own, in lower case -> the name of a synset, or "" to give no label;
+            they come before WordNet's, and count whatever part of speech they are tagged as. See
+            catlip.label.own_words.
+
     Attributes:
         wordnet: the version to which the noun offsets belong, "3.0".
         tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 
-    def __init__(self, rule: str = "paper"):
+    def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
         self._nouns = nouns()
+        self.words = dict(sorted((words or {}).items()))
+        self._own = {word: self._nouns.find(name) for word, name in self.words.items() if name}
+        self._own |= dict.fromkeys(word for word, name in self.words.items() if not name)
         rules = {
             "paper": self._nouns.first_sense,
             "corenet": self._namesake,
             "paper_multiword": self._nouns.first_sense,
         }
-        self.synset = functools.lru_cache(MEMO_ENTRIES)(choose("rule", rule, rules))
+        self._of_rule = choose("rule", rule, rules)
+        self.synset = functools.lru_cache(MEMO_ENTRIES)(self._synset if words else self._of_rule)
         self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
         self._tagger = Tagger() if rule != "corenet" else None
         self.tagger = self._tagger.source if self._tagger else None
@@ -145,7 +154,10 @@ class Labeller:
     def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
         pairs = self._joined(words, tags) if self._longest else zip(words, tags, strict=True)
         synset = self.synset
-        named = {synset(word) for word, tag in pairs if tag.startswith(NOUN)}
+        if self._own:
+            named = {synset(w) for w, tag in pairs if tag.startswith(NOUN) or self._is_own(w)}
+        else:
+            named = {synset(word) for word, tag in pairs if tag.startswith(NOUN)}
         return sorted(offset for offset in named if offset is not None)
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
@@ -166,7 +178,11 @@ class Labeller:
         lemma = self._nouns.lemmatize(token)
         sense = self._nouns.first_sense(token)
         synset = "" if sense is None else self._nouns.name(sense)
-        if sense is None:
+        if self._is_own(token):
+            own = self._synset(token)
+            synset = "" if own is None else self._nouns.name(own)
+            reason = "" if synset else "no label, by your words"
+        elif sense is None:
             reason = "no noun of WordNet"
         elif self._tagger and not tag.startswith(NOUN):
             reason = f"tagged {tag}, not a noun"
@@ -175,6 +191,16 @@ class Labeller:
         else:
             reason = ""
         return Word(token, tag, lemma, synset=synset, kept=not reason, reason=reason)
+
+    def _is_own(self, word: str) -> bool:
+        return word in self._own or self._nouns.lemmatize(word) in self._own
+
+    def _synset(self, word: str) -> int | None:
+        """That of the user's words, as it stands or in its base form, else the rule's."""
+        for form in (word, self._nouns.lemmatize(word)):
+            if form in self._own:
+                return self._own[form]
+        return self._of_rule(word)
 
     def _namesake(self, word: str) -> int | None:
         """The first noun sense, if its canonical name is the word itself."""

@@ -42,7 +42,8 @@ class Examples:
 
 def main(config: Examples) -> None:
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
-    labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
+    labeller = Labeller(vocabulary.rule, dict(vocabulary.words))
+    classes = {synset.name for synset in vocabulary.synsets}
     pictures = []
     with Record(config.out, result.Examples, config) as record:
         shards = [open_shard(paths[number]) for number in chosen(len(paths), config.count)]

@@ -3,7 +3,7 @@ and batches. `import catlip` has each name; docs/library.md shows them at work.
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,13 @@ class Labeller:
 
     Args:
         rule: "paper", "corenet" (the released code's) or "paper_multiword"; see catlip.captions.
+        words: words of one's own -> the name of a synset, or "" to give no label.
 
     Raises: catlip.program.errors.InputError for another rule.
     """
 
-    def __init__(self, rule: str = "paper"):
-        self._labeller = captions.Labeller(rule)
+    def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
+        self._labeller = captions.Labeller(rule, words)
 
     def __call__(self, caption: str) -> list[Noun]:
         """The nouns of a caption in its order, each synset once."""

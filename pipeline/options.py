@@ -51,6 +51,7 @@ HELP = """\
                    a .txt each, or of one of images for each class, which become shards in data/.
                    Without it, photos fetches 13,443 photographs of CC3M (1.1 GB; with a GPU
                    100,000, 9 GB), and cc3m all (269 GB, of which it keeps 70), into data/
+  --words FILE     words of your own domain, lines as "tshirts,shirt" or, for no label, "color,"
   --image-column NAME, --text-column NAME
                    columns of that table, if they are not found by themselves
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
@@ -133,6 +134,7 @@ class Options(argparse.Namespace):
     table: str  # or folder of the user's images, which become shards first; empty if they are
     image_column: str
     text_column: str
+    words: str  # a file of one's own words
     understood: list[str]  # how the columns of tables and the folders are
 
     @property
@@ -162,7 +164,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: InputError for what would else end a later step."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--scale", choices=SCALES)
-    for name in ("shards", *DENSE_FILES, "encoder", "image-column", "text-column"):
+    for name in ("shards", *DENSE_FILES, "encoder", "image-column", "text-column", "words"):
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--probe", action="append", default=[], dest="probes")
     for name in ("epochs", "threshold", "seeds"):

@@ -129,12 +129,13 @@ def label(plan: Plan) -> Iterator[Step]:
     """Captions to labels, labels to a vocabulary, and statistics of both."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
     to_labels = ("--labels-dir", labels, *plan.quiet)
+    own = ("--words", words) if (words := plan.options.words) else ()
     yield step(
         "label",
         "catlip.label",
-        [shards],
+        [shards, *own],
         to_labels,
-        reads=[shards],
+        reads=[shards, *own[1:]],
         makes=[labels],
         owns=[labels],
         updates=("inputs",),
@@ -150,7 +151,7 @@ def label(plan: Plan) -> Iterator[Step]:
     yield step("statistics", "catlip.vocabulary", stats, reads=[vocabulary], makes=made)
     drawn, record = (shards, "--vocabulary", vocabulary), plan.runs / "examples/examples.json"
     yield step("examples", "catlip.examples", drawn, out=record, reads=[shards, vocabulary])
-    yield step("audit", "catlip.label", ("audit", shards), to_labels, reads=[shards])
+    yield step("audit", "catlip.label", ("audit", shards, *own), to_labels, reads=[shards])
 
 
 def pretrain(plan: Plan) -> Iterator[Step]:

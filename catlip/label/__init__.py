@@ -10,7 +10,6 @@ import functools
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
+from catlip.label.own_words import read_words
 from catlip.label.sidecar import (
     Labels,
     LabelVersion,
@@ -32,9 +32,11 @@ from catlip.label.sources import Caption, Source, Unusable
 BATCH_CAPTIONS = 512
 
 
-def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
+def label_source(
+    source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
+) -> None:
     """Write the sidecar of a source; its bytes do not depend on the process or the order."""
-    labels = label_captions(source.samples(), labeller_of(rule))
+    labels = label_captions(source.samples(), labeller_of(rule, words))
     labels.meta.update(source.origin())
     write_sidecar(sidecar_path(source, labels_dir, rule), labels)
 
@@ -62,7 +64,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
             values.extend(synsets)
             counts.append(len(synsets))
     meta = {
-        **asdict(LabelVersion.of_labeller(labeller)),
+        **LabelVersion.of_labeller(labeller).as_meta(),
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
@@ -70,7 +72,9 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 
 
-def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
+def is_labelled(
+    source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
+) -> bool:
     """Whether the same rule and words made the source's labels from the same captions: those of a
     shard are compared by its digest, those of a table are read.
     """
@@ -78,7 +82,9 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
     except (InputError, FileNotFoundError):
         return False
-    now = asdict(LabelVersion.of_labeller(labeller_of(rule))) | source.origin()
+    version, now = LabelVersion.of_labeller(labeller_of(rule, words)), source.origin()
+    if LabelVersion.from_meta(meta) != version:
+        return False
     if any(meta.get(name) != value for name, value in now.items()):
         return False
     if "content" in now:
@@ -90,6 +96,6 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
 
 
 @functools.cache
-def labeller_of(rule: str) -> Labeller:
-    """The labeller of a rule; each process makes it once."""
-    return Labeller(rule)
+def labeller_of(rule: str, words: Path | None = None) -> Labeller:
+    """The labeller of a rule, with the words in a file; each process makes it once."""
+    return Labeller(rule, read_words(words) if words else None)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import tyro
 
-from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
@@ -68,6 +67,10 @@ class Label:
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
     "corenet": as released.
     """
+    words: Path | None = None
+    """Words of your own, a CSV without a header: a word, and the noun or synset that it stands for
+    ("tshirts,shirt"), or nothing if it is to give no label ("color,").
+    """
     labels_dir: Path | None = None
     """Folder of the labels, or its URL (s3://bucket/labels); by default the folder of the captions.
     The record goes to labelling/ beside a local folder given here, otherwise to runs/labelling/.
@@ -104,6 +107,8 @@ class Explain:
     """The caption."""
     rule: str = "paper"
     """"paper", "corenet" or "paper_multiword"."""
+    words: Path | None = None
+    """Words of your own, as for labelling."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class Audit:
     """Shards or tables, as for labelling."""
     rule: str = "paper"
     """"paper", "corenet" or "paper_multiword"."""
+    words: Path | None = None
+    """Words of your own, as for labelling."""
     text_column: str | None = None
     """A table's column of captions, as for labelling."""
     labels_dir: Path | None = None
@@ -140,9 +147,10 @@ def main(config: Label) -> None:
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
-    label_version = LabelVersion.of_labeller(labeller_of(rule))
-    check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule)
-    label = functools.partial(label_source, labels_dir=labels_dir, rule=rule)
+    words = root / config.words if config.words else None
+    label_version = LabelVersion.of_labeller(labeller_of(rule, words))
+    check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
+    label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
     if config.engine == "local":
         engine = local(config.workers or len(os.sched_getaffinity(0)))
@@ -287,7 +295,7 @@ def summarise(
 
 
 def explain(config: Explain) -> None:
-    labeller = Labeller(config.rule)
+    labeller = labeller_of(config.rule, config.words)
     lines = [("word", "tag", "base form", "label, or why not")]
     for word in labeller.explain(config.caption):
         verdict = word.reason
@@ -307,9 +315,12 @@ def audit(config: Audit) -> None:
     with Record(record_path, LabelAudit, config) as record:
         captions = take_captions(sources)
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
-        metrics, record.samples = audit_captions(bar, config.rule)
+        metrics, record.samples = audit_captions(bar, labeller_of(config.rule, config.words))
         record.measured(metrics)
     print_tables(audit_tables(metrics, record.samples))
+    print(
+        "to make such a word a class, or none: --words FILE with lines as `tshirts,shirt`, `color,`"
+    )
     print(f"record: {record_path}")
 
 

@@ -49,10 +49,9 @@ def unknown_words(captions: Iterable[str]) -> float:
 
 
 def audit_captions(
-    captions: Iterable[str], rule: str
+    captions: Iterable[str], labeller: Labeller
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
-    labeller = Labeller(rule)
     tagger = labeller if labeller.tagger else Labeller("paper")
     # A line of WordNet's index: lemma n count ..., where count is the number of senses.
     index = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
@@ -72,7 +71,7 @@ def audit_captions(
                 verdicts[LABEL] += 1
                 if not is_noun:
                     found["not_nouns"].add((word.lemma, word.synset, tag))
-                if senses[word.lemma] >= MANY_SENSES:
+                if senses.get(word.lemma, 0) >= MANY_SENSES:
                     found["many_senses"].add((word.lemma, word.synset, senses[word.lemma]))
                 continue
             # Without the synset, so that such words can be counted together.
@@ -95,7 +94,10 @@ def audit_captions(
         ]
     by_verdict = dict(verdicts.most_common())
     metrics = LabelAudit(
-        rule=rule, captions=num_captions, words=verdicts.total(), words_by_verdict=by_verdict
+        rule=labeller.rule,
+        captions=num_captions,
+        words=verdicts.total(),
+        words_by_verdict=by_verdict,
     )
     return metrics, tables
 

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -45,18 +45,27 @@ class LabelVersion:
     wordnet: str
     tagger: str | None
     edition: int
+    words: tuple[tuple[str, str], ...] = ()  # of one's own, and their synsets
 
     @classmethod
     def of_labeller(cls, labeller: Labeller) -> "LabelVersion":
-        return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition)
+        words = tuple(labeller.words.items())
+        return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition, words)
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
-        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
+        words = tuple((word, synset) for word, synset in meta.get("words", ()))
+        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
+
+    def as_meta(self) -> dict[str, Any]:
+        """Its fields; without words of one's own, as in labels of before."""
+        meta = asdict(self) | {"words": [[*pair] for pair in self.words]}
+        return meta if self.words else {name: meta[name] for name in meta if name != "words"}
 
     def __str__(self) -> str:
         tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
-        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}"
+        own = f", {len(self.words)} own words" if self.words else ""
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{own}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ after the classes, so that another threshold needs no new counting.
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from itertools import islice
@@ -43,8 +43,8 @@ class Vocabulary:
     """Synsets as classes; a class id is a position in `synsets`.
 
     Attributes:
-        rule, wordnet, tagger, edition: how the captions were labelled; labels made otherwise are
-            refused.
+        rule, wordnet, tagger, edition, words: how the captions were labelled; labels made otherwise
+            are refused.
         source: what was counted.
         threshold, top_k: how the synsets were chosen; one of them is None.
         synsets: the classes, by descending count, ties by offset.
@@ -60,6 +60,7 @@ class Vocabulary:
     synsets: tuple[Synset, ...] = field(repr=False)
     pruned: tuple[Synset, ...] = field(default=(), repr=False)
     edition: int = EDITION
+    words: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if len(self.synsets) < 2:
@@ -85,7 +86,7 @@ class Vocabulary:
 
     def classes(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The class ids [sum K] of captions, and their offsets [N+1]."""
-        synsets = _labeller(self.rule).batch(texts)
+        synsets = _labeller(self.rule, self.words).batch(texts)
         values = np.array([each for of_text in synsets for each in of_text], dtype=np.uint32)
         return self.encode(values, np.cumsum([0, *map(len, synsets)]))
 
@@ -107,13 +108,15 @@ class Vocabulary:
         threshold: int | None = None,
         top_k: int | None = None,
         rule: str = "paper",
+        words: Mapping[str, str] | None = None,
     ) -> "Vocabulary":
         """The nouns that occur in more than `threshold` captions, or the `top_k` most frequent; by
-        default a threshold that fits their number.
+        default a threshold that fits their number. For `words` of one's own see catlip.captions.
 
         Raises: InputError if fewer than two are left.
         """
-        labeller, by_synset = _labeller(rule), np.zeros(len(nouns().offsets), dtype=np.int64)
+        by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+        labeller = _labeller(rule, tuple((words or {}).items()))
         digest, total, unlabelled = sha256(), 0, 0
         every = iter(texts)
         while some := list(islice(every, BATCH)):
@@ -134,7 +137,7 @@ class Vocabulary:
 
     @property
     def label_version(self) -> LabelVersion:
-        return LabelVersion(self.rule, self.wordnet, self.tagger, edition=self.edition)
+        return LabelVersion(self.rule, self.wordnet, self.tagger, self.edition, words=self.words)
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
@@ -157,6 +160,8 @@ class Vocabulary:
         """Write the vocabulary as JSON, one synset per line, atomically."""
         lists = {"synsets": self.synsets, "pruned": self.pruned}
         names = [key.name for key in fields(self) if key.name not in lists]
+        if not self.words:  # as in vocabularies of before, whose digest is that of the file
+            names.remove("words")
         body = {name: plain(getattr(self, name)) for name in names}
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")
         tail = ""
@@ -213,8 +218,8 @@ class Vocabulary:
 
 
 @functools.cache
-def _labeller(rule: str) -> Labeller:
-    return Labeller(rule)
+def _labeller(rule: str, words: tuple[tuple[str, str], ...]) -> Labeller:
+    return Labeller(rule, dict(words))
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:

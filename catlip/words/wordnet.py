@@ -89,6 +89,14 @@ class Nouns:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
 
+    def find(self, noun: str) -> int | None:
+        """The synset of this name ("dog.n.01"), or the first sense of this noun."""
+        return self._by_name.get(noun, self.first_sense(noun))
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, int]:
+        return dict(zip(self.names, self.offsets.tolist(), strict=True))
+
     def gloss(self, synset: int) -> str:
         """Its definition and examples. A synset's offset is that of its line in WordNet's file."""
         self.name(synset)

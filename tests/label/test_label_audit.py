@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from catlip.captions import Labeller
 from catlip.label.audit import audit_captions, take_captions
 from catlip.label.sources import find, split
 
@@ -20,7 +21,7 @@ def column(rows, *names):
 
 
 def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
-    metrics, tables = audit_captions(CAPTIONS, "corenet")
+    metrics, tables = audit_captions(CAPTIONS, Labeller("corenet"))
     dropped = column(tables["dropped"], "word", "reason")
     assert dropped["couch", "its first sense is named sofa.n.01"] == 2
     assert dropped["xylofoos", "no noun of WordNet"] == 1  # the tagger calls it a noun

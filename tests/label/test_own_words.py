@@ -1,0 +1,78 @@
+"""Words of one's own make classes that WordNet does not know, and take labels away."""
+
+from pathlib import Path
+
+import pytest
+
+import catlip
+from catlip.captions import Labeller
+from catlip.cli import InputError
+from catlip.data.shards import write_shard
+from catlip.label import is_labelled
+from catlip.label.__main__ import Label, main
+from catlip.label.own_words import read_words
+from catlip.label.sidecar import LabelVersion, read_sidecar
+from catlip.label.sources import TarShard
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.counts import count
+from catlip.words.wordnet import nouns
+
+WORDS = "tshirts,shirt\nMug,cup.n.02\ncolor,\n"
+
+
+def write(path: Path, text: str = WORDS) -> Path:
+    path.write_text(text)
+    return path
+
+
+def names(labeller: Labeller, caption: str) -> list[str]:
+    return [nouns().name(synset) for synset in labeller.batch([caption])[0]]
+
+
+@pytest.mark.parametrize("rule", ["paper", "corenet", "paper_multiword"])
+def test_own_words_come_before_wordnets(rule: str, tmp_path: Path) -> None:
+    words = read_words(write(tmp_path / "words.csv"))
+    assert words == {"tshirts": "shirt.n.01", "mug": "cup.n.02", "color": ""}
+    usual, own = Labeller(rule), Labeller(rule, words)
+    caption = "two Tshirts of a dog's color, and mugs"
+    assert "shirt.n.01" not in names(usual, caption)
+    assert {"shirt.n.01", "cup.n.02", "dog.n.01"} <= {*names(own, caption)}
+    assert "color.n.01" not in names(own, caption)
+    kept = {word.token: word.kept for word in own.explain(caption)}
+    assert (kept["tshirts"], kept["color"], kept["mugs"]) == (True, False, True)
+    assert names(own, "a dog on a couch") == names(usual, "a dog on a couch")
+
+
+@pytest.mark.parametrize("line", ["tshirts,nosuchnoun", "a,b.n.99"])
+def test_a_word_of_no_noun_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "words.csv", f"mug,cup\n{line}\n")
+    with pytest.raises(InputError, match=r"words\.csv, line 2"):
+        read_words(path)
+
+
+def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path, capsys) -> None:
+    path, words = tmp_path / "0.tar", write(tmp_path / "words.csv")
+    captions = ["a dog in tshirts", "tshirts", "a cat"]
+    write_shard(path, [(str(n), {"txt": text.encode()}) for n, text in enumerate(captions)])
+    main(Label((str(path),), quiet=True))
+    sidecar, shard = path.with_suffix(".paper.labels.npz"), TarShard(path)
+    assert "words" not in read_sidecar(sidecar).meta  # as labels of before
+    assert is_labelled(shard, None, "paper")
+    assert not is_labelled(shard, None, "paper", words)
+    main(Label((str(path),), words=words, quiet=True))
+    assert is_labelled(shard, None, "paper", words)
+    assert not is_labelled(shard, None, "paper")
+    vocabulary = build(count([sidecar]), threshold=0)
+    assert {one.name: one.count for one in vocabulary.synsets}["shirt.n.01"] == 2
+    vocabulary.save(tmp_path / "v.json")
+    again = Vocabulary.load(tmp_path / "v.json")
+    assert again == vocabulary
+    assert again.label_version == LabelVersion.from_meta(read_sidecar(sidecar).meta)
+    assert len(again.targets(["two tshirts"]).values) == 1
+    same = catlip.Vocabulary.from_captions(captions, threshold=0, words=read_words(words))
+    assert same.synsets == vocabulary.synsets
+    write(words, "tshirts,coat\n")
+    from catlip.label import labeller_of
+
+    labeller_of.cache_clear()
+    assert not is_labelled(shard, None, "paper", words)
