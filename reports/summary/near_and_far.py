@@ -43,7 +43,9 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
         seen.add(setting.scale)
         of = whose(setting.root, settings[0].root)
         data = f"{of}{samples_of(trained[0])} {images_of(setting.root, setting.scale)}"
-        rows.append(Row(f"{data}, over {beside(setting.clip)}", {}))
+        rows.append(Row(data, {}))
+        if setting.clip != settings[0].clip:
+            rows.append(Row(f"over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
         shares = {task: exact / count for task, (exact, count) in known.items()}
         for one in sorted(of_tasks, key=lambda one: -shares.get(one.task, 0)):
@@ -54,14 +56,14 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     if len(of_rows) < MIN_ROWS:
         return []
     caption = (
-        "CatLIP minus CLIP on every task, by training images; in brackets, the labels that are "
-        "CatLIP's classes."
+        f"CatLIP minus {beside(settings[0].clip)} on every task, by training images; in brackets, "
+        "the labels that are CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
     draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})
     alt = f"Differences by data and task. {'; '.join(said)}."
     height = HEIGHT + ROW * len(rows)
-    return [Figure("near_and_far", caption, alt, draw=draw, height=height, width=6.4)]
+    return [Figure("near_and_far", caption, alt, draw=draw, height=height, width=6.8)]
 
 
 def _is_whole_task(setting: Setting, one: Difference) -> bool:
