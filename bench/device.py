@@ -253,7 +253,7 @@ def run_bench(bench: Any) -> None:
 
     free_memory()  # what the part before has left
     with redirect_stdout(io.StringIO() if bench.quiet else sys.stdout):
-        import_module(type(bench).__module__).main(bench)
+        import_module(type(bench).__module__.replace(".config", ".measure")).main(bench)
 
 
 def at_largest(bench: StepTime) -> None:

@@ -72,7 +72,9 @@ def results(records: Records) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in grid]
     answers = [as_good(main), cheaper(main, every), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
-    points += [text for text in (_ingredients(main), _few_labels(every[:1], frame_of(records))) if text]
+    points += [
+        text for text in (_ingredients(main), _few_labels(every[:1], frame_of(records))) if text
+    ]
     wrong = doubts.doubts(main, every)
     points += [f"**{doubts.title(main)}**"] * bool(wrong)
     listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in wrong]

@@ -241,7 +241,8 @@ def _summary(
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
-    if points := doubts.doubts(main, others):
+    # The first figure, if there is one, has the other data.
+    if points := doubts.doubts(main, () if by_task else others):
         blocks.append(Points(doubts.title(main), points))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])

@@ -136,7 +136,8 @@ def test_a_dry_run_of_a_transfer_needs_no_data(monkeypatch, capsys, tmp_path, na
     recipe = next(name for name in module.RECIPES if name.startswith("table_7"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run"])
-    run(type(module.RECIPES[recipe]), module.main, module.RECIPES)
+    place = "probe.sweep" if name in ("linear_probe", "finetune") else "dense.harness"
+    run(type(module.RECIPES[recipe]), f"bench.downstream.{place}:main", module.RECIPES)
     assert '"max_lr"' in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 

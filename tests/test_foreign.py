@@ -175,7 +175,12 @@ def test_what_was_agreed_to_is_asked_again_if_its_file_is_damaged(text, tmp_path
     agreed.parent.mkdir()
     agreed.write_bytes(text)
     options = Namespace(
-        sources=[Namespace(gb=1)], runs=tmp_path, yes=True, scale="photos", stages=()
+        sources=[Namespace(gb=1)],
+        understood=[],
+        runs=tmp_path,
+        yes=True,
+        scale="photos",
+        stages=(),
     )
     announce(options)
     assert "1 GB" in capsys.readouterr().err

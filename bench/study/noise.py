@@ -212,8 +212,14 @@ def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
         build = BuildVocabulary(
             (labels,), vocabulary, threshold=threshold, top_k=clean.top_k, quiet=True
         )
+        words = None
+        if clean.words:
+            words = folder / "words.csv"
+            words.write_text("".join(f"{word},{synset}\n" for word, synset in clean.words))
         with redirect_stdout(io.StringIO()):
-            label_captions(Label((str(shards),), clean.rule, labels, quiet=True))
+            label_captions(
+                Label((str(shards),), clean.rule, labels_dir=labels, words=words, quiet=True)
+            )
             build_from_labels(build)
     settings |= {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
     return settings

@@ -67,13 +67,13 @@ class Label:
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
     "corenet": as released.
     """
-    words: Path | None = None
-    """Words of your own, a CSV without a header: a word, and the noun or synset that it stands for
-    ("tshirts,shirt"), or nothing if it is to give no label ("color,").
-    """
     labels_dir: Path | None = None
     """Folder of the labels, or its URL (s3://bucket/labels); by default the folder of the captions.
     The record goes to labelling/ beside a local folder given here, otherwise to runs/labelling/.
+    """
+    words: Path | None = None
+    """Words of your own, a CSV without a header: a word, and the noun or synset that it stands for
+    ("tshirts,shirt"), or nothing if it is to give no label ("color,").
     """
     text_column: str | None = None
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,

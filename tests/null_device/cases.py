@@ -19,11 +19,11 @@ from fake_ranks import all_reduced, fake_ranks
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build, free_memory
-from bench.memory import __main__ as memory
-from bench.step_time import __main__ as step_time
+from bench.memory import measure as memory
 from bench.step_time import measure as step_measure
-from bench.waterfall import __main__ as waterfall
+from bench.step_time import measure as step_time
 from bench.waterfall import measure, result
+from bench.waterfall import measure as waterfall
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented

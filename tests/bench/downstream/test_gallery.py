@@ -15,10 +15,10 @@ from small_data import ON_A_CPU, write_folders
 from bench.downstream.gallery.config import Gallery
 from bench.downstream.gallery.measure import main
 from bench.downstream.linear_probe import RECIPES
-from bench.downstream.linear_probe import main as probe
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.result import unpacked
+from bench.downstream.probe.sweep import main as probe
 from catlip.cli import run
 from catlip.encoders.load import load_encoder
 from catlip.records.panels import decoded

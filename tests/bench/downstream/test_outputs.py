@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from small_data import ON_A_CPU, write_folders
 
-from bench.downstream import readouts
 from bench.downstream.outputs import data_name, encoder_name
 from bench.downstream.probe.config import Readouts
+from bench.downstream.probe.readouts import main
 from catlip.cli import InputError
 from catlip.records.record import read_record
 
@@ -23,17 +23,17 @@ def test_each_encoder_and_data_set_has_its_record(cats_and_dogs, tmp_path, monke
         for encoder, data in ((ONE, cats_and_dogs), (OTHER, cats_and_dogs), (ONE, pets))
     ]
     for config in configs:
-        readouts.main(config)
+        main(config)
     paths = sorted(Path("runs/bench/readout").glob("*.json"))
     assert paths == sorted(config.out for config in configs)
     records = [read_record(config.out) for config in configs]
     assert [record["config"]["encoder"] for record in records] == [ONE, OTHER, ONE]
 
     before = [path.stat().st_mtime_ns for path in paths]
-    readouts.main(replace(configs[0], num_workers=1))  # the same run: its record is kept
+    main(replace(configs[0], num_workers=1))  # the same run: its record is kept
     for changes, name in (({"neighbours": 3}, "neighbours"), ({"seed": 5}, "encoder_digest")):
         with pytest.raises(InputError, match=name):
-            readouts.main(replace(configs[0], **changes))
+            main(replace(configs[0], **changes))
     assert [path.stat().st_mtime_ns for path in paths] == before
     assert not list(Path("runs").rglob("*.partial"))
 

@@ -13,6 +13,7 @@ from PIL import Image
 from small_data import ON_A_CPU
 
 from bench.downstream import detection, multilabel, segmentation
+from bench.downstream.dense import harness
 from catlip.data.annotated_scenes import annotation
 from catlip.recipes.dense import STARTER_DETECTION, STARTER_SEGMENTATION
 from catlip.recipes.transfer import STARTER_MULTILABEL
@@ -153,7 +154,7 @@ DETECTION = replace(
 )
 HYBRID = "random:hybrid_mini@48"
 TASKS = {
-    "multilabel": Task(multilabel.MultiLabel, multilabel.main, "coco", MULTILABEL, HYBRID),
-    "segmentation": Task(segmentation.Segmentation, segmentation.main, "ade20k", SEGMENTATION),
-    "detection": Task(detection.Detection, detection.main, "coco", DETECTION, HYBRID),
+    "multilabel": Task(multilabel.MultiLabel, harness.main, "coco", MULTILABEL, HYBRID),
+    "segmentation": Task(segmentation.Segmentation, harness.main, "ade20k", SEGMENTATION),
+    "detection": Task(detection.Detection, harness.main, "coco", DETECTION, HYBRID),
 }
