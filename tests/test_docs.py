@@ -39,10 +39,15 @@ def test_the_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
     assert names["table"]["mean"].round(1).to_dict() == {
-        "cifar10": 2.2,
-        "fashion_mnist": 0.5,
-        "concepts": 4.8,
-        "subgroups": 8.3,
+        ("fashion", "cifar10-10k"): 0.0,
+        ("fashion", "concepts"): 1.6,
+        ("fashion", "fashion-types"): 6.4,
+        ("fashion", "fashion_mnist"): 1.3,
+        ("fashion", "subgroups"): 0.6,
+        ("photos", "cifar10"): 2.2,
+        ("photos", "fashion_mnist"): 0.5,
+        ("starter", "concepts"): 4.8,
+        ("starter", "subgroups"): 8.3,
     }
 
 

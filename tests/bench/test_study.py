@@ -513,7 +513,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     assert min(parts) - 1e-9 <= accuracies["concepts"] <= max(parts) + 1e-9
     run = read_run(read_record(path), Robustness)
     scores = {task: score_of(run, task) for task in accuracies}
-    assert {task: score / 100 for task, score in scores.items()} == pytest.approx(accuracies)
+    assert {task: s.value / 100 for task, s in scores.items()} == pytest.approx(accuracies)
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):

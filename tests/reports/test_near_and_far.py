@@ -56,5 +56,5 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
         "concepts (3 of 4) +8.0",
     ):
         assert words in figure.alt
-    assert figure.caption.startswith("CatLIP minus CLIP on every task")
-    assert figure.draw.keywords["rows"][0].name == "mine: 100 images, over CLIP with a transformer"
+    assert figure.caption.startswith("CatLIP minus CLIP with a transformer on every task")
+    assert figure.draw.keywords["rows"][0].name == "100 captioned images in folder mine"
