@@ -5,7 +5,7 @@ as HTML and as markdown, so both have the same content.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bench.communication.result
 import bench.data_path.result
@@ -279,7 +279,10 @@ def _elsewhere(others: Sequence[Setting]) -> list[Section]:
         "Read each table on its own: these runs differ in machine, scale or source from those "
         "above."
     )
-    tables = [headline(setting, f"headline_{i}") for i, setting in enumerate(others, 2)]
+    tables = [
+        replace(headline(setting, f"headline_{i}"), folded=True)
+        for i, setting in enumerate(others, 2)
+    ]
     return [Section("elsewhere", "Other records", [Text(words), *tables])] if others else []
 
 

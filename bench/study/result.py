@@ -222,10 +222,11 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
         table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {of}")
-        blocks.append(replace(table, caption=shared_draws(trials)))
+        blocks.append(replace(table, caption=shared_draws(trials), folded=i > 0))
     for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
         title = f"Finalists {of}"
-        blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
+        table = tuning_table(finalists, f"finalists{suffix(i)}", title)
+        blocks.append(replace(table, folded=i > 0))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])
 

@@ -23,10 +23,9 @@ def made(records: Records) -> str:
 def records_section(records: Records) -> Section:
     words = (
         f"{len(records.every):,} records were read from {', '.join(records.roots) or 'no folder'}. "
-        "A number in a table leads to the JSON of the records that it was computed from, in "
-        "`records/` beside this page: command, machine, code, settings and results. Figures are "
-        "drawn from the same records. This compares two folders of records and lists what makes a "
-        "comparison unfair:"
+        "A number in a table leads to the JSON of its records, in `records/`: command, machine, "
+        "code, settings, results. Figures are drawn from them. This compares two folders and lists "
+        "what makes a comparison unfair:"
     )
     blocks: list[Block] = [Text(words), Command(COMPARE)]
     if records.problems:
