@@ -51,12 +51,7 @@ class Categorical(Objective):
     def forward(self, batch: Batch) -> Tensor:
         assert batch.labels is not None, "the loader makes what `needs` names"
         features = self.image_encoder(batch.images)
-        if self.chunk_classes:
-            weight, bias = self.classifier.weight, self.classifier.bias
-            return chunked_binary_cross_entropy(
-                features, weight, bias, labels=batch.labels, chunk=self.chunk_classes
-            )
-        return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
+        return classification_loss(self.classifier, features, batch.labels, self.chunk_classes)
 
     def recomputed(self, step: StepShape) -> list[Matmul]:
         return self.matmuls(step) if self.chunk_classes else []
@@ -77,6 +72,16 @@ def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
     with torch.no_grad():
         classifier.bias.copy_(bias)
     return classifier
+
+
+def classification_loss(
+    classifier: nn.Linear, features: Tensor, labels: RaggedLabels, chunk_classes: int
+) -> Tensor:
+    """Nats per image, with the logits of so many classes in memory at a time; 0 for all."""
+    if chunk_classes:
+        weight, bias = classifier.weight, classifier.bias
+        return chunked_binary_cross_entropy(features, weight, bias, labels, chunk=chunk_classes)
+    return sparse_binary_cross_entropy(classifier(features), labels)
 
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:

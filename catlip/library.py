@@ -14,11 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catlip import captions
-from catlip.categorical import (
-    chunked_binary_cross_entropy,
-    linear_classifier,
-    sparse_binary_cross_entropy,
-)
+from catlip.categorical import classification_loss, linear_classifier
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
@@ -92,12 +88,7 @@ class CatLIPLoss(nn.Module):
 
     def forward(self, features: Tensor, targets: RaggedLabels) -> Tensor:
         """A scalar in nats per image, from features [B, D] and the class ids of each image."""
-        if self.chunk_classes:
-            weight, bias = self.classifier.weight, self.classifier.bias
-            return chunked_binary_cross_entropy(
-                features, weight, bias, labels=targets, chunk=self.chunk_classes
-            )
-        return sparse_binary_cross_entropy(self.classifier(features), targets)
+        return classification_loss(self.classifier, features, targets, self.chunk_classes)
 
 
 def transfer_head(

@@ -1,7 +1,6 @@
 """`python -m reports readme`: the results in README.md, from the same records as the page."""
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,9 +71,7 @@ def results(records: Records) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in grid]
     answers = [as_good(main), cheaper(main, every), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
-    points += [
-        text for text in (_ingredients(main), _few_labels(every[:1], frame_of(records))) if text
-    ]
+    points += [text for text in (_ingredients(main), _few_labels(main, frame_of(records))) if text]
     wrong = doubts.doubts(main, every)
     points += [f"**{doubts.title(main)}**"] * bool(wrong)
     listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in wrong]
@@ -105,17 +102,17 @@ def _ingredients(setting: Setting) -> str:
     return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
 
 
-def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
+def _few_labels(setting: Setting, frame: "pd.DataFrame") -> str:
     """With the fewest images: CatLIP minus CLIP, and what classifiers gain where they start from
     CatLIP's rows, or from CLIP's embeddings of the names.
     """
     probes = frame[(frame.kind == "linear_probe") & (frame.metric == "top1")]
     probes = probes[probes.probe_seed.notna()]
-    tasks = [(setting, task) for setting in every for task in setting.first_tasks]
-    found = {"CatLIP minus CLIP": [_with_fewest(setting, task) for setting, task in tasks]}
+    tasks = setting.first_tasks
+    found = {"CatLIP minus CLIP": [_with_fewest(setting, task) for task in tasks]}
     for start, what in STARTS:
         gains = found.setdefault(f"gain of {what}", [])
-        for setting, task in tasks:
+        for task in tasks:
             rows = probes[probes.method == setting.pair[start == "names"]]
             gains.append(_gain(setting, rows, task, start))
     kept = [i for i in range(len(tasks)) if any(estimates[i] for estimates in found.values())]
@@ -123,7 +120,7 @@ def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
     for what, estimates in found.items():
         points = [signed(one.value, 1) if one else EN_DASH for one in (estimates[i] for i in kept)]
         words += [f"{what} {' / '.join(points)}"] if any(estimates) else []
-    names = " / ".join(tasks[i][0].name(tasks[i][1]) for i in kept)
+    names = " / ".join(setting.name(tasks[i]) for i in kept)
     return f"**With the fewest labels, {names}:** {'; '.join(words)}." if words else ""
 
 

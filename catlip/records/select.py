@@ -200,7 +200,7 @@ COMMITTED = "reports/records"
 IMAGES = {
     "starter": "drawings",
     "photos": "photographs with sentences",
-    "fashion": "product photographs with titles",
+    "fashion": "product photographs",
 }
 SMALL_SCALES = ("starter", "photos")  # of run_all.sh
 CC3M_IMAGES = 2.9e6
@@ -265,8 +265,6 @@ def at_scale(scale: str) -> str:
     """Words for where records lie: a folder of another name than a scale's is not one."""
     if scale in SCALES or scale in SMALL_SCALES:
         return f"at {scale} scale"
-    if scale in IMAGES:
-        return f"on {IMAGES[scale]}"
     return f"in folder {clipped(scale, 24)}"
 
 

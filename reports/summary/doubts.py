@@ -68,14 +68,13 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
         if other.scale == setting.scale or not trained:
             continue
         each = [
-            f"{with_ends(one.difference)} on {other.name(one.task)}"
-            for one in compared_tasks(other)
+            f"{other.name(one.task)} {with_ends(one.difference)}" for one in compared_tasks(other)
         ]
         if each:
             of = whose(other.root, setting.root)
             what = f"{of}{samples_of(trained[0])} {images_of(other.root, other.scale)}"
             over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
-            sentences.append(f"With {what}{over}: {', '.join(each)}.")
+            sentences.append(f"On {what}{over}: {', '.join(each)}.")
     return " ".join(sentences)
 
 
@@ -104,7 +103,7 @@ def _favours(setting: Setting) -> str:
     every = origins_of(setting.of(LinearProbe))
     origins = {task: every[task] for task in setting.first_tasks if task in every}
     if setting.scale == "starter":
-        favours = ["captions that are names and keywords", *favours]
+        favours = ["captions of names and keywords", *favours]
     elif origins:
         known = labels_that_are_classes(setting)
         counts = ["{} of {} labels of ".format(*known[t]) + setting.name(t) for t in origins]
@@ -130,7 +129,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     of_catlip, of_clip = (trials[method] for method in setting.pair)
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
-        tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
+        tuned = f"best of {of_clip} trials each" if of_clip else "no record of tuning"
     recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
     return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."

@@ -69,7 +69,7 @@ def test_trials_of_another_encoder_are_counted_apart(said, write_record, tmp_pat
         write_record(
             "tuning", f"{encoder}{method}-{trial}", scale="mine", metrics=metrics, config=recipe
         )
-    assert "each method's best of 2 trials" in said()
+    assert "best of 2 trials each" in said()
     tables = [t for t in tuning_section(None, records_in(tmp_path)).blocks if isinstance(t, Table)]
     assert [[row[1].text for row in table.rows] for table in tables] == [["2", "2"]] * 2
     assert tables[1].title.endswith("cnn")
