@@ -1,149 +1,147 @@
 """`python -m reports readme`: the results in README.md, from the same records as the page."""
 
+import re
 import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catlip.cli import InputError
-from catlip.records.estimate import Estimate
+from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
+from catlip.records.figures import render
 from catlip.records.run import Records
-from catlip.records.styles import beside
-from catlip.records.table import signed
-from reports.pairs import pair_up
-from reports.read.differences import LABELS, OTHERS, Difference, sign
+from catlip.records.styles import CATLIP, beside
+from catlip.records.table import listed, shown, signed
+from reports.read.differences import OTHERS, sign
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
-from reports.results import frame_of, nested, with_scores
-from reports.summary import doubts
-from reports.summary.answers import about, advice, as_good, cheaper, on_tasks, why
-from reports.summary.tables import headline
+from reports.summary.answers import about, advice, compared_tasks, data_of, why, with_ends
+from reports.summary.costs import cheaper
+from reports.summary.few_labels import few_labels
+from reports.summary.near_and_far import near_and_far
+from reports.summary.results_page import markdown_table, tables
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-BEGIN = "<!-- Written by `python -m reports readme`: -->"
-END = "<!-- until here. -->"
-README, RECORDS = Path("README.md"), Path("reports/records")
-STARTS = (
-    ("transfer", "Transfer Init"),
-    ("names", "CLIP's classifier from its embeddings of the names"),
+BLOCK = re.compile(
+    r"(<!-- Written by `python -m reports readme`: (\S+) -->\n).*?(<!-- until here)", re.S
 )
-WIDTH = 130  # characters of a line
+README, RESULTS, RECORDS = Path("README.md"), Path("docs/results.md"), Path("reports/records")
+OUTCOMES = {
+    BETTER: "better in",
+    NOT_WORSE: "not worse in",
+    WORSE: "worse in",
+    CANNOT_TELL: "not told from CLIP in",
+}
+WIDTH = 100  # characters of a line
+MAX_TASKS = 2  # of each data set
 EN_DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Readme:
-    """Write the results of the committed records into README.md.
+    """Write the results of the committed records into README.md and docs/results.md, and their
+    figure.
 
     python -m reports readme
     """
 
 
 def write_readme(config: Readme) -> None:
-    before, inside, after = parts(README.read_text(encoding="utf-8"))
-    written = results(read_records([RECORDS]))
-    README.write_text(before + written + after, encoding="utf-8")
-    print(f"{README}: {'as before' if written == inside else 'written again'}")
+    records = read_records([RECORDS])
+    for path in (README, RESULTS):
+        before = path.read_text(encoding="utf-8")
+        after = filled(before, records)
+        path.write_text(after, encoding="utf-8")
+        print(f"{path}: {'as before' if before == after else 'written again'}")
+    every = [setting for setting in settings(records) if setting.is_answered]
+    for figure in near_and_far(every):
+        path = RECORDS.parent / f"{figure.name}.png"
+        path.write_bytes(render(figure).png)
+        print(f"{path}: written")
 
 
-def parts(text: str) -> tuple[str, str, str]:
-    """What stands before, between and after the two comments."""
-    if BEGIN not in text or END not in text:
-        raise InputError(f"the file lacks the comments {BEGIN} and {END}")
-    before, _, rest = text.partition(BEGIN)
-    inside, _, after = rest.partition(END)
-    return before + BEGIN, inside, END + after
+def filled(text: str, records: Records) -> str:
+    """The text with what the records say between its comments."""
+    blocks: dict[str, Callable[[], list[str]]] = tables(records)
+    blocks["answer"] = partial(answer, records)
+
+    def block(found: re.Match[str]) -> str:
+        begin, name, end = found.groups()
+        return "\n".join([begin, *blocks[name](), "", end])
+
+    return BLOCK.sub(block, text)
 
 
-def results(records: Records) -> str:
-    """A table of the methods, the three answers, what makes the difference, and what could make
-    all of it wrong.
-    """
-    every = settings(records)
-    main = next(setting for setting in every if setting.is_answered)
-    table = headline(main)
-    kept = [i for i, column in enumerate(table.columns) if "top-1" in column or "Step" in column]
-    rows = [[row[i] for i in (0, *kept)] for row in table.rows]
-    grid = [[table.columns[i] for i in (0, *kept)], *([cell.full for cell in row] for row in rows)]
-    grid.insert(1, ["---"] * len(grid[0]))
-    lines = [f"| {' | '.join(cells)} |" for cells in grid]
-    answers = [as_good(main), cheaper(main, every), why(main, records)]
-    points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
-    points += [text for text in (_ingredients(main), _few_labels(main, frame_of(records))) if text]
-    wrong = doubts.doubts(main, every)
-    points += [f"**{doubts.title(main)}**"] * bool(wrong)
-    listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in wrong]
-    listed += [_bullet(said)] if (said := advice(main)) else []
-    return "\n" + "\n".join([textwrap.fill(about(main), WIDTH), "", *lines, "", *listed]) + "\n"
+def answer(records: Records) -> list[str]:
+    """What was tested, a table of each data set's first tasks, and an answer to each question."""
+    every = [setting for setting in settings(records) if setting.is_answered]
+    main, others = every[0], every[1:]
+    points = [
+        f"**As good?** {_as_good(every)} {_ingredients(main)}",
+        f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
+        _few_labels(main),
+        advice(main),
+    ]
+    text = textwrap.fill(about(main, others), WIDTH)
+    bullets = [_bullet(point.strip()) for point in points if point]
+    return [text, "", *_table(every), "", *bullets]
 
 
-def _bullet(words: str, indent: int = 0) -> str:
-    space = " " * indent
-    return textwrap.fill(words, WIDTH, initial_indent=f"{space}- ", subsequent_indent=f"{space}  ")
+def _table(every: Sequence[Setting]) -> list[str]:
+    columns = ["Trained on", "Tested on", "CatLIP (%)", "CLIP (%)", "Difference (95 %)"]
+    rows = []
+    for setting in every:
+        data = f"{data_of(setting)}, {len(setting.accuracies(CATLIP, setting.tasks[0]))} seeds"
+        for one in compared_tasks(setting)[:MAX_TASKS]:
+            means = [setting.accuracy(method, one.task) for method in setting.pair]
+            cells = [shown(mean.mean, 1) if mean else EN_DASH for mean in means]
+            rows.append([data, setting.title(one.task), *cells, with_ends(one.difference)])
+            data = ""
+    return markdown_table(columns, rows)
+
+
+def _bullet(words: str) -> str:
+    return textwrap.fill(words, WIDTH, initial_indent="- ", subsequent_indent="  ")
+
+
+def _as_good(every: Sequence[Setting]) -> str:
+    """How many of all tasks have which verdict."""
+    words = [one.word for setting in every for one in compared_tasks(setting)]
+    counts = [
+        f"{outcome} {words.count(word)}" for word, outcome in OUTCOMES.items() if word in words
+    ]
+    return f"Of {len(words)} pairs of training data and task CatLIP is {listed(counts)}."
 
 
 def _ingredients(setting: Setting) -> str:
-    """CatLIP minus each other method, on the tasks of the first screen; those apart with which no
-    interval lies beyond 0.
-    """
-    of_method: dict[str, list[Difference]] = {}
-    for one in setting.differences:
-        if one.heading == OTHERS and one.same.metric == "top1":
-            of_method.setdefault(one.method, []).append(one)
-    told, untold = list[str](), list[str]()
-    for method, found in of_method.items():
-        is_told = any(sign(one.estimate) for one in found)
-        points = f"{beside(method)} {on_tasks(setting, found, brief=is_told)}"
-        (told if is_told else untold).append(points)
-    words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
-    tasks = " / ".join(map(setting.name, setting.first_tasks))
-    return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
-
-
-def _few_labels(setting: Setting, frame: "pd.DataFrame") -> str:
-    """With the fewest images: CatLIP minus CLIP, and what classifiers gain where they start from
-    CatLIP's rows, or from CLIP's embeddings of the names.
-    """
-    probes = frame[(frame.kind == "linear_probe") & (frame.metric == "top1")]
-    probes = probes[probes.probe_seed.notna()]
-    tasks = setting.first_tasks
-    found = {"CatLIP minus CLIP": [_with_fewest(setting, task) for task in tasks]}
-    for start, what in STARTS:
-        gains = found.setdefault(f"gain of {what}", [])
-        for task in tasks:
-            rows = probes[probes.method == setting.pair[start == "names"]]
-            gains.append(_gain(setting, rows, task, start))
-    kept = [i for i in range(len(tasks)) if any(estimates[i] for estimates in found.values())]
-    words = []
-    for what, estimates in found.items():
-        points = [signed(one.value, 1) if one else EN_DASH for one in (estimates[i] for i in kept)]
-        words += [f"{what} {' / '.join(points)}"] if any(estimates) else []
-    names = " / ".join(setting.name(tasks[i]) for i in kept)
-    return f"**With the fewest labels, {names}:** {'; '.join(words)}." if words else ""
-
-
-def _with_fewest(setting: Setting, task: str) -> Estimate | None:
-    """CatLIP minus CLIP, of classifiers with a random start."""
-    found = [
-        one
+    """CatLIP minus each other method, on the first task."""
+    first = setting.first_tasks[0]
+    words = [
+        f"{beside(one.method)} {signed(one.estimate.value, 1)}"
+        + " (inconclusive)" * (not sign(one.estimate))
         for one in setting.differences
-        if (one.heading, one.same.task, one.method) == (LABELS, task, setting.clip)
+        if (one.heading, one.same.metric, one.same.task) == (OTHERS, "top1", first)
     ]
-    return min(found, key=lambda one: one.same.fraction).estimate if found else None
+    return f"CatLIP minus other methods on {setting.name(first)}: {'; '.join(words)}."
 
 
-def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
-    """Over a random start, with the fewest images that both have, if these are not all."""
-    runs = {run.path: run for run in setting.records}
-    rows = rows[rows.init.isin([start, "random"]) & (rows.fraction < 1)]
-    own = rows[rows.record.isin(runs) & (rows.task == task)]
-    scores = nested(with_scores(own, runs), "fraction", "seed", "init")
-    for _, seeds in sorted(scores.items()):
-        by_start = (
-            {s: by[init] for s, by in seeds.items() if init in by} for init in (start, "random")
+def _few_labels(setting: Setting) -> str:
+    """With the fewest labels of the first task."""
+    task = setting.first_tasks[0]
+    fewest = next((one for one in few_labels(setting, [task]) if one.fraction < 1), None)
+    if fewest is None:
+        return ""
+    words = [
+        f"{what} {signed(estimate.value, 1)}"
+        for what, estimate in (
+            ("CatLIP minus CLIP", fewest.difference),
+            ("Transfer Init gains CatLIP", fewest.transfer),
+            ("a start from its embeddings of the names gains CLIP", fewest.names),
         )
-        if pairs := pair_up(*by_start):
-            return pairs.difference()
-    return None
+        if estimate
+    ]
+    fraction = f"{100 * fewest.fraction:.3g} %"
+    return f"**Few labels?** With {fraction} of the {setting.name(task)}: {'; '.join(words)}."

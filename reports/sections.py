@@ -53,8 +53,9 @@ from reports.paper.recipe_tables import differences, recipe_tables, without_equa
 from reports.read.setting import Setting, settings
 from reports.render.provenance import made, records_section
 from reports.summary import doubts, plots
-from reports.summary.answers import about, advice, as_good, cheaper, why
+from reports.summary.answers import about, advice, as_good, why
 from reports.summary.chips import chips
+from reports.summary.costs import cheaper, cost_table
 from reports.summary.forest import forest_section
 from reports.summary.ladder import ladder_section
 from reports.summary.near_and_far import near_and_far
@@ -233,16 +234,15 @@ def _summary(
             "CLIP on it, probes and times both, and writes this page again; it needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
-    blocks: list[Block] = [Text(said)] if (said := about(main)) else []
+    blocks: list[Block] = [Text(words)] if (words := about(main, others)) else []
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
-    by_task = near_and_far([main, *others])
-    blocks += side_by_side(by_task or plots.accuracy_figure(main))
+    blocks += side_by_side(near_and_far([main, *others]) or plots.accuracy_figure(main))
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
+    blocks += [cost] if (cost := cost_table(main)) else []
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
-    # The first figure, if there is one, has the other data.
-    if points := doubts.doubts(main, () if by_task else others):
+    if points := doubts.doubts(main):
         blocks.append(Points(doubts.title(main), points))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])

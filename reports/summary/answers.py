@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 from bench.downstream.probe.result import LinearProbe
 from bench.plan.result import Analytic, Projection
-from bench.step_time.result import PACKED, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling
 from bench.waterfall.result import TO_CATLIP, Waterfall
-from catlip.label.result import Labelling
 from catlip.pretraining.result import Pretrain
 from catlip.records.blocks import Answer
 from catlip.records.claims import claims, min_pairs
@@ -29,15 +27,14 @@ from catlip.records.estimate import (
     beats,
     verdict,
 )
-from catlip.records.kind import Interval
 from catlip.records.run import TIMES, Records, Run, interval
-from catlip.records.select import architecture, by_rule, by_seed, link, unique_runs, whose
+from catlip.records.select import architecture, images_of, link, unique_runs, whose
 from catlip.records.styles import CATLIP, CLIPS, beside, name_of
-from catlip.records.table import clipped, listed, mean_and_spread, shown, sign_of, signed
-from reports.pairs import pair_up
+from catlip.records.table import listed, mean_and_spread, shown, sign_of, signed
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
-from reports.read.setting import MAX_FIRST, Setting, is_vit_b16, plainest_first
+from reports.read.setting import MAX_FIRST, Setting
+from reports.summary.costs import step_ratio
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",
@@ -46,28 +43,36 @@ AHEAD, BEHIND, UNEVEN = (
 )  # with too few seeds for a verdict
 UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
-PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
+SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
 
-def about(setting: Setting) -> str:
-    """What the numbers were measured on, and what they cannot show; empty without trainings."""
+def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
+    """What the encoders were trained on, and what that cannot show; empty without trainings."""
     trained = setting.of(Pretrain)
     if not trained:
         return ""
-    run, samples = trained[0].measured, samples_of(trained[0])
-    seeds = len({record.seed for record in trained})
-    how = (
-        f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
-        f"seed{'s' * (seeds != 1)}"
-    )
-    what = f"{samples} images with captions, {run.images_seen:,.0f} seen in a training, {how}. The"
-    what += " paper's claims rest on"
+    run = trained[0].measured
+    beside = [one for one in others if _is_beside(setting, one)]
+    *data, last = [images_of(one.root, one.scale) for one in (setting, *beside)]
+    trained_on = f"{', '.join(data)} and {last}" if beside else data_of(setting)
+    words = "Separate encoders" if beside else "Encoders"
+    words += f" of {shown(run.parameters_image / 1e6, 1)} M parameters, trained on {trained_on}"
     if setting.scale == "starter":
-        what = (
-            f"{samples} captioned emoji drawings and scenes, {how}: a test of the pipeline, "
-            "not of the paper, whose claims rest on"
-        )
-    return f"{what} {PAPERS_SCALE}. The order may change with scale."
+        return f"{words}: a test of the pipeline, not of the paper, whose claims rest on {SCALE}."
+    seeds = len({record.seed for record in trained})
+    words += f", {run.images_seen:,.0f} seen in a training, {seeds} seed{'s' * (seeds != 1)}"
+    return f"{words}. The paper's claims rest on {SCALE}: the order may change with scale."
+
+
+def data_of(setting: Setting) -> str:
+    """`27,772 drawings`"""
+    return f"{samples_of(setting.of(Pretrain)[0])} {images_of(setting.root, setting.scale)}"
+
+
+def _is_beside(setting: Setting, other: Setting) -> bool:
+    """Whether another setting was trained on other data, by the same people."""
+    is_other = other.root == setting.root and other.scale != setting.scale
+    return is_other and bool(other.of(Pretrain))
 
 
 def samples_of(trained: Run[Pretrain]) -> str:
@@ -139,7 +144,7 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     sentences += near
     if all(one.difference.low is None for one in compared):
         sentences += _of_larger_study(setting, others)
-    short = _as_good_in_short(setting, compared)
+    short = " ".join([_as_good_in_short(setting, compared), *_on_other_data(setting, others)])
     if all({one.task for one in compared} <= {*of} for of in near_random):
         short = f"Not yet known: neither method can be told from {UNTRAINED}."
     return Answer(question, short, sentences, sources=sources)
@@ -172,19 +177,42 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     word = words.pop()
     if few:
         return f"{_ahead(word, judged)}{needed}."
-    where = "On these drawings" if setting.scale == "starter" else "Here"
+    where = "On drawings" if setting.scale == "starter" else "Here"
     values = [one.difference.value for one in judged]
-    means = " and ".join(dict.fromkeys(shown(abs(value), 1) for value in values))
+    means = _from_to([abs(value) for value in values])
     answer = {
-        BETTER: f"{where} it is better, by {means} points",
+        BETTER: f"{where} it is {means} points better",
         NOT_WORSE: f"{where} it is not worse",
-        WORSE: f"{where} it is worse, by {means} points",
+        WORSE: f"{where} it is {means} points worse",
         CANNOT_TELL: f"{where} the two cannot be told apart: CatLIP is {_excluded(judged)}",
     }[word]
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    return f"{answer}: its easiest case." if is_easiest else f"{answer}."
+    return f"{answer}, its easiest case." if is_easiest else f"{answer}."
+
+
+def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
+    """A sentence for each further data set: its own task, and the range of the other tasks."""
+    sentences = []
+    for other in others:
+        judged = [one for one in compared_tasks(other) if one.difference.low is not None]
+        if not judged or not _is_beside(setting, other):
+            continue
+        first, *rest = judged
+        words = f"{signed(first.difference.value, 1)} on {other.name(first.task)}"
+        if rest:
+            ends = _from_to([one.difference.value for one in rest], sign=True)
+            words += f", {ends} on {len(rest)} other task{'s' * (len(rest) > 1)}"
+        over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
+        sentences.append(f"On {images_of(other.root, other.scale)}{over}: {words}.")
+    return sentences
+
+
+def _from_to(values: Sequence[float], sign: bool = False) -> str:
+    """`4.8 to 8.3`, or one number if both are shown alike."""
+    show = signed if sign else shown
+    return " to ".join(dict.fromkeys(show(value, 1) for value in (min(values), max(values))))
 
 
 def _excluded(compared: Sequence[Compared]) -> str:
@@ -308,147 +336,6 @@ def _near_random(setting: Setting, method: str) -> dict[str, str]:
     return near
 
 
-def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
-    """What CLIP costs over CatLIP: the CLIP that is compared, and the paper's with a transformer;
-    on a GPU, if another setting has one's step times; then the cost of labelling.
-    """
-    record, clips = setting.step_time, [*dict.fromkeys([setting.clip, CLIPS[-1]])]
-    sources = [(record.anchor, "step times")] if record else []
-    trained = {m: runs for m in [CATLIP, *clips] if (runs := setting.trainings(m))}
-    timed = [clip for clip in clips if clip in trained or _step_ratio(record, clip)] or clips[:1]
-    sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
-    shorts, sentences = list[str](), list[str]()
-    costs = [_cost(setting, clip) for clip in timed]
-    endings = {ending for _, ending, _ in costs}
-    for clip, (short, ending, details) in zip(timed, costs, strict=True):
-        over = f"Over {beside(clip)}: " if len(timed) > 1 else ""
-        said_later = len(timed) > 1 and len(endings) == 1 and clip != timed[-1]
-        words = short + (f"; {ending}" if ending and not said_later else "")
-        shorts.append(f"{over + (words[0].lower() + words[1:] if over else words)}.")
-        sentences += [over + " ".join(details)] if details else []
-    if record and record.is_cpu and (on_gpu := _on_gpu(others)):
-        gpu, times, words = on_gpu
-        shorts.append(f"On {clipped(gpu.device, 32)} {times} times.")
-        sentences.append(words)
-        sources.append((gpu.anchor, clipped(gpu.device)))
-    sentences += [text] if (text := _labelling(setting)) else []
-    return Answer("Is CatLIP cheaper?", " ".join(shorts), sentences, sources=sources)
-
-
-def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
-    """The step times of ViT B/16 on a GPU, and CLIP's over CatLIP's, as a number and in words."""
-    every = [run for other in others for run in other.of(StepTime) if not run.is_cpu]
-    for run in plainest_first(every):
-        ratio, packed = (_step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
-        if ratio and not run.too_few and is_vit_b16(run):
-            words = f"A step on a GPU, {step_description(run)}: "
-            words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
-            if packed:
-                words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
-            return run, shown(ratio.value, 2), f"{words}."
-    return None
-
-
-def _cost(setting: Setting, clip: str) -> tuple[str, str, list[str]]:
-    """In short; what the paper claims beside it, if CatLIP is cheaper; and in sentences, first the
-    ratio of step times that were measured in turns, with this setting's encoder and with ViT B/16,
-    then the seconds of whole trainings.
-    """
-    record, of_trainings = setting.step_time, _trainings_ratio(setting, clip)
-    ratio = _step_ratio(record, clip)
-    sentences = [text for text in (_whole_trainings(setting, clip),) if text]
-    if record is None or ratio is None:
-        short = "Not yet known: this needs both methods' step times on one device"
-        if of_trainings and of_trainings.low is not None:
-            times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed"
-            short = _not_cheaper(of_trainings, "training") or f"Yes: CLIP's training takes {times}"
-        return short, "", sentences
-    if record.too_few:
-        return f"Not yet known: step times have only {record.too_few}", "", sentences
-    timed = (
-        f"A step: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
-        f"{clipped(record.setup.model or record.name, 40)}"
-    )
-    larger = setting.larger_step_time
-    of_larger = _step_ratio(larger, clip) if larger and not larger.too_few else None
-    if larger and of_larger:
-        timed += f", {shown(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
-    packed = [
-        (run, one) for run in (record, larger) if run and (one := _step_ratio(run, clip + PACKED))
-    ]
-    if packed:
-        each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
-        timed += f"; {each} without padded captions"
-    values = [one.value for one in (ratio, of_larger, of_trainings) if one]
-    times, unpadded = _least_to_most(values), ""
-    if packed:
-        steps = _least_to_most([one.value for _, one in packed])
-        unpadded = f" (a step without padded captions {steps})"
-    if short := _not_cheaper(ratio, "step"):
-        return short, "", [f"{timed}.", *sentences]
-    claimed = shown(claimed_speed_up(), 1)
-    where, ending = "here", f"the paper claims {claimed} at its scale"
-    if record.is_cpu:
-        where, ending = "on CPUs", f"{claimed} was not tested"
-    elif record.device:
-        where = f"on {clipped(record.device, 32)}"
-    return f"Yes: {times} times {where}{unpadded}", ending, [f"{timed}.", *sentences]
-
-
-def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
-    """Empty if CLIP's time over CatLIP's is above one."""
-    if ratio.low is None or ratio.high is None:
-        return f"Not yet known: the ratio of {what} times has no interval"
-    if ratio.low <= 1 <= ratio.high:
-        return f"No difference in {what} time can be told here"
-    if ratio.value < 1:
-        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here"
-    return ""
-
-
-def _step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
-    return record.measured.ratios.get(f"{clip}/{CATLIP}") if record else None
-
-
-def _least_to_most(values: Sequence[float]) -> str:
-    """`1.2 to 1.5`, or one number if both are shown alike."""
-    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
-
-
-def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
-    """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
-    if setting.unlike_trainings(clip):
-        return None
-    one, other = (
-        by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
-        for method in (CATLIP, clip)
-    )
-    return pair_up(one, other).ratio()
-
-
-def _whole_trainings(setting: Setting, clip: str) -> str:
-    seconds = [mean_and_spread(q) for m in (CATLIP, clip) if (q := setting.seconds(m))]
-    if len(seconds) < 2:
-        return ""
-    if fields := setting.unlike_trainings(clip):
-        return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    ratio = _trainings_ratio(setting, clip)
-    if ratio and ratio.low is not None:
-        over = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
-        return f"Whole trainings: {shown(ratio.value, 2)} ({over})."
-    return f"Whole trainings: {seconds[0]} s against {seconds[1]} s."
-
-
-def _labelling(setting: Setting) -> str:
-    # The record of rule `paper`, if there is one.
-    record = next(iter(by_rule(setting.of(Labelling)).values()), None)
-    rate = record.measured.captions_per_s if record else None
-    if record is None or not rate:
-        return ""
-    seconds = record.measured.captions / rate
-    return f"Labels, once: {shown(seconds)} s."
-
-
 def why(setting: Setting, records: Records) -> Answer:
     """What the paper's speed-up consists of, as far as arithmetic and a projection tell; how much
     of the ratio of step times here the FLOPs explain; and the largest factor that was measured on
@@ -459,7 +346,7 @@ def why(setting: Setting, records: Records) -> Answer:
     sources += [(origin.anchor, origin.kind) for origin in origins]
     record = setting.step_time
     flops = record.measured.flops_ratios.get("clip/catlip") if record else None
-    ratio = _step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
+    ratio = step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
             f"Here a step of CLIP has {shown(flops, 2)} times the matrix products; "
@@ -479,8 +366,12 @@ def why(setting: Setting, records: Records) -> Answer:
         sources.append((waterfall.anchor, "waterfall"))
     short = "Not yet known: no step's operations were counted."
     if factors:
+        claimed, left = shown(claimed_speed_up(), 1), factors.pop("unexplained")
         product = f" {TIMES} ".join(f"{shown(value, 2)} {name}" for name, value in factors.items())
-        short = f"{product}."
+        explained = shown(math.prod(factors.values()), 1)
+        short = f"We can account for {explained} of the paper's {claimed}; "
+        short += f"{shown(left, 1)} is unexplained."
+        sentences.insert(0, f"{explained} = {product}.")
     elif flops and ratio:
         short = sentences.pop(0)
     return Answer(f"Why {shown(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
@@ -542,7 +433,7 @@ def advice(setting: Setting) -> str:
     """
     judged, record = {one.word for one in compared_tasks(setting)}, setting.step_time
     timed = [*dict.fromkeys([setting.clip, CLIPS[-1]])] if record and not record.too_few else []
-    ratio = next((one for clip in timed if (one := _step_ratio(record, clip))), None)
+    ratio = next((one for clip in timed if (one := step_ratio(record, clip))), None)
     if not judged or ratio is None or ratio.low is None or ratio.high is None:
         return ""
     judged |= _larger_words(setting)

@@ -10,18 +10,16 @@ from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
 from catlip.pretraining.result import Pretrain, is_whole
 from catlip.records.run import TIMES, Run
-from catlip.records.select import differing_fields, images_of, whose
+from catlip.records.select import differing_fields
 from catlip.records.styles import CLIPS, beside
 from catlip.records.table import clipped, listed, shown
 from reports.read.differences import Difference
 from reports.read.setting import Setting
 from reports.summary.answers import (
-    compared_tasks,
     larger_encoders,
     longest,
     longest_training,
     on_tasks,
-    samples_of,
     with_ends,
 )
 from reports.summary.near_and_far import labels_that_are_classes
@@ -49,33 +47,14 @@ def title(setting: Setting) -> str:
     return "What could make this wrong" + (f": CatLIP minus CLIP on {tasks}" if tasks else "")
 
 
-def doubts(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
-    """What could make the answers wrong: what favours CatLIP and what other data say, what else
-    differs, and the scale; nothing if one of the two was not trained.
+def doubts(setting: Setting) -> list[str]:
+    """What could make the answers wrong: what favours CatLIP, what else differs, and the scale;
+    nothing if one of the two was not trained.
     """
     catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in setting.pair)
     if catlip is None or clip is None:
         return []
-    favours = " ".join(filter(None, (_favours(setting), _on_other_data(setting, others))))
-    return [favours, _differs(setting, catlip, clip), _scale(setting, catlip)]
-
-
-def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
-    """CatLIP - CLIP at other scales, for instance on photographs."""
-    sentences = []
-    for other in others:
-        trained = other.of(Pretrain)
-        if other.scale == setting.scale or not trained:
-            continue
-        each = [
-            f"{other.name(one.task)} {with_ends(one.difference)}" for one in compared_tasks(other)
-        ]
-        if each:
-            of = whose(other.root, setting.root)
-            what = f"{of}{samples_of(trained[0])} {images_of(other.root, other.scale)}"
-            over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
-            sentences.append(f"On {what}{over}: {', '.join(each)}.")
-    return " ".join(sentences)
+    return [_favours(setting), _differs(setting, catlip, clip), _scale(setting, catlip)]
 
 
 def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:

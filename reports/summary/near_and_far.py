@@ -9,11 +9,11 @@ from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
 from catlip.pretraining.result import Pretrain
 from catlip.records.figures import Figure
-from catlip.records.select import images_of, whose
+from catlip.records.select import whose
 from catlip.records.styles import beside
 from reports.read.differences import PROBE, Difference
 from reports.read.setting import Setting
-from reports.summary.answers import samples_of
+from reports.summary.answers import data_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
 
 MIN_ROWS = 3  # fewer stand in the first answer
@@ -42,8 +42,7 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
             continue
         seen.add(setting.scale)
         of = whose(setting.root, settings[0].root)
-        data = f"{of}{samples_of(trained[0])} {images_of(setting.root, setting.scale)}"
-        rows.append(Row(data, {}))
+        rows.append(Row(f"{of}{data_of(setting)}", {}))
         if setting.clip != settings[0].clip:
             rows.append(Row(f"over {beside(setting.clip)}", {}))
         known = labels_that_are_classes(setting)

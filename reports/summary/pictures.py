@@ -27,18 +27,16 @@ def pictures(setting: Setting) -> list[Block]:
     tested = [one for run in setting.of(Gallery)[:1] for one in pictures_of(run)]
     shown_tests = [(one.image, _name(one.label), "") for one in tested]
     for title, name, of_row in (
-        ("Training images: caption, and the classes in it", "train", shown_examples),
+        ("Training images, not hand-picked: caption, classes in it", "train", shown_examples),
         ("Test images: the class to find", "test", shown_tests),
     ):
         if kept := _kept(name, of_row):
             rows.append((title, kept))
         else:
-            missing.append(title.partition(":")[0].lower())
+            missing.append(title.partition(" images")[0].lower() + " images")
     if not rows:
         return []
-    caption = "Evenly spread or drawn at random, not selected."
-    if missing:
-        caption += f" No {listed(missing)} were recorded."
+    caption = f"No {listed(missing)} were recorded." if missing else ""
     return [Pictures(rows, caption)]
 
 

@@ -393,8 +393,8 @@ def test_each_seed_is_compared_on_its_own_device(write_record, write_training, s
 @pytest.mark.parametrize(
     ("clip", "short", "points"),
     [
-        (0.30, "by 10.0 points; not with a larger encoder.", "0.0"),
-        (0.25, "it is better, by 10.0 points: its easiest case.", "+5.0"),
+        (0.30, "10.0 points better; not with a larger encoder.", "0.0"),
+        (0.25, "it is 10.0 points better, its easiest case.", "+5.0"),
     ],
 )
 def test_a_verdict_that_a_larger_encoder_changes(write_record, both, tmp_path, clip, short, points):

@@ -108,21 +108,22 @@ def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
         "CLIP": ["40.0 ± 0.0", "38.0 ± 0.0"],
     }
     good, cheap, why = answers_of(page)
-    assert good.short == "Here it is better, by 4.0 and 2.0 points."
+    assert good.short == "Here it is 2.0 to 4.0 points better."
     over = (
         "95 %: +3.8 to +4.2 on ImageNet-1k, +1.8 to +2.2 on Places365; 6 seeds, 5,000 test images."
     )
     assert good.sentences == [over]
     assert (
         cheap.short
-        == "Yes: 1.5 to 1.6 times on 8 x NVIDIA H100; the paper claims 2.7 at its scale."
+        == "Yes: on 8 x NVIDIA H100 CLIP takes 1.5 to 1.6 times as long; the paper claims 2.7 at "
+        "its scale."
     )
     assert "1.17 times the matrix products; 1.37 is left" in why.short
     (figure,) = [figure for figure in page.figures if figure.name == "probe_accuracy"]
     assert "CatLIP 44.0 ± 0.0 % on ImageNet-1k" in figure.alt
     words = words_of(page)
-    assert "2,880,000 images with captions, 72,000,000 seen in a training" in words
-    assert "85.8 M parameters, 6 seeds" in words
+    assert "2,880,000 captioned images at cc3m scale, 72,000,000 seen in a training" in words
+    assert "Encoders of 85.8 M parameters" in words
     assert "8 x NVIDIA H100" in page.about
     assert "suggests CatLIP" in words
     for of_the_starter in ("emoji", "drawing", "concept", "pipeline"):
@@ -181,7 +182,7 @@ def test_a_study_alone_answers_by_its_longest_trainings(write_record, tmp_path):
         metrics |= {"final_loss": 1.0, "accuracies": {"garden": top1}}
         write_record("scaling", f"{method}-{images}-seed{seed}", scale="mine", metrics=metrics)
     (setting,) = settings(read_records([tmp_path / "runs"]))
-    assert as_good(setting).short == "Here it is better, by 10.0 points."
+    assert as_good(setting).short == "Here it is 10.0 points better."
 
 
 def test_a_larger_encoder_is_as_much_larger_as_an_image_costs_more(write_record, tmp_path):
@@ -211,10 +212,10 @@ def test_what_learnt_nothing_is_not_compared(clip, short, probe, tmp_path):
     [
         (
             [0.30, 0.28],
-            "It depends on the task: better on cifar10; cannot tell on garden (at most 1.1 points "
+            "It depends on the task: better on CIFAR-10; cannot tell on garden (at most 1.1 points "
             "worse, 1.1 better).",
         ),
-        ([0.291, 0.289], "At least as good: better on cifar10; not worse on garden."),
+        ([0.291, 0.289], "At least as good: better on CIFAR-10; not worse on garden."),
     ],
 )
 def test_tasks_that_disagree_are_named(garden, short, probe, tmp_path):

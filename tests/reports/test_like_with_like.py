@@ -15,7 +15,8 @@ from catlip.records.select import alike_in_images
 from catlip.records.table import Quantity
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
-from reports.summary.answers import as_good, cheaper, why
+from reports.summary.answers import as_good, why
+from reports.summary.costs import cheaper
 from reports.summary.tables import headline
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}

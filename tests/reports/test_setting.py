@@ -10,7 +10,8 @@ from catlip.records.run import TIMES
 from catlip.records.table import Quantity
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
-from reports.summary.answers import as_good, cheaper
+from reports.summary.answers import as_good
+from reports.summary.costs import cheaper, cost_table
 from reports.summary.plots import loss_curve
 from reports.summary.tables import headline
 
@@ -86,7 +87,7 @@ def test_the_headline_has_the_newest_step_time_of_its_device(write_training, wri
 @pytest.mark.parametrize(
     ("low", "high", "short"),
     [
-        (1.2, 1.4, "Yes: 1.3 times"),
+        (1.2, 1.4, "Yes: on Device A CLIP takes 1.3 times"),
         (0.9, 1.4, "No difference"),
         (0.6, 0.8, "No: CLIP's step takes 0.70"),
     ],
@@ -128,7 +129,11 @@ def test_a_step_without_padding_is_named_too(write_training, write_record, read,
     answer = cheaper(read()[0])
     assert "1.2 to 1.5 times" in answer.short
     assert "1.0 to 1.3)" in answer.short
-    assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) without" in answer.sentences[0]
+    table = cost_table(read()[0])
+    assert [[cell.full for cell in row[1:]] for row in table.rows] == [
+        [f"1.50{TIMES} (1.49 to 1.51)", f"1.30{TIMES} (1.29 to 1.31)"],
+        [f"1.20{TIMES} (1.19 to 1.21)", f"1.04{TIMES} (1.03 to 1.05)"],
+    ]
     tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
     assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
     assert "1.30 (1.29 to 1.31) without the padding" in avoidable(tiny)
@@ -138,10 +143,10 @@ def test_a_step_without_padding_is_named_too(write_training, write_record, read,
 @pytest.mark.parametrize(
     ("catlip", "clip", "short"),
     [
-        ([0.30] * 6, [0.28] * 6, "Here it is better, by 2.0 points."),
-        ([0.28] * 6, [0.30] * 6, "Here it is worse, by 2.0 points."),
+        ([0.30] * 6, [0.28] * 6, "Here it is 2.0 points better."),
+        ([0.28] * 6, [0.30] * 6, "Here it is 2.0 points worse."),
         ([0.30] * 6, [0.305] * 6, "Here it is not worse."),
-        ([0.30] * 6, [0.315] * 6, "Here it is worse, by 1.5 points."),
+        ([0.30] * 6, [0.315] * 6, "Here it is 1.5 points worse."),
         (
             [0.30, 0.28] * 3,
             [0.29] * 6,

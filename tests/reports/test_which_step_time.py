@@ -9,7 +9,8 @@ from report_support import records_in, steps
 
 from reports.read.setting import Setting, settings
 from reports.render.provenance import made
-from reports.summary.answers import cheaper, why
+from reports.summary.answers import why
+from reports.summary.costs import cheaper
 
 CPU = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 
@@ -56,9 +57,9 @@ def test_the_plainest_comparison_answers_whenever_it_ran(timed, tmp_path):
     timed("plain", 1.3, packed=True)
     for day, (name, parts) in enumerate(OTHERS, 1):
         timed(name, 1.8, started=f"2026-12-0{day}T00:00:00+00:00", **parts)
-    assert "Yes: 1.3 times" in cheaper(main_of(tmp_path)[0]).short
+    assert "takes 1.3 times" in cheaper(main_of(tmp_path)[0]).short
     timed("compiled", 1.4, packed=True, compile=True, started="2026-11-01T00:00:00+00:00")
-    assert "Yes: 1.4 times" in cheaper(main_of(tmp_path)[0]).short
+    assert "takes 1.4 times" in cheaper(main_of(tmp_path)[0]).short
 
 
 def test_a_gpu_that_was_timed_elsewhere_is_in_the_answer(timed, tmp_path):

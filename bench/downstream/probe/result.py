@@ -22,9 +22,15 @@ ZeroShotMethod = Literal["prompts", "classifier rows"]  # of classifying zero-sh
 T = TypeVar("T")
 
 # Classes of the published data sets; a folder that is given instead may have another number.
-CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
+CLASSES = {
+    **{"imagenet": 1000, "places365": 365, "fashion_mnist": 10},
+    **{"cifar10": 10, "cifar10-10k": 10, "fashion-types": 25},
+}
 PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
-TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
+TITLES = {
+    **{"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"},
+    **{"cifar10": "CIFAR-10", "cifar10-10k": "CIFAR-10", "fashion-types": "article types"},
+}
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
 TASK_PART_SEPARATOR = ", "  # between a task and the part of its test images

@@ -1,0 +1,239 @@
+"""Is CatLIP cheaper? The answer, and a table of what CLIP takes over CatLIP.
+
+A ratio is given only with its interval, and is of one record, whose device it names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.step_time.result import PACKED, StepTime
+from bench.step_time.steps import step_description
+from catlip.label.result import Labelling
+from catlip.records.blocks import Answer
+from catlip.records.estimate import Estimate
+from catlip.records.kind import Interval
+from catlip.records.run import TIMES, Run, interval, ratio_cell
+from catlip.records.select import by_rule, by_seed, link
+from catlip.records.styles import CATLIP, CLIPS, beside, name_of
+from catlip.records.table import Cell, Table, clipped, listed, mean_and_spread, shown
+from reports.pairs import pair_up
+from reports.paper.published import claimed_speed_up
+from reports.read.setting import Setting, is_vit_b16, plainest_first
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What this CLIP takes over CatLIP: a step with the setting's encoder, a step with ViT B/16,
+    each also without padded captions, and a whole training; None where it was not measured.
+    """
+
+    clip: str
+    record: Run[StepTime] | None
+    larger_record: Run[StepTime] | None
+    step: Interval | None
+    larger: Interval | None
+    packed: Interval | None
+    larger_packed: Interval | None
+    training: Estimate | None
+
+
+def cost_of(setting: Setting, clip: str) -> Cost:
+    record, larger = setting.step_time, setting.larger_step_time
+    trusted = larger if larger and not larger.too_few else None
+    return Cost(
+        clip,
+        record,
+        trusted,
+        step=step_ratio(record, clip),
+        larger=step_ratio(trusted, clip),
+        packed=step_ratio(record, clip + PACKED),
+        larger_packed=step_ratio(trusted, clip + PACKED),
+        training=_training_ratio(setting, clip),
+    )
+
+
+def step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
+    return record.measured.ratios.get(f"{clip}/{CATLIP}") if record else None
+
+
+def _training_ratio(setting: Setting, clip: str) -> Estimate | None:
+    """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
+    if setting.unlike_trainings(clip):
+        return None
+    one, other = (
+        by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
+        for method in (CATLIP, clip)
+    )
+    return pair_up(one, other).ratio()
+
+
+def compared_clips(setting: Setting) -> list[str]:
+    """The CLIP that is compared, and the paper's with a transformer, if it was trained or timed."""
+    clips = [*dict.fromkeys([setting.clip, CLIPS[-1]])]
+    known = [c for c in clips if setting.trainings(c) or step_ratio(setting.step_time, c)]
+    return known or clips[:1]
+
+
+# The answer
+
+
+def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
+    """What CLIP costs over CatLIP; on a GPU, if another setting has one's step times; then the
+    cost of labelling.
+    """
+    record, clips = setting.step_time, compared_clips(setting)
+    sources = [(record.anchor, "step times")] if record else []
+    trained = {m: runs for m in [CATLIP, *clips] if (runs := setting.trainings(m))}
+    sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
+    sentences = [words for clip in clips if (words := _whole_trainings(setting, clip))]
+    is_cpu = bool(record and record.is_cpu)
+    gpu = _on_gpu(others) if is_cpu else None
+    short = _in_short([cost_of(setting, clip) for clip in clips], gpu is not None)
+    if gpu:
+        on_gpu, times, words = gpu
+        short += f" On {clipped(on_gpu.device, 32)} {times} times."
+        sentences.append(words)
+        sources.append((on_gpu.anchor, clipped(on_gpu.device)))
+    sentences += [text] if (text := _labelling(setting)) else []
+    return Answer("Is CatLIP cheaper?", short, sentences, sources=sources)
+
+
+def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
+    """One sentence if CLIP takes longer with each text tower, otherwise one for each."""
+    record, refusals = costs[0].record, [_not_cheaper(cost) for cost in costs]
+    if record is None or any(refusals) or not all(cost.step for cost in costs):
+        each = [refused or _longer(cost) for cost, refused in zip(costs, refusals, strict=True)]
+        if len(costs) > 1:
+            named = zip(costs, each, strict=True)
+            each = [f"Over {beside(cost.clip)}: {_lowered(words)}" for cost, words in named]
+        return " ".join(f"{words}." for words in each)
+    where, ending = "here", f"the paper claims {shown(claimed_speed_up(), 1)} at its scale"
+    if record.is_cpu:
+        where, ending = "on CPUs", "" if has_gpu else "no GPU was timed"
+    elif record.device:
+        where = f"on {clipped(record.device, 32)}"
+    times = [f"{_range(*_all(cost))} times{_tower(cost) * (len(costs) > 1)}" for cost in costs]
+    words = f"Yes: {where} CLIP takes {', '.join(times)} as long"
+    if packed := [one for cost in costs for one in (cost.packed, cost.larger_packed) if one]:
+        words += f" (a step without padded captions {_range(*packed)})"
+    return f"{words}{f'; {ending}' * bool(ending)}."
+
+
+def _lowered(words: str) -> str:
+    return words[0].lower() + words[1:]
+
+
+def _tower(cost: Cost) -> str:
+    return " (transformer)" if cost.clip == CLIPS[-1] else " (bag of words)"
+
+
+def _longer(cost: Cost) -> str:
+    if cost.step is None and cost.training:
+        times = f"{shown(cost.training.value, 2)} times as long here; steps were not timed"
+        return f"Yes: CLIP's training takes {times}"
+    return f"Yes: CLIP takes {_range(*_all(cost))} times as long"
+
+
+def _all(cost: Cost) -> list[Interval | Estimate]:
+    return [one for one in (cost.step, cost.larger, cost.training) if one]
+
+
+def _range(*ratios: Interval | Estimate) -> str:
+    """`1.2 to 1.5`, the least and the most, or one number if both are shown alike."""
+    values = [ratio.value for ratio in ratios]
+    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
+
+
+def _not_cheaper(cost: Cost) -> str:
+    """Why there is no yes; empty if CLIP's time over CatLIP's is above one."""
+    if cost.step is None or cost.record is None:
+        if cost.training is None or cost.training.low is None:
+            return "Not yet known: this needs both methods' step times on one device"
+        return _at_most_one(cost.training, "training")
+    if cost.record.too_few:
+        return f"Not yet known: step times have only {cost.record.too_few}"
+    return _at_most_one(cost.step, "step")
+
+
+def _at_most_one(ratio: Interval | Estimate, what: str) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"Not yet known: the ratio of {what} times has no interval"
+    if ratio.low <= 1 <= ratio.high:
+        return f"No difference in {what} time can be told here"
+    if ratio.value < 1:
+        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here"
+    return ""
+
+
+def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
+    """The step times of ViT B/16 on a GPU, and CLIP's over CatLIP's, as a number and in words."""
+    every = [run for other in others for run in other.of(StepTime) if not run.is_cpu]
+    for run in plainest_first(every):
+        ratio, packed = (step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
+        if ratio and not run.too_few and is_vit_b16(run):
+            words = f"A step on a GPU, {step_description(run)}: "
+            words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+            if packed:
+                words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
+            return run, shown(ratio.value, 2), f"{words}."
+    return None
+
+
+def _whole_trainings(setting: Setting, clip: str) -> str:
+    """The seconds of both methods, where the table has no ratio of them."""
+    seconds = [mean_and_spread(q) for m in (CATLIP, clip) if (q := setting.seconds(m))]
+    if len(seconds) < 2:
+        return ""
+    if fields := setting.unlike_trainings(clip):
+        return f"Whole trainings are not compared: they differ in {listed(fields)}."
+    ratio = _training_ratio(setting, clip)
+    if ratio and ratio.low is not None:
+        return ""
+    return f"Whole trainings: {seconds[0]} s against {seconds[1]} s."
+
+
+def _labelling(setting: Setting) -> str:
+    # The record of rule `paper`, if there is one.
+    record = next(iter(by_rule(setting.of(Labelling)).values()), None)
+    rate = record.measured.captions_per_s if record else None
+    if record is None or not rate:
+        return ""
+    captions = record.measured.captions
+    return f"Turning {captions:,} captions into labels takes {shown(captions / rate)} s, once."
+
+
+# The table
+
+
+def cost_table(setting: Setting) -> Table | None:
+    """CLIP's time over CatLIP's: a row for what was timed, columns for the text towers; None
+    without a ratio that has an interval.
+    """
+    costs = [cost_of(setting, clip) for clip in compared_clips(setting)]
+    record = costs[0].record
+    if record and record.too_few:
+        record = None
+    columns, rows = ["CLIP's time over CatLIP's"], dict[str, list[Cell]]()
+    for cost in costs:
+        name = beside(cost.clip)
+        columns += [name, f"{name}, no padding"]
+        if record:
+            row = rows.setdefault(f"A step of {clipped(record.setup.model or record.name, 40)}", [])
+            row += [ratio_cell(record, cost.step), ratio_cell(record, cost.packed)]
+        if larger := cost.larger_record:
+            row = rows.setdefault("A step of ViT B/16", [])
+            row += [ratio_cell(larger, cost.larger), ratio_cell(larger, cost.larger_packed)]
+        cell, training = Cell(), cost.training
+        if training and training.low is not None:
+            ends = f"{shown(training.low, 2)} to {shown(training.high, 2)}; {training.pairs} pairs"
+            anchor = link(setting.trainings(cost.clip))
+            cell = Cell(f"{shown(training.value, 2)}{TIMES}", ends, anchor)
+        rows.setdefault("A whole training", []).extend([cell, Cell()])
+    kept = {name: row for name, row in rows.items() if any(c.text != Cell().text for c in row)}
+    if not kept:
+        return None
+    caption = "95 % intervals."
+    if record:
+        caption = f"Steps, with 95 % intervals: {step_description(record)}."
+    cells = [[Cell(name), *row] for name, row in kept.items()]
+    return Table("cost", "What CLIP takes over CatLIP", columns, cells, caption=caption)
