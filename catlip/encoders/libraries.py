@@ -41,7 +41,7 @@ def timm_encoder(
     if resolution and not file:  # the position embeddings of a file are for the model's own size
         options["img_size"] = resolution
     advice = f"timm:{name}:FILE takes its weights from a file"
-    with _one_line_errors(f"timm's {name}", advice):
+    with one_line_errors(f"timm's {name}", advice):
         try:  # a ViT needs this option to take images of any size, a convolutional network does not
             model = timm.create_model(name, **options, dynamic_img_size=True)
         except TypeError:
@@ -73,7 +73,7 @@ def _load_timm(model: Any, file: Path) -> None:
     classifier = model.pretrained_cfg.get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     tensors = plain_tensors(read_file(file)[0], file)
-    with _one_line_errors(f"timm's model in {file}", "give a file of this model"):
+    with one_line_errors(f"timm's model in {file}", "give a file of this model"):
         missing, unexpected = model.load_state_dict(tensors, strict=False)
     of_heads = tuple(f"{head}." for head in heads)
     if wrong := missing + [name for name in unexpected if not name.startswith(of_heads)]:
@@ -119,7 +119,7 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         import open_clip
     except ImportError:
         raise InputError("openclip needs OpenCLIP: .venv/bin/pip install -e '.[clip]'") from None
-    with _one_line_errors(
+    with one_line_errors(
         f"OpenCLIP's {name}", f"openclip:{name}/FILE takes its weights from a file"
     ):
         return open_clip.create_model(
@@ -132,7 +132,7 @@ def _to_bytes(pixels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _one_line_errors(what: str, advice: str) -> Iterator[None]:
+def one_line_errors(what: str, advice: str) -> Iterator[None]:
     """Turns what a library raises into an error of one line, and hides what it logs."""
     logging.disable(logging.CRITICAL)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from catlip.encoders.libraries import (
     openclip_encoder,
     timm_encoder,
 )
+from catlip.encoders.own import file_encoder, transformers_encoder
 from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 
@@ -50,7 +52,7 @@ class LoadedEncoder:
 
     @property
     def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        return next(chain(self.module.parameters(), self.module.buffers())).device
 
     @cached_property
     def num_features(self) -> int:
@@ -89,7 +91,10 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     of its pre-training). `seed` initialises a random encoder.
     """
     kind, _, name = spelling.partition(":")
-    if kind in SOURCES:
+    if kind.endswith(".py"):
+        module, preprocess = file_encoder(Path(kind), name, resolution)
+        encoder = LoadedEncoder(module, preprocess, f"{Path(kind).name}:{name}", None)
+    elif kind in SOURCES:
         if not name:
             raise InputError(f"{spelling!r} needs a name after the colon")
         encoder = SOURCES[kind](name, seed, resolution)
@@ -178,6 +183,11 @@ def _openclip(name: str, seed: int, resolution: int) -> LoadedEncoder:
     return LoadedEncoder(*tower, f"openclip:{name}", None, any_size=False)
 
 
+def _transformers(name: str, seed: int, resolution: int) -> LoadedEncoder:
+    encoder = transformers_encoder(name, resolution)
+    return LoadedEncoder(*encoder, f"transformers:{Path(name).name}", None, any_size=False)
+
+
 def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     """NAME@PIXELS, timm/NAME or openclip/NAME, untrained."""
     torch.manual_seed(seed)
@@ -202,6 +212,7 @@ SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
     "released": _released,
     "timm": _timm,
     "openclip": _openclip,
+    "transformers": _transformers,
     "random": _random,
 }
 

@@ -239,3 +239,52 @@ def test_other_sizes_are_taken_where_it_says_so(spelling, resolution, features, 
         else:
             with pytest.raises((RuntimeError, AssertionError)):
                 encoder.module(other)
+
+
+def test_a_function_of_ones_own_file_is_an_encoder(tmp_path, picture) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n"
+        "class Channels(torch.nn.Module):\n"
+        "    def forward(self, images):\n"
+        "        return images.mean((2, 3))\n"
+        "def build():\n"
+        "    return Channels(), {'size': 64, 'mean': (0.5, 0.4, 0.3), 'std': (0.2, 0.2, 0.2)}\n"
+    )
+    encoder = open_encoder(f"{file}:build")
+    pixels = encoder.preprocess(picture)
+    assert (encoder.method, pixels.shape, encoder.num_features) == ("mine.py:build", (3, 64, 64), 3)
+    means = (pixels.double().mean((1, 2)) / 255 - torch.tensor([0.5, 0.4, 0.3])) / 0.2
+    torch.testing.assert_close(
+        encoder.module(pixels[None])[0].double(), means, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "build = 3", "def build():\n    return 3", "def build(:", "def build():\n    1 / 0"],
+)
+def test_a_file_without_an_encoder_is_one_line(tmp_path, code) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(InputError, match=r"mine\.py"):
+        open_encoder(f"{tmp_path / 'mine.py'}:build")
+
+
+def test_a_vision_model_of_transformers_gives_its_own_features(tmp_path, picture) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+    )
+    model = transformers.ViTModel(config).eval()
+    processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    encoder = open_encoder(f"transformers:{tmp_path}")
+    pixels = encoder.preprocess(picture)
+    with torch.no_grad():
+        theirs = model(pixel_values=pixels[None] / 255 * 2 - 1).pooler_output
+        torch.testing.assert_close(encoder.module(pixels[None]), theirs, rtol=1e-4, atol=1e-5)
