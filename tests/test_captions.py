@@ -105,9 +105,3 @@ ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
 def test_cleaning_takes_its_steps_in_order_for_plain_text_too(caption):
     """Plain text has a short way of its own."""
     assert clean(caption) == oracle.clean(caption)
-
-
-def test_a_caption_without_a_label_has_a_cause():
-    captions = [None, " \n", "very quickly and really", "xqzt"]
-    reasons = ["no caption", "an empty caption", "no noun", "no noun of WordNet"]
-    assert list(map(Labeller("paper").why_none, captions)) == reasons

@@ -106,21 +106,26 @@ def test_a_wrong_command_line_says_what_is_wrong(monkeypatch, capsys, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "error"),
+    ("module", "arguments", "errors"),
     [
-        ("baselines.pretrain", "--method dino --shards nowhere", "clip"),
-        ("baselines.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
-        ("baselines.pretrain", "--shards nowhere --device tpu", "tpu"),
-        ("baselines.pretrain", "--shards nowhere --device cpufoo", "cpufoo"),
-        ("baselines.pretrain", "--shards nowhere --device cuda:x", "cuda:x"),
-        ("bench.step_time", "--methods catlip moco", "moco"),
-        ("bench.downstream.linear_probe", "--encoder nowhere --data starter:x", "nowhere"),
-        ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
+        ("baselines.pretrain", "--method dino --shards nowhere", ["clip"]),
+        ("baselines.pretrain", "--shards nowhere/*.tar", ["nowhere/*.tar"]),
+        *(("baselines.pretrain", f"--shards x --device {d}", [d]) for d in ("tpu", "cuda:x")),
+        ("bench.step_time", "--methods catlip moco", ["moco"]),
+        ("bench.step_time", "--precision fp8 --device cpu", ["fp8"]),
+        ("bench.step_time", "--data /nowhere/*.tar --model hybrid_mini", ["/nowhere/*.tar"]),
+        ("bench.step_time", "--caption-tokens 1 --model hybrid_mini", ["2 to 24"]),
+        ("bench.step_time", "--caption-tokens 25 --model hybrid_mini", ["2 to 24"]),
+        ("bench.step_time", "--model timm:resnet18", ["timm:resnet18", "operations", "vit_b16"]),
+        ("bench.communication", "--device cpu", ["torchrun --nproc-per-node 2"]),
+        ("bench.data_path", "--images tests/words", ["tests/words"]),
+        ("bench.downstream.linear_probe", "--encoder nowhere --data starter:x", ["nowhere"]),
+        ("catlip.label", "nowhere/{0..2}.tar", ["nowhere/0.tar"]),
     ],
 )
-def test_a_mistake_that_a_program_finds_is_one_line(program, module, arguments, error) -> None:
+def test_a_mistake_that_a_program_finds_is_one_line(program, module, arguments, errors) -> None:
     done = program(module, *arguments.split())
-    one_line_error(done, error)
+    one_line_error(done, *errors)
     assert done.stdout == ""
 
 
@@ -144,11 +149,14 @@ def test_a_dry_run_of_a_transfer_needs_no_data(monkeypatch, capsys, tmp_path, na
 
 @pytest.mark.parametrize(
     ("recipe", "steps", "parameters"),
-    [("datacomp_h16_release", "200,000", "663,152,646"), ("cc3m_b16", "25 epochs", "")],
+    [
+        ("datacomp_b16_release", "200,000", "104,657,414"),
+        ("cc3m_b16 --encoder vit_tiny16", "25 epochs", ""),
+    ],
 )
 def test_a_dry_run_needs_no_data(monkeypatch, capsys, tmp_path, recipe, steps, parameters) -> None:
     monkeypatch.chdir(tmp_path)
-    read(monkeypatch, "--recipe", recipe, "--dry-run", "--device", "cpu", main=main)
+    read(monkeypatch, "--recipe", *recipe.split(), "--dry-run", "--device", "cpu", main=main)
     lines = capsys.readouterr().out.splitlines()
     printed = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert not list(tmp_path.iterdir())

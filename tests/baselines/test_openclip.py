@@ -121,35 +121,6 @@ def test_what_a_method_has_not_is_refused() -> None:
     assert apply_recipe_start(build("clip_catlip"), replace(STARTER, label_captions="all"))
 
 
-def test_a_tuned_method_has_a_starter_recipe_and_no_temperature_of_clip() -> None:
-    assert recipes_of("clip")["starter"].temperature is not None
-    for method in ("superclass", "superclip", "catlip_softmax"):
-        assert recipes_of(method)["starter"].temperature is None
-    assert recipes_of("siglip")["cc3m_b16"].temperature is None
-    assert recipes_of("siglip_gather") == recipes_of("siglip")
-
-
-@pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
-def test_micro_batches_keep_the_random_state_of_the_device_of_their_images(
-    method, monkeypatch
-) -> None:
-    """A GPU's; the CPU stands in for one that has been used. `null_device/cases.py` has one."""
-    asked = []
-
-    def get_device_states(*arguments: object) -> tuple[list[int], list[Tensor]]:
-        asked.append([each for each in arguments if isinstance(each, Tensor)])
-        return [], []
-
-    monkeypatch.setattr(torch.utils.checkpoint, "get_device_states", get_device_states)
-    monkeypatch.setattr(torch.utils.checkpoint.DefaultDeviceType, "_default_device_type", "cpu")
-    monkeypatch.setattr(torch.cpu, "_initialized", True, raising=False)
-    batches = [methods.synthetic_batch(2, "hybrid_mini", 32, 5, seed=seed) for seed in (0, 1)]
-    build(method)(*batches)
-    assert [tensors[0].data_ptr() for tensors in asked] == [
-        batch.images.data_ptr() for batch in batches
-    ]
-
-
 CONTEXT = 24  # of the tower of hybrid_mini
 
 

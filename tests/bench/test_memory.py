@@ -15,12 +15,11 @@ from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory import result
 from bench.memory.config import Memory
-from bench.memory.measure import MULTIPLE, _largest, attempt, largest_batch, main, measure, peak_of
+from bench.memory.measure import MULTIPLE, attempt, largest_batch, main, measure, peak_of
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.training.distributed import Rank, init_distributed
-from catlip.training.trainer import Trainer
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 16, "fp32", num_classes=2_000)
 CHECKPOINTING = {"checkpointing": True, "num_classes": 500}
@@ -119,40 +118,6 @@ def test_an_attempt_out_of_memory_frees_what_it_held(rank) -> None:
 
     assert attempt(take, SMALL, rank, budget=math.inf) is None
     assert held == []
-
-
-@pytest.mark.parametrize("most", [0, 83])
-def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
-    rank, tmp_path, monkeypatch, most
-) -> None:
-    """With a device that runs out of memory in the backward pass of more than so many images."""
-    trainers, gradients = [], []
-
-    def build_one(*arguments) -> Trainer:
-        trainer = build(*arguments)
-        trainers.append(trainer)
-        backward = trainer._backward
-
-        def limited(batches, micro_step):
-            loss = backward(batches, micro_step)
-            if len(batches[0]) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return loss
-
-        def batch(factors, rank):
-            parameters = trainer.objective.parameters()
-            gradients.extend(p.grad for p in parameters if p.grad is not None)
-            return batch_of(factors, rank)
-
-        monkeypatch.setattr(trainer, "_backward", limited)
-        monkeypatch.setattr("bench.memory.measure.batch_of", batch)
-        return trainer
-
-    monkeypatch.setattr("bench.memory.measure.build", build_one)
-    config = Memory("hybrid_micro", 32, num_classes=50, precision="fp32", budget_gib=0.02)
-    assert _largest(config, "catlip", rank).images == (most // MULTIPLE * MULTIPLE or most)
-    assert len(trainers) == 1
-    assert not gradients
 
 
 def test_on_a_cpu_nothing_is_tried_that_will_not_fit(rank, monkeypatch) -> None:

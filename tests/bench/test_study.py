@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -26,8 +27,7 @@ from bench.study import lengths, noise, thresholds, tuning
 from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
 from bench.study.lengths import Lengths, cells, spread
-from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
-from bench.study.noise import main as noise_study
+from bench.study.noise import KINDS, NoiseStudy, NoisyTraining, read_noise, write_noisy
 from bench.study.result import Robustness, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, trial_of
@@ -81,39 +81,39 @@ def written(folder: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def of_lengths(starter, tmp_path_factory) -> Lengths:
+def finished(starter, tmp_path_factory) -> Lengths:
     places = on(starter, tmp_path_factory.mktemp("lengths"))
     config = Lengths(**places, vocabulary=starter.vocabulary, images=(64,), seeds=(0,))
     lengths.main(config)
     return config
 
 
-def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None:
-    lost, kept = sorted(of_lengths.out.iterdir())
-    before, content = written(of_lengths.out), metrics(lost)
+def test_study_goes_on_with_the_trainings_that_are_missing(finished) -> None:
+    lost, kept = sorted(finished.out.iterdir())
+    before, content = written(finished.out), metrics(lost)
     lost.unlink()
-    lengths.main(of_lengths)
-    assert written(of_lengths.out)[kept] == before[kept]
+    lengths.main(finished)
+    assert written(finished.out)[kept] == before[kept]
     again = metrics(lost)
     for name in ("accuracies", "flops", "final_loss", "images_seen"):
         assert again[name] == content[name]
-    classes = len(Vocabulary.load(of_lengths.vocabulary))
+    classes = len(Vocabulary.load(finished.vocabulary))
     one = Factors("catlip", "hybrid_mini", 48, 32, "fp32", num_classes=classes)
     assert again["flops"] == pytest.approx(step_flops(one) * 64 / 32)
 
 
-def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp_path) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, earlier=of_lengths.out))
+def test_earlier_records_are_taken_if_they_are_of_the_same_study(finished, tmp_path) -> None:
+    lengths.main(replace(finished, out=tmp_path, earlier=finished.out))
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
-        assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
-    assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
+        assert (tmp_path / name).read_bytes() == (finished.out / name).read_bytes()
+    assert not is_done(tmp_path / name, replace(cells(finished)[1], shards=("others",)))
 
 
-def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, workers=2, quiet=False))
+def test_trainings_side_by_side_give_the_same(finished, tmp_path, capsys) -> None:
+    lengths.main(replace(finished, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
-    for path in of_lengths.out.iterdir():
+    for path in finished.out.iterdir():
         alone, beside = read_record(path), read_record(tmp_path / path.name)
         assert beside["metrics"]["accuracies"] == alone["metrics"]["accuracies"]
         assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
@@ -122,8 +122,8 @@ def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> N
     assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_a_failure_names_its_training(of_lengths, tmp_path) -> None:
-    config = replace(of_lengths, out=tmp_path, labels_dir=tmp_path / "none")
+def test_a_failure_names_its_training(finished, tmp_path) -> None:
+    config = replace(finished, out=tmp_path, labels_dir=tmp_path / "none")
     with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
         lengths.main(config)
 
@@ -150,16 +150,16 @@ def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monke
     assert workers_for(config, cells(config)) == workers
 
 
-def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:
+def test_a_record_tells_which_data_it_was_made_from(finished, starter) -> None:
     shards = open_shards(expand(str(starter.shards)))
-    for path in of_lengths.out.iterdir():
+    for path in finished.out.iterdir():
         data = json.loads(path.read_text())["environment"]["data"]
         assert data["pretrain"] == {
             "digest": shards.digest,
             "samples": shards.counts.sum(),
             "edition": EDITION,
         }
-        for task in load_tasks(of_lengths.probe):
+        for task in load_tasks(finished.probe):
             assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
@@ -177,11 +177,11 @@ def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None
         ({"probe_recipe": "table_7"}, "table_7a"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says) -> None:
-    before = written(of_lengths.out)
+def test_a_mistake_is_found_before_anything_is_trained(finished, changes, says) -> None:
+    before = written(finished.out)
     with pytest.raises(InputError, match=re.escape(says)):
-        lengths.main(replace(of_lengths, **changes))
-    assert written(of_lengths.out) == before
+        lengths.main(replace(finished, **changes))
+    assert written(finished.out) == before
 
 
 def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
@@ -502,7 +502,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     places["probe"] = f"starter:{starter.root}"
     study = NoiseStudy(**places, noises=(condition,), images=64, seeds=(0,))
-    noise_study(study)
+    noise.main(study)
     left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
     captions = sum(open_shards(expand(str(starter.shards))).counts)
     assert thresholds == [round(3 * left / captions)] != [3]
@@ -517,49 +517,51 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
-        noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
+        noise.main(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
-def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    methods = ("catlip", "clip", "siglip")
-    config = NoiseStudy(**places, noises=("recipe=clip",), images=64, seeds=(0,), methods=methods)
-    noise_study(config)
-    trained = [read_record(path)["config"]["recipe"] for path in sorted(config.out.glob("*.json"))]
-    assert len(trained) == 3
-    assert trained[0] == trained[1] == trained[2]
-    assert trained[0]["max_lr"] == recipes_of("clip")["starter"].max_lr
-    assert "temperature" not in trained[0]
+@pytest.fixture
+def planned(starter, tmp_path, monkeypatch) -> Callable[..., list[NoisyTraining]]:
+    """A noise and methods -> the trainings that the study would run."""
+    trainings: list[NoisyTraining] = []
+    monkeypatch.setattr(
+        noise, "run_trainings", lambda _, these, *rest: trainings.extend(these) or []
+    )
+
+    def plan(spelling: str, *methods: str) -> list[NoisyTraining]:
+        trainings.clear()
+        places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": methods}
+        tuned = COMMITTED / "starter" / "tuning"
+        noise.main(NoiseStudy(**places, noises=(spelling,), images=128, seeds=(0,), tuned=tuned))
+        return list(trainings)
+
+    return plan
 
 
-def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    committed = {"images": 128, "seeds": (0,), "tuned": COMMITTED / "starter" / "tuning"}
-    config = NoiseStudy(**places, **committed, noises=("batch=64",), methods=("catlip", "clip"))
-    noise_study(config)
-    for method in config.methods:
-        tried = [metrics(config.tuned / f"{method}-{number:02}.json") for number in range(16)]
-        of_batch = [one for one in tried if one["drawn"]["images_per_step"] == 64]
-        best = max(of_batch, key=lambda one: sum(one["accuracies"].values()))["drawn"]
-        (path,) = config.out.glob(f"{method}-batch-64-*.json")
-        recipe = read_record(path)["config"]["recipe"]
-        assert (recipe["micro_batch"], recipe["iterations"]) == (64, 2)
-        assert (recipe["max_lr"], recipe["weight_decay"]) == (best["max_lr"], best["weight_decay"])
-        assert recipe.get("temperature") == best.get("temperature")
+def test_every_method_is_trained_by_the_recipe_of_one(planned) -> None:
+    recipes = [training.recipe for training in planned("recipe=clip", "catlip", "clip", "siglip")]
+    assert recipes[0] == recipes[1] == recipes[2]
+    assert recipes[0].max_lr == recipes_of("clip")["starter"].max_lr
+    assert recipes[0].temperature is recipes[0].logit_bias is None
+
+
+def test_batch_comes_with_the_best_of_the_trials_that_had_it(planned) -> None:
+    for training in planned("batch=64", "catlip", "clip"):
+        paths = (COMMITTED / "starter" / "tuning").glob(f"{training.method}-[0-9][0-9].json")
+        tried = [one for one in map(metrics, paths) if one["drawn"]["images_per_step"] == 64]
+        best = max(tried, key=lambda one: sum(one["accuracies"].values()))["drawn"]
+        recipe = training.recipe
+        assert (recipe.micro_batch, recipe.iterations) == (64, 2)
+        assert (recipe.max_lr, recipe.weight_decay) == (best["max_lr"], best["weight_decay"])
+        assert recipe.temperature == best.get("temperature")
     with pytest.raises(InputError, match=r"no trial of catlip in .* had it"):
-        noise_study(replace(config, noises=("batch=8",)))
+        planned("batch=8", "catlip")
 
 
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=1"])
-def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    config = NoiseStudy(**places, noises=(tower,), images=64, seeds=(0,), methods=("clip",))
-    noise_study(config)
-    (path,) = config.out.glob("*.json")
+def test_another_text_tower_is_a_condition_of_methods_that_have_one(planned, tower):
     field, _, value = tower.partition("=")
-    assert read_record(path)["config"]["recipe"][field] == int(value)
-    with pytest.raises(InputError, match="no text tower"):
-        noise_study(replace(config, methods=("catlip",)))
+    assert [getattr(training.recipe, field) for training in planned(tower, "clip")] == [int(value)]
 
 
 # --- Thresholds -----------------------------------------------------------------------------------

@@ -33,12 +33,9 @@ def test_a_difference_of_scores_keeps_their_images_whichever_side_has_them() -> 
     assert pair_up(plain, one).difference().value == pytest.approx(-estimate.value)
 
 
-def test_the_command_writes_a_row_for_each_pair(write_record, tmp_path) -> None:
+def test_the_command_writes_a_row_for_each_pair(write_probes, tmp_path) -> None:
     for method, top1 in (("catlip", 0.4), ("siglip", 0.3)):
-        for seed in range(3):
-            metrics = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 435}
-            metrics["concepts_top1"] = top1 + 0.01 * seed
-            write_record("linear_probe", f"{method}-seed{seed}", metrics=metrics)
+        write_probes(method, {"concepts": [top1, top1 + 0.01, top1 + 0.02]})
     words = ("pairs", "runs", "--methods", "siglip", "catlip", "-o", "pairs.csv")
     done = run_reports(tmp_path, *words)
     assert done.returncode == 0, done.stderr

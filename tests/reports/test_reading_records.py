@@ -83,14 +83,12 @@ def test_a_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, t
     assert len(records_in(tmp_path).every) == 1
 
 
-def test_trainings_of_a_study_with_another_probe_are_left_out_with_a_line(write_record, tmp_path):
+def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, write_study, tmp_path):
     for method, images, task in product(("catlip", "clip"), (8, 16, 32), ("concepts", "mine")):
         if task == "mine" and images == 32:
             continue
-        metrics = {"method": method, "encoder": "tiny", "fraction": 1.0, "seed": 0}
-        metrics |= {"images": images, "images_seen": float(images), "train_seconds": 1.0}
-        metrics |= {"flops": 8.0 * images, "final_loss": 1.0, "accuracies": {task: 0.5}}
-        write_record("scaling", f"{method}-{images}-{task}", metrics=metrics)
+        name = f"{method}-{images}-{task}"
+        write_study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
     write_record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
     assert {task for r in records.of(Scaling) for task in r.measured.accuracies} == {"concepts"}

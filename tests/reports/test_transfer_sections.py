@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_support import claims_of, figure, page_in, records_in, table
+from report_support import claims_of, figure, golden_record, page_in, records_in, table, write
 
 from bench.downstream.probe.result import LinearProbe, packed, runs_of
 from bench.downstream.probe.sections import class_figures, fraction_panels, lines_of
@@ -215,3 +215,18 @@ def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp
     for name, method in (("worth", "CLIP"), ("headline_2", "CatLIP")):
         assert [line[0].text for line in table(page, name).rows] == [method]
     assert "cc3m scale" in table(page, "worth").title
+
+
+def test_vocabularies_of_two_scales_never_share_a_table(tmp_path):
+    content = golden_record("vocabulary_statistics")
+    write(tmp_path, content, "starter")
+    content["metrics"] |= {"num_classes": 24_321, "num_captions": 1_300_000_001}
+    write(tmp_path, content, "datacomp")
+    page = page_in(tmp_path)
+    for name, scale, own, other in (
+        ("labels", "datacomp", "24,321", "33"),
+        ("labels_2", "starter", "33", "24,321"),
+    ):
+        found = table(page, name)
+        cells = {cell.text for row in found.rows for cell in row}
+        assert (own in cells, other in cells, scale in found.title) == (True, False, True)

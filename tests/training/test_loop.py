@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_ranks import all_reduced, fake_ranks
 from torch import nn
 
-from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
@@ -21,7 +19,7 @@ from catlip.training.checkpoint import copied
 from catlip.training.distributed import Rank
 from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import CheckpointWriter, train
-from catlip.training.schedule import AdamWForm, Optimization, adamw, learning_rate
+from catlip.training.schedule import AdamWForm, Optimization, learning_rate
 from catlip.training.trainer import Implementation, Trainer
 from catlip.weights.files import read_file
 
@@ -107,17 +105,6 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison,
     assert one.step == 1
 
 
-def test_the_transferred_weights_are_the_moving_average_from_the_first_step_on() -> None:
-    """Without a warm-up, so that the weights after a step are far from the random ones before."""
-    one = trainer(ema_decay=0.9, warmup_iterations=0, max_lr=0.1)
-    expected = None
-    for _ in range(4):
-        one.train_step(iter([Points(points())]))
-        now = one.objective.layers[0].weight.detach().clone()
-        expected = now if expected is None else 0.9 * expected + 0.1 * now
-    torch.testing.assert_close(one.weights()["layers.0.weight"], expected)
-
-
 def test_a_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
     one = trainer(ema_decay=0.24, ema_rising=True, warmup_iterations=0, max_lr=0.1)
     average = None
@@ -161,16 +148,6 @@ def test_snapshots_are_evenly_spaced_and_the_same_after_a_resume(tmp_path) -> No
     assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
 
 
-def test_biases_norms_and_scalars_do_not_decay() -> None:
-    objective = Regression()
-    objective.temperature = nn.Parameter(torch.tensor(1.0))
-    decayed, free = adamw(objective, STARTER).param_groups
-    assert decayed["weight_decay"] == STARTER.weight_decay
-    assert {p.ndim for p in decayed["params"]} == {2}
-    assert free["weight_decay"] == 0
-    assert {p.ndim for p in free["params"]} == {0, 1}
-
-
 class Noisy(Regression):
     """Drops most of what it computes, at random."""
 
@@ -194,25 +171,6 @@ def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone(
     two = trainer(Noisy(), accumulation=2)
     halves = two.train_step(iter([Points(points())] * 2)).loss
     assert halves != losses()[0]  # the second micro-batch has numbers of its own
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_draws_numbers_of_its_own_and_counts_the_images_of_all(rank, monkeypatch) -> None:
-    drawn, seed_at = [], streams.seed_at
-
-    def noted(*numbers: int, **bits: int) -> int:
-        drawn.append(numbers)
-        return seed_at(*numbers, **bits)
-
-    monkeypatch.setattr(streams, "seed_at", noted)
-    one_rank, recipe = Rank(rank, 2, torch.device("cpu")), replace(STARTER, precision="fp32")
-    with fake_ranks(2):
-        one = Trainer(Regression(), recipe, 10, rank=one_rank, accumulation=2, seed=7)
-        one.replica.register_comm_hook(None, all_reduced)
-        for _ in range(2):
-            assert one.train_step(iter([Points(points())] * 2)).images == 4 * len(points())
-    expected = [(7, streams.OBJECTIVE, step, 2 * i + rank) for step in (0, 1) for i in (0, 1)]
-    assert drawn == expected
 
 
 class Curious(Regression):
@@ -283,22 +241,6 @@ def test_checkpoints_are_written_in_order_and_the_block_waits_for_the_last() -> 
         writer.write(next(parts))
         assert done[0] is True
     assert done == [True, "second"]
-
-
-def fails() -> None:
-    raise OSError("the disk is full")
-
-
-def test_a_failure_is_seen_at_once_and_raised_by_the_next_wait_or_the_end_of_the_block() -> None:
-    with CheckpointWriter() as writer:
-        writer.write(fails)
-        while not writer.asks:
-            pass
-        with pytest.raises(OSError, match="full"):
-            writer.wait()
-        assert not writer.asks
-    with pytest.raises(OSError, match="full"), CheckpointWriter() as writer:
-        writer.write(fails)
 
 
 RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on
+from bench.downstream.dense.feature_map import FeatureMap
 from catlip.cli import InputError
 from catlip.encoders.load import open_encoder
 
@@ -70,16 +70,6 @@ def test_windows_keep_apart_what_global_blocks_bring_together():
     model.windows = [2] * 12
     far = (model(changed) - model(images())).abs().amax(dim=(0, 1)) == 0
     assert far.tolist() == [[True] * 4] * 2 + [[True, True, False, False]] * 2
-
-
-def test_rates_fall_from_block_to_block():
-    model = FeatureMap(open_encoder(VIT))
-    named = {name: lr_scale_on(model, "", name, 0.5) for name, _ in model.named_parameters()}
-    assert named["vit.blocks.11.mlp.fc1.weight"] == 0.5
-    assert named["vit.blocks.0.norm1.bias"] == 0.5**12
-    assert named["vit.norm.weight"] == 0.5
-    assert {named["vit.pos_embed"], named["vit.patch_embed.proj.weight"]} == {0.5**13}
-    assert set(model.state_dict()) == set(named), "nothing else has weights"
 
 
 def test_an_encoder_without_a_row_of_tokens_or_a_stride_it_cannot_have_is_refused():

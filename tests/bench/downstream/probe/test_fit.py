@@ -28,7 +28,6 @@ from bench.downstream.probe.fit import (
 )
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
-from catlip.data.loader import Batch, RaggedLabels
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.encoders.load import load_encoder
 from catlip.range_augment import Augmented, RangeAugment
@@ -47,22 +46,6 @@ PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, min_steps=0)
 def classification(spelling: str, recipe, frozen: bool = False) -> Classification:
     encoder = load_encoder(spelling, 0, CPU)
     return Classification(encoder.module, random_head(encoder.num_features, 3, 0), recipe, frozen)
-
-
-def batch_of(count: int = 4, side: int = 32) -> Batch:
-    labels = RaggedLabels(torch.arange(count) % 3, torch.arange(count + 1))
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
-    return Batch(images, [str(number) for number in range(count)], labels)
-
-
-@pytest.mark.parametrize(("smoothing", "frozen"), [(0.0, False), (0.1, True)])
-def test_the_loss_is_torch_s_cross_entropy(tiny_recipe, vit_two, smoothing, frozen) -> None:
-    made = classification(vit_two, replace(tiny_recipe, label_smoothing=smoothing), frozen)
-    batch = batch_of()
-    logits = made.head(made.image_encoder(batch.images))
-    expected = F.cross_entropy(logits, batch.labels.values, label_smoothing=smoothing)
-    torch.testing.assert_close(made(batch), expected)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -170,30 +153,6 @@ def test_fine_tuning_is_plain_torch(cats_and_dogs, tiny_recipe, vit_two, tmp_pat
     for name, parameter in found.items():
         moved = (average[name] - before[name]).abs().max()
         assert (parameter - average[name]).abs().max() < 0.02 * moved, name
-
-
-def test_the_first_step_of_stem_block_and_head_is_as_long_as_their_rates_say(
-    cats_and_dogs, tiny_recipe, vit_two, tmp_path
-) -> None:
-    """AdamW's first step is as long as the rate, whatever the gradient."""
-    recipe = replace(
-        tiny_recipe,
-        **{"iterations": 1, "warmup_iterations": 0, "max_lr": 1e-2, "weight_decay": 0.0},
-        layer_decay=0.5,
-    )
-    (task,) = load_tasks(cats_and_dogs)
-    made = classification(vit_two, recipe)
-    before = {name: parameter.clone() for name, parameter in made.named_parameters()}
-    training = Training(tmp_path / "run", recipe, {}, seed=0, rank=HERE, options=OPTIONS)
-    train_weights(training, made, task.train)
-    moved = {name: (p - before[name]).abs().max().item() for name, p in made.named_parameters()}
-    rates = {
-        **{"patch_embed.proj.weight": 0.125, "cls_token": 0.125, "blocks.0.attn.qkv.weight": 0.25},
-        **{"blocks.1.mlp.fc1.bias": 0.5, "norm.weight": 0.5},
-    }
-    expected = {f"image_encoder.{name}": 1e-2 * rate for name, rate in rates.items()}
-    expected["head.weight"] = 1e-2
-    assert {name: moved[name] for name in expected} == pytest.approx(expected, rel=1e-3)
 
 
 class Eye(nn.Module):
