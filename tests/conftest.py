@@ -72,7 +72,7 @@ def succeed(program: Program) -> Program:
 
 
 @pytest.fixture(scope="session")
-def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of a test run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
@@ -92,9 +92,9 @@ class Starter:
 
 
 @pytest.fixture(scope="session")
-def starter(succeed: Program, of_all_processes: Path) -> Starter:
+def starter(succeed: Program, shared_folder: Path) -> Starter:
     """A small starter data set by the usual commands; one for all processes of a test run."""
-    folder = of_all_processes / "starter"
+    folder = shared_folder / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
     with FileLock(f"{folder}.lock"):
         if made.vocabulary.exists():  # it is written last

@@ -118,7 +118,7 @@ def zipf_base_rates(labels_per_caption: float) -> torch.Tensor:
     return labels_per_caption * share / share.sum()
 
 
-def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> None:
+def test_bias_saves_the_first_16_800_nats() -> None:
     """Labels are drawn independently at the base rates; V ln 2 = 16,857."""
     rates = zipf_base_rates(3)
     drawn = torch.rand(256, VOCABULARY, generator=torch.Generator().manual_seed(0)) < rates

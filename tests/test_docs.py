@@ -31,7 +31,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_the_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
+def test_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     cells = json.loads((REPOSITORY / "docs/results.ipynb").read_text())["cells"]
     names: dict[str, object] = {}
@@ -51,5 +51,5 @@ def test_the_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
     }
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_is_short() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150

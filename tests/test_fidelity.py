@@ -30,19 +30,19 @@ def test_only_this_projects_own_recipes_have_nothing_to_tell(method, name) -> No
     assert len(set(found)) == len(found)
 
 
-def test_only_the_release_s_class_token_has_no_position() -> None:
-    for name, told in (("datacomp_b16", True), ("datacomp_b16_release", False)):
+def test_only_the_releases_class_token_has_no_position() -> None:
+    for name, expected in (("datacomp_b16", True), ("datacomp_b16_release", False)):
         with torch.device("meta"):
             encoder = build_encoder(CATLIP[name].encoder, 32)
         has_one = encoder.pos_embed.shape[1] > encoder.patch_embed.num_patches
         words = " ".join(differences(CATLIP[name], "catlip"))
-        assert has_one == told == ("class token" in words)
+        assert has_one == expected == ("class token" in words)
 
 
-def test_a_warm_up_that_is_cut_short_is_told() -> None:
+def test_warm_up_that_is_cut_short_is_told() -> None:
     recipe = FINETUNES["imagenet_release"]
-    told = len(differences(recipe, "finetune", num_steps=5_000))
-    assert len(differences(recipe, "finetune", num_steps=1_000)) == told + 1
+    usual = len(differences(recipe, "finetune", num_steps=5_000))
+    assert len(differences(recipe, "finetune", num_steps=1_000)) == usual + 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_warm_up_that_is_cut_short_is_told() -> None:
         ("clip", "datacomp_b16", "datacomp_b16_release", 3),
     ],
 )
-def test_the_release_s_recipe_differs_less_from_it_than_the_paper_s(method, paper, release, fewer):
+def test_releases_recipe_differs_less_from_it_than_the_paper_s(method, paper, release, fewer):
     of_paper, of_release = (
         set(differences(ALL[method][name], method)) for name in (paper, release)
     )

@@ -10,11 +10,11 @@ import catlip
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 
-def test_the_version_is_that_of_the_project() -> None:
+def test_version_is_that_of_the_project() -> None:
     assert catlip.__version__ == PROJECT["version"]
 
 
-def test_packages_fit_together_but_for_what_detectron2_asks_for_and_does_not_need() -> None:
+def test_packages_fit_together() -> None:
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
     others = [
         line

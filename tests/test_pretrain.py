@@ -209,7 +209,7 @@ def test_killed_and_resumed_is_uninterrupted(starter, succeed, tmp_path, undistu
     assert not out.with_name("run.json.partial").exists()
 
 
-def test_a_second_run_in_the_folder_is_refused(starter, program, tmp_path, undisturbed) -> None:
+def test_second_run_in_the_folder_is_refused(starter, program, tmp_path, undisturbed) -> None:
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, *RANDOM)
     first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
@@ -227,7 +227,7 @@ def test_a_second_run_in_the_folder_is_refused(starter, program, tmp_path, undis
     assert not (out / ".lock").exists()
 
 
-def test_a_finished_run_is_not_trained_again(program, succeed, starter, tmp_path) -> None:
+def test_finished_run_is_not_trained_again(program, succeed, starter, tmp_path) -> None:
     arguments = command("catlip", starter, tmp_path / "run", "--iterations", 2)
     succeed(*arguments)
     environment = json.loads((tmp_path / "run.json").read_text())["environment"]

@@ -80,7 +80,7 @@ def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
     return s3.environment | cache
 
 
-def test_a_dead_server_and_a_lost_disk_change_no_outcome(
+def test_dead_server_and_a_lost_disk_change_no_outcome(
     program, succeed, local, s3, environment, tmp_path
 ):
     out, mirror = tmp_path / "run", f"s3://{BUCKET}/runs/lost"
@@ -120,7 +120,7 @@ def test_a_dead_server_and_a_lost_disk_change_no_outcome(
     assert not [*tmp_path.glob("another*")]
 
 
-def test_a_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
+def test_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
     secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
     with faulty_server() as server:
         server.put_folder(local.shards, "set")

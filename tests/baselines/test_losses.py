@@ -177,7 +177,7 @@ def test_loss_and_gradient_are_those_of_the_formula(method: str, model: str) -> 
     torch.testing.assert_close(found, dense, rtol=1e-5, atol=1e-7)
 
 
-def test_above_the_cap_the_temperature_stays_at_it_and_has_no_gradient() -> None:
+def test_temperature_above_the_cap_has_no_gradient() -> None:
     objective, losses, gradients = build("clip").eval(), [], []
     for scale in (MAX_LOGIT_SCALE - 0.01, MAX_LOGIT_SCALE, 50.0):
         objective.zero_grad()

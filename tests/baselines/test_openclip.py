@@ -29,7 +29,7 @@ from catlip.recipes.pretrain import STARTER
 from catlip.training.parallel import compile_blocks
 
 
-def test_the_published_text_towers_have_the_published_parameters() -> None:
+def test_published_text_towers_have_the_published_parameters() -> None:
     with torch.device("meta"):
         objective = BASELINES["clip"](build_encoder("vit_b16", 224), text_tower("vit_b16"))
     text = sum(p.numel() for p in objective.get_submodule("text_encoder").parameters())
@@ -46,7 +46,7 @@ def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> No
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_itself(method) -> None:
+def test_baseline_starts_from_the_encoder_of_every_other(method) -> None:
     objective = methods.build(method, "hybrid_mini", 32, num_classes=10, seed=3)
     assert objective.needs <= {"labels", "tokens"}
     torch.manual_seed(3)
@@ -61,7 +61,7 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
 
 
 @pytest.mark.parametrize(("recipe", "context"), [("starter", 24), ("photos", 32)])
-def test_a_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_path) -> None:
+def test_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_path) -> None:
     run = PretrainBaseline(recipes_of("clip")[recipe], ("0.tar",), tmp_path / "run")
     method = method_of(run)
     objective = method.build()
@@ -74,7 +74,7 @@ TOWERS = [*TOWERS, ({"text_width": 256, "text_layers": 1}, 256, 1)]
 
 
 @pytest.mark.parametrize(("shape", "width", "layers"), TOWERS)
-def test_a_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_path) -> None:
+def test_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_path) -> None:
     run = PretrainBaseline(replace(recipes_of("clip")["starter"], **shape), ("0.tar",), tmp_path)
     objective = method_of(run).build()
     assert (objective.text.width, objective.text.depth) == (width, layers)
@@ -87,7 +87,7 @@ def test_a_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_pat
     assert len({name.split(".")[2] for name in parameters if "resblocks" in name}) == layers
 
 
-def test_a_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
+def test_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
     bag = bag_of_words(replace(text_tower("hybrid_mini"), depth=0)).double()
     tokens = torch.tensor([[START, 5, 6, END, 0, 0], [START, 6, 5, END, 0, 0]])
     found = bag(tokens)
@@ -97,7 +97,7 @@ def test_a_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
-def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
+def test_recipe_starts_the_temperature_where_it_says(method) -> None:
     usual = apply_recipe_start(build(method), replace(STARTER, temperature=None))
     early = apply_recipe_start(build(method), replace(STARTER, temperature=0.05))
     assert early.logit_scale.exp().item() == pytest.approx(20)
@@ -195,7 +195,7 @@ def test_compiled_blocks_without_padding_have_one_graph_for_all_lengths(monkeypa
 
 
 @pytest.mark.parametrize(("method", "has_text"), [("siglip", True), ("superclass", False)])
-def test_a_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> None:
+def test_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> None:
     config = PretrainBaseline(
         STARTER, ("0.tar",), tmp_path / "run", method=method, packed_captions=True
     )

@@ -64,7 +64,7 @@ def test_operations_are_those_that_pytorch_counts(method, form) -> None:
         assert counted_flops(kept) == step_flops(kept, recompute=True) == counted_flops(plain)
 
 
-def test_without_padding_only_the_tokens_of_captions_are_counted() -> None:
+def test_operations_without_padding_are_of_captions_alone() -> None:
     for method in ("clip", "superclip"):
         shortest = replace(SMALL, method=method, packed_captions=True, caption_tokens=2.0)
         assert step_flops(shortest, recompute=True) == counted_flops(shortest)
@@ -94,7 +94,7 @@ def test_operations_of_every_stem_and_size(model, resolution, checkpointing, pat
     assert step_flops(factors, recompute=True) == counted_flops(factors)
 
 
-def test_the_published_costs() -> None:
+def test_published_costs() -> None:
     published = {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}
     forward = {model: image_flops(model, 224) / 1e9 for model in published}
     assert forward == pytest.approx(published, abs=0.005)
@@ -111,7 +111,7 @@ def test_the_published_costs() -> None:
     assert sum(parameters(Factors("catlip")).values()) == pytest.approx(104.5e6, rel=1e-3)
 
 
-def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
+def test_published_samplers_make_clip_cost_more_per_image() -> None:
     sizes, of_clip = CATLIP["datacomp_b16"].sizes(), CLIP["datacomp_b16_release"].sizes()
     catlip = mean_flops_per_sample(Factors("catlip"), sizes, world_size=64)
     clip = mean_flops_per_sample(Factors("clip"), of_clip, world_size=256)
@@ -119,7 +119,7 @@ def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
 
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
-def test_the_state_is_that_of_the_real_step(method, model) -> None:
+def test_state_is_that_of_the_real_step(method, model) -> None:
     factors = replace(SMALL, method=method, model=model, resolution=32)
     before = torch.get_rng_state()
     counts, state = parameters(factors), state_bytes(factors)
@@ -188,7 +188,7 @@ def test_every_recipe_fits_a_device_of_80_gb(method: str, name: str) -> None:
     ("model", "memory_gb", "images"),
     [("vit_b16", 80, 256), ("vit_b16", 24, 128), ("vit_h16", 80, 128), ("vit_h16", 1, 1)],
 )
-def test_a_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> None:
+def test_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> None:
     steps = [Factors(method, model) for method in ("catlip", "clip")]
     assert images_that_fit(steps, memory_gb * GIB) == images
 
@@ -230,7 +230,7 @@ def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
 
 
 @EVERY_METHOD
-def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method) -> None:
+def test_embeddings_are_sent_by_contrastive_methods_alone(method) -> None:
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
@@ -255,6 +255,6 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
         ("neighbour_exchange", 30, 16, 16 * 0.020 + 3.0),
     ],
 )
-def test_a_collective_by_hand(kind, megabytes, devices, milliseconds) -> None:
+def test_collective_by_hand(kind, megabytes, devices, milliseconds) -> None:
     exchange = Exchange("", kind, 1, payload_bytes=megabytes * MB, world_size=devices)
     assert exchange_ms(exchange, LINK) == pytest.approx(milliseconds)

@@ -16,7 +16,7 @@ from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.records.run import TIMES
 
 
-def test_a_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:
+def test_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv(
         "CATLIP_CACHE", str(tmp_path)
     )  # and set back, after the bench has set its own

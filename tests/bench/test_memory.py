@@ -44,7 +44,7 @@ def rank() -> Rank:
     ],
     ids=str,
 )
-def test_the_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> None:
+def test_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> None:
     factors = replace(SMALL, method=method, **how)
     found, peaks = measure(factors, rank)
     assert len(set(peaks)) == 1  # the same each time
@@ -59,7 +59,7 @@ def test_the_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> No
 @pytest.mark.parametrize(
     "how", [{}, {"attention": "naive"}, {"precision": "bf16"}, {"range_augment": True}], ids=str
 )
-def test_the_peak_with_products_kept_is_predicted(rank, how) -> None:
+def test_peak_with_products_kept_is_predicted(rank, how) -> None:
     model = {"model": "vit_tiny16", "resolution": 64, "batch_size": 96, "num_classes": 500}
     factors = replace(SMALL, checkpointing=True, keep_products=True, **model | how)
     trainer, batch = build(factors, rank), batch_of(factors, rank)
@@ -69,7 +69,7 @@ def test_the_peak_with_products_kept_is_predicted(rank, how) -> None:
     assert predicted < 0.9 * peak_bytes(replace(factors, checkpointing=False), device_type="cpu")
 
 
-def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(rank) -> None:
+def test_checkpointing_keeps_less_of_the_image_encoder(rank) -> None:
     factors = replace(SMALL, method="clip", model="vit_tiny16", batch_size=4)
     all_of_it, _ = measure(factors, rank)
     less, _ = measure(replace(factors, checkpointing=True), rank)
@@ -93,16 +93,14 @@ def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> 
 @pytest.mark.parametrize("start", [0, 70, 5_000])
 @pytest.mark.parametrize("most", [0, 1, 71, 1_000])
 @pytest.mark.parametrize("multiple", [1, 8])
-def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
-    multiple, most, start
-) -> None:
+def test_largest_batch_is_found_from_anywhere(multiple, most, start) -> None:
     tried: list[int] = []
     found = largest_batch(lambda size: tried.append(size) or size <= most, start, multiple=multiple)
     assert found == (most // multiple * multiple or most)
     assert len(tried) == len(set(tried)) <= 30
 
 
-def test_an_attempt_out_of_memory_frees_what_it_held(rank) -> None:
+def test_attempt_out_of_memory_frees_what_it_held(rank) -> None:
     held: list[int] = []
 
     class Greedy:
@@ -120,12 +118,12 @@ def test_an_attempt_out_of_memory_frees_what_it_held(rank) -> None:
     assert held == []
 
 
-def test_on_a_cpu_nothing_is_tried_that_will_not_fit(rank, monkeypatch) -> None:
+def test_nothing_is_tried_that_will_not_fit_on_a_cpu(rank, monkeypatch) -> None:
     monkeypatch.setattr("bench.memory.measure.build", None)  # calling it would fail
     assert attempt(measure, SMALL, rank, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
-def test_a_run_records_every_batch_and_the_largest_that_fits_the_budget(
+def test_run_records_every_batch_and_the_largest_that_fits_the_budget(
     succeed: Callable, tmp_path
 ) -> None:
     options = ("--num-classes", 500, "--batch-sizes", 4096, 8, "--largest", "--out", tmp_path)

@@ -53,7 +53,7 @@ def built(tmp_path_factory):
 # Builds
 
 
-def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
+def test_same_seed_gives_the_same_bytes(built, tmp_path):
     """Nor can another program see a half-built folder."""
     command = [sys.executable, "-m", "catlip.data.starter", "--out", "starter", "--quiet"]
     command += ["--size", "32", "--scenes", "60", "--seed", "3", "--limit", "40", "--workers", "2"]
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
         assert (out / name).read_bytes() == (built / name).read_bytes()
 
 
-def test_a_damaged_or_unfinished_build_is_made_again_and_a_complete_one_is_left(tmp_path):
+def test_damaged_or_unfinished_build_is_made_again(tmp_path):
     small = {"limit": 10, "scenes": 5}
     out = build(tmp_path / "again", **small)
     whole, before = digests(out), {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -94,7 +94,7 @@ def test_a_damaged_or_unfinished_build_is_made_again_and_a_complete_one_is_left(
 # Content
 
 
-def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
+def test_card_and_the_manifest_state_what_the_shards_hold(built):
     manifest = json.loads((built / MANIFEST).read_text())
     card = (built / "DATA_CARD.md").read_text()
     titles = {source.name: source.title for source in read_sources()} | {"scenes": "scenes"}
@@ -107,7 +107,7 @@ def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
     assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(built)
 
 
-def test_images_captions_boxes_teams_and_backgrounds_are_as_the_card_says(built):
+def test_samples_are_as_the_card_says(built):
     backgrounds = {split: Counter() for split in SPLITS}
     teams = {split: set() for split in SPLITS}
     concepts = {concept.name: concept for concept in read_concepts()}
@@ -203,7 +203,7 @@ DRAWN = {
 }
 
 
-def test_a_class_is_what_both_sides_drew_and_faces_belong_to_no_task(tmp_path, monkeypatch):
+def test_class_is_what_both_sides_drew_and_faces_belong_to_no_task(tmp_path, monkeypatch):
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     for split, names in DRAWN.items():
         members = []

@@ -174,7 +174,7 @@ def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
-def test_a_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
+def test_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a couch"])
     label([path], None)
     sidecar = tmp_path / "0.paper.labels.npz"
@@ -186,7 +186,7 @@ def test_a_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
     assert sidecar.read_bytes() == whole
 
 
-def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
+def test_record_counts_captions_without_a_label_by_cause(tmp_path):
     path = tmp_path / "data" / "0.tar"
     captions = (b"a dog", b"", b"quickly and really", b"xqzt", b"dog " * 2000)
     samples = [(key, {"txt": text}) for key, text in zip("abcde", captions, strict=True)]
@@ -201,7 +201,7 @@ def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     assert metrics["captions_per_s"] > 0
 
 
-def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
+def test_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     shards = [make_shard(tmp_path / f"{n}.tar", glosses()[n::120]) for n in range(8)]
     options = ("--labels-dir", tmp_path / "labels", "--workers", 1)
     process = subprocess.Popen(command(*shards, *options))
@@ -223,7 +223,7 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
 
-def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path):
+def test_table_is_labelled_in_parts_once(tmp_path):
     path, labels_dir = make_table(tmp_path / "captions.jsonl", 210), tmp_path / "one" / "labels"
     label([path], labels_dir, part_rows=40)
     label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
@@ -317,7 +317,7 @@ def test_explaining_prints_a_line_for_each_word(capsys):
     assert printed.replace("\n", "").isprintable()
 
 
-def test_a_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
+def test_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
     """A limit on file size fails a write half-way, as a full disk does."""
     make_table(tmp_path / "a.jsonl", 100)
     make_table(tmp_path / "b.jsonl", 1500)

@@ -81,7 +81,7 @@ def test_remote_labels_are_those_of_a_folder_and_lost_ones_made_again(s3, source
     assert contents(s3, url) == expected
 
 
-def test_a_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: list[Path]) -> None:
+def test_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: list[Path]) -> None:
     with pytest.raises(InputError, match="s3://nobucket/labels"):
         label(sources, Path("s3://nobucket/labels"))
     assert not list(Path("runs").rglob("*.*"))

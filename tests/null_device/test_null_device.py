@@ -30,7 +30,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_cases_pass_on_a_null_device(library: Path, starter, of_all_processes: Path) -> None:
+def test_cases_pass_on_a_null_device(library: Path, starter, shared_folder: Path) -> None:
     folder = library.parent
     device = {
         "LD_PRELOAD": str(library),
@@ -40,7 +40,7 @@ def test_the_cases_pass_on_a_null_device(library: Path, starter, of_all_processe
         # A card whose name holds that of another one, and on which not every default fits.
         "NULL_GPU_NAME": "NVIDIA H100 NVL",
         "NULL_GPU_BYTES": str(24 * 2**30),
-        "STARTER": str(of_all_processes),
+        "STARTER": str(shared_folder),
     }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "cases.py"]
     done = subprocess.run(

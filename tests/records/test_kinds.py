@@ -45,7 +45,7 @@ def is_part(read: Any, written: Any) -> bool:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_record_is_read_as_it_was_written(path: Path) -> None:
+def test_record_is_read_as_it_was_written(path: Path) -> None:
     run = read_record(path.parents[2], path)
     kind, after = type(run.measured), run.measured.metrics()
     assert same(kind.read(after).metrics(), after)
@@ -57,7 +57,7 @@ def test_a_record_is_read_as_it_was_written(path: Path) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=40))
-def test_a_bit_each_image_is_read_as_it_was_written(bits: list[bool]) -> None:
+def test_bit_each_image_is_read_as_it_was_written(bits: list[bool]) -> None:
     assert unpacked(packed(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
     with pytest.raises(ValueError, match="bits"):
         unpacked(packed(np.array(bits, dtype=bool)), len(bits) + 8)

@@ -89,7 +89,7 @@ def test_as_good_is_not_worse_than_clip_by_a_point(transfer_both, judge, key):
         ("linear_probe", "fashion_mnist_top1", six(0.8), {}),
     ],
 )
-def test_a_nan_or_another_protocol_or_task_is_no_test(
+def test_nan_or_another_protocol_or_task_is_no_test(
     transfer_both, judge, kind, metric, values, more
 ):
     transfer_both(kind, metric, values, values, **more)
@@ -113,13 +113,13 @@ def test_whatever_was_run_is_judged(transfer, judge) -> None:
         ([0.065] * 5, OPEN),  # fewer seeds than an interval takes
     ],
 )
-def test_the_scale_is_said(transfer_both, judge, catlip, word):
+def test_scale_is_said(transfer_both, judge, catlip, word):
     small = {"scale": "starter", "encoder": "hybrid_mini", "side": 48}
     transfer_both("linear_probe", "concepts_top1", catlip, six(0.05), **small)
     assert judge()["probe_parity"] == f"{word} at starter scale"
 
 
-def test_a_method_like_an_untrained_encoder_cannot_be_judged(transfer_both, transfer, judge):
+def test_method_like_an_untrained_encoder_cannot_be_judged(transfer_both, transfer, judge):
     transfer_both("multilabel", "map_macro", six(0.07), six(0.05), scale="starter")
     assert judge()["multilabel_parity"].startswith(HOLDS)
     transfer("multilabel", "random", "starter", {"map_macro": 0.05}, 0)
@@ -147,7 +147,7 @@ def test_margins_on_dense_tasks_are_a_quarter_at_most(
     assert judge()["segmentation_parity"].startswith(word)
 
 
-def test_a_verdict_survives_holms_method_over_all_claims(transfer_both, judge, tmp_path):
+def test_verdict_survives_holms_method_over_all_claims(transfer_both, judge, tmp_path):
     """A p-value of 4 % holds by itself or beside claims of another scale, and not as one of several
     of its own.
     """
@@ -186,7 +186,7 @@ def test_several_tasks_must_agree(transfer, judge, tmp_path, concepts, subgroups
     assert (HOLDS in row[2].text or FAILS in row[2].text) == (word in (OPEN, MIXED))
 
 
-def test_a_training_that_was_cut_short_is_not_the_papers(transfer_both, judge):
+def test_training_that_was_cut_short_is_not_the_papers(transfer_both, judge):
     transfer_both("linear_probe", "imagenet_top1", six(0.8), six(0.8), images=1e6)
     assert judge()["probe_parity"] == f"{HOLDS} after a shorter training"
 
@@ -257,7 +257,7 @@ def step(write_record, low=2.0, high=2.2, device="GPU", cpu="CPU", model="vit_b1
         ),
     ],
 )
-def test_a_step_is_the_papers_with_its_encoder_on_a_gpu(write_record, judge, changes, word):
+def test_step_is_the_papers_with_its_encoder_on_a_gpu(write_record, judge, changes, word):
     step(write_record, **changes)
     assert judge()["step"] == word
 
@@ -330,7 +330,7 @@ def test_transfer_init_gains_or_does_not(transfer, judge):
     assert [verdict[key] for key in keys] == [NOT_AT_THE_PAPERS] * 3
 
 
-def test_a_gain_with_all_images_is_not_one_with_few(transfer, judge):
+def test_gain_with_all_images_is_not_one_with_few(transfer, judge):
     gains(transfer, "linear_probe", {1.0: six(0.2)})
     assert judge()["transfer_init"] == NOT_TESTED
 
@@ -429,7 +429,7 @@ def test_verdict_that_a_larger_encoder_changes(
     )
 
 
-def test_the_loss_falls_with_size_and_until_the_end(write_record, judge):
+def test_loss_falls_with_size_and_until_the_end(write_record, judge):
     for seed, (encoder, loss) in product(range(6), (("vit_b16", 17.0), ("vit_l16", 16.0))):
         metrics = {"method": "catlip", "seed": seed, "images_seen": 13.1e9}
         parts = {
@@ -441,7 +441,7 @@ def test_the_loss_falls_with_size_and_until_the_end(write_record, judge):
     assert judge()["loss_and_size"] == judge()["loss_unsaturated"] == AT_THE_PAPERS
 
 
-def test_a_larger_data_set_is_compared_by_the_same_rule(write_record, judge):
+def test_larger_data_set_is_compared_by_the_same_rule(write_record, judge):
     for scale, size in (("cc3m", 5000), ("datacomp", 30000)):
         labels = {"imagenet": {"labels": 1000, "exact": size // 75, "median": size / 10}}
         metrics = {"rule": "paper", "num_classes": 1000, "unique_synsets": size}
@@ -479,7 +479,7 @@ def test_thresholds(write_record, judge):
     assert judge()["large_thresholds"] == f"{HOLDS} after a shorter training"
 
 
-def test_the_page_says_which_records_were_begun_before_the_rules(write_training, tmp_path):
+def test_page_says_which_records_were_begun_before_the_rules(write_training, tmp_path):
     first, *_, before, last = versions()
     assert last.digest == digest()  # a change of the rules is a new version, with its date
     begun = {"a": first.since - timedelta(hours=1), "b": first.since + timedelta(hours=1)}
@@ -498,14 +498,14 @@ def test_the_page_says_which_records_were_begun_before_the_rules(write_training,
 
 
 @pytest.mark.parametrize(("top1", "word"), [(0.571, HOLDS), (0.55, FAILS)])
-def test_the_thresholds_nearest_to_the_claims_ratio_count(write_record, judge, top1, word):
+def test_thresholds_nearest_to_the_claims_ratio_count(write_record, judge, top1, word):
     levels = {8: six(0.57), 16: six(0.3), 32: six(top1), 64: six(0.3)}
     thresholds(write_record, levels, "concepts", "starter", 84_000)
     assert judge()["thresholds_alike"] == f"{word} at starter scale"
 
 
 @pytest.mark.parametrize(("small", "word"), [(0.3, HOLDS), (0.1, FAILS)])
-def test_in_a_study_encoders_are_compared_with_few_labels(write_study, judge, small, word):
+def test_encoders_of_a_study_are_compared_with_few_labels(write_study, judge, small, word):
     for encoder, few in (("hybrid_micro", 0.2), ("hybrid_small", small)):
         runs = [
             {"task": "concepts", "fraction": fraction, "init": "random", "seed": 0, "top1": top1}
@@ -517,7 +517,7 @@ def test_in_a_study_encoders_are_compared_with_few_labels(write_study, judge, sm
     assert judge()["larger_encoder"] == f"{other} at starter scale"
 
 
-def test_the_committed_records_say_nothing_at_the_papers_scale_but_a_count(monkeypatch):
+def test_committed_records_say_nothing_at_the_papers_scale(monkeypatch):
     """The parameters of the paper's encoder are a fact on any machine."""
     monkeypatch.chdir(REPOSITORY)
     found = verdicts(read_records([Path("reports/records")]))

@@ -56,7 +56,7 @@ def test_trials_of_another_encoder_are_counted_apart(doubts_of, write_study, tmp
     assert tables[1].title.endswith("cnn")
 
 
-def test_labels_that_are_no_classes_are_compared_where_their_images_are_known(doubts_of):
+def test_labels_that_are_no_classes_are_compared(doubts_of):
     assert "classes: 0.0 (0.0 to 0.0)" in doubts_of(test_images=[])
 
 

@@ -98,7 +98,7 @@ def test_bits_give_the_interval_over_seeds_and_images(write_probe, read_differen
     assert estimate.images == 10
 
 
-def test_a_length_stands_once_above_a_group_that_shares_it():
+def test_length_stands_once_above_a_group_that_shares_it():
     def row(heading: str, images: float) -> Difference:
         one = Estimate(1.0)
         same = Experiment("scaling", "top1", "", images, 1, "", "t")

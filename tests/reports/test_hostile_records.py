@@ -44,7 +44,7 @@ def alarm():
 
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize(("kind", "reason"), REASONS.items())
-def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
+def test_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
     good = write_record("pretrain", "catlip-seed0")
     path = good.with_name("trap.json")
     if kind == "pipe":
@@ -66,7 +66,7 @@ def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, rea
 
 
 @pytest.mark.usefixtures("alarm")
-def test_a_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
+def test_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
     """To a record and to a folder of records: neither is read, nor copied beside the page."""
     good = write_record("pretrain", "catlip-seed0")
     secret = write_record("pretrain", "secret", root="elsewhere", notes=["passphrase"])
@@ -87,7 +87,7 @@ def test_a_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_pa
 
 
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
-def test_a_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
+def test_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
     good = write_record("pretrain", "catlip-seed0")
     deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
     nested = '{"x":' * 3_000 + "1" + "}" * 3_000

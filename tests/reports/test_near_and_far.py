@@ -34,7 +34,7 @@ def probes(write_probe, write_training) -> Callable[..., None]:
     return write
 
 
-def test_a_probe_that_says_otherwise_is_in_the_first_answer(probes, tmp_path):
+def test_probe_that_says_otherwise_is_in_the_first_answer(probes, tmp_path):
     probes("mine", {"own": 5, "concepts": 2, "far": -3})
     (setting,) = settings(records_in(tmp_path))
     assert setting.tasks == ["own", "far", "concepts"]  # the user's, before what is added to them

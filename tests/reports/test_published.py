@@ -35,7 +35,7 @@ def test_no_cell_lacks_a_source(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_table_has_the_rows_and_columns_of_the_paper_and_no_hole(name):
+def test_table_has_the_rows_and_columns_of_the_paper_and_no_hole(name):
     published = read_published(name)
     assert (len(published.rows), len(published.columns)) == SHAPES[name]
     assert list(published.rows) == list(range(1, len(published.rows) + 1))
@@ -57,15 +57,15 @@ def test_every_digit_is_the_same_in_a_second_reading():
 def with_digits(name: str, row: int) -> list[str]:
     published = read_published(name)
     columns = [column for column in published.columns if column not in NOT_READ_TWICE]
-    shown = [published.cell(row, column).shown for column in columns]
-    with_a_digit = [word for word in shown if any(map(str.isdigit, word))]
+    words = [published.cell(row, column).shown for column in columns]
+    with_a_digit = [word for word in words if any(map(str.isdigit, word))]
     return [word for word in with_a_digit if not word.startswith(("ViT", "DeepLab"))]
 
 
 NOTHING = Records((), (), ())
 
 
-def test_our_columns_wait_for_the_papers_scale_and_leave_other_peoples_systems_empty():
+def test_our_columns_wait_for_the_papers_scale():
     for table in result_tables(NOTHING):
         ours = [i for i, column in enumerate(table.columns) if ", ours" in column]
         assert len(ours) == len(MEASURED[table.name])

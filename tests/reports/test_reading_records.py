@@ -77,7 +77,7 @@ def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
     assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
 
 
-def test_a_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
+def test_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
     path = write_record("pretrain", "catlip-seed0")
     path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
     assert len(records_in(tmp_path).every) == 1
@@ -117,7 +117,7 @@ def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
     assert [record.seed for record in records_in(tmp_path).every] == [1, 2, 10]
 
 
-def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
+def test_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
     metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
     write_record("linear_probe", "catlip-seed0", metrics=metrics)
     table = page_in(tmp_path).headline

@@ -52,7 +52,7 @@ def test_numbers_that_follow_from_a_training(write_record, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
-def test_the_table_is_written(tmp_path, name):
+def test_table_is_written(tmp_path, name):
     import pandas as pd
 
     write_frame(WriteFrame((RECORDS / "starter/step_time",), tmp_path / name))

@@ -46,7 +46,7 @@ OTHERS = [
 ]
 
 
-def test_the_plainest_comparison_answers_whenever_it_ran(write_steps, tmp_path):
+def test_plainest_comparison_answers_whenever_it_ran(write_steps, tmp_path):
     write_steps("plain", 1.3, packed=True)
     for day, (name, parts) in enumerate(OTHERS, 1):
         write_steps(name, 1.8, started=f"2026-12-0{day}T00:00:00+00:00", **parts)
@@ -55,7 +55,7 @@ def test_the_plainest_comparison_answers_whenever_it_ran(write_steps, tmp_path):
     assert "Yes: 1.4 times" in cheaper(main_of(tmp_path)).short
 
 
-def test_a_gpu_that_was_timed_elsewhere_is_in_the_answer(write_steps, tmp_path):
+def test_gpu_that_was_timed_elsewhere_is_in_the_answer(write_steps, tmp_path):
     write_steps("cpu", 1.2)
     write_steps("gpu", 1.32, scale="bench", device="NVIDIA H100", packed=True)
     every = settings(records_in(tmp_path))

@@ -95,7 +95,7 @@ def assert_same_log(found: list[dict[str, float]], expected: list[dict[str, floa
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 @pytest.mark.parametrize("form", ["fused", "foreach"])
-def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison, form) -> None:
+def test_step_that_is_not_finite_changes_nothing(poison, form) -> None:
     one = trainer(form=form)
     one.train_step(iter([Points(points())]))
     before = copied(one.state(), wanted=True)
@@ -105,7 +105,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison,
     assert one.step == 1
 
 
-def test_a_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
+def test_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
     one = trainer(ema_decay=0.24, ema_rising=True, warmup_iterations=0, max_lr=0.1)
     average = None
     for decay in (0, 2 / 11, 0.24, 0.24):  # (1 + step) / (10 + step) is 3 / 12 at the third
@@ -116,7 +116,7 @@ def test_a_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
 
 
 @pytest.mark.parametrize("lost", [None, "log.jsonl", "checkpoints/step-00000006.pt"])
-def test_a_resumed_run_is_an_uninterrupted_one_whatever_file_is_lost(tmp_path, lost) -> None:
+def test_resumed_run_is_an_uninterrupted_one_whatever_file_is_lost(tmp_path, lost) -> None:
     options = {"config": {}, "log_every": 5, "checkpoint_every": 3}
     whole = run(tmp_path / "whole", **options)
     with pytest.raises(StopIteration):
@@ -155,7 +155,7 @@ class Noisy(Regression):
         return nn.functional.dropout(self.layers(batch.values) ** 2, 0.7).mean()
 
 
-def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone() -> None:
+def test_random_numbers_follow_from_seed_step_and_micro_batch() -> None:
     def losses(seed: int = 0, *, disturbed: bool = False) -> list[float]:
         one = trainer(Noisy(), seed=seed, max_lr=1e-9, min_lr=0)
         found = []
@@ -180,19 +180,19 @@ class Curious(Regression):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[float] = []
-        self.given: list[int] = []
+        self.progress: list[float] = []
+        self.counts: list[int] = []
 
     def set_progress(self, share: float) -> None:
-        self.told.append(share)
+        self.progress.append(share)
 
     def forward(self, *batches: Points) -> torch.Tensor:
-        self.given.append(len(batches))
+        self.counts.append(len(batches))
         return super().forward(Points(torch.cat([batch.values for batch in batches])))
 
 
 @pytest.mark.parametrize("objective", [Regression, Curious])
-def test_accumulation_equals_one_large_batch_whether_given_in_parts_or_whole(objective) -> None:
+def test_accumulation_equals_one_large_batch(objective) -> None:
     large, small = trainer(), trainer(objective(), accumulation=4)
     for _ in range(3):
         whole = large.train_step(iter([Points(points())]))
@@ -202,8 +202,8 @@ def test_accumulation_equals_one_large_batch_whether_given_in_parts_or_whole(obj
     ours, theirs = (list(one.objective.parameters()) for one in (small, large))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     if objective is Curious:
-        assert small.objective.told == [0, 0.1, 0.2]
-        assert small.objective.given == [4, 4, 4]
+        assert small.objective.progress == [0, 0.1, 0.2]
+        assert small.objective.counts == [4, 4, 4]
 
 
 def test_large_gradients_are_clipped() -> None:
@@ -215,7 +215,7 @@ def test_large_gradients_are_clipped() -> None:
     assert sum(float(p.grad.norm()) ** 2 for p in free.objective.parameters()) ** 0.5 > 1e-2
 
 
-def test_a_resumed_run_keeps_the_count_of_broken_images(tmp_path) -> None:
+def test_resumed_run_keeps_the_count_of_broken_images(tmp_path) -> None:
     def batches(first: int, last: int = 10) -> Iterator[Points]:
         for step in range(first, last):
             batch = Points(points())
@@ -230,7 +230,7 @@ def test_a_resumed_run_keeps_the_count_of_broken_images(tmp_path) -> None:
     assert [line["broken"] for line in lines] == [2] * 4 + [3] * 4 + [4] * 2
 
 
-def test_checkpoints_are_written_in_order_and_the_block_waits_for_the_last() -> None:
+def test_checkpoints_are_written_in_order() -> None:
     done, go = [], threading.Event()
     parts = iter([lambda: done.append(go.wait(10)), lambda: done.append("second")])
     with CheckpointWriter() as writer:
@@ -255,7 +255,7 @@ def fill(folder: Path, *names: str) -> None:
         (folder / name).write_text("")
 
 
-def test_a_restart_deletes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+def test_restart_deletes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
     fill(tmp_path, *RUN)
     foreign = ("thesis.tex", "starter/pretrain", "checkpoints/llama.pt", "thesis.tmp")
     foreign += ("checkpoints/step-1000/optimizer.pt", "checkpoints/step-1000.pt", "weights.tmp")
@@ -291,7 +291,7 @@ class Spoilt(Objective):
         return self.weight.square().sum()
 
 
-def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_kept(tmp_path):
+def test_weights_that_are_not_finite_are_not_written(tmp_path):
     trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, rank=CPU)
     options = {"log_every": 1, "checkpoint_every": 2, "quiet": True, "snapshots": 3}
     with pytest.raises(InputError, match="step 4"):

@@ -36,7 +36,7 @@ def test_average_precision_is_that_of_scikit_learn(seed, n, classes, largest) ->
     assert found["ap_by_class"] == pytest.approx(by_class, abs=1e-5)
 
 
-def test_a_class_without_images_is_left_out() -> None:
+def test_class_without_images_is_left_out() -> None:
     truth = torch.tensor([[True, False, False], [True, True, False], [False, True, False]])
     found = average_precision(truth.float(), truth)
     assert found == {"map_macro": 1, "map_micro": 1, "ap_by_class": [1, 1, None]}

@@ -72,14 +72,14 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
         assert {found[name] for name in found if name.startswith("range_augment.")} == {1.0}
 
 
-def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe) -> None:
+def test_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe) -> None:
     classification("random:timm/test_resnet", tiny_recipe)
     with pytest.raises(InputError):
         classification("random:timm/test_resnet", replace(tiny_recipe, layer_decay=R))
 
 
 @pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
-def test_a_probe_leaves_the_encoder_as_it_is(cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges):
+def test_probe_leaves_the_encoder_as_it_is(cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges):
     recipe = replace(tiny_recipe, range_augment=ranges)
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     before, head = encoder.digest(), random_head(encoder.num_features, 2, 0)
@@ -196,7 +196,7 @@ def test_fine_tuning_sees_the_images_of_its_seed_as_its_recipe_crops_them(
     assert len(eye.seen) == len(expected)
 
 
-def test_an_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
+def test_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
     recipe = replace(tiny_recipe, resolution=64, max_resolution=96, num_scales=3, scale_multiple=32)
     for spelling, sizes in (
         ("random:openclip/ViT-S-32", [64]),
@@ -264,7 +264,7 @@ def test_five_steps_on_features_are_those_of_plain_torch() -> None:
     assert score.top1 == (predicted == test.labels).double().mean().item()
 
 
-def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not():
+def test_transferred_head_fits_standardised_features():
     train, head = clusters(400, 1), random_head(32, 20, 0)
     stretch = torch.linspace(0.1, 3, 32)
     with torch.no_grad():  # the right classifier of the stretched features, far from their mean
@@ -290,7 +290,7 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
         ({"epochs": 2, "min_steps": 9}, 14),
     ],
 )
-def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch):
+def test_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch):
     rates = []
     original = torch.optim.AdamW.step
 
@@ -305,7 +305,7 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, 
     assert rates[0] == PROBE.max_lr
 
 
-def test_a_random_start_with_one_image_a_class_is_as_good_as_class_means() -> None:
+def test_random_start_with_one_image_a_class_is_as_good_as_class_means() -> None:
     draw = np.random.default_rng(0)
     # As an encoder's, features depend on each other: some directions hold more than others.
     turn = np.linalg.qr(draw.normal(size=(128, 128)))[0] / np.arange(1, 129)[:, None] ** 0.75

@@ -77,7 +77,7 @@ READ |= {"min_steps", "label_smoothing", "initialization", "test_resize"}
 @pytest.mark.parametrize(
     "name", [name for name in vars(STARTER_PROBE) if name not in ("about", "source", "iterations")]
 )
-def test_a_setting_that_is_not_read_is_refused(name, protocol) -> None:
+def test_setting_that_is_not_read_is_refused(name, protocol) -> None:
     """Of a probe on cached features; the recipe's own value is not refused."""
     other = {"precision": "bf16", "initialization": "release", "per_epoch": True}
     other |= {"ema_rising": False, "betas": (0.5, 0.5), "crop_scale": (0.9, 0.9)}
@@ -135,7 +135,7 @@ def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_pat
     assert by_image[2] != by_image[3], "the order of the images decides"
 
 
-def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
+def test_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
     first = sweep("finetune")
     run = tmp_path / "sweep" / FIT
     for name in ("score.json", "weights.safetensors", "log.jsonl"):
@@ -152,7 +152,7 @@ def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monke
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
-def test_a_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, monkeypatch):
+def test_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, monkeypatch):
     whole = sweep("finetune", name="whole")
     original = Trainer.train_step
 
@@ -174,7 +174,7 @@ def test_a_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path,
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
+def test_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
     run = make_run()
     sweep("finetune", run)
     tuned, before = (load_encoder(str(path), 0, CPU) for path in (tmp_path / "sweep" / FIT, run))
@@ -244,7 +244,7 @@ def test_test_images_are_resized_and_cropped_as_the_recipe_says(sweep, tiny_reci
         replace(tiny_recipe, test_resize=31)
 
 
-def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(sweep) -> None:
+def test_encoder_without_a_classifier_gets_random_heads(sweep) -> None:
     record = sweep("cached", init=("transfer", "random"), fraction=(0.25, 1.0))
     rows = record["samples"]["runs"]
     assert [(row["init"], row["fraction"]) for row in rows] == [("random", 0.25), ("random", 1)]
@@ -255,7 +255,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
     assert "data_top1" not in sweep("cached", name="part", fraction=(0.25,))["metrics"]
 
 
-def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
+def test_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
     record = sweep("cached", data=f"starter:{starter.root}")
     ids = {row["task"]: row["clusters"] for row in record["samples"]["test_images"]}
     for task in load_tasks(f"starter:{starter.root}"):
@@ -271,7 +271,7 @@ def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, st
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
-def test_a_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> None:
+def test_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> None:
     record = sweep(way, untrained("clip"), init=("random", "names"))
     rows = record["samples"]["runs"]
     assert [row["init"] for row in rows] == ["random", "names"]
