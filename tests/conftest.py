@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from program_server import LONGEST_S, ProgramServer
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
+
+if TYPE_CHECKING:
+    from remote_servers import S3Server
 
 # A script starts what runs in the background with SIGINT ignored, and nohup with SIGHUP; what the
 # tests start would inherit that.
@@ -105,6 +109,14 @@ def starter(succeed: Program, shared_folder: Path) -> Starter:
         counted = ("--threshold", 3, "--out", made.vocabulary, "--quiet")
         succeed("catlip.vocabulary", made.labels, *counted)
     return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator["S3Server"]:
+    from remote_servers import s3_server
+
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 from functools import reduce
-from hashlib import sha256
 from operator import getitem
 from pathlib import Path
 
 import pytest
 import torch
 from one_line import one_line_error
-from short_training import command
+from short_training import command, digests
 
 ALL = ("--steps", 1000)
 
@@ -38,14 +37,6 @@ def run_copy(runs, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def files(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 def differing(printed: str) -> list[str]:
     """The steps of the rows that do not agree."""
     return [line.split()[0] for line in printed.splitlines() if "  no: " in line]
@@ -59,21 +50,12 @@ def change(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def raise_loss(run: Path, number: int, by: float) -> None:
-    """Change the loss of a line, and in the record, so that only executing the steps tells."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    lines[number]["loss"] += by
-    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    losses = [line["loss"] for line in lines]
-    change(run.with_name(f"{run.name}.json"), "samples.loss", losses)
-
-
 @pytest.mark.parametrize(("method", "suffix"), [("catlip", ""), ("clip", ".json")])
 def test_honest_run_passes_and_its_folder_stays(succeed, runs, method, suffix) -> None:
     run = runs[method]
-    before = files(run.parent)
+    before = digests(run.parent)
     done = succeed("catlip.verify", f"{run}{suffix}", *ALL)
-    assert files(run.parent) == before
+    assert digests(run.parent) == before
     for what in ("step-00000010.pt", "step-00000012.pt", "weights-step-00000006", "bit for bit"):
         assert what in done.stdout
     assert done.stdout.count(" loss ") == len((run / "log.jsonl").read_text().splitlines())
@@ -143,7 +125,11 @@ def test_losses_elsewhere_agree_within_a_tolerance(program, succeed, run_copy, k
     change(run_copy.with_name("run.json"), f"environment.{key}", "1.0")
     done = succeed("catlip.verify", run_copy, *ALL)
     assert "'1.0' there" in done.stdout
-    raise_loss(run_copy, 2, 1.0)
+    # In the log and in the record, so that only executing the steps tells.
+    lines = [json.loads(line) for line in (run_copy / "log.jsonl").read_text().splitlines()]
+    lines[2]["loss"] += 1.0
+    (run_copy / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    change(run_copy.with_name("run.json"), "samples.loss", [line["loss"] for line in lines])
     found = program("catlip.verify", run_copy, *ALL)
     assert (found.returncode, differing(found.stdout)) == (1, ["5"])
 

@@ -26,7 +26,6 @@ from bench.study.result import (
 )
 from catlip.records.estimate import crossed, mean_difference
 from catlip.records.run import Config, Environment, Run, cleaned
-from catlip.records.table import Table
 from reports.results import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -36,10 +35,6 @@ COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
 def run_of(measured, **parts: str) -> Run:
     machine = Environment(device="Example CPU")
     return Run(name="", setup=Config(), machine=machine, samples={}, measured=measured, **parts)
-
-
-def column(table: Table, name: str) -> list[str]:
-    return [row[list(table.columns).index(name)].text for row in table.rows]
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=5, max_size=5), st.floats(0.001, 0.999))
@@ -144,7 +139,8 @@ def test_seconds_are_compared_within_each_device() -> None:
 
 def test_row_of_lengths_is_a_mean_over_seeds() -> None:
     table = scaling_table(grid(0.04, 0.02))
-    assert column(table, "Images seen")[:3] == ["1,000", "1,000", "2,000"]
+    images = list(table.columns).index("Images seen")
+    assert [row[images].text for row in table.rows[:3]] == ["1,000", "1,000", "2,000"]
     means = [row[-1].full for row in table.rows[:3]]
     assert means == ["11.0 ± 1.0 (n = 3)", "11.0 ± 1.0 (n = 3)", "15.0 ± 1.0 (n = 3)"]
 

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from short_training import digests
 
 from catlip.cli import InputError
 from catlip.data.annotated_scenes import SIDES, Plan, Scenes, choose, main, make, read_classes
@@ -21,18 +21,6 @@ SMALL = Scenes(size=48, train=60, val=30, seed=5, workers=1, quiet=True)
 def build(out: Path, **changes) -> Path:
     main(replace(SMALL, out=out, **changes))
     return out
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
-def instances(root: Path, side: str) -> dict[str, list]:
-    return json.loads((root / "coco" / "annotations" / f"instances_{side}2017.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +82,8 @@ def test_no_team_or_photograph_is_on_both_sides(built, classes):
     assert 8 <= len(crowds) <= 35
     assert all(len(found) == 1 for found in crowds)
     rows = (built / "ade20k" / "objectInfo150.txt").read_text().splitlines()
-    categories = instances(built, "train")["categories"]
+    coco = json.loads((built / "coco/annotations/instances_train2017.json").read_text())
+    categories = coco["categories"]
     assert [row.split("\t")[5] for row in rows[1:]] == [each["name"] for each in categories]
     assert [each["name"] for each in categories] == list(classes.groups)
 

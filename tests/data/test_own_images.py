@@ -105,15 +105,10 @@ def test_folders_of_classes_have_their_names_as_captions(tmp_path: Path) -> None
 
 
 def test_two_files_do_not_share_a_key(tmp_path: Path) -> None:
-    own = open_own_images(with_texts_of(tmp_path, ["a.b.jpg", "a_b.png", "a.b.png"]))
-    assert len({key for key, _ in own.samples(0.0)}) == 3
-
-
-def with_texts_of(folder: Path, names: list[str]) -> Path:
-    write_images(folder, names)
+    write_images(tmp_path, names := ["a.b.jpg", "a_b.png", "a.b.png"])
     for name in names:
-        write_text((folder / name).with_suffix(".txt"), "a dog")
-    return folder
+        write_text((tmp_path / name).with_suffix(".txt"), "a dog")
+    assert len({key for key, _ in open_own_images(tmp_path).samples(0.0)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 from pictures import write_pictures
-from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
+from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server
 from s3fs import S3FileSystem
 
 from catlip.cli import InputError
@@ -32,12 +32,6 @@ from catlip.system.urls import take_credentials, with_credentials, with_urls, wi
 
 MB = 10**6
 CONTENT = os.urandom(3 * MB)
-
-
-@pytest.fixture(scope="module")
-def s3() -> S3Server:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from short_training import digests
 
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
@@ -29,13 +29,6 @@ SMALL = Starter(size=32, scenes=60, seed=3, limit=40, workers=1, quiet=True)
 def build(out: Path, **changes) -> Path:
     main(replace(SMALL, out=out, **changes))
     return out
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*.tar"))
-    }
 
 
 def samples(root: Path, split: str):
@@ -64,7 +57,7 @@ def test_same_seed_gives_the_same_bytes(built, tmp_path):
         time.sleep(0.001)
     assert process.returncode == 0
     assert seen <= {(), tuple(sorted(path.name for path in (built / "pretrain").glob("*.tar")))}
-    assert digests(out) == digests(built)
+    assert digests(out, "*.tar") == digests(built, "*.tar")
     for name in (MANIFEST, CARD):
         assert (out / name).read_bytes() == (built / name).read_bytes()
 
@@ -72,7 +65,10 @@ def test_same_seed_gives_the_same_bytes(built, tmp_path):
 def test_damaged_or_unfinished_build_is_made_again(tmp_path):
     small = {"limit": 10, "scenes": 5}
     out = build(tmp_path / "again", **small)
-    whole, before = digests(out), {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    whole, before = (
+        digests(out, "*.tar"),
+        {path: path.stat().st_mtime_ns for path in out.rglob("*")},
+    )
     build(out, **small)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shard = out / "probe-test" / "00000.tar"
@@ -83,7 +79,7 @@ def test_damaged_or_unfinished_build_is_made_again(tmp_path):
     (out / "probe-train" / "00000.tar").unlink()
     (out / "probe-test" / "notes.txt").write_text("the user's")
     build(out, **small)
-    assert digests(out) == whole
+    assert digests(out, "*.tar") == whole
     assert (out / "probe-test" / "notes.txt").exists()
     assert not (out / UNFINISHED).exists()
     write_shard(tmp_path / "else" / "pretrain" / "00000.tar", [("photo", {"txt": b"a photo"})])
@@ -104,7 +100,9 @@ def test_card_and_the_manifest_state_what_the_shards_hold(built):
         for name, count in found.items():
             assert f"\n| {split} | {titles[name]} | {count} |" in card
         assert f"| **{split}** | **total** | **{found.total()}** |" in card
-    assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(built)
+    assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(
+        built, "*.tar"
+    )
 
 
 def test_samples_are_as_the_card_says(built):

@@ -57,11 +57,6 @@ def command(*words):
     return [sys.executable, "-m", "catlip.label", *map(str, words), "--quiet"]
 
 
-def recorded(folder):
-    """The metrics in the record of labelling."""
-    return json.loads((folder / "labelling" / "paper.json").read_text())["metrics"]
-
-
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
 
@@ -192,7 +187,7 @@ def test_record_counts_captions_without_a_label_by_cause(tmp_path):
     samples = [(key, {"txt": text}) for key, text in zip("abcde", captions, strict=True)]
     write_shard(path, [*samples, ("f", {"png": b""})])
     label([path], tmp_path / "run" / "labels")
-    metrics = recorded(tmp_path / "run")
+    metrics = json.loads((tmp_path / "run/labelling/paper.json").read_text())["metrics"]
     causes = ("an empty caption", "no noun", "no noun of WordNet", "no caption")
     assert metrics["unlabelled"] == dict.fromkeys(causes, 1)
     first = metrics["first_unlabelled"]

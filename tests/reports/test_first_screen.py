@@ -61,12 +61,6 @@ def answers_of(page: Page) -> list[Answer]:
     return list(block.answers)
 
 
-def words_of(page: Page) -> str:
-    """All text of the first screen."""
-    texts = [getattr(block, "words", "") for block in page.summary.blocks]
-    return " ".join([page.about, *texts, *(s for a in answers_of(page) for s in a.sentences)])
-
-
 def test_first_screen_of_cc3m_is_whole(cc3m):
     page = cc3m
     assert list(page.headline.columns) == [
@@ -88,7 +82,9 @@ def test_first_screen_of_cc3m_is_whole(cc3m):
     assert "1.17 times the matrix products; 1.37 is left" in why.short
     (figure,) = [figure for figure in page.figures if figure.name == "probe_accuracy"]
     assert "CatLIP 44.0 ± 0.0 % on ImageNet-1k" in figure.alt
-    words = words_of(page)
+    texts = [getattr(block, "words", "") for block in page.summary.blocks]
+    sentences = [sentence for answer in (good, cheap, why) for sentence in answer.sentences]
+    words = " ".join([page.about, *texts, *sentences])
     assert "2,880,000 images with captions, 72,000,000 seen in a training" in words
     assert "85.8 M parameters, 6 seeds" in words
     assert "8 x NVIDIA H100" in page.about

@@ -17,14 +17,6 @@ from catlip.training.preempt import EXIT_CODE
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
 
-
-def check(done) -> dict:
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["wrong"] == []
-    return found
-
-
 FEW_STOPS = ("--num-steps", 8, "--stops", 1, 5)
 EVERY_STOP = ("--stops", *range(20))
 EVERY_WAY = [
@@ -47,7 +39,8 @@ EVERY_WAY = [
 def test_stopped_and_resumed(small_run, ranks, parallel, accumulation, num_workers, stops, count):
     options = ("--ranks", ranks, "--parallel", parallel, "--num-workers", num_workers)
     done = small_run(*options, "--replicas", ranks * accumulation, *stops, longest_s=3600)
-    assert check(done)["stopped"] == count
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"stopped": count, "wrong": []}
 
 
 @pytest.mark.parametrize(

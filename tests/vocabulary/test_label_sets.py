@@ -7,10 +7,6 @@ from catlip.vocabulary.label_sets import imagenet_synsets, label_set, synsets_of
 from catlip.words.wordnet import nouns
 
 
-def names_of(synsets):
-    return [nouns().name(synset) for synset in synsets]
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -27,7 +23,7 @@ def names_of(synsets):
     ],
 )
 def test_name_becomes_the_synsets_of_its_longest_parts(name, expected):
-    assert names_of(synsets_of(name)) == expected
+    assert [nouns().name(synset) for synset in synsets_of(name)] == expected
 
 
 def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():

@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_data import ON_A_CPU, png, write_folders
+from small_data import ON_A_CPU, png, write_folders, write_noise
 
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
@@ -67,6 +68,11 @@ def sweep(cats_and_dogs, tiny_recipe, tmp_path) -> Sweep:
 
 def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    weights, others = (load_file(run / "weights.safetensors") for run in (one, other))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
 
 
 READ = {"epochs", "max_lr", "min_lr", "weight_decay", "micro_batch", "num_devices"}
@@ -168,10 +174,7 @@ def test_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, m
     with pytest.raises(InputError, match="layer_decay"):
         sweep("finetune", recipe=replace(tiny_recipe, layer_decay=0.9))
     assert rows_of(sweep("finetune")) == rows_of(whole)
-    one, other = (
-        load_file(tmp_path / name / FIT / "weights.safetensors") for name in ("whole", "sweep")
-    )
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_weights(tmp_path / "whole" / FIT, tmp_path / "sweep" / FIT)
 
 
 def test_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
@@ -196,17 +199,9 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
     (alone,) = rows_of(sweep(way, run, name="alone", init=("transfer",)))
     assert alone == rows[3]
     if way != "cached":
-        one, other = (
-            load_file(tmp_path / name / "data-1-transfer-seed0/weights.safetensors")
-            for name in ("all", "alone")
-        )
-        assert all(torch.equal(one[name], other[name]) for name in one)
         sweep(way, run, name="second", seed=1, fraction=(0.5,))
-        one, other = (
-            load_file(tmp_path / name / "data-0.5-random-seed1/weights.safetensors")
-            for name in ("all", "second")
-        )
-        assert all(torch.equal(one[name], other[name]) for name in one)
+        for name, fit in (("alone", "data-1-transfer-seed0"), ("second", "data-0.5-random-seed1")):
+            assert_same_weights(tmp_path / "all" / fit, tmp_path / name / fit)
     metrics = record["metrics"]
     assert metrics["data_top1"] == np.mean([rows[2]["top1"], rows[6]["top1"]])
     assert metrics["encoder_digest"] == load_encoder(str(run), 0, CPU).digest()
@@ -223,11 +218,8 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
 
 def test_each_classifier_of_a_sweep_is_that_of_its_own_seed(sweep, make_run, tmp_path) -> None:
     """On noise, where every start, subset and order ends in other mistakes."""
-    for number in range(64):
-        folder = tmp_path / "noise" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    noise = {"encoder": make_run(), "data": f"folder:{tmp_path / 'noise'}", "fraction": (0.5, 1.0)}
+    data = write_noise(tmp_path / "noise", 64)
+    noise = {"encoder": make_run(), "data": data, "fraction": (0.5, 1.0)}
     both = rows_of(sweep("cached", name="both", seeds=2, **noise))
     first, second = (rows_of(sweep("cached", name=f"{s}", seed=s, **noise)) for s in (0, 1))
     assert both == [*first, *second]
