@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from catlip.records.table import as_text
+from reports.paper.claims import verdicts
 from reports.read.records import read_records
 from reports.readme import parts, results
 from reports.sections import build_page
@@ -23,6 +24,9 @@ def test_results_are_those_of_the_committed_records() -> None:
     _, inside, _ = parts((REPOSITORY / "README.md").read_text())
     assert inside == results(records), "python -m reports readme"
     assert len(inside.splitlines()) <= 42
+    # Nothing is said at the paper's scale, but the parameters of its encoder, a fact anywhere.
+    words = {key: str(verdict) for key, verdict in verdicts(page.records).items()}
+    assert [key for key in words if words[key].endswith("the paper's scale")] == ["parameters"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -46,27 +46,6 @@ def test_warm_up_that_is_cut_short_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "paper", "release", "fewer"),
-    [
-        ("detection", "table_7e_b16", "table_7e_b16_release", 3),
-        ("detection", "table_7e_h16", "table_7e_h16_release", 3),
-        ("segmentation", "table_7d", "table_7d_release", 2),
-        ("finetune", "table_7b", "places365_release", 4),
-        ("finetune", "table_7b_512", "release_512", 4),
-        ("multilabel", "table_7c", "table_7c_release", 4),
-        ("catlip", "datacomp_b16", "datacomp_b16_release", 3),
-        ("clip", "datacomp_b16", "datacomp_b16_release", 3),
-    ],
-)
-def test_releases_recipe_differs_less_from_it_than_the_paper_s(method, paper, release, fewer):
-    of_paper, of_release = (
-        set(differences(ALL[method][name], method)) for name in (paper, release)
-    )
-    assert of_release < of_paper
-    assert len(of_paper - of_release) == fewer
-
-
-@pytest.mark.parametrize(
     ("method", "size", "max_lr", "micro_batch", "num_devices"),
     [  # as the release configures them
         ("catlip", "b16", 1e-3, 1024, 64),

@@ -109,7 +109,8 @@ def commands() -> list[str]:
     from reports.read.records import read_records
     from reports.sections import build_page
 
-    reports = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]
+    golden = REPOSITORY / "tests/reports/golden/records"
+    reports = [build_page(read_records(roots)) for roots in ([], [golden])]
     blocks = [block for page in reports for section in page.sections for block in section.blocks]
     on_page = [block.line for block in blocks if isinstance(block, Command)]
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]

@@ -4,16 +4,14 @@ import math
 from datetime import timedelta
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import pytest
-from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, steps, write
+from report_support import HEAD, claims_of, golden_record, records_in, steps, write
 
 from catlip.records.claims import claims, digest, versions
 from catlip.records.estimate import FAILS, HOLDS, OPEN
 from catlip.records.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
-from reports.read.records import read_records
 from reports.read.setting import settings
 from reports.summary.answers import as_good
 from reports.summary.doubts import doubts
@@ -515,11 +513,3 @@ def test_encoders_of_a_study_are_compared_with_few_labels(write_study, judge, sm
     assert judge()["larger_with_few"] == f"{word} at starter scale"
     other = FAILS if word == HOLDS else HOLDS  # with all labels
     assert judge()["larger_encoder"] == f"{other} at starter scale"
-
-
-def test_committed_records_say_nothing_at_the_papers_scale(monkeypatch):
-    """The parameters of the paper's encoder are a fact on any machine."""
-    monkeypatch.chdir(REPOSITORY)
-    found = verdicts(read_records([Path("reports/records")]))
-    at_its_scale = {key for key, one in found.items() if str(one).endswith("the paper's scale")}
-    assert at_its_scale <= {"parameters"}

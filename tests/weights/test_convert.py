@@ -15,7 +15,7 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
-from catlip.weights.__main__ import Convert, Show, main, show
+from catlip.weights.__main__ import Convert, main
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.convert import timm_model, to_timm
 
@@ -161,17 +161,3 @@ def test_target_that_cannot_be_written_is_refused(out, released_file, tmp_path) 
     source = released_file().rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
         main(Convert(source, "timm", tmp_path / out))
-
-
-def test_show_describes_the_release_and_a_run(released_file, run_file, tmp_path, capsys) -> None:
-    show(Show(released_file(num_classes=365)))
-    printed = capsys.readouterr().out
-    for words in ("released", "conv_tiny", "365", "noise"):
-        assert words in printed, words
-    run = tmp_path / "run"
-    run.mkdir()
-    run_file("vit_tiny16").rename(run / "weights.safetensors")
-    show(Show(run))
-    assert "vit_tiny16 at 64 pixels" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"weights\.safetensors"):
-        show(Show(tmp_path))
