@@ -17,7 +17,7 @@ def forget() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("method", "stated", "shown"),
+    ("method", "stated", "style"),
     [
         ("toy", TOY, ("Toy", "#ab12cd", "X")),
         ("toy", None, UNKNOWN),
