@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_support import GOLDEN, HEAD, SIDES, completed
+from report_support import GOLDEN, HEAD, SIDES, completed, records_in
 
 from bench.downstream.probe.result import packed
 from reports.read.records import read_records
+from reports.read.setting import Setting, settings
 from reports.sections import Page, build_page
 
 # Images that a training at the paper's scale has seen, at least.
@@ -156,6 +157,12 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     """The page of the fixed records."""
     monkeypatch.chdir(GOLDEN)
     return build_page(read_records([Path("records")]))
+
+
+@pytest.fixture
+def read_setting(tmp_path: Path) -> Callable[[], Setting]:
+    """The first setting of what was written."""
+    return lambda: settings(records_in(tmp_path))[0]
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ def steps(**parts: Any) -> dict[str, Any]:
     return timed | {"parameters": 1_400_000, "images_per_s": 100.0} | parts
 
 
-def timed(
+def step_times(
     ratios: dict[str, Any], methods: tuple[str, ...] = ("catlip", "clip"), **more: Any
 ) -> dict[str, Any]:
     """The metrics of a record of step times: pair -> its ratio, alone or with both ends."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from report_support import page_in, records_in, timed
+from report_support import page_in, records_in, step_times
 
 from reports.paper.claims import verdicts
 from reports.read.setting import settings
@@ -65,13 +65,11 @@ def test_other_text_tower_is_named_beside_it(probes, tmp_path):
     assert any(caption.startswith("CatLIP minus CLIP, bag of words") for caption in captions)
 
 
-def test_each_clip_has_its_own_cost(write_record, probes, tmp_path):
+def test_each_clip_has_its_own_cost(write_record, probes, read_setting):
     ratios = {"clip/catlip": (1.4, 1.3, 1.5), "clip_bag/catlip": (0.99, 0.98, 1.01)}
-    metrics = timed(
-        ratios | {"clip:packed/catlip": (1.2, 1.1, 1.3)}, ("catlip", "clip", "clip_bag")
-    )
+    ratios["clip:packed/catlip"] = (1.2, 1.1, 1.3)
+    metrics = step_times(ratios, ("catlip", "clip", "clip_bag"))
     write_record("step_time", "step", metrics=metrics, samples={"rounds": [{}] * 9})
-    (setting, *_) = settings(records_in(tmp_path))
-    short = cheaper(setting).short
+    short = cheaper(read_setting()).short
     assert "Over CLIP, bag of words: no difference in step time" in short
     assert "Over CLIP with a transformer: yes: 1.4 times" in short

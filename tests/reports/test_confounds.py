@@ -8,14 +8,13 @@ from report_support import records_in
 
 from bench.study.result import tuning_section
 from catlip.records.table import Table
-from reports.read.setting import settings
 from reports.summary.doubts import doubts
 
 IMAGES = 40
 
 
 @pytest.fixture
-def doubts_of(write_training, write_probe, tmp_path):
+def doubts_of(write_training, write_probe, read_setting):
     """CatLIP is right on the half whose labels are its classes, both on a tenth of the rest."""
 
     def write(**origin):
@@ -38,8 +37,7 @@ def doubts_of(write_training, write_probe, tmp_path):
             right[half + seed % 4] = True
             samples = {"origins_concepts": origins} if known else {}
             write_probe(method, seed, {"concepts": right}, scale="mine", samples=samples)
-        (setting,) = settings(records_in(tmp_path))
-        return " ".join(doubts(setting))
+        return " ".join(doubts(read_setting()))
 
     return write
 

@@ -6,11 +6,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import page_in, records_in, table, timed
+from report_support import page_in, records_in, step_times, table
 
 from catlip.records.blocks import Answer, Answers
 from reports.read.records import read_records
-from reports.read.setting import Setting, settings
+from reports.read.setting import settings
 from reports.sections import Page, build_page
 from reports.summary.answers import advice, as_good, larger_encoders
 
@@ -29,7 +29,7 @@ def write_probes(write_probes) -> Callable[..., None]:
 
 
 @pytest.fixture
-def cc3m(write_record, write_training, write_probes, tmp_path) -> Page:
+def page_of_cc3m(write_record, write_training, write_probes, tmp_path) -> Page:
     """The page of both methods' trainings on CC3M, probed on ImageNet-1k and Places365."""
     for method, seed in product(("catlip", "clip"), range(6)):
         seconds = (20_000.0 if method == "catlip" else 30_000.0) + seed
@@ -39,21 +39,10 @@ def cc3m(write_record, write_training, write_probes, tmp_path) -> Page:
         write_training(method, seed, seconds, more=more, **run)
     for method, (task, top1) in product(("catlip", "clip", "random"), TASKS.items()):
         write_probes(method, {task: [top1[method]] * 6}, scale="cc3m", environment=GPU)
-    metrics = timed({"clip/catlip": (1.6, 1.5, 1.7)}, flops_ratios={"clip/catlip": 1.17})
+    metrics = step_times({"clip/catlip": (1.6, 1.5, 1.7)}, flops_ratios={"clip/catlip": 1.17})
     parts = {"metrics": metrics, "config": {"model": "vit_b16"}, "environment": GPU}
     write_record("step_time", "vit_b16", scale="cc3m", **parts)
     return page_in(tmp_path)
-
-
-@pytest.fixture
-def read_setting(tmp_path) -> Callable[[], Setting]:
-    """The one setting of what was written."""
-
-    def read() -> Setting:
-        (setting,) = settings(records_in(tmp_path))
-        return setting
-
-    return read
 
 
 def answers_of(page: Page) -> list[Answer]:
@@ -61,8 +50,8 @@ def answers_of(page: Page) -> list[Answer]:
     return list(block.answers)
 
 
-def test_first_screen_of_cc3m_is_whole(cc3m):
-    page = cc3m
+def test_first_screen_of_cc3m_is_whole(page_of_cc3m):
+    page = page_of_cc3m
     assert list(page.headline.columns) == [
         *("Method", "Seeds", "ImageNet-1k, top-1 (%)", "Places365, top-1 (%)"),
         *("Training time (s)", "Step time, relative"),
@@ -187,5 +176,5 @@ def test_advice_is_no_surer_than_the_answer(
 ):
     write_probes("catlip", {"concepts": [ours] * seeds})
     write_probes("clip", {"concepts": [0.3] * seeds})
-    write_record("step_time", "tiny", metrics=timed({"clip/catlip": (1.6, 1.5, 1.7)}))
+    write_record("step_time", "tiny", metrics=step_times({"clip/catlip": (1.6, 1.5, 1.7)}))
     assert words in advice(read_setting())

@@ -1,9 +1,7 @@
 """From CLIP to CatLIP by one change at a time."""
 
 import pytest
-from report_support import records_in
 
-from reports.read.setting import settings
 from reports.summary.ladder import STEPS, ladder
 
 
@@ -22,8 +20,8 @@ def trainings(write_study) -> None:
                 write_study("robustness", method, {"concepts": 0.9}, **shorter)
 
 
-def test_each_step_is_the_difference_from_the_method_before(trainings, tmp_path):
-    (figure,) = ladder(settings(records_in(tmp_path))[0])
+def test_each_step_is_the_difference_from_the_method_before(trainings, read_setting):
+    (figure,) = ladder(read_setting())
     for step, what in enumerate(STEPS.values()):
         if what:
             assert f"{what}: concepts +{step}.0 " in figure.alt
@@ -31,7 +29,7 @@ def test_each_step_is_the_difference_from_the_method_before(trainings, tmp_path)
     assert "held out" not in figure.alt
 
 
-def test_ladder_without_every_method_is_empty(trainings, tmp_path):
+def test_ladder_without_every_method_is_empty(trainings, read_setting, tmp_path):
     for path in (tmp_path / "runs/starter/robustness").glob("clip_nouns-*"):
         path.unlink()
-    assert ladder(settings(records_in(tmp_path))[0]) == []
+    assert ladder(read_setting()) == []

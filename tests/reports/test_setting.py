@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from report_support import records_in, timed
+from report_support import records_in, step_times
 
 from bench.step_time.result import StepTime, avoidable, step_table
 from catlip.records.run import TIMES
@@ -22,7 +22,7 @@ def write_timing(write_record):
     """Write a step-time record with this ratio."""
 
     def write(name: str, model: str, ratio: tuple[float, ...], **where: object) -> None:
-        metrics = timed({"clip/catlip": ratio})
+        metrics = step_times({"clip/catlip": ratio})
         write_record("step_time", name, metrics=metrics, config={"model": model}, **where)
 
     return write
@@ -103,7 +103,7 @@ def test_step_without_padding_is_named_too(write_training, write_record, read, t
     write_training("catlip", 0, 10.0)
     for model, padded, packed in (("tiny", 1.5, 1.3), ("vit_b16", 1.2, 1.04)):
         ratios = {"clip/catlip": padded, "clip:packed/catlip": packed}
-        metrics = timed(ratios, ("catlip", "clip", "clip:packed"))
+        metrics = step_times(ratios, ("catlip", "clip", "clip:packed"))
         metrics["ratios_without_optimizer"] = metrics["ratios"]
         config = {"model": model, "caption_tokens": 8.3}
         write_record("step_time", model, metrics=metrics, config=config)

@@ -5,9 +5,9 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from report_support import records_in, timed
+from report_support import records_in, step_times
 
-from reports.read.setting import Setting, settings
+from reports.read.setting import settings
 from reports.summary.answers import cheaper, why
 
 CPU = {"device": "CPU", "cpu": "CPU", "device_count": 1}
@@ -24,7 +24,7 @@ def write_steps(write_record) -> Callable[..., None]:
         ratios = {"clip/catlip": ratio} if len(methods) > 1 else {}
         if parts.pop("packed", False):
             ratios["clip:packed/catlip"] = ratio
-        metrics = timed(ratios, methods, world_size=parts.pop("world_size", 1))
+        metrics = step_times(ratios, methods, world_size=parts.pop("world_size", 1))
         metrics["flops_ratios"] = {"clip/catlip": 1.2}
         environment = CPU | ({"device": device} if device else {})
         environment["started"] = parts.pop("started", "2026-11-30T00:00:00+00:00")
@@ -32,10 +32,6 @@ def write_steps(write_record) -> Callable[..., None]:
         write_record("step_time", name, scale=scale, config={"model": "vit_b16", **parts}, **one)
 
     return write
-
-
-def main_of(tmp_path) -> Setting:
-    return settings(records_in(tmp_path))[0]
 
 
 OTHERS = [
@@ -46,13 +42,13 @@ OTHERS = [
 ]
 
 
-def test_plainest_comparison_answers_whenever_it_ran(write_steps, tmp_path):
+def test_plainest_comparison_answers_whenever_it_ran(write_steps, read_setting):
     write_steps("plain", 1.3, packed=True)
     for day, (name, parts) in enumerate(OTHERS, 1):
         write_steps(name, 1.8, started=f"2026-12-0{day}T00:00:00+00:00", **parts)
-    assert "Yes: 1.3 times" in cheaper(main_of(tmp_path)).short
+    assert "Yes: 1.3 times" in cheaper(read_setting()).short
     write_steps("compiled", 1.4, packed=True, compile=True, started="2026-11-01T00:00:00+00:00")
-    assert "Yes: 1.4 times" in cheaper(main_of(tmp_path)).short
+    assert "Yes: 1.4 times" in cheaper(read_setting()).short
 
 
 def test_gpu_that_was_timed_elsewhere_is_in_the_answer(write_steps, tmp_path):
