@@ -118,24 +118,6 @@ def test_each_of_several_captions_is_labelled(tmp_path):
     assert (labels.values.tolist(), labels.offsets.tolist()) == ([DOG, SOFA, SOFA], [0, 1, 2, 3])
 
 
-def test_labels_of_a_shard_that_left_the_set_are_not_in_the_vocabulary(tmp_path):
-    paths = [
-        make_shard(tmp_path / f"{n}.tar", [f"a dog on a {n}"]) for n in ("couch", "cat", "box")
-    ]
-    labels, out = tmp_path / "labels", tmp_path / "vocabulary.json"
-
-    def in_vocabulary():
-        build_from_labels(BuildVocabulary((labels,), out=out, threshold=0, quiet=True))
-        return Vocabulary.load(out).source.captions, {s.name for s in Vocabulary.load(out).synsets}
-
-    label(paths, labels)
-    assert in_vocabulary()[0] == 3
-    label(paths[:2], labels)
-    assert in_vocabulary() == (2, {"dog.n.01", "sofa.n.01", "cat.n.01"})
-    label(paths, labels)  # its labels are still there
-    assert in_vocabulary()[0] == 3
-
-
 def counted(*places):
     """How many captions a vocabulary of these labels has."""
     build_from_labels(BuildVocabulary(places, Path("vocabulary.json"), threshold=0, quiet=True))

@@ -13,19 +13,6 @@ from catlip.records.blocks import Answers, Command, Text
 from catlip.records.run import TIMES
 
 
-def test_timings_of_two_devices_never_share_a_table(page):
-    tables = [found for found in page.tables if found.name.startswith("step_time")]
-    assert len(tables) == 3
-    for found in tables:
-        devices = {"Example GPU": "bench", "NVIDIA H100": "h100", "Intel(R)": "cpu"}
-        (device,) = [name for name in devices if name in found.title]
-        anchors = {cell.anchor for row in found.rows for cell in row if cell.anchor}
-        assert all(devices[device] in anchor for anchor in anchors)
-        assert ("(CPU)" in found.title) == (device == "Intel(R)")
-    on_cpu = ["(CPU)" in found.title for found in tables]
-    assert on_cpu == [False, False, True], "accelerators come first"
-
-
 def test_run_on_the_processor_beside_a_gpu_has_its_name(tmp_path):
     content = golden_record("step_time")
     content["config"]["device"] = "cpu"
