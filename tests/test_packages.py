@@ -1,6 +1,8 @@
 """Packages are fetched by their registries' own clients; here from local files."""
 
 import json
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -94,3 +96,10 @@ def test_unreachable_registry_is_one_line_that_names_the_package(fetch, monkeypa
     assert "no-such-words" in str(failure.value)
     assert "\n" not in str(failure.value)
     assert kept_files() == []
+
+
+def test_packages_fit_together() -> None:
+    """But for what detectron2 asks for and does not need."""
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    fine = ("sal-detectron2", "No broken")
+    assert [line for line in done.stdout.splitlines() if not line.startswith(fine)] == []
