@@ -77,5 +77,5 @@ def test_released_fine_tuning(name) -> None:
 
 
 @pytest.mark.parametrize(("method", "name"), [each for each in EACH if "starter" in each[1]])
-def test_what_runs_on_any_processor_is_in_the_precision_that_each_has(method, name) -> None:
+def test_starter_recipes_are_in_full_precision(method, name) -> None:
     assert ALL[method][name].precision == "fp32"

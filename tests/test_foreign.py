@@ -168,7 +168,7 @@ def test_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff"])
-def test_what_was_agreed_to_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
+def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
     agreed = tmp_path / ".steps/agreed"
     agreed.parent.mkdir()
     agreed.write_bytes(text)

@@ -53,7 +53,7 @@ def test_mirror_holds_the_folder_and_nothing_half_written(run: Run) -> None:
 
 
 @pytest.mark.parametrize("here", [(), (1,), (1, 2), (2, 3)])
-def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ...]) -> None:
+def test_newer_copy_is_fetched(run: Run, here: tuple[int, ...]) -> None:
     other = Run(run.folder.with_name("other"), *here)
     before = other.content()
     other.mirror.fetch(restart=False)
@@ -120,7 +120,7 @@ def test_damaged_index_is_one_line(damaged: str, run: Run) -> None:
         run.mirror.fetch(restart=False)
 
 
-def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:
+def test_failed_copy_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:
     def fails(source: Path, path: Path) -> None:
         raise InputError(f"{path} cannot be written")
 

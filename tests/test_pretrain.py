@@ -262,7 +262,7 @@ def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     assert "corenet" in done.stderr.splitlines()[-1]
 
 
-def test_what_cannot_be_used_is_in_the_record_and_too_much_ends_the_run(program, succeed, tmp_path):
+def test_unreadable_images_are_in_the_record(program, succeed, tmp_path):
     """Two images are broken, and one name of a shard is not UTF-8."""
     noise = np.random.default_rng(0).integers(256, size=(12, 40, 40, 3), dtype=np.uint8)
     pictures = [save(Image.fromarray(pixels), "PNG") for pixels in noise]

@@ -387,7 +387,7 @@ def test_photographs_are_fetched_without_data(
     assert "bench.downstream" not in without
 
 
-def test_what_is_fetched_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_fetch_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
     words = ("--stages", "--scale", "photos", "--out", tmp_path, "--from", "data")
     one_line_error(run_all(*words), "1.73 GB", "--yes", "--dry-run")
     terminal = io.StringIO("n\n" + "y\n")

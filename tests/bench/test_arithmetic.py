@@ -158,7 +158,7 @@ def test_state_is_that_of_the_real_step(method, model) -> None:
         ("vit_tiny16", "superclip", FORMS[0], "fp32", 0.6),
     ],
 )
-def test_what_autograd_keeps(model, method, form, precision, patch_drop_rate):
+def test_activations_are_what_autograd_keeps(model, method, form, precision, patch_drop_rate):
     resolution = 64 if patch_drop_rate else 48
     factors = Factors(
         *(method, model, resolution, 4, precision, *form, patch_drop_rate), num_classes=2_000

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_line import one_line_error
 from torch import nn
 
 from baselines.openclip import PackedTextTransformer
@@ -162,20 +161,6 @@ def test_ranks_share_a_record_of_one(run_bench) -> None:
     assert record["metrics"]["world_size"] == 2
     found = record["metrics"]["methods"]["catlip"]
     assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
-
-
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        (("--precision", "fp8"), ["fp8"]),
-        (("--data", "/nowhere/*.tar"), ["/nowhere/*.tar"]),
-        (("--caption-tokens", 1), ["2 to 24"]),
-        (("--caption-tokens", 25), ["2 to 24"]),
-        (("--model", "timm:resnet18"), ["timm:resnet18", "operations", "vit_b16"]),
-    ],
-)
-def test_what_cannot_be_timed_is_one_line(program, tmp_path, options, parts) -> None:
-    one_line_error(program("bench.step_time", *TINY, "--out", tmp_path, *options), *parts)
 
 
 def test_command_line_names_the_methods_that_there_are() -> None:

@@ -168,7 +168,7 @@ def test_draws_are_paired_by_trial_and_rate() -> None:
     assert shared_draws(runs[:3]) == ""
 
 
-def test_what_a_noise_costs_is_paired_by_seed() -> None:
+def test_cost_of_a_noise_is_paired_by_seed() -> None:
     sizes = {"samples": 100, "classes": 10, "classes_kept": 1.0, "images_seen": 64}
     runs = []
     for noise, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):

@@ -339,7 +339,7 @@ def test_keys_of_any_length_and_letters_are_kept(key: str, tmp_path: Path) -> No
     assert samples_of(tmp_path / "out" / "0.tar") == samples_of(tmp_path / "0.tar")
 
 
-def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
+def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
     (path, *_) = write_photographs(tmp_path)
     before = path.read_bytes()
     with pytest.raises(InputError, match="was not fetched; choose another --out"):

@@ -72,7 +72,7 @@ def test_postscript_in_a_jpg_starts_no_program() -> None:
         *((USUAL[: int(part * len(USUAL))], "cut short") for part in (0.2, 0.5, 0.9, 0.999)),
     ],
 )
-def test_what_is_wrong_is_one_of_few_words(content: bytes, cause: str) -> None:
+def test_cause_of_a_refusal_is_one_of_few_words(content: bytes, cause: str) -> None:
     assert {refusal(reader, content) for reader in READERS.values()} == {cause}
 
 
@@ -178,7 +178,7 @@ def test_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, mode,
         USUAL[:4] + b"\xff\xff" + USUAL[6:],  # a segment that reaches past the end
     ],
 )
-def test_what_is_unusual_is_left_to_pillow(unusual: bytes) -> None:
+def test_unusual_jpegs_are_left_to_pillow(unusual: bytes) -> None:
     assert find_frame(unusual) is None
 
 

@@ -97,7 +97,7 @@ def test_remote_folders_and_globs_are_listed(s3, http) -> None:
 
 
 @pytest.mark.parametrize("faults", [["whole"], ["stall"], ["cut", "503", "cut"]])
-def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) -> None:
+def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
     monkeypatch.setattr(remote, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
     with ThreadPoolExecutor(4) as threads:  # of which one fetches the file

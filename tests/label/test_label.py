@@ -236,7 +236,7 @@ def test_labels_of_parts_that_are_gone_do_not_count(tmp_path):
         counted(tmp_path)
 
 
-def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
+def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("title,url\na dog,u\n")
     bad.write_text("caption,url\na dog,u\n")

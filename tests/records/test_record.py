@@ -117,7 +117,7 @@ def test_writers_with_one_process_id_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_was_saved_on_the_way_outlives_a_kill(tmp_path: Path) -> None:
+def test_partial_record_outlives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "name.json"
     script = f"""
 import os, pathlib, signal

@@ -94,7 +94,7 @@ def test_nan_or_another_protocol_or_task_is_no_test(
     assert {*judge().values()} == {NOT_TESTED}
 
 
-def test_whatever_was_run_is_judged(transfer, judge) -> None:
+def test_claim_is_judged_by_whatever_was_run(transfer, judge) -> None:
     for method, sign in (("catlip", 1), ("clip", -1)):
         for seed, value in enumerate(six(0.1)):
             top1 = {"concepts_top1": 0.5 + sign * value, "fashion_mnist_top1": 0.5 - sign * value}

@@ -160,7 +160,7 @@ def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
-def test_whatever_records_hold_or_lack_a_page_is_written(tmp_path, seed, strange):
+def test_page_is_written_whatever_records_hold(tmp_path, seed, strange):
     """Parts of good records are dropped or replaced by any JSON; one page in eight is drawn."""
     random = Random(seed)
     strange = [*strange, None, -1, 0, 10**400, -1e308, math.nan, math.inf, 5e-324]

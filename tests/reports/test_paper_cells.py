@@ -84,7 +84,7 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
         {"metrics": {"map_macro": "0.9"}},
     ],
 )
-def test_what_is_not_at_the_papers_scale_never_enters(transfer, tmp_path, changes):
+def test_cells_take_nothing_below_the_papers_scale(transfer, tmp_path, changes):
     papers = {"kind": "multilabel", "method": "catlip", "scale": "datacomp"}
     transfer(**papers | {"metrics": {"map_macro": 0.9}} | changes)
     assert filled(tmp_path) == {}

@@ -65,7 +65,7 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("spoilt", [*SPOILT, "of captions overwritten at the same size"])
-def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path, spoilt) -> None:
+def test_wrong_labels_are_counted_and_the_first_named(tmp_path, spoilt) -> None:
     shards = write(tmp_path, 4)
     for number in (1, 3):
         if spoilt in SPOILT:

@@ -56,7 +56,7 @@ def test_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> Non
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", ""])
 @pytest.mark.parametrize("prefix", ["module.", ""])
-def test_what_trainers_wrap_around_weights_is_taken_off(wrapper, prefix, tmp_path) -> None:
+def test_wrappers_of_trainers_are_taken_off(wrapper, prefix, tmp_path) -> None:
     weights = release.checkpoint("classification", *release.TINY)
     wrapped: dict = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
     path = tmp_path / "weights.pt"

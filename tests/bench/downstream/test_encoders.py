@@ -120,7 +120,7 @@ def test_released_file_sees_the_releases_pixels(resolution, resize, side, releas
     assert str(encoder.preprocess) == about
 
 
-def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture) -> None:
+def test_converted_weights_keep_their_preprocessing(released, tmp_path, picture) -> None:
     convert(released, "timm", tmp_path / "timm.safetensors")
     found = open_encoder(str(tmp_path / "timm.safetensors"))
     expected = open_encoder(f"released:tiny:{released}")

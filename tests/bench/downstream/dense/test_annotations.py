@@ -90,7 +90,7 @@ def test_objects_without_a_mask_are_left_out(coco) -> None:
             read_masks(coco, "train")
 
 
-def test_what_cannot_be_decoded_is_left_out_and_counted(coco) -> None:
+def test_undecodable_images_are_counted(coco) -> None:
     pytest.importorskip("detectron2")
     from bench.downstream.dense.detection import read_masks
 

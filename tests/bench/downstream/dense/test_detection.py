@@ -207,7 +207,7 @@ def test_position_has_the_squares_of_its_step(root) -> None:
     assert len({plan[step].resolution for step in range(8)}) > 1
 
 
-def test_what_is_at_a_position_depends_on_the_seed_and_the_position_alone(root) -> None:
+def test_sample_at_a_position_depends_on_the_seed_alone(root) -> None:
     def plain(image: dict[str, Any]) -> tuple[Any, ...]:
         boxes = image["instances"].gt_boxes.tensor.tolist()
         return image["image_id"], image["image"].sum().item(), boxes

@@ -140,7 +140,7 @@ def test_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> No
         assert "a fifth of each class" in task.note
 
 
-def test_what_is_drawn_for_testing_is_not_opened_for_validation(images, monkeypatch) -> None:
+def test_validation_opens_no_test_image(images, monkeypatch) -> None:
     root = images / "folders" / "train"
     for label, number in itertools.product(range(3), range(2, 10)):
         (root / str(label) / f"{number}.png").write_bytes(b"%d %d" % (label, number))
