@@ -23,7 +23,7 @@ def test_dry_run_counts_steps_parameters_and_flops(succeed, starter, tmp_path) -
     assert printed["model and optimizer state"].startswith(f"{4 * 5 * parameters / 2**30:.2f} GiB")
     batch = methods.synthetic_batch(2, "vit_tiny16", 48, num_classes=1, seed=0)
     found = float(printed["FLOPs a step"].split(",")[0])
-    # By the plain formula of attention; the kernel of a CPU or GPU computes one product of five
-    # twice, 1 % here.
+    # The plain formula of attention is counted; the kernel of a CPU or GPU computes one of five
+    # products twice, 1 % here.
     assert found == pytest.approx(32 * flops_per_image(objective, batch), rel=0.02)
     assert "40%" in printed["expected time"]

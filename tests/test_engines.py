@@ -126,7 +126,7 @@ def test_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
 
 
 def test_ray_does_the_same_and_outlives_workers_and_machines():
-    """In a process of its own: what is forked after Ray was used dies of a segmentation fault."""
+    """Ray has a process of its own: forks of a process that used it die of a segmentation fault."""
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The copy of a run elsewhere is that of its last checkpoint."""
+"""The copy of a run elsewhere has its last checkpoint."""
 
 import json
 from pathlib import Path

@@ -55,7 +55,7 @@ def undisturbed(succeed, starter, tmp_path_factory) -> tuple[list[float], str]:
 
 @pytest.mark.parametrize("method", ["catlip", "catlip_softmax", "clip_catlip", "superclip"])
 def test_loss_falls_in_a_run(succeed, starter, tmp_path, method) -> None:
-    """Of methods that read labels, tokens or both, and that count captions."""
+    """The methods read labels, tokens or both, and count captions."""
     longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)
     succeed(*command(method, starter, tmp_path / "run", *longer))
     loss, _ = outcome(tmp_path / "run")

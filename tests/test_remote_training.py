@@ -62,7 +62,7 @@ def local(succeed, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
 
 @pytest.fixture
 def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
-    """Of a program whose storage has the data, with a cache that holds a third of the shards."""
+    """A program that has the data in its storage, and a cache for a third of the shards."""
     s3.put_folder(local.shards, "set")
     s3.put_folder(local.labels, "labels")
     s3.put("vocabulary.json", local.vocabulary.read_bytes())

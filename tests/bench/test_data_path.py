@@ -58,7 +58,7 @@ def test_rates_are_images_per_second_of_processor_time(monkeypatch) -> None:
             usage.ru_stime += 0.5
             yield
 
-    # This process's time and that of its children are counted, here the same.
+    # The time of this process and of its children is counted, here the same.
     assert images_per_s(load, "", quiet=True) == 3 * measure.BATCH / (3 * 2 * 0.75)
 
 

@@ -39,7 +39,7 @@ def raises(error: BaseException) -> None:
 
 
 def hangs(deaf: bool, pid: Path) -> None:
-    """With a child, as the ranks of a communication."""
+    """It has a child, as a communication has ranks."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     pid.write_text(str(child.pid))
     if deaf:

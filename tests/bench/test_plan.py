@@ -74,7 +74,7 @@ def test_contrastive_method_embeds_once_more_in_micro_batches() -> None:
         assert in_four.global_batch == at_once.global_batch
         assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
         assert in_four.peak_bytes < at_once.peak_bytes
-    # Its similarities are those of the whole step, to the captions of all devices.
+    # It compares the whole step with the captions of all devices.
     similarities = 4 * 512 * (8 * 512)
     assert in_four.peak_bytes - device_bytes(part, 8) > 0.7 * similarities
 

@@ -171,7 +171,7 @@ def test_tables_of_images(numbered, tmp_path, capsys) -> None:
     assert "1 left out: not a JPEG, PNG, WebP or GIF (first: 000000004" in capsys.readouterr().out
     samples = samples_of(tmp_path / "out" / "table-00000.tar")
     assert [key for key, *_ in samples] == [f"{row:09}" for row in range(4)]
-    # Of several captions, a blank one does not count.
+    # A blank caption among several does not count.
     expected = [[caption, "a second"] for caption in captions[:3]] + [["a second"]]
     assert [each for _, each, _ in samples] == expected
     assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]

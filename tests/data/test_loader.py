@@ -52,7 +52,7 @@ def data_path(
 
 
 def digests(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
-    """Of the images of each batch, and of the labels and tokens that there are."""
+    """A digest for each batch: its images, and the labels and tokens that there are."""
     found = []
     for batch in path.batches(first_step, num_workers):
         tensors = [batch.images.contiguous()]

@@ -44,7 +44,7 @@ def table(folder: Path) -> Path:
 
 
 def flickr(folder: Path) -> Path:
-    """With the spaces and the bars of Flickr30k."""
+    """Flickr30k's table has spaces and bars."""
     write_images(folder / "Images")
     rows = [f"{name}| 0| {text}" for name, text in zip(NAMES, CAPTIONS, strict=True)]
     return write_text(folder / "results.txt", "image_name| comment_number| comment", *rows).parent

@@ -1,4 +1,4 @@
-"""Labels in a bucket are those of a folder, and a run that was stopped goes on there as well."""
+"""A bucket gets the same labels as a folder, and a run that was stopped goes on there as well."""
 
 import json
 from pathlib import Path

@@ -37,7 +37,7 @@ from catlip.training.loop import on_device
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
 TINY = Factors("catlip", "vit_tiny16", 32, 4, num_classes=50)
-# Of truncated normals; torch compiles it with NVRTC, which ends the process here.
+# Truncated normals need it; torch compiles it with NVRTC, which ends the process here.
 torch.Tensor.erfinv_ = lambda self: self  # type: ignore[method-assign,assignment]
 
 
@@ -46,7 +46,7 @@ def counted(name: str) -> int:
 
 
 def metrics(folder: Path, name: str = "*.json"):
-    """Of the one record there."""
+    """The metrics of the one record there."""
     (path,) = folder.rglob(name)
     return json.loads(path.read_text())["metrics"]
 

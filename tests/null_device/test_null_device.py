@@ -37,7 +37,7 @@ def test_cases_pass_on_a_null_device(library: Path, starter, shared_folder: Path
         "TRITON_LIBCUDA_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder / "triton"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # in this process
-        # A card whose name holds that of another one, and on which not every default fits.
+        # The card's name holds the name of another one, and not every default fits on it.
         "NULL_GPU_NAME": "NVIDIA H100 NVL",
         "NULL_GPU_BYTES": str(24 * 2**30),
         "STARTER": str(shared_folder),

@@ -1,4 +1,4 @@
-"""Of very many records the page carries what it shows, and says where the rest is."""
+"""The page carries what it shows of very many records, and says where the rest is."""
 
 import json
 from collections.abc import Callable

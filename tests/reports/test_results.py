@@ -25,7 +25,7 @@ def test_every_record_with_numbers_is_there(frame):
 
 
 def test_bits_have_the_mean_of_their_accuracy(frame):
-    """Of one classifier, and of the mean over several."""
+    """That holds for one classifier, and for the mean over several."""
     rows = frame[frame.correct.notna() & (frame.task == "concepts")]
     # These have other test images.
     rows = rows[

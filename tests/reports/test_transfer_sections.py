@@ -197,7 +197,7 @@ def test_class_has_the_mean_accuracy_of_its_own_images(record):
 
 
 def test_fractions_of_the_same_images_count_once(record):
-    """With two images a class, 5 % and 10 % are both one of each."""
+    """5 % and 10 % of two images a class are both one image of each class."""
     rows = [
         row("concepts", f, i, 0, 0.3, n)
         for f, n in ((0.05, 10), (0.1, 10), (1, 20))

@@ -1,4 +1,4 @@
-"""Of several step times, those that compare most plainly answer what is cheaper."""
+"""The step times that compare most plainly answer what is cheaper."""
 
 from collections.abc import Callable
 from itertools import permutations

@@ -22,7 +22,7 @@ from catlip.training.parallel import compile_blocks
 
 ONE_RANK = init_distributed("cpu")
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
-"""Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
+"""For the first loss and gradient norm; later losses are 3 and norms 10 times further apart."""
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_sharded_training_is_replicated_training(program, ranks, method, model, 
         assert loss == pytest.approx(expected, rel=TOLERANCE[precision] * (3 if i else 1))
         assert norm == pytest.approx(expected_norm, rel=TOLERANCE[precision] * (10 if i else 1))
     if precision == "fp32":
-        # Of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong.
+        # In learning rates; up to 0.005 was seen, and 0.09 when only clipping was wrong.
         assert found["apart"] < 0.02
 
 

@@ -113,7 +113,7 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
         torch.testing.assert_close(factors, factors[0, 0].expand_as(factors))
     assert fresh.weight[:4].std().item() == pytest.approx((1 / 3 / WIDTH) ** 0.5)
     assert torch.equal(fresh.weight[4:], as_is.weight[4:])
-    # Of the random rows it is 1 over all that were drawn.
+    # The mean norm of random rows is 1 over all that were drawn.
     for rows in (unit.weight[:4], unit.weight[4:]):
         assert rows.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)
 

@@ -1,4 +1,4 @@
-"""Path similarity and the nearest classes are those of NLTK."""
+"""Path similarity and the nearest classes equal NLTK's."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

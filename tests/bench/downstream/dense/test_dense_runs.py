@@ -177,7 +177,7 @@ def stopping_bar(first: int, stop: Any) -> MagicMock:
 
 @pytest.mark.parametrize("name", BY_LIBRARIES)
 def test_stopped_run_ends_as_another(name, data, tmp_path, monkeypatch, capfd) -> None:
-    """By a kill, or by SIGTERM, after which it saves. Each step has two micro-batches."""
+    """A kill or SIGTERM, after which it saves, stops it. Each step has two micro-batches."""
     task = TASKS[name]
     random = {"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0}
     recipe = replace(task.recipe, micro_batch=2, num_devices=2, **random)

@@ -109,7 +109,7 @@ def test_encoder_drops_paths_as_the_recipe_says() -> None:
 
 
 def test_objects_are_pooled_as_in_the_release() -> None:
-    """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
+    """torchvision's RoIAlign takes 2 x 2 points a bin, without the shift by half a feature."""
     recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
     heads = model_of(TINY, recipe).roi_heads
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])

@@ -46,7 +46,7 @@ def test_fraction_is_of_every_class_and_part_of_larger_ones(labels, seed) -> Non
             label: max(1, round(fraction * size)) for label, size in sizes.items()
         }
         assert [part.image_bytes(number).decode() for number in range(len(part))] == list(part.keys)
-        # In the order of the whole.
+        # A part keeps the order of the whole.
         assert part.keys == [key for key in whole.keys if key in set(part.keys)]
         for key, label in zip(part.keys, part.labels, strict=True):
             assert key.endswith(f"-of-{label}")

@@ -235,7 +235,7 @@ def test_separable_features_are_separated_whatever_their_sizes() -> None:
 
 
 def test_five_steps_on_features_are_those_of_plain_torch() -> None:
-    """Of plain AdamW on standardised features, in an order of its seed and of the epoch."""
+    """Plain AdamW takes standardised features, in an order of the seed and the epoch."""
     train, test = clusters(50, 1, spread=3), clusters(40, 2, spread=3)
     sizes = torch.logspace(-1, 1, 32)
     train, test = (replace(part, values=part.values * sizes + 5) for part in (train, test))

@@ -1,4 +1,4 @@
-"""The L2 sweep is scikit-learn's minimum; data of a hub are those of a folder."""
+"""The L2 sweep is scikit-learn's minimum; a hub's data give what a folder gives."""
 
 import itertools
 import json

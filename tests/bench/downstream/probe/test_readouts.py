@@ -47,7 +47,7 @@ def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
     for number, expected in ((12, 1.0), (13, 0.0)):
         train = features([near] + [far] * number, [0] + [1] * number)
         assert neighbour_hits(train, features([near], [0]), 2, neighbours=20)[0] == expected
-    # Of twelve neighbours: the thirteenth does not vote.
+    # The thirteenth neighbour does not vote among twelve.
     assert neighbour_hits(train, features([near], [0]), 2, neighbours=12)[0] == 1.0
 
 
@@ -185,7 +185,7 @@ def test_prompts_are_those_that_classify_the_training_images_best(right, chosen)
         )
 
     def embed(tokens: torch.Tensor) -> torch.Tensor:
-        """By the template that is right, what the images are; by any other, the opposite."""
+        """The right template gives what the images are, any other one the opposite."""
         return torch.stack([cat if is_cat == is_right else dog for is_cat, is_right in tokens])
 
     train = features([[1.0, 0.0], [0.0, 1.0]], [0, 1])

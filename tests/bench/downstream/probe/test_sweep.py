@@ -84,7 +84,7 @@ READ |= {"min_steps", "label_smoothing", "initialization", "test_resize"}
     "name", [name for name in vars(STARTER_PROBE) if name not in ("about", "source", "iterations")]
 )
 def test_setting_that_is_not_read_is_refused(name, protocol) -> None:
-    """Of a probe on cached features; the recipe's own value is not refused."""
+    """A probe on cached features reads few settings; the recipe's own value is not refused."""
     other = {"precision": "bf16", "initialization": "release", "per_epoch": True}
     other |= {"ema_rising": False, "betas": (0.5, 0.5), "crop_scale": (0.9, 0.9)}
     other |= {"range_augment": (40.0, 20.0)}
@@ -102,7 +102,7 @@ def test_setting_that_is_not_read_is_refused(name, protocol) -> None:
 
 
 def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_path):
-    """With seven test images, of which two are another class's, and an eighth that is empty."""
+    """Two of seven test images are another class's, and an eighth is empty."""
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     test = load_tasks(data)[0].test
     for number, content in ((1, b""), (2, png(255, 0)), (7, png(0, 0))):
