@@ -175,7 +175,7 @@ def test_activations_are_what_autograd_keeps(model, method, form, precision, pat
 )
 def test_every_recipe_fits_a_device_of_80_gb(method: str, name: str) -> None:
     recipe = (CATLIP if method == "catlip" else CLIP)[name]
-    for size in recipe.sizes():
+    for size in (recipe.sizes()[0], recipe.sizes()[-1]):
         factors = Factors(
             *(method, recipe.encoder, size.resolution, size.batch, recipe.precision),
             attention=recipe.attention,
