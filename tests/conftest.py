@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from program_server import LONGEST_S, ProgramServer
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
+
+if TYPE_CHECKING:
+    from remote_servers import S3Server
 
 # A script starts what runs in the background with SIGINT ignored, and nohup with SIGHUP; what the
 # tests start would inherit that.
@@ -72,7 +76,7 @@ def succeed(program: Program) -> Program:
 
 
 @pytest.fixture(scope="session")
-def of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of a test run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
@@ -92,9 +96,9 @@ class Starter:
 
 
 @pytest.fixture(scope="session")
-def starter(succeed: Program, of_all_processes: Path) -> Starter:
+def starter(succeed: Program, shared_folder: Path) -> Starter:
     """A small starter data set by the usual commands; one for all processes of a test run."""
-    folder = of_all_processes / "starter"
+    folder = shared_folder / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
     with FileLock(f"{folder}.lock"):
         if made.vocabulary.exists():  # it is written last
@@ -105,6 +109,14 @@ def starter(succeed: Program, of_all_processes: Path) -> Starter:
         counted = ("--threshold", 3, "--out", made.vocabulary, "--quiet")
         succeed("catlip.vocabulary", made.labels, *counted)
     return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator["S3Server"]:
+    from remote_servers import s3_server
+
+    with s3_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

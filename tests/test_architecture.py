@@ -36,7 +36,7 @@ def test_imports_point_one_way(folder: str) -> None:
                     assert not f"{name}.".startswith(f"{forbidden}."), f"{path} imports {name}"
 
 
-def test_imports_form_no_circle_those_inside_of_functions_included() -> None:
+def test_imports_form_no_circle() -> None:
     """Each package of this repository in the order in which its modules can be read."""
     paths = [path for folder in PACKAGES for path in (REPOSITORY / folder).rglob("*.py")]
     names = {

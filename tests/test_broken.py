@@ -23,14 +23,14 @@ def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenIma
         (0, 10, 0.0, False),
     ],
 )
-def test_ten_are_never_too_many_unless_none_is_allowed(count, seen, fraction, is_refused) -> None:
+def test_ten_broken_images_are_never_too_many(count, seen, fraction, is_refused) -> None:
     broken = BrokenImages()
     broken.add(some(count))
     with pytest.raises(InputError) if is_refused else nullcontext():
         broken.check(seen, fraction)
 
 
-def test_a_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -> None:
+def test_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -> None:
     log = BrokenLog(tmp_path, 0, writes=True)
     log.add(5, some(2))
     log.add(10, some(3))

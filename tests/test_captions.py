@@ -42,7 +42,7 @@ def labeller(request):
     ("rule", "start", "count"),
     [("corenet", 0, 200), ("paper", 2, 200), ("paper_multiword", 4, 100)],
 )
-def test_a_rule_equals_plain_nltk_code_on_many_sentences(rule, start, count):
+def test_rule_equals_plain_nltk_code_on_many_sentences(rule, start, count):
     sentences = glosses()[start :: 100_000 // count][:count]
     assert len(sentences) == count
     plain = getattr(oracle, rule)
@@ -53,7 +53,7 @@ def names_of_kept(labeller, caption):
     return [word.synset for word in labeller.explain(caption) if word.kept]
 
 
-def test_the_rules_differ_where_they_should():
+def test_rules_differ_where_they_should():
     paper, corenet = Labeller("paper"), Labeller("corenet")
     names = names_of_kept(Labeller("paper_multiword"), "a golden retriever in new york city")
     assert names == ["golden_retriever.n.01", "new_york.n.01"]
@@ -105,9 +105,3 @@ ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80)
 def test_cleaning_takes_its_steps_in_order_for_plain_text_too(caption):
     """Plain text has a short way of its own."""
     assert clean(caption) == oracle.clean(caption)
-
-
-def test_a_caption_without_a_label_has_a_cause():
-    captions = [None, " \n", "very quickly and really", "xqzt"]
-    reasons = ["no caption", "an empty caption", "no noun", "no noun of WordNet"]
-    assert list(map(Labeller("paper").why_none, captions)) == reasons

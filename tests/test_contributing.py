@@ -30,14 +30,14 @@ def test_every_path_exists() -> None:
     assert missing == [path for path in paths if "NAME" in path]
 
 
-def test_a_line_makes_an_encoder(monkeypatch) -> None:
+def test_line_makes_an_encoder(monkeypatch) -> None:
     monkeypatch.setitem(ENCODERS, "vit_mini16", None)
     block("vit_mini16")
     features = build_encoder("vit_mini16", 32)(torch.zeros(2, 3, 32, 32))
     assert features.shape == (2, 64)
 
 
-def test_a_kind_is_known_and_read_as_it_was_written(monkeypatch) -> None:
+def test_kind_is_known_and_read_as_it_was_written(monkeypatch) -> None:
     monkeypatch.setitem(KINDS, "warmth", Kind)
     warmth = block("Warmth(Kind)")["Warmth"]
     temperature = Summary(40.0, 39.0, 41.0, 0.01, 8)
@@ -46,5 +46,5 @@ def test_a_kind_is_known_and_read_as_it_was_written(monkeypatch) -> None:
     assert warmth.read(measured.metrics()) == measured
 
 
-def test_a_figure_is_drawn() -> None:
+def test_figure_is_drawn() -> None:
     assert render(block("squares")["figure"]).png.startswith(b"\x89PNG")

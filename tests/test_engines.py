@@ -31,7 +31,7 @@ def die(number):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_each_item_comes_with_its_result_or_with_the_user_s_error(workers):
+def test_each_item_comes_with_its_result_or_with_the_users_error(workers):
     with local(workers) as apply:
         found = dict(apply(square, range(6)))
         assert dict(apply(square, [7])) == {7: 49}
@@ -40,7 +40,7 @@ def test_each_item_comes_with_its_result_or_with_the_user_s_error(workers):
     assert (str(found[3]), found[4].filename) == ("three is refused", "four")
 
 
-def test_a_bug_is_not_taken_for_a_user_s_error_and_a_worker_that_dies_is_one_line():
+def test_bug_is_raised_and_death_of_a_worker_is_one_line():
     with local(2) as apply, pytest.raises(ZeroDivisionError):
         list(apply(fail, range(4)))
     with pytest.raises(InputError, match="--workers"), local(2) as apply:
@@ -111,7 +111,7 @@ run(Config, main)
 """
 
 
-def test_a_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
+def test_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
     (tmp_path / "program.py").write_text(HANGING)
     with subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, stderr=-1) as program:
         while not (tmp_path / "begun").exists():
@@ -126,7 +126,7 @@ def test_a_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path)
 
 
 def test_ray_does_the_same_and_outlives_workers_and_machines():
-    """In a process of its own: what is forked after Ray was used dies of a segmentation fault."""
+    """Ray has a process of its own: forks of a process that used it die of a segmentation fault."""
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(

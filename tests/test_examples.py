@@ -22,7 +22,7 @@ def examples(starter, folder, count, samples=None):
     return read_record(out)
 
 
-def test_the_classes_are_those_that_training_sees(starter, tmp_path):
+def test_classes_are_those_that_training_sees(starter, tmp_path):
     record = examples(starter, tmp_path, count=5)
     vocabulary = Vocabulary.load(starter.vocabulary)
     wanted = {picture["key"]: picture for picture in record["samples"]["pictures"]}
@@ -48,7 +48,7 @@ def test_the_classes_are_those_that_training_sees(starter, tmp_path):
     assert not wanted
 
 
-def test_of_several_captions_one_is_shown(starter, tmp_path):
+def test_one_of_several_captions_is_shown(starter, tmp_path):
     captions = [f"a dog and {number} cats" for number in range(9)]
     samples = [(str(number), {"txt": "\n".join(captions).encode()}) for number in range(9)]
     pictures = examples(starter, tmp_path, 9, samples)["samples"]["pictures"]

@@ -45,7 +45,7 @@ class Calls:
 @pytest.mark.parametrize(
     "call", [(os.system, "touch {}"), (eval, "open('{}', 'w')"), (getattr, "", "join")]
 )
-def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
+def test_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
     function, *arguments = call
     trap = tmp_path / "trap"
     calls = Calls(function, *(argument.format(trap) for argument in arguments))
@@ -121,7 +121,7 @@ def damaged(path: Path, content: bytes, damage: str) -> None:
 
 @pytest.mark.parametrize("damage", ["empty", "half", "other", "not UTF-8", "folder"])
 @pytest.mark.parametrize("name", OWN)
-def test_a_damaged_file_of_our_own_is_named_in_one_line(name, damage, tmp_path) -> None:
+def test_damaged_file_of_our_own_is_named_in_one_line(name, damage, tmp_path) -> None:
     content, read = OWN[name]
     path = tmp_path / name
     damaged(path, json.dumps(content).encode(), damage)
@@ -142,9 +142,7 @@ def test_a_damaged_file_of_our_own_is_named_in_one_line(name, damage, tmp_path) 
 @pytest.mark.parametrize(
     "line", ["nonsense}", '{"step": 1}', '{"step": "1", "key": "", "cause": ""}', "\ud800}"]
 )
-def test_a_damaged_line_of_a_log_is_named_and_one_that_a_kill_cut_is_left_out(
-    line, tmp_path
-) -> None:
+def test_damaged_line_of_a_log_is_named(line, tmp_path) -> None:
     path = tmp_path / "broken.jsonl"
     whole = json.dumps({"step": 1, "key": "a", "cause": "b"})
     path.write_text(f"{whole}\n{whole[:9]}")
@@ -156,7 +154,7 @@ def test_a_damaged_line_of_a_log_is_named_and_one_that_a_kill_cut_is_left_out(
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "other", "not UTF-8"])
-def test_the_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> None:
+def test_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> None:
     folder = tmp_path / "words"
     shutil.copytree(wordnet_dir(), folder)
     monkeypatch.setattr(wordnet, "wordnet_dir", lambda: folder)
@@ -170,7 +168,7 @@ def test_the_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) ->
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff"])
-def test_what_was_agreed_to_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
+def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
     agreed = tmp_path / ".steps/agreed"
     agreed.parent.mkdir()
     agreed.write_bytes(text)

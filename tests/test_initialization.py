@@ -22,7 +22,7 @@ SEEN = {
 }
 
 
-def test_a_pre_training_starts_as_the_release_does(monkeypatch) -> None:
+def test_pre_training_starts_as_the_release_does(monkeypatch) -> None:
     monkeypatch.setitem(ENCODERS, "one_block_conv", Architecture(768, 1, 12, stem="conv"))
     torch.manual_seed(0)
     recipe = replace(CATLIP["datacomp_b16_release"], encoder="one_block_conv")
@@ -38,7 +38,7 @@ def test_a_pre_training_starts_as_the_release_does(monkeypatch) -> None:
     assert not released["classifier.bias"].any()
 
 
-def test_a_released_fine_tuning_starts_its_head_so_too() -> None:
+def test_released_fine_tuning_starts_its_head_so_too() -> None:
     head = random_head(768, 1000, seed=0, initialization="release")
     assert float(head.weight.std()) == pytest.approx((2 / 1768) ** 0.5, rel=0.01)
     assert not head.bias.any()

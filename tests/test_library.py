@@ -35,7 +35,7 @@ def test_importing_loads_nothing_and_changes_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_caption_gives_nouns_in_its_order_with_glosses() -> None:
+def test_caption_gives_nouns_in_its_order_with_glosses() -> None:
     found = catlip.Labeller()("A couch, two bikes and a bike")
     assert [(noun.word, noun.synset) for noun in found] == [
         ("couch", "sofa.n.01"),
@@ -46,7 +46,7 @@ def test_a_caption_gives_nouns_in_its_order_with_glosses() -> None:
     assert catlip.Labeller().batch(["A couch, two bikes and a bike"]) == [offsets]
 
 
-def test_a_vocabulary_of_captions_counts_each_caption_once(vocabulary, tmp_path) -> None:
+def test_vocabulary_of_captions_counts_each_caption_once(vocabulary, tmp_path) -> None:
     counts = {synset.name: synset.count for synset in vocabulary.synsets}
     assert counts["motorcycle.n.01"] == 18
     assert counts["dog.n.01"] == counts["sofa.n.01"] == 9
@@ -75,7 +75,7 @@ def encoder() -> Encoder:
 
 
 @pytest.mark.parametrize("chunk", [0, 2])
-def test_a_loop_of_ones_own_trains_like_the_suite_to_the_bit(vocabulary, chunk) -> None:
+def test_loop_of_ones_own_trains_like_the_suite_to_the_bit(vocabulary, chunk) -> None:
     suite = Categorical(encoder(), base_rates_of(vocabulary), chunk)
     mine, criterion = encoder(), catlip.CatLIPLoss(8, vocabulary, chunk)
     assert torch.equal(criterion.classifier.bias, suite.classifier.bias)
@@ -100,7 +100,7 @@ def test_a_loop_of_ones_own_trains_like_the_suite_to_the_bit(vocabulary, chunk) 
     assert torch.equal(criterion.classifier.weight, suite.classifier.weight)
 
 
-def test_a_transferred_head_has_the_rows_of_its_nouns(vocabulary) -> None:
+def test_transferred_head_has_the_rows_of_its_nouns(vocabulary) -> None:
     criterion = catlip.CatLIPLoss(8, vocabulary)
     names = [synset.name for synset in vocabulary.synsets]
     head = catlip.transfer_head(criterion, vocabulary, ["sofa", "motorcycle"], alpha=1.0)
@@ -111,7 +111,7 @@ def test_a_transferred_head_has_the_rows_of_its_nouns(vocabulary) -> None:
         catlip.transfer_head(criterion, other, ["sofa"])
 
 
-def test_the_code_of_the_page_runs(starter, capsys) -> None:
+def test_code_of_the_page_runs(starter, capsys) -> None:
     """In one namespace, from top to bottom, on a small starter."""
     page = (REPOSITORY / "docs/library.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))

@@ -37,7 +37,7 @@ def held_by_another(folder: Path, with_worker: bool = False):
         os.waitpid(child, 0)
 
 
-def test_the_second_is_refused_and_ranks_that_do_not_write_do_not_lock(tmp_path: Path) -> None:
+def test_second_is_refused_and_ranks_that_do_not_write_do_not_lock(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with held_by_another(folder) as process:
         with only_writer(folder, wanted=False):
@@ -46,7 +46,7 @@ def test_the_second_is_refused_and_ranks_that_do_not_write_do_not_lock(tmp_path:
             pytest.fail("both are in")
 
 
-def test_a_killed_run_goes_on_at_once_though_its_workers_live_and_leaves_nothing(tmp_path) -> None:
+def test_killed_run_goes_on_though_its_workers_live(tmp_path) -> None:
     with held_by_another(tmp_path / "run", with_worker=True):
         pass
     with only_writer(tmp_path / "run"):
@@ -72,7 +72,7 @@ def fetch(folder: Path) -> None:
         (".step-00000000.pt.RANDOM.tmp", lambda folder: save(folder, 0, {}, {}), False),
     ],
 )
-def test_a_link_in_a_shared_folder_does_not_lead_to_another_file(
+def test_link_in_a_shared_folder_does_not_lead_to_another_file(
     link, write, refused, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda _: "RANDOM")

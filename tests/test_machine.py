@@ -14,7 +14,7 @@ BURN = (
 )
 
 
-def test_the_time_of_a_run_is_that_of_the_process_and_its_children_ended_or_not() -> None:
+def test_time_of_a_run_includes_its_children() -> None:
     usage = Usage()
     exec(BURN.format(seconds=0.2))
     subprocess.run([sys.executable, "-c", BURN.format(seconds=0.3)], check=True)
@@ -30,7 +30,7 @@ def test_the_time_of_a_run_is_that_of_the_process_and_its_children_ended_or_not(
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="there is no /proc")
-def test_a_process_of_another_parent_counts_as_another() -> None:
+def test_process_of_another_parent_counts_as_another() -> None:
     """It is started through a shell that ends at once."""
     usage, busy = Usage(), BURN.format(seconds=0.6)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The copy of a run elsewhere is that of its last checkpoint."""
+"""The copy of a run elsewhere has its last checkpoint."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def test_it_holds_the_folder_and_not_what_was_deleted_nor_what_is_half_written(run: Run) -> None:
+def test_mirror_holds_the_folder_and_nothing_half_written(run: Run) -> None:
     assert content(run.elsewhere) == run.content()
     run.add(3)
     (run.folder / "checkpoints" / "step-00000001.pt").unlink()
@@ -53,7 +53,7 @@ def test_it_holds_the_folder_and_not_what_was_deleted_nor_what_is_half_written(r
 
 
 @pytest.mark.parametrize("here", [(), (1,), (1, 2), (2, 3)])
-def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ...]) -> None:
+def test_newer_copy_is_fetched(run: Run, here: tuple[int, ...]) -> None:
     other = Run(run.folder.with_name("other"), *here)
     before = other.content()
     other.mirror.fetch(restart=False)
@@ -63,7 +63,7 @@ def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ..
     assert content(run.elsewhere) == other.content()
 
 
-def test_a_restart_fetches_nothing_and_takes_its_place(run: Run) -> None:
+def test_restart_fetches_nothing_and_takes_its_place(run: Run) -> None:
     restarted = Run(run.folder.with_name("other"))
     restarted.mirror.fetch(restart=True)
     assert restarted.content() == {}
@@ -80,7 +80,7 @@ def test_files_outside_the_run_are_not_fetched(run: Run) -> None:
 
 
 @pytest.mark.parametrize("steps", [(), (1,), (7,)])
-def test_the_copy_of_another_run_is_neither_fetched_nor_replaced_but_by_a_restart(run, steps):
+def test_copy_of_another_run_is_replaced_by_a_restart_alone(run, steps):
     before = content(run.elsewhere) | {INDEX: (run.elsewhere / INDEX).read_text()}
     other = Run(run.folder.with_name("other"), *steps, seed=1)
     here = other.content()
@@ -98,7 +98,7 @@ def test_the_copy_of_another_run_is_neither_fetched_nor_replaced_but_by_a_restar
         run.mirror.send()
 
 
-def test_a_copy_that_does_not_say_its_run_is_fetched_only_where_there_is_none(run: Run) -> None:
+def test_copy_without_identity_is_fetched_where_there_is_none(run: Run) -> None:
     (run.elsewhere / INDEX).write_text(json.dumps({"files": [*content(run.elsewhere)]}))
     here = Run(run.folder.with_name("here"), 1)
     before = here.content()
@@ -114,13 +114,13 @@ def test_a_copy_that_does_not_say_its_run_is_fetched_only_where_there_is_none(ru
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", "[" * 10**5, '{"files": 3}', '{"files": ["a"]'])
-def test_a_damaged_index_is_one_line(damaged: str, run: Run) -> None:
+def test_damaged_index_is_one_line(damaged: str, run: Run) -> None:
     (run.elsewhere / INDEX).write_text(damaged)
     with pytest.raises(InputError, match=f"{INDEX} is damaged"):
         run.mirror.fetch(restart=False)
 
 
-def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:
+def test_failed_copy_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:
     def fails(source: Path, path: Path) -> None:
         raise InputError(f"{path} cannot be written")
 

@@ -95,7 +95,7 @@ def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
     return Done(ended.stdout, folder)
 
 
-def test_it_is_trained_and_resumed_to_the_same_weights(done: Done) -> None:
+def test_new_method_is_resumed_to_the_same_weights(done: Done) -> None:
     weights = [
         load_file(done.folder / run / "squared-seed0/weights.safetensors")
         for run in ("runs/scale/pretrain", "whole")
@@ -108,7 +108,7 @@ def test_it_is_trained_and_resumed_to_the_same_weights(done: Done) -> None:
     assert len(set(record["samples"]["loss"])) == 3
 
 
-def test_its_costs_are_counted_timed_and_predicted(done: Done) -> None:
+def test_costs_of_a_new_method_are_timed_and_predicted(done: Done) -> None:
     total = done.record("pretrain")["metrics"]["parameters_total"]
     assert f"parameters: {total:,}" in done.output  # of the dry run
     metrics = done.record("step_time")["metrics"]
@@ -122,14 +122,14 @@ def test_its_costs_are_counted_timed_and_predicted(done: Done) -> None:
     assert costs["squared"] == costs["catlip"]
 
 
-def test_the_page_shows_its_label_and_records_hold_its_colour(done, program) -> None:
+def test_page_shows_its_label_and_records_hold_its_colour(done, program) -> None:
     page = done.folder / "page"
     assert program("reports", "--records", done.folder / "runs", "--out", page).returncode == 0
     assert "Squared error" in (page / "report.md").read_text()
     assert "#123abc" in "".join(path.read_text() for path in done.folder.rglob("step_time/*.json"))
 
 
-def test_a_folder_of_methods_that_is_not_there_is_named(program: Callable) -> None:
+def test_folder_of_methods_that_is_not_there_is_named(program: Callable) -> None:
     done = program("baselines.pretrain", "--help", CATLIP_METHODS="nowhere")
     one_line_error(done, "'nowhere'")
 
@@ -137,13 +137,13 @@ def test_a_folder_of_methods_that_is_not_there_is_named(program: Callable) -> No
 @pytest.mark.parametrize(
     "mistake", ["import nothing_of_this_name", "def", "", "class Toy(Objective): pass"]
 )
-def test_a_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistake) -> None:
+def test_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistake) -> None:
     (tmp_path / "toy.py").write_text(f'{mistake}\nclass Other:\n    name: str = "toy"\n')
     words = ("--method", "toy", "--dry-run", "--device", "cpu")
     done = program("baselines.pretrain", *words, CATLIP_METHODS=str(tmp_path))
     one_line_error(done, tmp_path / "toy.py")
 
 
-def test_the_page_knows_every_method_of_this_project_as_it_is() -> None:
-    known = {method: vars(shown) for method, shown in KNOWN.items() if method != "random"}
+def test_page_knows_every_method_of_this_project_as_it_is() -> None:
+    known = {method: vars(style) for method, style in KNOWN.items() if method != "random"}
     assert {name: shown_as(method) for name, method in METHODS.items()} == known

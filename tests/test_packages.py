@@ -1,6 +1,8 @@
 """Packages are fetched by their registries' own clients; here from local files."""
 
 import json
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -51,7 +53,7 @@ def kept_files() -> list[Path]:
     return [path for path in cache_dir("packages").rglob("*") if path.is_file()]
 
 
-def test_a_package_is_fetched_once_and_again_only_if_it_is_damaged(words):
+def test_package_is_fetched_once_and_again_only_if_it_is_damaged(words):
     origin, fetch = words
     content, digest = origin.read_bytes(), sha256(origin.read_bytes()).hexdigest()
     stored = fetch(digest)
@@ -64,7 +66,7 @@ def test_a_package_is_fetched_once_and_again_only_if_it_is_damaged(words):
         assert stored.name == origin.name
 
 
-def test_a_package_with_another_digest_is_refused_and_not_kept_nor_are_its_scripts_run(tmp_path):
+def test_package_with_another_digest_is_refused_and_runs_nothing(tmp_path):
     write_wheel(wheel := tmp_path / "words-1.0-py3-none-any.whl")
     folder, marker = tmp_path / "hostile", tmp_path / "ran"
     folder.mkdir()
@@ -85,7 +87,7 @@ def test_a_package_with_another_digest_is_refused_and_not_kept_nor_are_its_scrip
     "fetch",
     [partial(fetch_npm, "no-such-words", "1.0.0"), partial(fetch_wheel, "no-such-words==1.0")],
 )
-def test_an_unreachable_registry_is_one_line_that_names_the_package(fetch, monkeypatch):
+def test_unreachable_registry_is_one_line_that_names_the_package(fetch, monkeypatch):
     nobody = "http://127.0.0.1:9"
     monkeypatch.setenv("npm_config_registry", nobody)
     monkeypatch.setenv("PIP_INDEX_URL", nobody)
@@ -94,3 +96,10 @@ def test_an_unreachable_registry_is_one_line_that_names_the_package(fetch, monke
     assert "no-such-words" in str(failure.value)
     assert "\n" not in str(failure.value)
     assert kept_files() == []
+
+
+def test_packages_fit_together() -> None:
+    """But for what detectron2 asks for and does not need."""
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    fine = ("sal-detectron2", "No broken")
+    assert [line for line in done.stdout.splitlines() if not line.startswith(fine)] == []

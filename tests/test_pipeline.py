@@ -82,7 +82,7 @@ def moved() -> list[Path]:
         ({"hardware": "8 GPUs", "updates": ("hardware",)}, 2, False),
     ],
 )
-def test_a_step_runs_again_where_what_determines_its_result_has_changed(stub, changes, runs, aside):
+def test_step_runs_again_where_what_determines_its_result_has_changed(stub, changes, runs, aside):
     """What an older version made is moved aside, unless the program itself keeps what it can."""
     run(stub)
     Path("copy").write_bytes(Path("data").read_bytes())
@@ -95,7 +95,7 @@ def test_a_step_runs_again_where_what_determines_its_result_has_changed(stub, ch
 
 
 @pytest.mark.parametrize("content", [b"", b'{"identity": {', b"[]", b"{}", b"\xff\xfe"])
-def test_a_damaged_stamp_blocks_nothing_and_deletes_nothing(stub: Step, content, capsys) -> None:
+def test_damaged_stamp_blocks_nothing_and_deletes_nothing(stub: Step, content, capsys) -> None:
     assert run(stub) == 1
     stamp = Path("runs/.steps/train.json")
     stamp.write_bytes(content)
@@ -132,7 +132,7 @@ def test_changed_data_and_changed_code_make_a_step_run_again(stub: Step) -> None
     ("program", "late"),
     [("bench.step_time", "measure"), ("bench.plan", "planning"), ("catlip.verify", "replay")],
 )
-def test_the_code_of_a_function_that_is_imported_late_counts(program, late, monkeypatch) -> None:
+def test_code_of_a_function_that_is_imported_late_counts(program, late, monkeypatch) -> None:
     path, read = REPOSITORY.joinpath(*program.split("."), f"{late}.py"), Path.read_bytes
     before = inputs.digest_of_code([program])
     inputs._read_source.cache_clear()
@@ -141,7 +141,7 @@ def test_the_code_of_a_function_that_is_imported_late_counts(program, late, monk
     inputs._read_source.cache_clear()
 
 
-def test_an_interrupted_step_goes_on_and_one_of_an_older_version_does_not(stub: Step) -> None:
+def test_interrupted_step_goes_on_in_its_own_version(stub: Step) -> None:
     Path("stop").touch()
     with pytest.raises(StepFailedError) as failure:
         run(stub)
@@ -186,7 +186,7 @@ def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
 
 
-def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
+def test_code_of_a_method_counts_wherever_the_method_is_run() -> None:
     plan = options("--methods", "siglip", "--study")
     steps = [step for stage in STEPS for step in STEPS[stage](plan)]
     running = [step for step in steps if "siglip" in step.arguments]
@@ -196,7 +196,7 @@ def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
     assert {"clip", "superclass"} <= {*memory.methods}
 
 
-def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> None:
+def test_trainings_are_the_same_steps_on_another_device() -> None:
     here = options("--device", "cpu")
     there = options("--device", "cuda", "--quiet", "--out", "elsewhere")
     there.gpus = 8
@@ -217,7 +217,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "slot"), [(signal.SIGTERM, None), (signal.SIGINT, Slot(frozenset({0})))]
 )
-def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(stub, slot, number):
+def test_signal_stops_the_program_and_its_children(stub, slot, number):
     Path("sleeps.py").write_text(
         "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
     )
@@ -241,7 +241,7 @@ def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(stub, s
     assert process.wait(timeout=20) in (128 + number, 1)  # 1 after a KeyboardInterrupt
 
 
-def test_after_a_signal_no_step_is_announced(stub: Step) -> None:
+def test_no_step_is_announced_after_a_signal(stub: Step) -> None:
     """Ctrl-C reaches three programs side by side, of which only two have begun on two cores."""
     Path("stub.py").write_text("import sys, time; print('began', flush=True); time.sleep(60)")
     script = (
@@ -263,14 +263,14 @@ def test_after_a_signal_no_step_is_announced(stub: Step) -> None:
     began = process.stderr.readline()
     time.sleep(2)
     process.send_signal(signal.SIGINT)
-    said = began + process.stderr.read()
+    printed = began + process.stderr.read()
     assert process.wait(timeout=20) == 128 + signal.SIGINT
-    assert said.count("== train") == min(9, len(os.sched_getaffinity(0)))
-    assert said.splitlines()[-1] == "stopped; run the same command again to go on"
-    assert "exit code" not in said
+    assert printed.count("== train") == min(9, len(os.sched_getaffinity(0)))
+    assert printed.splitlines()[-1] == "stopped; run the same command again to go on"
+    assert "exit code" not in printed
 
 
-def test_a_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
+def test_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
     """While it looks at inputs no program runs that could be told."""
     script = (
         "import sys, time\n"
@@ -290,7 +290,7 @@ def test_a_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
     assert process.wait(timeout=20) == 128 + signal.SIGHUP
 
 
-def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(stub, capfd) -> None:
+def test_steps_side_by_side_have_cores_of_their_own(stub, capfd) -> None:
     Path("stub.py").write_text(
         "import os, pathlib, sys, time\n"
         "name = sys.argv[1]\n"
@@ -312,7 +312,7 @@ def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(stub,
     assert printed[0].split()[0] == printed[1].split()[0]
 
 
-def test_a_slot_has_a_gpu_where_there_are_several(monkeypatch) -> None:
+def test_slot_has_a_gpu_where_there_are_several(monkeypatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [slot.gpu for slot in slots(4, 3)] == ["0", "1", "2"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")

@@ -51,31 +51,32 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def ran(of_all_processes: Path) -> Iterator[Programs]:
+def programs(shared_folder: Path) -> Iterator[Programs]:
     """The programs; their folder is one for all test processes."""
-    programs = Programs(of_all_processes / "programs")
+    programs = Programs(shared_folder / "programs")
     yield programs
     programs.server.close()
 
 
-def test_every_program_has_smallest_arguments_and_a_line_in_the_list(ran: Programs) -> None:
+def test_every_program_has_smallest_arguments_and_a_line_in_the_list(programs: Programs) -> None:
     assert {name.split()[0] for name in SMALLEST} == modules()
-    lines = dict(re.findall(r"^python -m (\S+) +(\S.*)$", ran.run("catlip").stdout, re.MULTILINE))
+    printed = programs.run("catlip").stdout
+    lines = dict(re.findall(r"^python -m (\S+) +(\S.*)$", printed, re.MULTILINE))
     others = {"catlip", "pipeline"}  # the list itself, and what run_all.sh calls
     assert lines.keys() == modules() - others
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
+def test_program_runs_to_its_end(name: str, programs: Programs) -> None:
     if not SMALLEST[name].is_installed:
         pytest.skip(f"{SMALLEST[name].extra} is not installed")
-    ended = ran.run(name)
+    ended = programs.run(name)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     if kind := SMALLEST[name].kind:
-        paths = [ran.folder / path for path in re.findall(r"\S+\.json\b", ended.stdout)]
+        paths = [programs.folder / path for path in re.findall(r"\S+\.json\b", ended.stdout)]
         for folder in re.findall(r"\d records in (\S+)", ended.stdout):
-            paths += (ran.folder / folder).glob("*.json")
+            paths += (programs.folder / folder).glob("*.json")
         recorded = {record["kind"] for path in paths if (record := as_record(path))}
         assert kind in recorded, f"no record of {kind} is named in the output:\n{ended.stdout}"
         assert kind in {*KINDS, "transfer_init"}  # what the page does not show
@@ -89,14 +90,14 @@ def as_record(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) and {"schema", "kind"} <= content.keys() else None
 
 
-def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
+def test_page_reads_all_that_the_programs_recorded(programs: Programs) -> None:
     from reports.read.records import read_records
 
-    ended = ran.run("reports")
+    ended = programs.run("reports")
     assert ended.returncode == 0, ended.stderr
     assert "left out" not in ended.stdout
-    assert (ran.folder / "report/index.html").stat().st_size > 10_000
-    records = read_records([ran.folder / "runs"])
+    assert (programs.folder / "report/index.html").stat().st_size > 10_000
+    records = read_records([programs.folder / "runs"])
     assert records.problems == ()
     kinds = {record.kind for record in records.every}
     assert kinds >= {SMALLEST[name].kind for name in EVERY_RECORD}
@@ -108,16 +109,17 @@ def commands() -> list[str]:
     from reports.read.records import read_records
     from reports.sections import build_page
 
-    reports = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]
+    golden = REPOSITORY / "tests/reports/golden/records"
+    reports = [build_page(read_records(roots)) for roots in ([], [golden])]
     blocks = [block for page in reports for section in page.sections for block in section.blocks]
-    shown = [block.line for block in blocks if isinstance(block, Command)]
+    on_page = [block.line for block in blocks if isinstance(block, Command)]
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
     lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
     pipeline = [sys.executable, "-m", "pipeline", "--dry-run", "--full", "--study", "--seeds", "1"]
     lines += subprocess.check_output(pipeline, cwd=REPOSITORY, text=True).splitlines()
     ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")
-    return sorted({line for line in (*lines, *shown, *settling()) if ours.search(line)})
+    return sorted({line for line in (*lines, *on_page, *settling()) if ours.search(line)})
 
 
 def settling() -> list[str]:

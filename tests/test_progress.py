@@ -5,7 +5,7 @@ import re
 from catlip.program.progress import progress
 
 
-def test_off_a_terminal_two_thousand_updates_are_one_line(capsys) -> None:
+def test_updates_off_a_terminal_are_one_line(capsys) -> None:
     with progress(total=2000, desc="catlip-seed0", unit="step") as bar:
         for step in range(2000):
             bar.update()
@@ -16,7 +16,7 @@ def test_off_a_terminal_two_thousand_updates_are_one_line(capsys) -> None:
     )
 
 
-def test_off_a_terminal_a_line_comes_every_thirty_seconds(capsys, monkeypatch) -> None:
+def test_progress_off_a_terminal_is_a_line_every_thirty_seconds(capsys, monkeypatch) -> None:
     now = [1.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     with progress(total=10, desc="train", leave=False) as bar:

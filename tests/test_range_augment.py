@@ -11,8 +11,6 @@ from torch import Tensor
 
 from bench.measuring import methods
 from catlip import range_augment
-from catlip.data.loader import Batch
-from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw
 from catlip.training.distributed import init_distributed
 from catlip.training.schedule import Optimization
@@ -34,10 +32,6 @@ def drawn_with(seed: int, images: Tensor) -> Draws:
 def augmented_with(seed: int, images: Tensor, progress: float = 0.5) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     return RangeAugment()(images, progress)
-
-
-def decibels(mse: float) -> float:
-    return 10 * math.log10(65_025 / mse)
 
 
 def by_hand(images: np.ndarray, draws: Draws) -> np.ndarray:
@@ -79,7 +73,8 @@ def test_images_and_loss_are_those_of_a_reading_by_hand(count, seed) -> None:
     away = np.abs(error - target)
     smooth = np.where(away < 1, away**2 / 2, away - 0.5)
     assert loss.item() == pytest.approx(100 / 65_025 * smooth.mean(), rel=1e-5)
-    assert augment.psnr_db.item() == pytest.approx(decibels(error.mean()), abs=1e-4)
+    decibels = 10 * math.log10(65_025 / error.mean())
+    assert augment.psnr_db.item() == pytest.approx(decibels, abs=1e-4)
 
 
 def ends_of(augment: RangeAugment) -> list[float]:
@@ -121,17 +116,10 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
     assert torch.equal(cast_loss, loss)
 
 
-def build(method: str = "catlip") -> Objective:
-    return methods.build(method, "hybrid_mini", 16, 20, seed=0)
-
-
-def batch_of(seed: int) -> Batch:
-    return methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=seed)
-
-
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
-    plain, augment, batch = build(method), RangeAugment(), batch_of(seed=0)
+    plain, augment = methods.build(method, "hybrid_mini", 16, 20, seed=0), RangeAugment()
+    batch = methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=0)
     objective = Augmented(plain, augment)
     assert (objective.needs, objective.whole_step) == (plain.needs, plain.whole_step)
     assert objective.image_encoder is plain.image_encoder

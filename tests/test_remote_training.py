@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_server, secrets_in
+from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, secrets_in
 from short_training import outcome, wait_for_lines
 
 from catlip.data.shards import expand, open_shard, write_shard
@@ -61,18 +60,12 @@ def local(succeed, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
     return Local(*made, outcome=outcome(root / "run"))
 
 
-@pytest.fixture(scope="module")
-def s3(local: Local) -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.put_folder(local.shards, "set")
-        server.put_folder(local.labels, "labels")
-        server.put("vocabulary.json", local.vocabulary.read_bytes())
-        yield server
-
-
 @pytest.fixture
 def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
-    """Of a program that has a cache of its own, which holds a third of the shards."""
+    """A program that has the data in its storage, and a cache for a third of the shards."""
+    s3.put_folder(local.shards, "set")
+    s3.put_folder(local.labels, "labels")
+    s3.put("vocabulary.json", local.vocabulary.read_bytes())
     size = sum(path.stat().st_size for path in local.shards.iterdir())
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "words").symlink_to(cache_dir("words"))  # which take long to make
@@ -80,7 +73,7 @@ def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
     return s3.environment | cache
 
 
-def test_a_dead_server_and_a_lost_disk_change_no_outcome(
+def test_dead_server_and_a_lost_disk_change_no_outcome(
     program, succeed, local, s3, environment, tmp_path
 ):
     out, mirror = tmp_path / "run", f"s3://{BUCKET}/runs/lost"
@@ -120,7 +113,7 @@ def test_a_dead_server_and_a_lost_disk_change_no_outcome(
     assert not [*tmp_path.glob("another*")]
 
 
-def test_a_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
+def test_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
     secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
     with faulty_server() as server:
         server.put_folder(local.shards, "set")

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Data of a user's own, as far as a dry run looks at them: option -> what to give."""
     root = tmp_path_factory.mktemp("own")
     for name, suffix in {"shards/0": "txt", "shards/1": "txt", "pets/train": "cls"}.items():
@@ -39,8 +39,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def given(own: dict[str, str], *names: str) -> list[str]:
-    return [word for name in names for word in (name, own[name])]
+def flags(user: dict[str, str], *names: str) -> list[str]:
+    return [word for name in names for word in (name, user[name])]
 
 
 def run_all(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--scale", "starter", "--probe", "pets"], "brings its own data"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
+def test_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
     one_line_error(run_all(*arguments), says)
 
 
@@ -101,22 +101,22 @@ def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> No
         ("--full", "", "--full is for"),
     ],
 )
-def test_data_that_are_not_there_are_refused_at_once(own, option, value, says) -> None:
-    value = value.replace("SHARDS", str(Path(own["--shards"]).parent))
-    words = {**own, "--scale": "cc3m", option: value}
+def test_data_that_are_not_there_are_refused_at_once(user, option, value, says) -> None:
+    value = value.replace("SHARDS", str(Path(user["--shards"]).parent))
+    words = {**user, "--scale": "cc3m", option: value}
     one_line_error(
         run_all("--dry-run", *[word for pair in words.items() for word in pair if word]), says
     )
 
 
-def test_a_method_in_a_folder_of_the_user_s_own_is_known(tmp_path: Path, monkeypatch) -> None:
+def test_method_in_a_folder_of_the_users_own_is_known(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "mine.py").write_text('class Toy(Objective):\n    name, label = "toy", "Toy"\n')
     monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
     assert any("--method toy" in line for line in dry_run("--methods", "catlip,toy"))
 
 
-def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
-    photos = ("--scale", "photos", *given(own, "--shards", "--probe"))
+def test_own_photographs_are_a_scale_of_small_trainings(user) -> None:
+    photos = ("--scale", "photos", *flags(user, "--shards", "--probe"))
     lines = dry_run(*photos, "--epochs", 3, "--encoder", "hybrid_small", "--threshold", 7)
     trainings = [line for line in lines if re.search(r"(catlip|baselines)\.pretrain ", line)]
     assert len(trainings) == 3 * 2  # CatLIP, CLIP by two text towers, two seeds
@@ -126,28 +126,28 @@ def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
     printed = "\n".join(lines)
     assert "--threshold 7" in printed
     assert "random:hybrid_small@48" in printed
-    assert f"--data {own['--probe']} " in printed
+    assert f"--data {user['--probe']} " in printed
     assert "--threshold" not in "\n".join(dry_run(*photos))  # one that fits the data
 
 
-def test_photographs_are_fine_tuned_with_full_only(own) -> None:
-    photos = ("--scale", "photos", *given(own, "--shards", "--probe"), "--methods", "catlip")
+def test_photographs_are_fine_tuned_with_full_only(user) -> None:
+    photos = ("--scale", "photos", *flags(user, "--shards", "--probe"), "--methods", "catlip")
     assert "bench.downstream.finetune" not in modules_of(dry_run(*photos))
     assert modules_of(dry_run(*photos, "--full")).count("bench.downstream.finetune") == 2 * 3
 
 
-def test_a_table_of_files_becomes_shards_first(own, tmp_path) -> None:
+def test_table_of_files_becomes_shards_first(user, tmp_path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("file,caption\n0.jpg,a dog\n")
     (tmp_path / "0.jpg").write_bytes(plain(kind="JPEG"))
-    lines = dry_run("--scale", "photos", "--shards", table, *given(own, "--probe"))
+    lines = dry_run("--scale", "photos", "--shards", table, *flags(user, "--probe"))
     (made,) = [line for line in lines if "data.fetch" in line]
     assert made.endswith(f"catlip.data.fetch {table} --side 128 --out data/mine-shards")
     assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
 
 
-def test_columns_are_told_and_may_be_given(own, tmp_path) -> None:
-    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *given(own, "--probe"))
+def test_columns_are_told_and_may_be_given(user, tmp_path) -> None:
+    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *flags(user, "--probe"))
     table.write_text("number,words,other\n0,a dog,x\n")
     (tmp_path / "0.jpg").write_bytes(plain(kind="JPEG"))
     failed = run_all("--dry-run", *photos, "--shards", table)
@@ -161,14 +161,14 @@ def test_columns_are_told_and_may_be_given(own, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "photo.jpg"])
-def test_shards_that_are_neither_tars_nor_tables_are_refused(own, tmp_path, name) -> None:
+def test_shards_that_are_neither_tars_nor_tables_are_refused(user, tmp_path, name) -> None:
     (tmp_path / name).write_text("a dog")
-    photos = ("--scale", "photos", *given(own, "--probe"))
+    photos = ("--scale", "photos", *flags(user, "--probe"))
     one_line_error(run_all("--dry-run", *photos, "--shards", tmp_path / name), name, "table")
 
 
-def test_a_dry_run_looks_at_a_hundred_files_of_a_table(own, tmp_path) -> None:
-    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *given(own, "--probe"))
+def test_dry_run_looks_at_a_hundred_files_of_a_table(user, tmp_path) -> None:
+    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *flags(user, "--probe"))
     names = [f"{number}.jpg" for number in range(300)]
     table.write_text("\n".join(["file,caption", *(f"{name},a dog" for name in names)]))
     for name in names[::10]:
@@ -179,9 +179,9 @@ def test_a_dry_run_looks_at_a_hundred_files_of_a_table(own, tmp_path) -> None:
     dry_run(*photos, "--shards", table)
 
 
-def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:
+def test_remote_probe_is_not_asked_for_by_a_dry_run(user) -> None:
     url = "hf://datasets/clip-benchmark/wds_vtab-caltech101"
-    photos = ("--scale", "photos", *given(own, "--shards"), "--probe", f"wds:{url}", "--full")
+    photos = ("--scale", "photos", *flags(user, "--shards"), "--probe", f"wds:{url}", "--full")
     lines = [line for line in dry_run(*photos) if f"--data wds:{url} " in line]
     swept = [line for line in lines if "--protocol l2_sweep" in line]
     assert (len(lines), len(swept)) == (4 * 9 + 9 + 2, 12)
@@ -204,17 +204,19 @@ def no_fashion_mnist(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("scale", ["photos", "cc3m"])
-def test_each_further_probe_is_one_more_linear_probe_of_every_encoder(own, tmp_path, scale) -> None:
-    shutil.copytree(own["--probe"], tmp_path / "my birds")
+def test_each_further_probe_is_one_more_linear_probe_of_every_encoder(
+    user, tmp_path, scale
+) -> None:
+    shutil.copytree(user["--probe"], tmp_path / "my birds")
     more = {"my-birds": f"{tmp_path}/my birds", "cars": "wds:hf://datasets/x/wds_cars"}
     words = [word for data in more.values() for word in ("--probe", data)]
     words += ["--methods", "catlip,clip", "--seeds", "2"]
-    lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), *words)
+    lines = dry_run("--scale", scale, *flags(user, "--shards", "--probe"), *words)
     probes = probes_of(lines)
     for method, seed in product(("catlip", "clip", "random"), range(2)):
         main = probes[f"{method}-seed{seed}"]
         for name, data in more.items():
-            expected = [data if word == own["--probe"] else word for word in main]
+            expected = [data if word == user["--probe"] else word for word in main]
             assert probes[f"{method}-seed{seed}-{name}"] == expected != main
     assert len(probes) == 6 * (4 if scale == "photos" else 3)  # with the drawings
     others = [line for line in lines if "downstream.linear_probe " not in line]
@@ -235,14 +237,14 @@ def test_each_further_probe_is_one_more_linear_probe_of_every_encoder(own, tmp_p
     ],
 )
 def test_further_probes_are_checked_and_have_names_of_their_own(
-    own, tmp_path: Path, first: str, second: str, says: str
+    user, tmp_path: Path, first: str, second: str, says: str
 ) -> None:
     for name in ("a/pets", "b/pets", "b/wds_pets"):
-        shutil.copytree(own["--probe"], tmp_path / name)
+        shutil.copytree(user["--probe"], tmp_path / name)
     for number in range(1000):  # ImageNet's classes
         (tmp_path / f"sketch/train/n{number:08}").mkdir(parents=True)
     (tmp_path / "sketch/val").mkdir()
-    words = ("--scale", "photos", *given(own, "--shards"), "--probe", first, "--probe", second)
+    words = ("--scale", "photos", *flags(user, "--shards"), "--probe", first, "--probe", second)
     done = run_all("--dry-run", *(word.format(tmp_path) for word in words))
     one_line_error(done, says.format(tmp_path))
 
@@ -259,13 +261,13 @@ def test_further_probes_are_checked_and_have_names_of_their_own(
     ],
 )
 def test_small_encoders_are_probed_on_tasks_far_from_their_data(
-    own, monkeypatch, scale: str, probes: list[str], far: set[str]
+    user, monkeypatch, scale: str, probes: list[str], far: set[str]
 ) -> None:
     monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
-    words = given(own, "--shards") if scale != "starter" else []
+    words = flags(user, "--shards") if scale != "starter" else []
     words += ["--methods", "catlip,clip"]
     for probe in probes:
-        words += ["--probe", probe.replace("PETS", own["--probe"])]
+        words += ["--probe", probe.replace("PETS", user["--probe"])]
     lines = dry_run("--scale", scale, *words)
     names = [record.partition("-seed0")[2] for record in probes_of(lines) if "-seed0" in record]
     main = [] if "none" in probes else [""]
@@ -274,11 +276,9 @@ def test_small_encoders_are_probed_on_tasks_far_from_their_data(
     assert is_made == (scale == "starter" or "starter" in far)
 
 
-def test_without_the_stage_data_drawings_are_probed_if_they_are_there(
-    own, tmp_path: Path, monkeypatch
-) -> None:
+def test_drawings_are_probed_if_they_are_there(user, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("--scale", "photos", *given(own, "--shards", "--probe"), "--from", "label")
+    words = ("--scale", "photos", *flags(user, "--shards", "--probe"), "--from", "label")
     assert "catlip-seed0-starter" not in probes_of(dry_run(*words))
     Path("data/starter").mkdir(parents=True)
     Path("data/starter/starter.json").touch()
@@ -287,7 +287,7 @@ def test_without_the_stage_data_drawings_are_probed_if_they_are_there(
     assert probe[probe.index("--fraction") + 1 :][:2] == ["1", "--seeds"]
 
 
-def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:
+def test_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:
     lines = dry_run("--out", tmp_path / "runs", "--seeds", 2)
     modules = modules_of(lines)
     assert (modules.count("catlip.pretrain"), modules.count("baselines.pretrain")) == (2, 4)
@@ -304,24 +304,24 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "runs").exists()
 
 
-def test_dense_transfer_is_run_when_asked_for_or_given_data(own) -> None:
+def test_dense_transfer_is_run_when_asked_for_or_given_data(user) -> None:
     assert "bench.downstream.detection" not in modules_of(dry_run())
     lines = [line for line in dry_run("--full", "--seeds", 3) if "starter-scenes/" in line]
     assert len(lines) == 2 * 4 * 3 + 3  # four methods, three seeds a task; and Transfer Init
     assert all(("segmentation" in line) == ("ade20k:" in line) for line in lines)
-    lines = dry_run("--scale", "cc3m", *given(own, "--shards", "--probe", "--coco"))
-    on_coco = [line for line in lines if f"coco:{own['--coco']}" in line]
+    lines = dry_run("--scale", "cc3m", *flags(user, "--shards", "--probe", "--coco"))
+    on_coco = [line for line in lines if f"coco:{user['--coco']}" in line]
     recipes = [line.split("--recipe ")[1].split()[0] for line in on_coco]
     assert recipes == ["table_7c"] * 4 + ["table_7e_b16"] * 3
     assert not any("segmentation" in line for line in lines)
 
 
-def test_a_study_is_run_when_asked_for_with_ten_seeds(own) -> None:
+def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
     assert "bench.study" not in modules_of(dry_run())
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
-    # Of one method: CLIP masked, CLIP with another tower, CatLIP's smaller encoder, thresholds.
+    # One method each: CLIP masked, CLIP with another tower, CatLIP's smaller encoder, thresholds.
     assert len(studies) == 3 * 13 + 5 + 4  # five methods between CLIP and CatLIP
     assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
@@ -331,7 +331,7 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds(own) -> None:
         ("cc3m", "cc3m_b16", 2 * 6 + 1),
         ("photos", "photos", 3 * 7 + 1),
     ):
-        lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), "--only", "study")
+        lines = dry_run("--scale", scale, *flags(user, "--shards", "--probe"), "--only", "study")
         assert len(lines) == studies
         assert all(f"--recipe {recipe}" in line for line in lines)
         assert all(("study tuning" in line) == ("folder-validation:" in line) for line in lines)
@@ -358,13 +358,15 @@ CALTECH = "wds:hf://datasets/clip-benchmark/wds_vtab-caltech101"
         ("cc3m", 1, "cc3m-train-{0000..0575}.tar", "data/cc3m", "269 GB"),
     ],
 )
-def test_without_data_photographs_are_fetched(scale, gpus, shards, data, fetched, own, monkeypatch):
+def test_photographs_are_fetched_without_data(
+    scale, gpus, shards, data, fetched, user, monkeypatch
+):
     monkeypatch.setattr("pipeline.options.count_gpus", lambda device: gpus)
     monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
     lines = dry_run("--scale", scale)
     printed, commands = "\n".join(lines), [line for line in lines if not line.startswith("#")]
-    for said in (f"To be fetched, {fetched}", shards, "licence: captions free to use with credit"):
-        assert said in printed
+    for words in (f"To be fetched, {fetched}", shards, "licence: captions free to use with credit"):
+        assert words in printed
     assert f"'hf://datasets/pixparse/cc3m-wds/{shards}' --side" in commands[0]
     assert f"--out {data} --yes" in commands[0]
     trainings = 3 * 2 if scale == "photos" else 2
@@ -375,17 +377,17 @@ def test_without_data_photographs_are_fetched(scale, gpus, shards, data, fetched
     )
     assert bool(probes) == (scale == "photos")
     assert ("clip, 25 epochs: 7.1" in printed) == ("zero-shot 17.1" in printed) == (scale == "cc3m")
-    for given_, fetches, probes_caltech in (("--shards", False, True), ("--probe", True, False)):
+    for option, fetches, probes_caltech in (("--shards", False, True), ("--probe", True, False)):
         if scale == "photos":
-            printed = "\n".join(dry_run("--scale", scale, *given(own, given_)))
+            printed = "\n".join(dry_run("--scale", scale, *flags(user, option)))
             assert ("catlip.data.fetch" in printed, CALTECH in printed) == (fetches, probes_caltech)
     assert "To be fetched" not in "\n".join(dry_run("--scale", scale, "--only", "pretrain"))
-    without = "\n".join(dry_run("--scale", scale, *given(own, "--shards"), "--probe", "none"))
+    without = "\n".join(dry_run("--scale", scale, *flags(user, "--shards"), "--probe", "none"))
     assert "To be fetched" not in without
     assert "bench.downstream" not in without
 
 
-def test_what_is_fetched_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_fetch_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
     words = ("--stages", "--scale", "photos", "--out", tmp_path, "--from", "data")
     one_line_error(run_all(*words), "1.73 GB", "--yes", "--dry-run")
     terminal = io.StringIO("n\n" + "y\n")
@@ -401,8 +403,8 @@ def test_what_is_fetched_is_asked_about_once(tmp_path: Path, monkeypatch, capsys
     assert (other.returncode, "1.1 GB" in other.stderr) == (0, True)
 
 
-def test_zero_shot_follows_each_training_at_the_paper_s_scale(own) -> None:
-    names = modules_of(dry_run("--scale", "cc3m", *given(own, "--shards", "--probe")))
+def test_zero_shot_follows_each_training_at_the_paper_s_scale(user) -> None:
+    names = modules_of(dry_run("--scale", "cc3m", *flags(user, "--shards", "--probe")))
     first = names.index("catlip.pretrain")
     readouts = "bench.downstream.readouts"
     assert names[first + 1 : first + 4] == [readouts, "baselines.pretrain", readouts]
@@ -463,12 +465,12 @@ def test_set_up_takes_the_newest_python_that_works(tmp_path, pythons, chosen) ->
     assert done.stdout.splitlines()[0] == f"{chosen} -m venv .venv"
 
 
-def test_without_a_python_that_works_set_up_says_what_to_install(tmp_path: Path) -> None:
+def test_set_up_without_a_python_says_what_to_install(tmp_path: Path) -> None:
     done = in_a_clone_without_venv(tmp_path, {"python3.13": WITHOUT_VENV, "python3": OLD})
     one_line_error(done, "apt-get install python3 python3-venv")
 
 
-def test_a_wrong_option_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+def test_wrong_option_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
     done = in_a_clone_without_venv(tmp_path, {"python3": WORKS}, "--scale", "laion")
     one_line_error(done, "laion")
     assert not (tmp_path / ".venv").exists()
@@ -519,7 +521,7 @@ def readme_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", readme_commands())
-def test_the_commands_of_the_readme_are_understood(command: str) -> None:
+def test_commands_of_the_readme_are_understood(command: str) -> None:
     """Those of Python programs are read by the programs themselves, in test_programs.py."""
     words = shlex.split(command, comments=True)
     if words[0] == "./run_all.sh":

@@ -84,7 +84,7 @@ def waiting_job(
 
 
 @pytest.mark.parametrize("script", SCRIPTS_OF_BASH, ids=lambda path: path.name)
-def test_a_script_is_bash_without_a_fault(script: Path) -> None:
+def test_script_is_bash_without_a_fault(script: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if shellcheck := shutil.which("shellcheck", path=path):
@@ -96,7 +96,7 @@ def test_a_script_is_bash_without_a_fault(script: Path) -> None:
         assert any(line.startswith("#SBATCH --signal=B:USR1@") for line in lines)
 
 
-def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
+def test_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, nodes=2, srun="")
     script = ["bash", SCRIPTS / "pretrain.sbatch", "--shards", "/a b/{0..9}.tar"]
     gpus = {"SLURM_GPUS_ON_NODE": "8"}
@@ -115,7 +115,7 @@ def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
     assert ["requeue", "4711"] not in cluster.called("scontrol")
 
 
-def test_a_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path) -> None:
+def test_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path) -> None:
     cluster = Cluster(tmp_path, nodes=1, srun=RUN_HERE, scontrol="echo 127.0.0.1")
     recipe = "--method clip --epochs 0 --iterations 60 --micro-batch 2 --device cpu --quiet"
     arguments = [*recipe.split(), "--log-every", "1", "--shards", small_shards, "--out", "run"]
@@ -144,13 +144,13 @@ def test_a_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path)
     assert len(log.read_text().splitlines()) == 60
 
 
-def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_path: Path) -> None:
+def test_labelling_starts_ray_on_all_nodes_and_stops_it(tmp_path: Path) -> None:
     """Ray's head answers when it is asked for the second time."""
     slow_head = f'[ "$1" != status ] || [ "$(grep -c "^ray|status" "{tmp_path}/calls.txt")" -gt 1 ]'
-    both = (
+    two_started = (
         f'until [ "$(grep -c "^srun" "{tmp_path}/calls.txt")" -gt 1 ]; do sleep 0.1; done; exit 5'
     )
-    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python=both, ray=slow_head)
+    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python=two_started, ray=slow_head)
     script = ["bash", SCRIPTS / "label_ray.sbatch", "/a b/*.tar", "--rule", "paper"]
     done = subprocess.run(script, env=cluster.environment, cwd=tmp_path, timeout=60)
     assert done.returncode == 5
@@ -163,7 +163,7 @@ def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_p
     assert cluster.called("python") == [expected.split("|")]
 
 
-def test_a_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -> None:
+def test_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -> None:
     """The stand-in for the labelling asks Ray without the token; the job ends with Ray's answer."""
     stranger = "env -u RAY_AUTH_MODE -u RAY_AUTH_TOKEN"
     ask = f'printf "%s" "$RAY_AUTH_TOKEN" >token; {stranger} ray status --address "$7" 2>refused'
@@ -190,7 +190,7 @@ def test_a_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("script", "waits_for"), [("pretrain", "srun"), ("label_ray", "python")], ids=lambda name: name
 )
-def test_a_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
+def test_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
     """`scancel` sends SIGTERM to all processes of a job; `scontrol requeue` would undo it."""
     with waiting_job(script, waits_for, tmp_path) as (job, cluster):
         os.killpg(job.pid, signal.SIGTERM)

@@ -8,20 +8,19 @@ import subprocess
 import sys
 import time
 from functools import reduce
-from hashlib import sha256
 from operator import getitem
 from pathlib import Path
 
 import pytest
 import torch
 from one_line import one_line_error
-from short_training import command
+from short_training import command, digests
 
 ALL = ("--steps", 1000)
 
 
 @pytest.fixture(scope="module")
-def trained(succeed, starter, tmp_path_factory) -> dict[str, Path]:
+def runs(succeed, starter, tmp_path_factory) -> dict[str, Path]:
     """Method -> a finished run with a line every 2 steps and checkpoints after 10 and 12."""
     folder = tmp_path_factory.mktemp("trained")
     pace = ("--log-every", 2, "--checkpoint-every", 5, "--snapshots", 2)
@@ -31,19 +30,11 @@ def trained(succeed, starter, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def copied(trained, tmp_path) -> Path:
+def run_copy(runs, tmp_path) -> Path:
     """A copy of CatLIP's run, with its record."""
-    shutil.copytree(trained["catlip"], tmp_path / "run")
-    shutil.copy(trained["catlip"].with_name("catlip.json"), tmp_path / "run.json")
+    shutil.copytree(runs["catlip"], tmp_path / "run")
+    shutil.copy(runs["catlip"].with_name("catlip.json"), tmp_path / "run.json")
     return tmp_path / "run"
-
-
-def files(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def differing(printed: str) -> list[str]:
@@ -59,59 +50,50 @@ def change(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def raise_loss(run: Path, number: int, by: float) -> None:
-    """Change the loss of a line, and in the record, so that only executing the steps tells."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    lines[number]["loss"] += by
-    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    losses = [line["loss"] for line in lines]
-    change(run.with_name(f"{run.name}.json"), "samples.loss", losses)
-
-
 @pytest.mark.parametrize(("method", "suffix"), [("catlip", ""), ("clip", ".json")])
-def test_an_honest_run_passes_and_its_folder_stays(succeed, trained, method, suffix) -> None:
-    run = trained[method]
-    before = files(run.parent)
+def test_honest_run_passes_and_its_folder_stays(succeed, runs, method, suffix) -> None:
+    run = runs[method]
+    before = digests(run.parent)
     done = succeed("catlip.verify", f"{run}{suffix}", *ALL)
-    assert files(run.parent) == before
+    assert digests(run.parent) == before
     for what in ("step-00000010.pt", "step-00000012.pt", "weights-step-00000006", "bit for bit"):
         assert what in done.stdout
     assert done.stdout.count(" loss ") == len((run / "log.jsonl").read_text().splitlines())
 
 
-def test_metrics_and_samples_of_the_record_that_are_not_the_logs_are_found(program, copied) -> None:
-    record = copied.with_name("run.json")
+def test_numbers_of_a_record_that_are_not_the_logs_are_found(program, run_copy) -> None:
+    record = run_copy.with_name("run.json")
     metrics = json.loads(record.read_text())["metrics"]
     change(record, "metrics.final_loss", metrics["final_loss"] * 1.001)
     change(record, "metrics.parameters_total", 7)
     change(record, "samples.peak_gib", [1.0])
-    done = program("catlip.verify", copied, "--steps", 5)
+    done = program("catlip.verify", run_copy, "--steps", 5)
     assert done.returncode == 1
     for name in ("final_loss", "parameters_total", "peak_gib"):
         assert f"\n{name}: " in done.stdout
     assert "differences: 3" in done.stdout
 
 
-def test_a_damaged_checkpoint_is_found_and_the_others_are_used(program, copied) -> None:
-    path = copied / "checkpoints/step-00000010.pt"
+def test_damaged_checkpoint_is_found_and_the_others_are_used(program, run_copy) -> None:
+    path = run_copy / "checkpoints/step-00000010.pt"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    done = program("catlip.verify", copied, *ALL)
+    done = program("catlip.verify", run_copy, *ALL)
     assert (done.returncode, differing(done.stdout)) == (1, ["10"])
     assert "step-00000012.pt" in done.stdout
 
 
-def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, copied) -> None:
-    path = copied / "checkpoints/step-00000010.pt"
+def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, run_copy) -> None:
+    path = run_copy / "checkpoints/step-00000010.pt"
     saved = torch.load(path, weights_only=True)
     saved["state"]["average"]["classifier.weight"][3, 5] *= -1
     torch.save(saved, path)
-    done = program("catlip.verify", copied, *ALL)
+    done = program("catlip.verify", run_copy, *ALL)
     assert done.returncode == 1, done.stderr
     assert "10" in differing(done.stdout)
 
 
-def test_a_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:
+def test_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:
     """Its checkpoints lie between the lines of its log."""
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-every", 1)
@@ -139,26 +121,30 @@ def test_two_sharding_ranks_agree_to_the_bit_and_one_within_a_tolerance(succeed,
 
 
 @pytest.mark.parametrize("key", ["packages.torch", "cpu_instructions"])
-def test_elsewhere_losses_agree_within_a_tolerance(program, succeed, copied, key) -> None:
-    change(copied.with_name("run.json"), f"environment.{key}", "1.0")
-    done = succeed("catlip.verify", copied, *ALL)
+def test_losses_elsewhere_agree_within_a_tolerance(program, succeed, run_copy, key) -> None:
+    change(run_copy.with_name("run.json"), f"environment.{key}", "1.0")
+    done = succeed("catlip.verify", run_copy, *ALL)
     assert "'1.0' there" in done.stdout
-    raise_loss(copied, 2, 1.0)
-    found = program("catlip.verify", copied, *ALL)
+    # In the log and in the record, so that only executing the steps tells.
+    lines = [json.loads(line) for line in (run_copy / "log.jsonl").read_text().splitlines()]
+    lines[2]["loss"] += 1.0
+    (run_copy / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    change(run_copy.with_name("run.json"), "samples.loss", [line["loss"] for line in lines])
+    found = program("catlip.verify", run_copy, *ALL)
     assert (found.returncode, differing(found.stdout)) == (1, ["5"])
 
 
-def test_other_data_are_refused(program, succeed, starter, small_shards, trained, tmp_path) -> None:
+def test_other_data_are_refused(program, succeed, starter, small_shards, runs, tmp_path) -> None:
     shutil.copytree(starter.shards, tmp_path / "moved")
-    succeed("catlip.verify", trained["clip"], "--shards", tmp_path / "moved")
+    succeed("catlip.verify", runs["clip"], "--shards", tmp_path / "moved")
     other = ("--shards", small_shards, "--quiet")
-    one_line_error(program("catlip.verify", trained["clip"], *other), "data")
+    one_line_error(program("catlip.verify", runs["clip"], *other), "data")
 
 
-def test_what_cannot_be_verified_is_one_line(program, trained, tmp_path) -> None:
+def test_what_cannot_be_verified_is_one_line(program, runs, tmp_path) -> None:
     one_line_error(program("catlip.verify", tmp_path / "nothing"), tmp_path)
     without_record = tmp_path / "alone"
-    shutil.copytree(trained["catlip"], without_record)
+    shutil.copytree(runs["catlip"], without_record)
     one_line_error(program("catlip.verify", without_record), "alone.json")
     few = ("--steps", 1, "--quiet")
-    one_line_error(program("catlip.verify", trained["clip"], *few), "--steps")
+    one_line_error(program("catlip.verify", runs["clip"], *few), "--steps")

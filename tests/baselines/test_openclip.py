@@ -29,7 +29,7 @@ from catlip.recipes.pretrain import STARTER
 from catlip.training.parallel import compile_blocks
 
 
-def test_the_published_text_towers_have_the_published_parameters() -> None:
+def test_published_text_towers_have_the_published_parameters() -> None:
     with torch.device("meta"):
         objective = BASELINES["clip"](build_encoder("vit_b16", 224), text_tower("vit_b16"))
     text = sum(p.numel() for p in objective.get_submodule("text_encoder").parameters())
@@ -46,7 +46,7 @@ def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> No
 
 
 @pytest.mark.parametrize("method", BASELINES)
-def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_itself(method) -> None:
+def test_baseline_starts_from_the_encoder_of_every_other(method) -> None:
     objective = methods.build(method, "hybrid_mini", 32, num_classes=10, seed=3)
     assert objective.needs <= {"labels", "tokens"}
     torch.manual_seed(3)
@@ -61,7 +61,7 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
 
 
 @pytest.mark.parametrize(("recipe", "context"), [("starter", 24), ("photos", 32)])
-def test_a_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_path) -> None:
+def test_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_path) -> None:
     run = PretrainBaseline(recipes_of("clip")[recipe], ("0.tar",), tmp_path / "run")
     method = method_of(run)
     objective = method.build()
@@ -74,7 +74,7 @@ TOWERS = [*TOWERS, ({"text_width": 256, "text_layers": 1}, 256, 1)]
 
 
 @pytest.mark.parametrize(("shape", "width", "layers"), TOWERS)
-def test_a_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_path) -> None:
+def test_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_path) -> None:
     run = PretrainBaseline(replace(recipes_of("clip")["starter"], **shape), ("0.tar",), tmp_path)
     objective = method_of(run).build()
     assert (objective.text.width, objective.text.depth) == (width, layers)
@@ -87,7 +87,7 @@ def test_a_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_pat
     assert len({name.split(".")[2] for name in parameters if "resblocks" in name}) == layers
 
 
-def test_a_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
+def test_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
     bag = bag_of_words(replace(text_tower("hybrid_mini"), depth=0)).double()
     tokens = torch.tensor([[START, 5, 6, END, 0, 0], [START, 6, 5, END, 0, 0]])
     found = bag(tokens)
@@ -97,7 +97,7 @@ def test_a_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
-def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
+def test_recipe_starts_the_temperature_where_it_says(method) -> None:
     usual = apply_recipe_start(build(method), replace(STARTER, temperature=None))
     early = apply_recipe_start(build(method), replace(STARTER, temperature=0.05))
     assert early.logit_scale.exp().item() == pytest.approx(20)
@@ -119,35 +119,6 @@ def test_what_a_method_has_not_is_refused() -> None:
     with pytest.raises(InputError, match="--label-captions"):
         apply_recipe_start(build("superclass"), replace(STARTER, label_captions="all"))
     assert apply_recipe_start(build("clip_catlip"), replace(STARTER, label_captions="all"))
-
-
-def test_a_tuned_method_has_a_starter_recipe_and_no_temperature_of_clip() -> None:
-    assert recipes_of("clip")["starter"].temperature is not None
-    for method in ("superclass", "superclip", "catlip_softmax"):
-        assert recipes_of(method)["starter"].temperature is None
-    assert recipes_of("siglip")["cc3m_b16"].temperature is None
-    assert recipes_of("siglip_gather") == recipes_of("siglip")
-
-
-@pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
-def test_micro_batches_keep_the_random_state_of_the_device_of_their_images(
-    method, monkeypatch
-) -> None:
-    """A GPU's; the CPU stands in for one that has been used. `null_device/cases.py` has one."""
-    asked = []
-
-    def get_device_states(*arguments: object) -> tuple[list[int], list[Tensor]]:
-        asked.append([each for each in arguments if isinstance(each, Tensor)])
-        return [], []
-
-    monkeypatch.setattr(torch.utils.checkpoint, "get_device_states", get_device_states)
-    monkeypatch.setattr(torch.utils.checkpoint.DefaultDeviceType, "_default_device_type", "cpu")
-    monkeypatch.setattr(torch.cpu, "_initialized", True, raising=False)
-    batches = [methods.synthetic_batch(2, "hybrid_mini", 32, 5, seed=seed) for seed in (0, 1)]
-    build(method)(*batches)
-    assert [tensors[0].data_ptr() for tensors in asked] == [
-        batch.images.data_ptr() for batch in batches
-    ]
 
 
 CONTEXT = 24  # of the tower of hybrid_mini
@@ -224,7 +195,7 @@ def test_compiled_blocks_without_padding_have_one_graph_for_all_lengths(monkeypa
 
 
 @pytest.mark.parametrize(("method", "has_text"), [("siglip", True), ("superclass", False)])
-def test_a_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> None:
+def test_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> None:
     config = PretrainBaseline(
         STARTER, ("0.tar",), tmp_path / "run", method=method, packed_captions=True
     )

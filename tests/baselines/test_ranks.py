@@ -56,7 +56,7 @@ def test_ranks_and_micro_batches_give_the_loss_and_gradient_of_one_batch(
 
 
 @pytest.mark.parametrize(("one", "other"), [("clip", "clip_nonlocal"), ("siglip", "siglip_gather")])
-def test_the_two_forms_of_a_method_have_the_same_gradient(spread, one, other) -> None:
+def test_two_forms_of_a_method_have_the_same_gradient(spread, one, other) -> None:
     assert_same(*(load_file(spread[3] / f"{method}-ddp-1.safetensors") for method in (one, other)))
 
 

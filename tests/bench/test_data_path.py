@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from one_line import one_line_error
 
 from bench.data_path import measure
 from bench.data_path.config import DataPathBench
@@ -17,7 +16,7 @@ from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.records.run import TIMES
 
 
-def test_a_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:
+def test_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv(
         "CATLIP_CACHE", str(tmp_path)
     )  # and set back, after the bench has set its own
@@ -59,13 +58,8 @@ def test_rates_are_images_per_second_of_processor_time(monkeypatch) -> None:
             usage.ru_stime += 0.5
             yield
 
-    # This process's time and that of its children are counted, here the same.
+    # The time of this process and of its children is counted, here the same.
     assert images_per_s(load, "", quiet=True) == 3 * measure.BATCH / (3 * 2 * 0.75)
-
-
-def test_an_empty_folder_is_one_line(program, tmp_path) -> None:
-    done = program("bench.data_path", "--images", tmp_path, "--out", tmp_path)
-    one_line_error(done, tmp_path)
 
 
 def test_both_decoders_take_the_same_crop() -> None:

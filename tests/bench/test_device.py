@@ -39,7 +39,7 @@ def raises(error: BaseException) -> None:
 
 
 def hangs(deaf: bool, pid: Path) -> None:
-    """With a child, as the ranks of a communication."""
+    """It has a child, as a communication has ranks."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     pid.write_text(str(child.pid))
     if deaf:
@@ -59,7 +59,7 @@ def no_gpus(device: str) -> list[str]:
 
 
 @pytest.fixture
-def measured(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
+def run_parts(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
     """Runs these parts; returns how each ended."""
     tables = []
     monkeypatch.setattr(device, "gpus_of", no_gpus)
@@ -101,9 +101,7 @@ FAILURES: dict[str, tuple[str, Callable[[], object]]] = {
 }
 
 
-def test_no_failure_of_a_part_costs_another_record_or_more_than_its_time(
-    measured, tmp_path
-) -> None:
+def test_failure_of_a_part_costs_no_other_record(run_parts, tmp_path) -> None:
     begin, out, pids = time.monotonic(), tmp_path / "device", []
     hanging = {"hanging": "cut off", "deaf": "killed: it hung"}
     failures = dict(FAILURES)
@@ -114,7 +112,7 @@ def test_no_failure_of_a_part_costs_another_record_or_more_than_its_time(
     for name, (_, fail) in failures.items():
         parts += [Part(name, 1, fail), Part(f"after {name}", 1, partial(writes, out, name))]
     parts.append(Part("too long", 1_000, breaks))  # otherwise what hangs may take all that is left
-    ended = measured(*parts, budget=200)
+    ended = run_parts(*parts, budget=200)
     for name, (expected, _) in failures.items():
         assert ended[name].startswith(expected)
         assert ended[f"after {name}"].startswith("measured")
@@ -126,44 +124,44 @@ def test_no_failure_of_a_part_costs_another_record_or_more_than_its_time(
     assert time.monotonic() - begin < 200
 
 
-def test_a_part_that_hangs_when_the_budget_ends_is_killed_before(measured, monkeypatch, tmp_path):
+def test_part_that_hangs_when_the_budget_ends_is_killed_before(run_parts, monkeypatch, tmp_path):
     monkeypatch.setattr(device, "RESERVE_S", 30.0)
     begin, out = time.monotonic(), tmp_path / "device"
     hang = Part("hanging", 10, partial(hangs, True, tmp_path / "pid"))
-    ended = measured(Part("steps", 1, partial(writes, out, "steps")), hang, hang, budget=45)
+    ended = run_parts(Part("steps", 1, partial(writes, out, "steps")), hang, hang, budget=45)
     assert [how.split(":")[0] for how in ended.values()] == ["measured in 0 s", "left out"]
     assert time.monotonic() - begin < 45
     assert packed(tmp_path) == {"steps.json"}
 
 
-def test_sigterm_ends_it_with_what_it_has(measured, tmp_path) -> None:
+def test_sigterm_ends_it_with_what_it_has(run_parts, tmp_path) -> None:
     out = tmp_path / "device"
     partial_record = Part("steps", 1, partial(writes, out, "steps", "json.partial"))
     with pytest.raises(KeyboardInterrupt):
-        measured(partial_record, Part("ends", 60, partial(kills, os.getppid, signal.SIGTERM)))
+        run_parts(partial_record, Part("ends", 60, partial(kills, os.getppid, signal.SIGTERM)))
     assert packed(tmp_path) == {"steps.json.partial"}
 
 
-def test_the_plan_says_what_fits(measured, tmp_path) -> None:
+def test_plan_says_what_fits(run_parts, tmp_path) -> None:
     never = partial(raises, AssertionError())
     seconds = {"one": 50, "two": 40, "long": 200, "missing": 1, "three": 30}
     parts = [Part(n, s, never, "needs --data" * (n == "missing")) for n, s in seconds.items()]
-    ended = measured(*parts, budget=120, dry_run=True)
+    ended = run_parts(*parts, budget=120, dry_run=True)
     assert ended["one"] == ended["two"] == "fits"
     assert "only if" in ended["three"]
     assert ended["missing"] == "left out: needs --data"
     assert re.match(r"left out: only \d+ s were left", ended["long"])
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="nothing was measured"):
-        measured(*parts[2:], budget=30)
+        run_parts(*parts[2:], budget=30)
 
 
-def test_a_device_that_is_not_there_is_named(measured) -> None:
+def test_device_that_is_not_there_is_named(run_parts) -> None:
     with pytest.raises(InputError, match="no CUDA device"):
         device.main(Device(device="cuda"))
 
 
-def test_a_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
+def test_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
     rounds: list[int] = []
 
     def takes_turns() -> None:

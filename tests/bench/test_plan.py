@@ -42,7 +42,7 @@ def rate(method: str = "catlip", **factors: Any) -> Rate:
     memory_gb=st.integers(8, 141),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) -> None:
+def test_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) -> None:
     layout = best_layout(
         rate(method), devices, 65_536, link=A100_NODES, memory_bytes=memory_gb * GIB
     )
@@ -52,7 +52,7 @@ def test_a_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) ->
         assert layout.global_batch == 65_536
 
 
-def test_with_less_memory_a_contrastive_method_checkpoints_then_takes_micro_batches() -> None:
+def test_contrastive_method_checkpoints_then_takes_micro_batches() -> None:
     roomy, tight, small, none = (
         best_layout(rate("clip"), 64, 65_536, link=A100_NODES, memory_bytes=memory_gb * GIB)
         for memory_gb in (141, 80, 12, 0.3)
@@ -64,7 +64,7 @@ def test_with_less_memory_a_contrastive_method_checkpoints_then_takes_micro_batc
     assert none is None
 
 
-def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays_nothing() -> None:
+def test_contrastive_method_embeds_once_more_in_micro_batches() -> None:
     for method, times in (("catlip", 1.0), ("clip", 4 / 3)):
         of_one = rate(method)
         whole = replace(of_one.factors, batch_size=512)
@@ -74,7 +74,7 @@ def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays
         assert in_four.global_batch == at_once.global_batch
         assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
         assert in_four.peak_bytes < at_once.peak_bytes
-    # Its similarities are those of the whole step, to the captions of all devices.
+    # It compares the whole step with the captions of all devices.
     similarities = 4 * 512 * (8 * 512)
     assert in_four.peak_bytes - device_bytes(part, 8) > 0.7 * similarities
 
@@ -88,7 +88,7 @@ def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> 
     assert exposed_ms([gradients, gather], backward_ms=1.0, link=link) == pytest.approx(0.30)
 
 
-def test_gradients_hide_behind_the_backward_pass_of_the_last_micro_batch_alone() -> None:
+def test_gradients_hide_behind_the_last_micro_batch_alone() -> None:
     of_one, link = rate(), replace(A100_NODES, node_gb_s=5)
     whole = replace(of_one.factors, batch_size=256)
     exposed = {}
@@ -109,16 +109,16 @@ def test_state_that_no_device_holds_alone_is_sharded() -> None:
     assert layout.factors.parallel == "fsdp"
 
 
-def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
+def test_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     config = Plan(*(("vit_b16",), TWO), gpus=(1,), global_batch=4, images=4e6, step_time=STEP_TIME)
     (machine,) = machines(config)
     catlip, clip = planned(config, machine, 1)
-    timed = json.loads(STEP_TIME.read_text())["metrics"]
-    ms, hours = timed["methods"]["clip"]["total_ms"], clip.device_hours
+    recorded = json.loads(STEP_TIME.read_text())["metrics"]
+    ms, hours = recorded["methods"]["clip"]["total_ms"], clip.device_hours
     assert clip.step_ms == pytest.approx(ms["median"])
     expected = [1e6 * ms[name] / 3.6e6 for name in ("median", "p5", "p95")]
     assert [hours.value, hours.low, hours.high] == pytest.approx(expected)
-    ratio, found = timed["ratios"]["clip/catlip"], clip.ratio
+    ratio, found = recorded["ratios"]["clip/catlip"], clip.ratio
     scale = clip.step_ms / catlip.step_ms / ratio["value"]
     assert (found.low, found.high) == pytest.approx((scale * ratio["low"], scale * ratio["high"]))
     assert catlip.ratio == Interval(1.0)
@@ -134,7 +134,7 @@ def test_hours_are_of_all_devices_and_all_images() -> None:
         assert run.sent_mb > 0
 
 
-def test_a_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
+def test_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
     record = json.loads(STEP_TIME.read_text())
     card = {"device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "device_memory_gib": 9.5}
     (tmp_path / "slice.json").write_text(json.dumps(record | {"environment": card}))
@@ -142,7 +142,7 @@ def test_a_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
     assert machine.memory_bytes == 9.5 * GIB
 
 
-def test_an_assumed_rate_has_the_range_that_was_assumed() -> None:
+def test_assumed_rate_has_the_range_that_was_assumed() -> None:
     config = Plan(methods=TWO, gpus=(1,), global_batch=64, mfu=(0.2, 0.4))
     (machine,) = machines(config)
     catlip, clip = planned(config, machine, 1)

@@ -12,13 +12,13 @@ from bench.measuring.statistics import PAIRED_ROUNDS, difference, ratio, summari
 MACHINE = np.linspace(1, 10, 41)  # it becomes slower and slower
 
 
-def test_a_summary_is_the_textbook_one() -> None:
+def test_summary_is_the_textbook_one() -> None:
     found = summarise(range(1, 102))
     assert (found.median, found.p5, found.p95, found.n) == (51, 6, 96, 101)
     assert found.cv == pytest.approx(pstdev(range(1, 102)) / 51)
 
 
-def test_the_interval_is_as_wide_as_the_median_s_error_says() -> None:
+def test_interval_is_as_wide_as_the_median_s_error_says() -> None:
     """That of a median of normal numbers is the root of pi / 2 times the mean's."""
     widths = []
     for seed in range(12):
@@ -36,7 +36,7 @@ def both_sides(seed: int, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 @pytest.mark.parametrize("rounds", [10, PAIRED_ROUNDS, 40])
-def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(rounds: int) -> None:
+def test_interval_holds_the_true_ratio_about_as_often_as_it_says(rounds: int) -> None:
     held = 0
     for seed in range(200):
         found = ratio(*both_sides(seed, rounds))
@@ -47,7 +47,7 @@ def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(rounds: int
 
 # The ranks of the sign test's interval, from a table of the binomial law.
 @pytest.mark.parametrize(("rounds", "rank"), [(20, 6), (40, 14), (50, 18)])
-def test_of_twenty_rounds_and_more_each_gives_a_ratio(rounds: int, rank: int) -> None:
+def test_each_of_twenty_rounds_gives_a_ratio(rounds: int, rank: int) -> None:
     slow, fast = both_sides(0, rounds)
     for compared, values in (
         (ratio(slow, fast), slow / fast),
@@ -60,7 +60,7 @@ def test_of_twenty_rounds_and_more_each_gives_a_ratio(rounds: int, rank: int) ->
     assert ratio(slow, fast).value == np.median(slow) / np.median(fast)
 
 
-def test_what_slows_both_sides_changes_neither_their_ratio_nor_their_difference() -> None:
+def test_ratio_and_difference_ignore_what_slows_both_sides() -> None:
     slower, longer = ratio(3 * MACHINE, MACHINE), difference(MACHINE + 2, MACHINE)
     assert (slower.value, slower.low, slower.high) == pytest.approx((3, 3, 3))
     assert (longer.value, longer.low, longer.high) == pytest.approx((2, 2, 2))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_line import one_line_error
 from torch import nn
 
 from baselines.openclip import PackedTextTransformer
@@ -40,7 +39,7 @@ CONFIG = StepTime("hybrid_mini", 32, num_classes=50, batch_size=4, device="cpu",
 
 
 @pytest.fixture
-def timed(succeed, tmp_path):
+def run_bench(succeed, tmp_path):
     """Runs the bench; its record and what was printed."""
 
     def run(*options: object, ranks: int = 1) -> tuple[dict[str, Any], str]:
@@ -52,8 +51,8 @@ def timed(succeed, tmp_path):
     return run
 
 
-def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed) -> None:
-    record, printed = timed("--checkpointing")
+def test_run_writes_every_sample_and_a_ratio_with_its_interval(run_bench) -> None:
+    record, printed = run_bench("--checkpointing")
     assert record["name"].startswith("hybrid_mini-b4-fp32-checkpointing-32px-torch")
     for method in ("catlip", "clip"):
         phases = [record["samples"][f"{method}_{phase}_ms"] for phase in PARTS]
@@ -72,20 +71,16 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed) -> None:
     assert f"{found['value']:.2f}{TIMES}" in printed
 
 
-@pytest.mark.parametrize(
-    "path", sorted(Path("reports/records").glob("*/step_time/*.json")), ids=str
-)
-def test_committed_ratios_are_those_of_the_samples_beside_them(path: Path) -> None:
-    record = json.loads(path.read_text())
-    for pair, stored in record["metrics"]["ratios"].items():
-        sides = [record["samples"][f"{method}_total_ms"] for method in pair.split("/")]
-        assert stored == pytest.approx(vars(ratio(*sides)))
+def test_committed_ratios_are_those_of_the_samples_beside_them() -> None:
+    for path in Path("reports/records").glob("*/step_time/*.json"):
+        record = json.loads(path.read_text())
+        for pair, stored in record["metrics"]["ratios"].items():
+            sides = [record["samples"][f"{method}_total_ms"] for method in pair.split("/")]
+            assert stored == pytest.approx(vars(ratio(*sides))), path
 
 
 @pytest.mark.parametrize("others", [0, 2])
-def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
-    monkeypatch, capsys, tmp_path, others
-) -> None:
+def test_rounds_timed_before_the_deadline_are_kept(monkeypatch, capsys, tmp_path, others) -> None:
     taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
     monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
     monkeypatch.setattr(measure, "in_time", lambda rounds: islice(rounds, 5))
@@ -99,15 +94,15 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
     assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
 
 
-def test_a_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> None:
+def test_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> None:
     """A device of 2 TFLOP/s, by measure and by its datasheet, and steps without any loss."""
     config = resolve(replace(CONFIG, out=tmp_path), torch.device("cpu"))
     ms = {method: step_flops(step) / 2e12 * 1e3 for method, step in variants(config).items()}
-    timed = {
+    steps = {
         method: measure.Timed(dict.fromkeys((*PARTS, "total"), [one] * 6), one, parameters=1)
         for method, one in ms.items()
     }
-    monkeypatch.setattr(measure, "take_steps", lambda config, rank: timed)
+    monkeypatch.setattr(measure, "take_steps", lambda config, rank: steps)
     monkeypatch.setattr(measure, "matmul_flops_per_s", lambda device, precision: [2e12])
     monkeypatch.setattr(measure, "datasheet_tflops", lambda gpu, precision: 2.0)
     main(config)
@@ -118,14 +113,14 @@ def test_a_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> N
         assert found["images_per_s"] == pytest.approx(4e3 / ms[method])
 
 
-def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:
+def test_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:
     for compiled, device, expected in ((None, "cuda", 1), (None, "cpu", 0), (False, "cuda", 0)):
         config = replace(CONFIG, compile=compiled)
         assert resolve(config, torch.device(device)).compile == bool(expected)
 
 
-def test_text_towers_are_also_timed_without_padding(timed) -> None:
-    record, printed = timed("--packed-captions", "--caption-tokens", 5)
+def test_text_towers_are_also_timed_without_padding(run_bench) -> None:
+    record, printed = run_bench("--packed-captions", "--caption-tokens", 5)
     metrics = record["metrics"]
     assert [*metrics["methods"]] == ["catlip", "clip", "clip:packed"]
     flops = metrics["flops_ratios"]
@@ -140,11 +135,11 @@ def test_text_towers_are_also_timed_without_padding(timed) -> None:
     assert record["config"]["caption_tokens"] == 5
 
 
-def test_captions_of_ones_own_say_how_long_synthetic_ones_are(timed, tmp_path) -> None:
+def test_captions_of_ones_own_say_how_long_synthetic_ones_are(run_bench, tmp_path) -> None:
     table = tmp_path.with_suffix(".csv")
     table.write_text("caption\na dog\n" + "word " * 40)
     options = ("--methods", "clip", "--captions", table, "--text-context", 32)
-    record, printed = timed(*options)
+    record, printed = run_bench(*options)
     assert record["config"]["caption_tokens"] == (4 + 32) / 2
     assert "captions of 18 tokens" in printed
     step = Factors("clip", "hybrid_mini", 32, text_context=32, batch_size=8)
@@ -154,40 +149,22 @@ def test_captions_of_ones_own_say_how_long_synthetic_ones_are(timed, tmp_path) -
     assert step_flops(step) > step_flops(replace(step, text_context=24))
 
 
-def test_a_caption_has_its_two_ends_and_fits_the_context(program, tmp_path) -> None:
-    for tokens in (1, 25):
-        done = program("bench.step_time", *TINY, "--out", tmp_path, "--caption-tokens", tokens)
-        one_line_error(done, "2 to 24")
-
-
-def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
-    record, _ = timed("--data", starter.shards, "--workers", 0)
+def test_real_shards_are_timed_end_to_end(run_bench, starter) -> None:
+    record, _ = run_bench("--data", starter.shards, "--workers", 0)
     assert "-data-" in record["name"]
     waits = record["samples"]["catlip_data_wait_ms"]
     assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
 
 
-def test_ranks_share_a_record_of_one(timed) -> None:
-    record, _ = timed("--methods", "catlip", ranks=2)
+def test_ranks_share_a_record_of_one(run_bench) -> None:
+    record, _ = run_bench("--methods", "catlip", ranks=2)
     assert record["metrics"]["world_size"] == 2
     found = record["metrics"]["methods"]["catlip"]
     assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
 
 
-@pytest.mark.parametrize(
-    ("flag", "value"), [("--precision", "fp8"), ("--data", "/nowhere/*.tar"), ("--methods", "moco")]
-)
-def test_what_does_not_exist_is_one_line(program, tmp_path, flag, value) -> None:
-    one_line_error(program("bench.step_time", *TINY, "--out", tmp_path, flag, value), value)
-
-
-def test_methods_are_those_of_the_command_line_and_start_from_the_same_encoder() -> None:
+def test_command_line_names_the_methods_that_there_are() -> None:
     assert tuple(methods.METHODS) == METHOD_NAMES
-    one, other = (
-        methods.build(method, "hybrid_mini", 32, 10, seed=3).image_encoder.state_dict()
-        for method in ("catlip", "clip")
-    )
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 SMALL = Factors(
@@ -253,7 +230,7 @@ def test_every_factor_reaches_the_trainer() -> None:
     assert small(method="catlip").objective.classifier.out_features == SMALL.num_classes
 
 
-def test_a_step_is_marked_where_its_parts_end() -> None:
+def test_step_is_marked_where_its_parts_end() -> None:
     marks: list[str] = []
     trainer = build(replace(SMALL, method="clip"), init_distributed("cpu"), marks.append)
     trainer.train_step(repeat(BATCH))
@@ -285,13 +262,8 @@ def test_compiling_is_recorded_where_something_is_compiled() -> None:
         assert resolve(config, torch.device("cuda")).compile == expected
 
 
-def test_an_encoder_of_a_library_is_refused_with_the_encoders_that_there_are(program) -> None:
-    done = program("bench.step_time", "--model", "timm:resnet18")
-    one_line_error(done, "timm:resnet18", "operations", "vit_b16")
-
-
 @pytest.mark.parametrize("bench", ["step_time --model vit_tiny16", "waterfall"])
-def test_a_dry_run_times_nothing(bench: str, tmp_path: Path, succeed) -> None:
+def test_dry_run_times_nothing(bench: str, tmp_path: Path, succeed) -> None:
     done = succeed(f"bench.{bench.split()[0]}", *bench.split()[1:], "--dry-run", "--out", tmp_path)
     assert "To be timed with vit_tiny16" in done.stdout
     assert not any(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -26,8 +27,7 @@ from bench.study import lengths, noise, thresholds, tuning
 from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
 from bench.study.lengths import Lengths, cells, spread
-from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
-from bench.study.noise import main as noise_study
+from bench.study.noise import KINDS, NoiseStudy, NoisyTraining, read_noise, write_noisy
 from bench.study.result import Robustness, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, trial_of
@@ -81,39 +81,39 @@ def written(folder: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def of_lengths(starter, tmp_path_factory) -> Lengths:
+def study(starter, tmp_path_factory) -> Lengths:
     places = on(starter, tmp_path_factory.mktemp("lengths"))
     config = Lengths(**places, vocabulary=starter.vocabulary, images=(64,), seeds=(0,))
     lengths.main(config)
     return config
 
 
-def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None:
-    lost, kept = sorted(of_lengths.out.iterdir())
-    before, content = written(of_lengths.out), metrics(lost)
+def test_study_goes_on_with_the_trainings_that_are_missing(study) -> None:
+    lost, kept = sorted(study.out.iterdir())
+    before, content = written(study.out), metrics(lost)
     lost.unlink()
-    lengths.main(of_lengths)
-    assert written(of_lengths.out)[kept] == before[kept]
+    lengths.main(study)
+    assert written(study.out)[kept] == before[kept]
     again = metrics(lost)
     for name in ("accuracies", "flops", "final_loss", "images_seen"):
         assert again[name] == content[name]
-    classes = len(Vocabulary.load(of_lengths.vocabulary))
+    classes = len(Vocabulary.load(study.vocabulary))
     one = Factors("catlip", "hybrid_mini", 48, 32, "fp32", num_classes=classes)
     assert again["flops"] == pytest.approx(step_flops(one) * 64 / 32)
 
 
-def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp_path) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, earlier=of_lengths.out))
+def test_earlier_records_are_taken_if_they_are_of_the_same_study(study, tmp_path) -> None:
+    lengths.main(replace(study, out=tmp_path, earlier=study.out))
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
-        assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
-    assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
+        assert (tmp_path / name).read_bytes() == (study.out / name).read_bytes()
+    assert not is_done(tmp_path / name, replace(cells(study)[1], shards=("others",)))
 
 
-def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, workers=2, quiet=False))
+def test_trainings_side_by_side_give_the_same(study, tmp_path, capsys) -> None:
+    lengths.main(replace(study, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
-    for path in of_lengths.out.iterdir():
+    for path in study.out.iterdir():
         alone, beside = read_record(path), read_record(tmp_path / path.name)
         assert beside["metrics"]["accuracies"] == alone["metrics"]["accuracies"]
         assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
@@ -122,8 +122,8 @@ def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> N
     assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_a_failure_names_its_training(of_lengths, tmp_path) -> None:
-    config = replace(of_lengths, out=tmp_path, labels_dir=tmp_path / "none")
+def test_failure_names_its_training(study, tmp_path) -> None:
+    config = replace(study, out=tmp_path, labels_dir=tmp_path / "none")
     with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
         lengths.main(config)
 
@@ -150,16 +150,16 @@ def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monke
     assert workers_for(config, cells(config)) == workers
 
 
-def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:
+def test_record_tells_which_data_it_was_made_from(study, starter) -> None:
     shards = open_shards(expand(str(starter.shards)))
-    for path in of_lengths.out.iterdir():
+    for path in study.out.iterdir():
         data = json.loads(path.read_text())["environment"]["data"]
         assert data["pretrain"] == {
             "digest": shards.digest,
             "samples": shards.counts.sum(),
             "edition": EDITION,
         }
-        for task in load_tasks(of_lengths.probe):
+        for task in load_tasks(study.probe):
             assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
@@ -177,11 +177,11 @@ def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None
         ({"probe_recipe": "table_7"}, "table_7a"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says) -> None:
-    before = written(of_lengths.out)
+def test_mistake_is_found_before_anything_is_trained(study, changes, says) -> None:
+    before = written(study.out)
     with pytest.raises(InputError, match=re.escape(says)):
-        lengths.main(replace(of_lengths, **changes))
-    assert written(of_lengths.out) == before
+        lengths.main(replace(study, **changes))
+    assert written(study.out) == before
 
 
 def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
@@ -194,7 +194,7 @@ def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -
     assert not is_done(tmp_path / "rate.json", cell)
 
 
-def test_a_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
+def test_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     encoders = ("hybrid_micro", "hybrid_mini")
     lengths = (1_000, 16_000, 512_000)
@@ -214,7 +214,7 @@ def test_a_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(("encoder", "own"), [("vit_l16", "_l16"), ("vit_l16_conv", "_b16")])
-def test_an_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
+def test_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
     given = {"methods": ("catlip",), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
     (cell,) = cells(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
     expected = replace(CATLIP[f"datacomp{own}"], encoder=encoder)
@@ -222,7 +222,7 @@ def test_an_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
         assert getattr(cell.recipe, name) == getattr(expected, name)
 
 
-def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path, monkeypatch) -> None:
+def test_fraction_of_the_shards_is_spread_over_them(tmp_path, monkeypatch) -> None:
     for number in range(16):
         (tmp_path / f"{number:05}.tar").touch()
     every = (str(tmp_path),)
@@ -255,7 +255,7 @@ def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["starter", "cc3m_b16", "cc3m_b16_1gpu"])
-def test_a_trial_sees_as_many_images_as_asked_for_at_one_scale_and_at_many(
+def test_trial_sees_as_many_images_as_asked_for(
     recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Tuning(**ELSEWHERE | {"recipe": recipe}, images=48_000)
@@ -271,7 +271,7 @@ def test_a_trial_sees_as_many_images_as_asked_for_at_one_scale_and_at_many(
         assert plan.starts[-1] == pytest.approx(images, rel=0.03)
 
 
-def test_the_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tuning, "num_samples", STARTER_CAPTIONS)
     paths = sorted((COMMITTED / "starter" / "tuning").glob("*.json"))
     assert len(paths) == 7 * 16 + 2 * 8
@@ -286,7 +286,7 @@ def test_the_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch
         )
 
 
-def test_the_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
+def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
     """A small study of data whose test images are not there; its best trial is trained on."""
     shutil.copytree(starter.root, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/probe-test")
@@ -321,7 +321,7 @@ CAPTIONED = {"starter": STARTER_CAPTIONS, "photos": 8_091}  # images
 @pytest.mark.parametrize(
     ("scale", "method"), [(scale, method) for scale in TUNED for method in TUNED[scale]]
 )
-def test_the_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> None:
+def test_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> None:
     paths = (COMMITTED / scale / "tuning").glob(f"{method}-*.json")
     scores: dict[str, dict[int, list[float]]] = {"tuning": {}, "finalist": {}}
     drawn = {}
@@ -359,7 +359,7 @@ def noisy(spelling: str, seed: int = 0) -> list[str | None]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
+def test_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
     after = noisy(f"{kind}={fraction}", seed)
     assert after == noisy(f"{kind}={fraction}", seed)
     changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
@@ -376,13 +376,13 @@ def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, se
     "spelling",
     ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"],
 )
-def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
+def test_noise_that_cannot_be_is_refused(spelling) -> None:
     with pytest.raises(InputError):
         read_noise(spelling)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_noisy_shards_hold_the_same_images_and_several_captions_stay_several(tmp_path, kind):
+def test_noisy_shards_hold_the_same_images(tmp_path, kind):
     texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
     samples = [
         (key, {"gif": b"GIF89a" + key.encode(), "txt": "\n".join(lines).encode()})
@@ -471,7 +471,7 @@ def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_pa
     assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
 
 
-def test_a_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_path) -> None:
+def test_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_path) -> None:
     teams = read_teams("noto+twemoji")
     write_probe(starter.root, expand(str(starter.shards)), tmp_path / "probe", teams)
     (fitted,) = map(open_shard, expand(str(tmp_path / "probe/probe-train")))
@@ -479,7 +479,7 @@ def test_a_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tm
     assert keys_of([fitted]) == {key for key in usual if not key.startswith("noto-v1")} < usual
 
 
-def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter) -> None:
+def test_concepts_are_held_out_in_one_order(starter) -> None:
     order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
     assert held_out(0.1) < held_out(0.33) == {*order[:144]}
@@ -502,7 +502,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     places["probe"] = f"starter:{starter.root}"
     study = NoiseStudy(**places, noises=(condition,), images=64, seeds=(0,))
-    noise_study(study)
+    noise.main(study)
     left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
     captions = sum(open_shards(expand(str(starter.shards))).counts)
     assert thresholds == [round(3 * left / captions)] != [3]
@@ -517,49 +517,51 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
-        noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
+        noise.main(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
-def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    methods = ("catlip", "clip", "siglip")
-    config = NoiseStudy(**places, noises=("recipe=clip",), images=64, seeds=(0,), methods=methods)
-    noise_study(config)
-    trained = [read_record(path)["config"]["recipe"] for path in sorted(config.out.glob("*.json"))]
-    assert len(trained) == 3
-    assert trained[0] == trained[1] == trained[2]
-    assert trained[0]["max_lr"] == recipes_of("clip")["starter"].max_lr
-    assert "temperature" not in trained[0]
+@pytest.fixture
+def planned(starter, tmp_path, monkeypatch) -> Callable[..., list[NoisyTraining]]:
+    """A noise and methods -> the trainings that the study would run."""
+    trainings: list[NoisyTraining] = []
+    monkeypatch.setattr(
+        noise, "run_trainings", lambda _, these, *rest: trainings.extend(these) or []
+    )
+
+    def plan(spelling: str, *methods: str) -> list[NoisyTraining]:
+        trainings.clear()
+        places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": methods}
+        tuned = COMMITTED / "starter" / "tuning"
+        noise.main(NoiseStudy(**places, noises=(spelling,), images=128, seeds=(0,), tuned=tuned))
+        return list(trainings)
+
+    return plan
 
 
-def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    committed = {"images": 128, "seeds": (0,), "tuned": COMMITTED / "starter" / "tuning"}
-    config = NoiseStudy(**places, **committed, noises=("batch=64",), methods=("catlip", "clip"))
-    noise_study(config)
-    for method in config.methods:
-        tried = [metrics(config.tuned / f"{method}-{number:02}.json") for number in range(16)]
-        of_batch = [one for one in tried if one["drawn"]["images_per_step"] == 64]
-        best = max(of_batch, key=lambda one: sum(one["accuracies"].values()))["drawn"]
-        (path,) = config.out.glob(f"{method}-batch-64-*.json")
-        recipe = read_record(path)["config"]["recipe"]
-        assert (recipe["micro_batch"], recipe["iterations"]) == (64, 2)
-        assert (recipe["max_lr"], recipe["weight_decay"]) == (best["max_lr"], best["weight_decay"])
-        assert recipe.get("temperature") == best.get("temperature")
+def test_every_method_is_trained_by_the_recipe_of_one(planned) -> None:
+    recipes = [training.recipe for training in planned("recipe=clip", "catlip", "clip", "siglip")]
+    assert recipes[0] == recipes[1] == recipes[2]
+    assert recipes[0].max_lr == recipes_of("clip")["starter"].max_lr
+    assert recipes[0].temperature is recipes[0].logit_bias is None
+
+
+def test_batch_comes_with_the_best_of_the_trials_that_had_it(planned) -> None:
+    for training in planned("batch=64", "catlip", "clip"):
+        paths = (COMMITTED / "starter" / "tuning").glob(f"{training.method}-[0-9][0-9].json")
+        tried = [one for one in map(metrics, paths) if one["drawn"]["images_per_step"] == 64]
+        best = max(tried, key=lambda one: sum(one["accuracies"].values()))["drawn"]
+        recipe = training.recipe
+        assert (recipe.micro_batch, recipe.iterations) == (64, 2)
+        assert (recipe.max_lr, recipe.weight_decay) == (best["max_lr"], best["weight_decay"])
+        assert recipe.temperature == best.get("temperature")
     with pytest.raises(InputError, match=r"no trial of catlip in .* had it"):
-        noise_study(replace(config, noises=("batch=8",)))
+        planned("batch=8", "catlip")
 
 
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=1"])
-def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    config = NoiseStudy(**places, noises=(tower,), images=64, seeds=(0,), methods=("clip",))
-    noise_study(config)
-    (path,) = config.out.glob("*.json")
+def test_another_text_tower_is_a_condition_of_methods_that_have_one(planned, tower):
     field, _, value = tower.partition("=")
-    assert read_record(path)["config"]["recipe"][field] == int(value)
-    with pytest.raises(InputError, match="no text tower"):
-        noise_study(replace(config, methods=("catlip",)))
+    assert [getattr(training.recipe, field) for training in planned(tower, "clip")] == [int(value)]
 
 
 # --- Thresholds -----------------------------------------------------------------------------------
@@ -569,7 +571,7 @@ WEIGHTS: dict[str, bytes] = {}  # of each training, which the study itself remov
 
 
 @pytest.fixture(scope="module")
-def pruned(starter, tmp_path_factory) -> Thresholds:
+def pruning(starter, tmp_path_factory) -> Thresholds:
     places = on(starter, tmp_path_factory.mktemp("thresholds"))
     config = Thresholds(**places, thresholds=(3, 6), seeds=(0, 1), images=64)
     real = thresholds.train_and_probe
@@ -585,21 +587,21 @@ def pruned(starter, tmp_path_factory) -> Thresholds:
     return config
 
 
-def test_the_record_counts_what_each_threshold_leaves(starter, pruned) -> None:
+def test_record_counts_what_each_threshold_leaves(starter, pruning) -> None:
     captions: list[np.ndarray] = []
     for path in starter.labels.glob("*.labels.npz"):
         with np.load(path) as arrays:
             captions += np.split(arrays["values"], arrays["offsets"][1:-1].astype(int))
     counts = Counter(int(synset) for caption in captions for synset in caption)
-    record = json.loads((pruned.out / "threshold.json").read_text())
+    record = json.loads((pruning.out / "threshold.json").read_text())
     found, samples = record["metrics"]["thresholds"], record["samples"]
     assert (samples["threshold"], samples["seed"]) == ([3, 6, 3, 6], [0, 0, 1, 1])
     top1 = samples["concepts_top1"]
-    last = metrics(pruned.out / "threshold/above-6-seed1.json")
+    last = metrics(pruning.out / "threshold/above-6-seed1.json")
     assert last["accuracies"]["concepts"] == top1[-1]
     assert found["3"]["concepts_top1"] == pytest.approx((top1[0] + top1[2]) / 2)
     assert [*found] == ["3", "6"]
-    for threshold in pruned.thresholds:
+    for threshold in pruning.thresholds:
         left = [sum(counts[int(synset)] > threshold for synset in caption) for caption in captions]
         row = found[str(threshold)]
         assert row["classes"] == sum(times > threshold for times in counts.values())
@@ -607,32 +609,32 @@ def test_the_record_counts_what_each_threshold_leaves(starter, pruned) -> None:
         assert row["labels_per_caption"] == pytest.approx(np.mean(left))
         assert row["images_seen"] == 64
     for seed in (0, 1):
-        runs = read_record(pruned.out / f"threshold/above-6-seed{seed}.json")["samples"]["runs"]
+        runs = read_record(pruning.out / f"threshold/above-6-seed{seed}.json")["samples"]["runs"]
         found = Counter((run["seed"], run["fraction"]) for run in runs if run["task"] == "concepts")
         assert found == Counter(product(range(seed, seed + 3), (0.1, 1.0)))
 
 
-def test_a_training_is_the_one_that_catlip_pretrain_does(starter, pruned, tmp_path) -> None:
+def test_training_is_the_one_that_catlip_pretrain_does(starter, pruning, tmp_path) -> None:
     built = vocabulary.build(count(sorted(starter.labels.glob("*.npz"))), 6)
     built.save(tmp_path / "vocabulary.json")
-    recipe = json.loads((pruned.out / "threshold/above-6-seed1.json").read_text())["config"]
+    recipe = json.loads((pruning.out / "threshold/above-6-seed1.json").read_text())["config"]
     steps = {name: recipe["recipe"][name] for name in ("epochs", "iterations", "warmup_iterations")}
     places = {"labels_dir": starter.labels, "vocabulary": tmp_path / "vocabulary.json"}
     alone = PretrainCatLIP(
-        replace(CATLIP["starter"], **steps), pruned.shards, tmp_path / "run", seed=1, **places
+        replace(CATLIP["starter"], **steps), pruning.shards, tmp_path / "run", seed=1, **places
     )
     pretrain.main(replace(alone, num_workers=0, device="cpu", quiet=True))
     assert WEIGHTS["above-6-seed1"] == (tmp_path / "run/weights.safetensors").read_bytes()
 
 
-def test_more_thresholds_only_add_what_is_new(pruned) -> None:
-    before = written(pruned.out / "threshold")
-    thresholds.main(replace(pruned, thresholds=(3, 9), seeds=(0,)))
-    after = written(pruned.out / "threshold")
+def test_more_thresholds_only_add_what_is_new(pruning) -> None:
+    before = written(pruning.out / "threshold")
+    thresholds.main(replace(pruning, thresholds=(3, 9), seeds=(0,)))
+    after = written(pruning.out / "threshold")
     assert {path.name for path in after.keys() - before.keys()} == {
         *("vocabulary-above-9.json", "above-9-seed0.json")
     }
-    path = pruned.out / "threshold/above-3-seed0.json"
+    path = pruning.out / "threshold/above-3-seed0.json"
     assert after[path] == before[path]
 
 
@@ -643,7 +645,7 @@ def test_more_thresholds_only_add_what_is_new(pruned) -> None:
         ({"rule": "paper_multiword"}, "--rule paper_"),
     ],
 )
-def test_labels_that_leave_nothing_are_found_before_training(pruned, tmp_path, changes, says):
+def test_labels_that_leave_nothing_are_found_before_training(pruning, tmp_path, changes, says):
     with pytest.raises(InputError, match=says):
-        thresholds.main(replace(pruned, out=tmp_path / "none", **changes))
+        thresholds.main(replace(pruning, out=tmp_path / "none", **changes))
     assert not list(tmp_path.rglob("*.pt"))

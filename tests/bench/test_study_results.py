@@ -26,7 +26,6 @@ from bench.study.result import (
 )
 from catlip.records.estimate import crossed, mean_difference
 from catlip.records.run import Config, Environment, Run, cleaned
-from catlip.records.table import Table
 from reports.results import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -38,12 +37,8 @@ def run_of(measured, **parts: str) -> Run:
     return Run(name="", setup=Config(), machine=machine, samples={}, measured=measured, **parts)
 
 
-def column(table: Table, name: str) -> list[str]:
-    return [row[list(table.columns).index(name)].text for row in table.rows]
-
-
 @given(st.lists(st.floats(0.01, 10), min_size=5, max_size=5), st.floats(0.001, 0.999))
-def test_the_cost_of_what_is_reached_at_a_cost_is_that_cost(gains, part) -> None:
+def test_cost_of_what_is_reached_at_a_cost_is_that_cost(gains, part) -> None:
     values = np.cumsum(gains).tolist()
     cost = COSTS[0] * (COSTS[-1] / COSTS[0]) ** part
     value = at_cost(COSTS, values, cost)
@@ -53,7 +48,7 @@ def test_the_cost_of_what_is_reached_at_a_cost_is_that_cost(gains, part) -> None
     assert cost_of(COSTS, values, 2 * values[-1]) is at_cost(COSTS, values, 2 * COSTS[-1]) is None
 
 
-def measured(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
+def trained(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
     cost = {"catlip": 1, "clip": 2}[method] * images
     scaling = Scaling(
         method=method,
@@ -70,8 +65,8 @@ def measured(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
     return run_of(scaling)
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_told) -> None:
+@pytest.mark.parametrize("has_bits", [True, False])
+def test_interval_is_over_images_where_records_have_bits(has_bits) -> None:
     """Two classifiers a training; the number of images is recorded."""
     draw, runs = np.random.default_rng(0), []
     differences = np.zeros((6, 21))
@@ -80,24 +75,24 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
             bits = draw.random((2, 21)) < 0.5
             differences[seed] += sign * bits.mean(axis=0)
             texts = [packed(one) for one in bits]
-            run = measured(method, 1_000, seed, float(bits.mean()))
+            run = trained(method, 1_000, seed, float(bits.mean()))
             row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
             row |= {"top1": 0.5, "top5": 1.0, "num_train": 1, "seconds": 1.0, "num_test": 21}
-            told = [row | {"correct": text} for text in texts] if is_told else []
+            runs_of_seed = [row | {"correct": text} for text in texts] if has_bits else []
             ids = packed_ids(np.array([*range(20), 19]))
             images = [{"task": "concepts", "clusters": ids}]
-            runs.append(replace(run, samples={"runs": told, "test_images": images}))
+            runs.append(replace(run, samples={"runs": runs_of_seed, "test_images": images}))
     points = [
         score_of(runs[seed], "concepts") - score_of(runs[6 + seed], "concepts") for seed in range(6)
     ]
-    found, both = mean_difference(points), crossed(100 * differences, np.array([*range(20), 19]))
-    assert (found.low == pytest.approx(both.low)) == is_told
-    assert found.images == (21 if is_told else None)
+    found, cross = mean_difference(points), crossed(100 * differences, np.array([*range(20), 19]))
+    assert (found.low == pytest.approx(cross.low)) == has_bits
+    assert found.images == (21 if has_bits else None)
     rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
-    assert all(("correct" in row) == is_told for row in rows)
+    assert all(("correct" in row) == has_bits for row in rows)
 
 
-def test_what_is_told_of_many_test_images_is_read_whole() -> None:
+def test_long_lists_of_test_images_are_read_whole() -> None:
     samples = {"test_images": [{"task": "concepts", "clusters": "A" * 5_000, "part": "B" * 5_000}]}
     assert cleaned(samples) == samples
 
@@ -105,7 +100,7 @@ def test_what_is_told_of_many_test_images_is_read_whole() -> None:
 def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
     """Two methods that gain so many hundredths with each doubling, three seeds a point apart."""
     return [
-        measured(method, images, seed, 0.1 + gain * step + seed / 100)
+        trained(method, images, seed, 0.1 + gain * step + seed / 100)
         for method, gain in (("catlip", catlip), ("clip", clip))
         for step, images in enumerate(LENGTHS)
         for seed in range(3)
@@ -136,20 +131,21 @@ def test_seconds_are_compared_within_each_device() -> None:
     assert len(at_each_cost(mixed)[-1]) == 2
     beside = replace(mixed[0], machine=Environment(device="Example CPU", beside=1))
     assert len(at_each_cost([beside, *grid(0.04, 0.02)[1:]])[-1]) == 2, "of a shared device"
-    longer = [elsewhere(measured(m, 32_000, s, 0.9)) for m in ("catlip", "clip") for s in range(3)]
+    longer = [elsewhere(trained(m, 32_000, s, 0.9)) for m in ("catlip", "clip") for s in range(3)]
     assert at_each_cost([*grid(0.04, 0.02), *longer])[-1] == pytest.approx([10] * 3)
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
     assert [len(points) for points in at_each_cost(apart)] == [3, 0]
 
 
-def test_a_row_of_lengths_is_a_mean_over_seeds() -> None:
+def test_row_of_lengths_is_a_mean_over_seeds() -> None:
     table = scaling_table(grid(0.04, 0.02))
-    assert column(table, "Images seen")[:3] == ["1,000", "1,000", "2,000"]
+    images = list(table.columns).index("Images seen")
+    assert [row[images].text for row in table.rows[:3]] == ["1,000", "1,000", "2,000"]
     means = [row[-1].full for row in table.rows[:3]]
     assert means == ["11.0 ± 1.0 (n = 3)", "11.0 ± 1.0 (n = 3)", "15.0 ± 1.0 (n = 3)"]
 
 
-def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
+def test_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     runs = []
     for trial, top1 in enumerate((0.1, 0.3, 0.2)):
         found = {"drawn": {"max_lr": top1}, "accuracies": {"concepts": top1}}
@@ -172,7 +168,7 @@ def test_draws_are_paired_by_trial_and_rate() -> None:
     assert shared_draws(runs[:3]) == ""
 
 
-def test_what_a_noise_costs_is_paired_by_seed() -> None:
+def test_cost_of_a_noise_is_paired_by_seed() -> None:
     sizes = {"samples": 100, "classes": 10, "classes_kept": 1.0, "images_seen": 64}
     runs = []
     for noise, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):

@@ -46,7 +46,7 @@ RELEASE = release_changes(256, gpu=True)
 START = released_clip(Config(MODEL, 256, 224, num_classes=50), gpu=True)
 
 
-def test_the_way_begins_and_ends_at_the_released_configurations() -> None:
+def test_way_begins_and_ends_at_the_released_configurations() -> None:
     end = apply_all(START, RELEASE)
     assert end == apply_all(START, RELEASE[::-1])
     for variant, recipe, method in ((START, CLIP, "clip"), (end, CATLIP, "catlip_dense")):
@@ -70,7 +70,7 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
         before = after
 
 
-def test_without_padding_clip_has_fewer_operations_and_catlip_the_same() -> None:
+def test_clip_without_padding_has_fewer_operations() -> None:
     packed = next(change for change in RELEASE if change.field == "packed_captions")
     method = next(change for change in RELEASE if change.field == "method")
     clip = replace(START, step=replace(START.step, caption_tokens=8.3))
@@ -80,7 +80,7 @@ def test_without_padding_clip_has_fewer_operations_and_catlip_the_same() -> None
     assert apply_all(clip, RELEASE).step.packed_captions
 
 
-def test_on_a_cpu_precision_stays_and_the_released_sizes_are_scaled() -> None:
+def test_precision_stays_on_a_cpu() -> None:
     config = Config(MODEL, 32, 96, num_classes=50)
     small = released_clip(config, gpu=False)
     assert apply_all(small, release_changes(32, gpu=False)).step.precision == "fp32"
@@ -91,7 +91,7 @@ def test_on_a_cpu_precision_stays_and_the_released_sizes_are_scaled() -> None:
     )
 
 
-def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_path) -> None:
+def test_orders_and_the_whole_way_are_timed_alike(tmp_path) -> None:
     factors = Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50)
     start = Variant(replace(factors, range_augment=True), CATLIP["starter"])
     changes = [

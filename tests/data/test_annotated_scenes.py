@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from short_training import digests
 
 from catlip.cli import InputError
 from catlip.data.annotated_scenes import SIDES, Plan, Scenes, choose, main, make, read_classes
@@ -23,18 +23,6 @@ def build(out: Path, **changes) -> Path:
     return out
 
 
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
-def instances(root: Path, side: str) -> dict[str, list]:
-    return json.loads((root / "coco" / "annotations" / f"instances_{side}2017.json").read_text())
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     return build(tmp_path_factory.mktemp("scenes") / "scenes")
@@ -46,7 +34,7 @@ def classes():
 
 
 @pytest.mark.parametrize("side", ["train", "val"])
-def test_pycocotools_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(built, side):
+def test_annotations_are_those_of_the_pixels_by_pycocotools(built, side):
     coco = COCO(str(built / "coco" / "annotations" / f"instances_{side}2017.json"))
     folder = SIDES[side].ade20k, SIDES[side].prefix
     assert len(coco.getImgIds()) == {"train": 60, "val": 30}[side]
@@ -68,7 +56,7 @@ def test_pycocotools_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(built
         np.testing.assert_array_equal(np.asarray(Image.open(path)), seen)
 
 
-def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
+def test_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
     red = Sprite(1, np.full((20, 20, 4), (255, 0, 0, 255), np.uint8))
     blue = Sprite(0, np.full((20, 20, 4), (0, 0, 255, 255), np.uint8))
     _, label_map, (crowd, thing) = make(Plan("train", 1, (blue,), (red,) * 5, seed=1), size=64)
@@ -78,7 +66,7 @@ def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
     assert (label_map == 1).sum() == thing["area"]
 
 
-def test_scenes_are_as_described_and_no_team_or_photograph_is_on_both_sides(built, classes):
+def test_no_team_or_photograph_is_on_both_sides(built, classes):
     teams = {
         side: {d.source.name for found in by_class.values() for d in found}
         for side, by_class in classes.drawings.items()
@@ -94,12 +82,13 @@ def test_scenes_are_as_described_and_no_team_or_photograph_is_on_both_sides(buil
     assert 8 <= len(crowds) <= 35
     assert all(len(found) == 1 for found in crowds)
     rows = (built / "ade20k" / "objectInfo150.txt").read_text().splitlines()
-    categories = instances(built, "train")["categories"]
+    coco = json.loads((built / "coco/annotations/instances_train2017.json").read_text())
+    categories = coco["categories"]
     assert [row.split("\t")[5] for row in rows[1:]] == [each["name"] for each in categories]
     assert [each["name"] for each in categories] == list(classes.groups)
 
 
-def test_a_build_depends_on_its_seed_alone_and_replaces_only_an_incomplete_one(built, tmp_path):
+def test_build_depends_on_its_seed_alone(built, tmp_path):
     assert digests(build(tmp_path / "same", workers=2)) == digests(built)
     other = digests(build(tmp_path / "other", train=5, val=5, seed=6))
     same = {name for name, digest in digests(built).items() if other.get(name) == digest}

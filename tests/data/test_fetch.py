@@ -101,7 +101,7 @@ def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(hub, tmp_
     assert hub.asked["cdn"] == 2 * len(paths)
 
 
-def test_a_shard_that_has_not_the_sum_of_the_hub_is_refused(hub: Hub, tmp_path: Path) -> None:
+def test_shard_that_has_not_the_sum_of_the_hub_is_refused(hub: Hub, tmp_path: Path) -> None:
     write_photographs(tmp_path / "source", 1)
     hub.put_folder(SET, tmp_path / "source")
     hub.damaged = True
@@ -171,7 +171,7 @@ def test_tables_of_images(numbered, tmp_path, capsys) -> None:
     assert "1 left out: not a JPEG, PNG, WebP or GIF (first: 000000004" in capsys.readouterr().out
     samples = samples_of(tmp_path / "out" / "table-00000.tar")
     assert [key for key, *_ in samples] == [f"{row:09}" for row in range(4)]
-    # Of several captions, a blank one does not count.
+    # A blank caption among several does not count.
     expected = [[caption, "a second"] for caption in captions[:3]] + [["a second"]]
     assert [each for _, each, _ in samples] == expected
     assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]
@@ -243,7 +243,7 @@ def test_members_of_a_sample_need_not_follow_each_other(tmp_path: Path) -> None:
     assert [texts for _, texts, _ in samples] == [[text.decode()] for text in captions.values()]
 
 
-def test_a_table_whose_files_are_missing_is_refused_before_a_shard_is_made(tmp_path) -> None:
+def test_table_whose_files_are_missing_is_refused_before_a_shard_is_made(tmp_path) -> None:
     names = [f"{number}.png" for number in range(300)]
     (tmp_path / names[0]).write_bytes(plain())
     table = tmp_path / "mine.csv"
@@ -260,7 +260,7 @@ def test_a_table_whose_files_are_missing_is_refused_before_a_shard_is_made(tmp_p
     assert [key for key, *_ in samples_of(tmp_path / "out" / "mine-00000.tar")] == ["0"]
 
 
-def test_a_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:
+def test_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:
     inside, secret = tmp_path / "data", tmp_path / "private" / "passport.png"
     for path in (inside / "0.png", secret):
         path.parent.mkdir()
@@ -298,7 +298,7 @@ def test_captions_of_parquet_may_be_bytes_and_are_utf8(tmp_path: Path) -> None:
             main(config)
 
 
-def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
+def test_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     write_photographs(tmp_path / "source", each=1)
     config = Fetch((str(tmp_path / "source"),), tmp_path / "out", side=96, workers=1, quiet=True)
     whole = Fetch(config.sources, tmp_path / "whole", side=96, workers=1, quiet=True)
@@ -339,7 +339,7 @@ def test_keys_of_any_length_and_letters_are_kept(key: str, tmp_path: Path) -> No
     assert samples_of(tmp_path / "out" / "0.tar") == samples_of(tmp_path / "0.tar")
 
 
-def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
+def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
     (path, *_) = write_photographs(tmp_path)
     before = path.read_bytes()
     with pytest.raises(InputError, match="was not fetched; choose another --out"):
@@ -366,7 +366,7 @@ def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
         {"shards": {}, "sha256": {"../private.tar": "0"}},
     ],
 )
-def test_a_note_of_a_received_folder_leads_to_no_other_file(note: dict, tmp_path: Path) -> None:
+def test_note_of_a_received_folder_leads_to_no_other_file(note: dict, tmp_path: Path) -> None:
     private, out = tmp_path / "private.tar", tmp_path / "out"
     (tmp_path / "source").mkdir()
     source = write_photographs(tmp_path / "source", 1)[0].rename(tmp_path / "source" / "a.tar")
@@ -382,7 +382,7 @@ def test_a_note_of_a_received_folder_leads_to_no_other_file(note: dict, tmp_path
 
 
 @pytest.mark.parametrize("link", [".fetch", ".fetch/part-0.tar", ".fetch/0.json", "0.tar"])
-def test_a_link_in_a_received_folder_leads_to_no_other_file(link: str, tmp_path: Path) -> None:
+def test_link_in_a_received_folder_leads_to_no_other_file(link: str, tmp_path: Path) -> None:
     (path, *_) = write_photographs(tmp_path / "source", 1)
     (private := tmp_path / "private" / "part-0.tar").parent.mkdir()
     private.write_bytes(b"kept")
@@ -397,7 +397,7 @@ def test_a_link_in_a_received_folder_leads_to_no_other_file(link: str, tmp_path:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"shards": [1]}', '{"broken": 3}', "[" * 10**5, 0])
-def test_a_damaged_note_is_made_again(content: str | int, tmp_path: Path) -> None:
+def test_damaged_note_is_made_again(content: str | int, tmp_path: Path) -> None:
     (path, *_) = write_photographs(tmp_path / "source", 1)
     config = Fetch((str(path),), tmp_path / "out", quiet=True)
     main(config)
@@ -409,7 +409,7 @@ def test_a_damaged_note_is_made_again(content: str | int, tmp_path: Path) -> Non
     assert note.read_text() == whole
 
 
-def test_a_damaged_shard_is_fetched_again_and_others_are_not(tmp_path: Path) -> None:
+def test_damaged_shard_is_fetched_again_and_others_are_not(tmp_path: Path) -> None:
     paths = write_photographs(tmp_path / "source")
     config = Fetch((str(tmp_path / "source"),), tmp_path / "out", side=96, quiet=True)
     main(config)
@@ -429,7 +429,7 @@ def test_a_damaged_shard_is_fetched_again_and_others_are_not(tmp_path: Path) -> 
     assert damaged.stat().st_ino == kept
 
 
-def test_a_server_that_asks_to_wait_is_obeyed(tmp_path, monkeypatch, capsys) -> None:
+def test_server_that_asks_to_wait_is_obeyed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(remote, "DELAYS_S", (0.01,))
     (path, *_) = write_photographs(tmp_path / "source")
     with faulty_server() as server:

@@ -52,7 +52,7 @@ def data_path(
 
 
 def digests(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
-    """Of the images of each batch, and of the labels and tokens that there are."""
+    """A digest for each batch: its images, and the labels and tokens that there are."""
     found = []
     for batch in path.batches(first_step, num_workers):
         tensors = [batch.images.contiguous()]
@@ -96,7 +96,7 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     assert digests(device_cache, first_step=4) == here[4:]
 
 
-def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(shards, labels):
+def test_labels_are_those_of_the_captions(shards, labels):
     labeller, labelled = Labeller("paper"), 0
     class_of = {s.offset: number for number, s in enumerate(labels.vocabulary.synsets)}
     captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
@@ -199,7 +199,7 @@ def test_all_pictures_are_held_or_none(broken, box, is_held, tmp_path: Path) -> 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]
 
 
-def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> None:
+def test_one_caption_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> None:
     """By seed, epoch and key: the same in any worker, on any rank, from any step."""
     several = "\n".join(LINES).encode()
     samples = [(f"{i:02}", {"png": plain((i, i, i)), "txt": several}) for i in range(24)]
@@ -248,7 +248,7 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     assert Counter(ranks[0] + ranks[1]) == Counter(drawn(replicas=2, accumulation=2))
 
 
-def test_broken_samples_are_replaced_by_a_neighbour_and_named_and_too_many_end_the_run(tmp_path):
+def test_broken_samples_are_replaced_by_a_neighbour_and_named(tmp_path):
     shards = [open_shard(write_pictures(tmp_path / "0.tar", 100, broken=range(0, 100, 4)))]
     with pytest.raises(InputError, match=r"0\.tar:\d+"):
         list(data_path(shards, steps=60).batches(0, 0))
@@ -283,7 +283,7 @@ class Dying:
         raise AssertionError
 
 
-def test_an_error_in_a_worker_is_the_same_and_its_death_is_one_line(shards, monkeypatch, capsys):
+def test_error_in_a_worker_is_the_same_and_its_death_is_one_line(shards, monkeypatch, capsys):
     with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
         list(data_path(shards, labels=Failing()).batches(0, 1))
     monkeypatch.setattr("sys.argv", ["program"])
@@ -300,7 +300,7 @@ class Numbers:
         return number
 
 
-def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) -> None:
+def test_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) -> None:
     others = {*multiprocessing.active_children()}  # of other tests
     items = iter(Items(Numbers(), range(40), 1))
     assert next(items) == 0
@@ -326,7 +326,7 @@ def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) 
         (8, {"pin_memory": True}, 7),
     ],
 )
-def test_a_single_core_reads_without_a_worker(cores, options, expected, monkeypatch) -> None:
+def test_single_core_reads_without_a_worker(cores, options, expected, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert Items(Numbers(), range(1), **options).loader.num_workers == expected
 

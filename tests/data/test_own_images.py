@@ -44,7 +44,7 @@ def table(folder: Path) -> Path:
 
 
 def flickr(folder: Path) -> Path:
-    """With the spaces and the bars of Flickr30k."""
+    """Flickr30k's table has spaces and bars."""
     write_images(folder / "Images")
     rows = [f"{name}| 0| {text}" for name, text in zip(NAMES, CAPTIONS, strict=True)]
     return write_text(folder / "results.txt", "image_name| comment_number| comment", *rows).parent
@@ -80,9 +80,9 @@ FORMS = [shop, table, flickr, coco, image_folder, with_texts]
 def test_each_form_gives_the_same_samples(form, tmp_path, capsys) -> None:
     source = form(tmp_path / "in")
     main(Fetch((str(source),), tmp_path / "out", quiet=True))
-    said = capsys.readouterr().out
-    assert "4 images in" in said
-    assert f"{NAMES[0]}: {CAPTIONS[0]}" in said
+    printed = capsys.readouterr().out
+    assert "4 images in" in printed
+    assert f"{NAMES[0]}: {CAPTIONS[0]}" in printed
     (path,) = (tmp_path / "out").glob("*.tar")
     shard = open_shard(path)
     found = {key: (shard.captions(n), shard.image_bytes(n)) for n, key in enumerate(shard.keys)}
@@ -105,15 +105,10 @@ def test_folders_of_classes_have_their_names_as_captions(tmp_path: Path) -> None
 
 
 def test_two_files_do_not_share_a_key(tmp_path: Path) -> None:
-    own = open_own_images(with_texts_of(tmp_path, ["a.b.jpg", "a_b.png", "a.b.png"]))
-    assert len({key for key, _ in own.samples(0.0)}) == 3
-
-
-def with_texts_of(folder: Path, names: list[str]) -> Path:
-    write_images(folder, names)
+    write_images(tmp_path, names := ["a.b.jpg", "a_b.png", "a.b.png"])
     for name in names:
-        write_text((folder / name).with_suffix(".txt"), "a dog")
-    return folder
+        write_text((tmp_path / name).with_suffix(".txt"), "a dog")
+    assert len({key for key, _ in open_own_images(tmp_path).samples(0.0)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -127,7 +122,7 @@ def with_texts_of(folder: Path, names: list[str]) -> Path:
         (["image,caption"], {}, "no rows"),
     ],
 )
-def test_a_table_that_cannot_be_understood_is_refused(lines, options, message, tmp_path) -> None:
+def test_table_that_cannot_be_understood_is_refused(lines, options, message, tmp_path) -> None:
     write_images(tmp_path)
     with pytest.raises(InputError, match=message):
         open_own_images(write_text(tmp_path / "t.csv", *lines), **options)
@@ -142,7 +137,7 @@ def test_given_columns_win(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"images": [], "annotations": [1]}', "{", "3"])
-def test_a_json_that_is_none_of_captions_is_one_line(content: str, tmp_path: Path) -> None:
+def test_json_that_is_none_of_captions_is_one_line(content: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"t\.json is neither"):
         open_own_images(write_text(tmp_path / "t.json", content))
 
@@ -155,7 +150,7 @@ def test_images_without_captions_are_refused(tmp_path: Path) -> None:
         open_own_images(tmp_path / "empty")
 
 
-def test_a_new_image_in_a_folder_is_noticed(tmp_path: Path, capsys) -> None:
+def test_new_image_in_a_folder_is_noticed(tmp_path: Path, capsys) -> None:
     source = with_texts(tmp_path / "in")
     config = Fetch((str(source),), tmp_path / "out", quiet=True)
     main(config)

@@ -72,7 +72,7 @@ def test_postscript_in_a_jpg_starts_no_program() -> None:
         *((USUAL[: int(part * len(USUAL))], "cut short") for part in (0.2, 0.5, 0.9, 0.999)),
     ],
 )
-def test_what_is_wrong_is_one_of_few_words(content: bytes, cause: str) -> None:
+def test_cause_of_a_refusal_is_one_of_few_words(content: bytes, cause: str) -> None:
     assert {refusal(reader, content) for reader in READERS.values()} == {cause}
 
 
@@ -94,7 +94,7 @@ def many_baseline_scans(picture: Image.Image, scans: int) -> bytes:
 
 @pytest.mark.parametrize("ending", [b"", b"\0"], ids=["ordinary", "left to Pillow"])
 @pytest.mark.parametrize("many", [many_scans, many_baseline_scans])
-def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(many, ending) -> None:
+def test_jpeg_of_3000_scans_is_refused_before_it_is_decoded(many, ending) -> None:
     attack = many(Image.new("L", (2000, 2000)), 3000) + ending
     start = time.process_time()
     assert {refusal(reader, attack) for reader in READERS.values()} == {"too many scans"}
@@ -110,7 +110,7 @@ def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(many, ending) -> N
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_sixteen_bits_are_scaled_to_eight_and_a_turn_of_the_camera_is_not_made(reader) -> None:
+def test_pixels_are_the_stored_ones_in_eight_bits(reader) -> None:
     read = READERS[reader]
     grey = np.linspace(0, 65535, 30 * 40).reshape(30, 40).astype(np.uint16)
     for values in (grey, np.stack([grey, grey[::-1], grey // 2], axis=2)):
@@ -146,7 +146,7 @@ def test_sixteen_bits_are_scaled_to_eight_and_a_turn_of_the_camera_is_not_made(r
 )
 @example(0, (300, 200), 32 / 200, "RGB", {"quality": 90, "subsampling": "4:2:0"})  # a whole block
 @settings(max_examples=100)
-def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, mode, options):
+def test_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, mode, options):
     encoded = save(photograph(number).crop((0, 0, *size)).convert(mode), **options)
     expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     frame = find_frame(encoded)
@@ -178,7 +178,7 @@ def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, m
         USUAL[:4] + b"\xff\xff" + USUAL[6:],  # a segment that reaches past the end
     ],
 )
-def test_what_is_unusual_is_left_to_pillow(unusual: bytes) -> None:
+def test_unusual_jpegs_are_left_to_pillow(unusual: bytes) -> None:
     assert find_frame(unusual) is None
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 from pictures import write_pictures
-from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
+from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server
 from s3fs import S3FileSystem
 
 from catlip.cli import InputError
@@ -32,12 +32,6 @@ from catlip.system.urls import take_credentials, with_credentials, with_urls, wi
 
 MB = 10**6
 CONTENT = os.urandom(3 * MB)
-
-
-@pytest.fixture(scope="module")
-def s3() -> S3Server:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -86,7 +80,7 @@ def digests(shard_set: ShardSet, workers: int, first_step: int = 0) -> list[str]
 # Names
 
 
-def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(s3, http) -> None:
+def test_remote_folders_and_globs_are_listed(s3, http) -> None:
     for name in ("1.tar", "0.tar", "notes.txt"):
         s3.put(f"listed/{name}", b"content")
     named = [Path(f"s3://{BUCKET}/listed/{number}.tar") for number in (0, 1)]
@@ -103,7 +97,7 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(s3
 
 
 @pytest.mark.parametrize("faults", [["whole"], ["stall"], ["cut", "503", "cut"]])
-def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) -> None:
+def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
     monkeypatch.setattr(remote, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
     with ThreadPoolExecutor(4) as threads:  # of which one fetches the file
@@ -119,7 +113,7 @@ def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) 
 
 
 @pytest.mark.parametrize("fault", ["range", "gzip", "endless"])
-def test_an_answer_that_is_not_what_was_asked_for_is_refused_at_once(
+def test_answer_that_is_not_what_was_asked_for_is_refused_at_once(
     fault, http, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(remote, "SMALL_BYTES", MB)
@@ -149,7 +143,7 @@ def test_content_that_is_not_that_of_its_hash_is_refused(encryption, s3, tmp_pat
     assert cached(tmp_path) == []
 
 
-def test_a_server_that_is_away_is_said_once_by_threads_too(s3, monkeypatch, capsys) -> None:
+def test_server_that_is_away_is_said_once_by_threads_too(s3, monkeypatch, capsys) -> None:
     monkeypatch.setattr(remote, "WARN_S", 1)
     monkeypatch.setattr(remote, "DELAYS_S", (2,))
     monkeypatch.setattr(S3FileSystem, "retries", 1)
@@ -164,7 +158,7 @@ def test_a_server_that_is_away_is_said_once_by_threads_too(s3, monkeypatch, caps
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
-def test_a_file_is_written_over_and_deleted_and_an_absent_one_named(storage, s3, tmp_path) -> None:
+def test_file_is_written_over_and_deleted_and_an_absent_one_named(storage, s3, tmp_path) -> None:
     source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
     for content in (CONTENT, b"other"):
         source.write_bytes(content)
@@ -185,7 +179,7 @@ def test_a_file_is_written_over_and_deleted_and_an_absent_one_named(storage, s3,
 # Files that change
 
 
-def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(s3, tmp_path) -> None:
+def test_shard_that_has_changed_is_noticed_where_it_is_opened(s3, tmp_path) -> None:
     paths = write_shards(tmp_path / "data", 2)
     s3.put_folder(tmp_path / "data", "changing")
     pattern = f"s3://{BUCKET}/changing/{{0000..0001}}.tar"
@@ -281,7 +275,7 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path, monk
             open_remote(Path("s3:/shards/0"), "1 x")
 
 
-def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> None:
+def test_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> None:
     cache = file_cache(tmp_path / "cache", 2 * MB)
     run = multiprocessing.get_context("fork").Process(target=hold, args=(cache, 1, 60))
     run.start()
@@ -348,7 +342,7 @@ def test_order_crops_and_resume_are_those_of_a_disk(s3, tmp_path, monkeypatch) -
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
-def test_the_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeypatch) -> None:
+def test_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeypatch) -> None:
     files = write_shards(tmp_path, 2 * WINDOW_SHARDS)
     for path in files:
         http.put(f"/{path.name}", path.read_bytes())
@@ -393,7 +387,7 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(http, mon
     assert SECRET_KEY not in without_credentials(message)
 
 
-def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_urls(monkeypatch):
+def test_credentials_are_taken_from_urls_alone(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
     hub = "hf://datasets/pixparse/cc3m-wds@main/cc3m-train-{0000..0575}.tar"
     for text in (
@@ -414,7 +408,7 @@ def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_u
 
 
 @pytest.mark.parametrize("odd", ["'", '"', " ", "@", ":", "%2F", "%3F"])
-def test_a_password_of_other_characters_reaches_the_server_alone(odd, http, monkeypatch) -> None:
+def test_password_of_other_characters_reaches_the_server_alone(odd, http, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     http.put("/d@v1/a%200.tar", b"content")
     argument = f"--shards=http://ann:hid{odd}den@{http.place}/d@v1/a 0.tar"
@@ -458,7 +452,7 @@ def test_credentials_go_only_to_their_host_and_folder(named, elsewhere, monkeypa
         "{https://u:word@host/a,https://u:word@host/b}",
     ],
 )
-def test_a_password_that_cannot_be_told_is_refused_and_not_repeated(url: str) -> None:
+def test_password_that_cannot_be_told_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(InputError) as refused:
         take_credentials(url)
     assert not re.search(r"wo.?rd|12", str(refused.value).replace("password", ""))

@@ -63,7 +63,7 @@ def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
     assert not (numbers[:2000] == numbers[2000:]).all()
 
 
-def test_every_seed_and_epoch_has_an_order_of_shards_and_one_of_the_samples_in_a_window() -> None:
+def test_every_seed_and_epoch_has_orders_of_its_own() -> None:
     by_shards, by_samples = [], []
     for seed, epoch in itertools.product((0, 1), repeat=2):
         shards, numbers = SampleOrder([50] * 20, seed, window=1)(1000 * epoch + np.arange(1000))
@@ -75,7 +75,7 @@ def test_every_seed_and_epoch_has_an_order_of_shards_and_one_of_the_samples_in_a
     assert len({tuple(StepPlan(sizes, 1, 40, seed).choice) for seed in range(4)}) == 4
 
 
-def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None:
+def test_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None:
     counts = np.random.default_rng(0).integers(9_000, 11_000, size=130_000)
     tracemalloc.start()
     order = SampleOrder(counts, seed=0)
@@ -89,7 +89,7 @@ def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> N
     assert len(np.unique(shards)) <= 3 * order.window
 
 
-def test_a_worker_gets_the_same_order_and_knows_the_shards_of_this_window_and_the_next() -> None:
+def test_worker_gets_the_same_order_and_windows() -> None:
     order, positions = SampleOrder([3] * 40, seed=5), np.arange(700)
     copy = pickle.loads(pickle.dumps(order))
     np.testing.assert_array_equal(copy(positions), order(positions))
@@ -100,7 +100,7 @@ def test_a_worker_gets_the_same_order_and_knows_the_shards_of_this_window_and_th
         assert next(shard for shard in read if shard not in now) in next_
 
 
-def test_steps_follow_each_other_without_gap_and_do_not_depend_on_the_devices() -> None:
+def test_steps_follow_each_other_without_gap() -> None:
     sizes = CATLIP["datacomp_b16"].sizes()
     plan = StepPlan(sizes, replicas=64, num_steps=100, seed=3)
     for step in range(99):

@@ -68,7 +68,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         ({"txt": b"a dog\na cat", "cls": b"7"}, ["7"]),
     ],
 )
-def test_a_sample_has_none_one_or_several_captions(tmp_path, members, captions) -> None:
+def test_sample_has_none_one_or_several_captions(tmp_path, members, captions) -> None:
     shard = shard_of(tmp_path / "0.tar", {"a": members, "b": {"txt": b"a bird"}})
     assert shard.captions(0) == captions
     assert shard.num_captions.tolist() == [len(captions), 1]
@@ -76,7 +76,7 @@ def test_a_sample_has_none_one_or_several_captions(tmp_path, members, captions) 
     assert shard.caption(1) == "a bird"
 
 
-def test_names_are_read_by_one_rule_and_links_and_devices_are_no_samples(tmp_path: Path) -> None:
+def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
     names = ["a.jpg", "B.JPG", "i.gif", "./c.txt", "x//y/d.seg.json", "e.tar.gz", "f", "g.Txt"]
     members = [(member(name), b"{}") for name in [*names, ".h.txt"]]
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
@@ -101,7 +101,7 @@ def test_patterns_expand_and_a_missing_shard_is_named(tmp_path: Path) -> None:
 # The index and the digest
 
 
-def test_the_index_is_read_and_made_again_when_damaged(tmp_path, cache, monkeypatch) -> None:
+def test_index_is_read_and_made_again_when_damaged(tmp_path, cache, monkeypatch) -> None:
     samples = {"a": {"png": b"1" * 2000, "txt": b"one"}, "b": {"txt": b"two"}}
     first = shard_of(tmp_path / "0.tar", samples)
     (index,) = (cache / "indexes").iterdir()
@@ -147,7 +147,7 @@ A, B = (
         A | {"txt": A["txt"][:3000] + b"bit" + A["txt"][3003:]},
     ],
 )
-def test_the_digest_is_that_of_captions_images_and_names_wherever_they_lie(tmp_path, other) -> None:
+def test_digest_is_that_of_captions_images_and_names_wherever_they_lie(tmp_path, other) -> None:
     digest = shard_of(tmp_path / "0.tar", {"a": A, "b": B}).digest
     assert shard_of(tmp_path / "other" / "moved.tar", {"a": A, "b": B}).digest == digest
     assert shard_of(tmp_path / "1.tar", {"a": other, "b": B}).digest != digest
@@ -170,7 +170,7 @@ def write_tar(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], **option
     return path
 
 
-def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> None:
     names = ["a.txt", "\udcff\udcfe.txt", "\udcff\udcfe.json", "b.txt", "\udcff.bin"]
     members = [(member(name), b"{}") for name in names]
     path = write_tar(tmp_path / "0.tar", members, errors="surrogateescape")
@@ -183,7 +183,7 @@ def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("name", "limit"), [("a.jpg", 64), ("a.txt", 1), ("a.json", 1)])
-def test_a_member_that_would_fill_the_memory_is_left_out_and_counted(tmp_path, name, limit) -> None:
+def test_member_that_would_fill_the_memory_is_left_out_and_counted(tmp_path, name, limit) -> None:
     sizes = {"a.cls": 1, name: limit * 2**20 + 1, "a.png": 1, "b.txt": 2**20, "b.jpg": 2**26}
     write_tar(tmp_path / "0.tar", [(member(name), bytes(size)) for name, size in sizes.items()])
     shard = open_shard(tmp_path / "0.tar")
@@ -219,7 +219,7 @@ def extended(records: bytes) -> bytes:
         b"not a tar" * 100,
     ],
 )
-def test_a_tar_that_is_hostile_cut_short_or_none_is_refused(tmp_path, content) -> None:
+def test_tar_that_is_hostile_cut_short_or_none_is_refused(tmp_path, content) -> None:
     path = tmp_path / "0.tar"
     write_shard(path, [(str(i), {"png": bytes(900)}) for i in range(3)])
     path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
@@ -253,7 +253,7 @@ def test_shards_and_counts_are_those_of_opening_each(tmp_path: Path, number: int
         open_shards(paths, quiet=True)
 
 
-def test_a_second_start_opens_nothing_but_a_changed_shard(tmp_path, cache, monkeypatch) -> None:
+def test_second_start_opens_nothing_but_a_changed_shard(tmp_path, cache, monkeypatch) -> None:
     paths, counted = write_shards(tmp_path, [2, 3, 4]), []
     first = open_shards(paths)
     content_of = shard_set.content_of
@@ -273,7 +273,7 @@ def test_a_second_start_opens_nothing_but_a_changed_shard(tmp_path, cache, monke
         assert stored.read_bytes() == whole
 
 
-def test_the_digest_of_a_set_is_of_its_content_and_order(tmp_path: Path) -> None:
+def test_digest_of_a_set_is_of_its_content_and_order(tmp_path: Path) -> None:
     paths = write_shards(tmp_path / "a", [2, 2, 3])
     digest = open_shards(paths).digest
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -57,11 +57,6 @@ def command(*words):
     return [sys.executable, "-m", "catlip.label", *map(str, words), "--quiet"]
 
 
-def recorded(folder):
-    """The metrics in the record of labelling."""
-    return json.loads((folder / "labelling" / "paper.json").read_text())["metrics"]
-
-
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
 
@@ -123,24 +118,6 @@ def test_each_of_several_captions_is_labelled(tmp_path):
     assert (labels.values.tolist(), labels.offsets.tolist()) == ([DOG, SOFA, SOFA], [0, 1, 2, 3])
 
 
-def test_labels_of_a_shard_that_left_the_set_are_not_in_the_vocabulary(tmp_path):
-    paths = [
-        make_shard(tmp_path / f"{n}.tar", [f"a dog on a {n}"]) for n in ("couch", "cat", "box")
-    ]
-    labels, out = tmp_path / "labels", tmp_path / "vocabulary.json"
-
-    def in_vocabulary():
-        build_from_labels(BuildVocabulary((labels,), out=out, threshold=0, quiet=True))
-        return Vocabulary.load(out).source.captions, {s.name for s in Vocabulary.load(out).synsets}
-
-    label(paths, labels)
-    assert in_vocabulary()[0] == 3
-    label(paths[:2], labels)
-    assert in_vocabulary() == (2, {"dog.n.01", "sofa.n.01", "cat.n.01"})
-    label(paths, labels)  # its labels are still there
-    assert in_vocabulary()[0] == 3
-
-
 def counted(*places):
     """How many captions a vocabulary of these labels has."""
     build_from_labels(BuildVocabulary(places, Path("vocabulary.json"), threshold=0, quiet=True))
@@ -174,7 +151,7 @@ def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
-def test_a_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
+def test_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a couch"])
     label([path], None)
     sidecar = tmp_path / "0.paper.labels.npz"
@@ -186,13 +163,13 @@ def test_a_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
     assert sidecar.read_bytes() == whole
 
 
-def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
+def test_record_counts_captions_without_a_label_by_cause(tmp_path):
     path = tmp_path / "data" / "0.tar"
     captions = (b"a dog", b"", b"quickly and really", b"xqzt", b"dog " * 2000)
     samples = [(key, {"txt": text}) for key, text in zip("abcde", captions, strict=True)]
     write_shard(path, [*samples, ("f", {"png": b""})])
     label([path], tmp_path / "run" / "labels")
-    metrics = recorded(tmp_path / "run")
+    metrics = json.loads((tmp_path / "run/labelling/paper.json").read_text())["metrics"]
     causes = ("an empty caption", "no noun", "no noun of WordNet", "no caption")
     assert metrics["unlabelled"] == dict.fromkeys(causes, 1)
     first = metrics["first_unlabelled"]
@@ -201,7 +178,7 @@ def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     assert metrics["captions_per_s"] > 0
 
 
-def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
+def test_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     shards = [make_shard(tmp_path / f"{n}.tar", glosses()[n::120]) for n in range(8)]
     options = ("--labels-dir", tmp_path / "labels", "--workers", 1)
     process = subprocess.Popen(command(*shards, *options))
@@ -223,7 +200,7 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
 
-def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path):
+def test_table_is_labelled_in_parts_once(tmp_path):
     path, labels_dir = make_table(tmp_path / "captions.jsonl", 210), tmp_path / "one" / "labels"
     label([path], labels_dir, part_rows=40)
     label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
@@ -259,7 +236,7 @@ def test_labels_of_parts_that_are_gone_do_not_count(tmp_path):
         counted(tmp_path)
 
 
-def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
+def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text("title,url\na dog,u\n")
     bad.write_text("caption,url\na dog,u\n")
@@ -317,7 +294,7 @@ def test_explaining_prints_a_line_for_each_word(capsys):
     assert printed.replace("\n", "").isprintable()
 
 
-def test_a_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
+def test_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
     """A limit on file size fails a write half-way, as a full disk does."""
     make_table(tmp_path / "a.jsonl", 100)
     make_table(tmp_path / "b.jsonl", 1500)

@@ -20,7 +20,7 @@ def column(rows, *names):
     return {tuple(row[name] for name in names): row["captions"] for row in rows}
 
 
-def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
+def test_released_rule_drops_nouns_of_other_names():
     metrics, tables = audit_captions(CAPTIONS, Labeller("corenet"))
     dropped = column(tables["dropped"], "word", "reason")
     assert dropped["couch", "its first sense is named sofa.n.01"] == 2

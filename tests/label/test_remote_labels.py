@@ -1,12 +1,11 @@
-"""Labels in a bucket are those of a folder, and a run that was stopped goes on there as well."""
+"""A bucket gets the same labels as a folder, and a run that was stopped goes on there as well."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from glosses import glosses, make_shard
-from remote_servers import BUCKET, S3Server, s3_server
+from remote_servers import BUCKET, S3Server
 
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
@@ -14,12 +13,6 @@ from catlip.label.__main__ import Label, main
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 from catlip.vocabulary.sample_labels import VocabularyLabels
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +74,7 @@ def test_remote_labels_are_those_of_a_folder_and_lost_ones_made_again(s3, source
     assert contents(s3, url) == expected
 
 
-def test_a_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: list[Path]) -> None:
+def test_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: list[Path]) -> None:
     with pytest.raises(InputError, match="s3://nobucket/labels"):
         label(sources, Path("s3://nobucket/labels"))
     assert not list(Path("runs").rglob("*.*"))

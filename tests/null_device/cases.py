@@ -37,7 +37,7 @@ from catlip.training.loop import on_device
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
 TINY = Factors("catlip", "vit_tiny16", 32, 4, num_classes=50)
-# Of truncated normals; torch compiles it with NVRTC, which ends the process here.
+# Truncated normals need it; torch compiles it with NVRTC, which ends the process here.
 torch.Tensor.erfinv_ = lambda self: self  # type: ignore[method-assign,assignment]
 
 
@@ -46,7 +46,7 @@ def counted(name: str) -> int:
 
 
 def metrics(folder: Path, name: str = "*.json"):
-    """Of the one record there."""
+    """The metrics of the one record there."""
     (path,) = folder.rglob(name)
     return json.loads(path.read_text())["metrics"]
 
@@ -57,7 +57,7 @@ def rank() -> Rank:
 
 
 @pytest.fixture(scope="session")
-def of_all_processes() -> Path:
+def shared_folder() -> Path:
     """Where the starter data already is."""
     return Path(os.environ["STARTER"])
 
@@ -79,9 +79,9 @@ def quick(monkeypatch) -> None:
 )
 def test_steps_are_timed_beside_both_peaks(tmp_path, quick, capsys, options) -> None:
     step_time.main(replace(STEPS, out=tmp_path, **options))
-    timed = metrics(tmp_path)["methods"]
-    assert timed.keys() >= set(options["methods"])
-    for method in timed.values():
+    methods_timed = metrics(tmp_path)["methods"]
+    assert methods_timed.keys() >= set(options["methods"])
+    for method in methods_timed.values():
         assert method["total_ms"]["n"] == 2
         assert method["mfu"] == pytest.approx(method["tflops"] / 100)
         assert method["mfu_datasheet"] == pytest.approx(method["tflops"] / 835)  # of the NVL
@@ -94,7 +94,7 @@ def test_compiled_steps_are_timed(tmp_path, quick) -> None:
     assert clip["first_ms"] > 20 * clip["total_ms"]["median"]
 
 
-def test_a_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
+def test_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
     begin = time.perf_counter()
     matmul_flops_per_s(rank.device, "bf16")
     assert time.perf_counter() - begin > 2.9
@@ -109,7 +109,7 @@ def test_default_batches_fit_and_a_larger_one_is_refused(tmp_path, quick) -> Non
         step_time.main(replace(usual, batch_size=256))
 
 
-def test_the_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:
+def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:
     model = memory.Memory("vit_tiny16", batch_sizes=(8192,), largest=True, quiet=True, out=tmp_path)
     memory.main(model)
     found = metrics(tmp_path)
@@ -119,7 +119,7 @@ def test_the_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -
         assert method["images"] % 8 == 0
 
 
-def test_the_waterfall_is_timed(tmp_path, quick) -> None:
+def test_waterfall_is_timed(tmp_path, quick) -> None:
     small = {"num_rounds": 1, "orders": ("forward",), "compile": False}
     config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
     waterfall.main(config)
@@ -128,9 +128,7 @@ def test_the_waterfall_is_timed(tmp_path, quick) -> None:
     assert not_run == ["crop", "compile"]
 
 
-def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
-    rank, tmp_path, quick
-) -> None:
+def test_largest_pair_of_the_waterfall_fits(rank, tmp_path, quick) -> None:
     config = measure.resolve(waterfall.Waterfall(num_rounds=1), rank.device)
     start = measure.released_clip(config, gpu=True)
     changes = measure.release_changes(config.batch_size, gpu=True)
@@ -150,7 +148,7 @@ def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("method", METHOD_NAMES)
-def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
+def test_step_waits_once_and_copies_the_addresses_of_gradients_alone(
     rank, method, packed, monkeypatch
 ) -> None:
     plain = methods.build
@@ -191,7 +189,7 @@ def test_synthetic_images_are_made_on_the_device(rank) -> None:
     assert counted("bytes_to_device") - before < images.nbytes / 100
 
 
-def test_the_next_batch_is_copied_ahead_and_aside(rank) -> None:
+def test_next_batch_is_copied_ahead_and_aside(rank) -> None:
     batch = batch_of(TINY, init_distributed("cpu")).pin_memory()
     copies, aside = counted("copies_to_device"), counted("copies_aside")
     assert next(on_device(repeat(batch, 3), rank.device)).images.is_cuda
@@ -216,7 +214,7 @@ def test_eight_ranks_step(rank, parallel, steps, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
-def test_a_training_goes_on_after_an_error_that_ended_its_device(
+def test_training_goes_on_after_an_error_that_ended_its_device(
     program, succeed, starter, tmp_path, method
 ) -> None:
     options = ("--device", "cuda", "--checkpoint-every", 4, "--num-workers", 1)

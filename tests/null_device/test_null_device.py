@@ -30,17 +30,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_cases_pass_on_a_null_device(library: Path, starter, of_all_processes: Path) -> None:
+def test_cases_pass_on_a_null_device(library: Path, starter, shared_folder: Path) -> None:
     folder = library.parent
     device = {
         "LD_PRELOAD": str(library),
         "TRITON_LIBCUDA_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder / "triton"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # in this process
-        # A card whose name holds that of another one, and on which not every default fits.
+        # The card's name holds the name of another one, and not every default fits on it.
         "NULL_GPU_NAME": "NVIDIA H100 NVL",
         "NULL_GPU_BYTES": str(24 * 2**30),
-        "STARTER": str(of_all_processes),
+        "STARTER": str(shared_folder),
     }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", HERE / "cases.py"]
     done = subprocess.run(

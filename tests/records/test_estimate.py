@@ -32,7 +32,7 @@ RUNS = 1_000
         ("above", None, None, estimate.OPEN),
     ],
 )
-def test_a_rule_with_a_bound_of_one(rule, low, high, outcome) -> None:
+def test_rule_with_a_bound_of_one(rule, low, high, outcome) -> None:
     middle = 0.0 if low is None else (low + high) / 2
     assert estimate.outcome(rule, Estimate(middle, low, high), 1.0) == outcome
 
@@ -54,7 +54,7 @@ def test_p_values_below_5_percent_say_what_the_interval_says(rule, spread) -> No
         assert estimate.outcome(rule, moved, 1.0) == word, move
 
 
-def test_the_interval_of_a_mean_is_scipy_s() -> None:
+def test_interval_of_a_mean_is_scipy_s() -> None:
     from scipy.stats import ttest_1samp
 
     values = np.random.default_rng(0).normal(1, 2, 7).tolist()
@@ -85,7 +85,7 @@ def test_fewer_than_six_pairs_have_no_interval() -> None:
     assert estimate.mean_difference([1.0, math.nan]) is None
 
 
-def test_the_smallest_effect_is_found_in_four_of_five_experiments() -> None:
+def test_smallest_effect_is_found_in_four_of_five_experiments() -> None:
     draw = np.random.default_rng(1)
     known = Estimate(0.0, -1.0, 1.0, error=1 / 6**0.5, freedom=5)
     effect = estimate.smallest_effect(known)

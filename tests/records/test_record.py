@@ -20,7 +20,7 @@ from catlip.system.files import write_atomically
 from catlip.training.folder import changes
 
 
-def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
+def test_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
     with Record(tmp_path / "kind" / "name.json", "kind", CATLIP["starter"]) as record:
         record.metrics["share"] = np.float32(0.5)
         record.samples["ms"] = [1, np.int64(2), math.nan]
@@ -35,7 +35,7 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
     assert not record.partial.exists()
 
 
-def test_a_field_that_earlier_records_lack_makes_another_run_only_where_it_is_set() -> None:
+def test_later_field_makes_another_run_only_where_it_is_set() -> None:
     usual = CATLIP["starter"]
     dropping = replace(usual, patch_drop_rate=0.5)
     assert "patch_drop_rate" not in plain(usual) | usual.identity()
@@ -60,7 +60,7 @@ def end_with(record: Record, error: BaseException, begin: Callable[[Record], obj
         (InputError("the loss is not finite"), Record.save, True),
     ],
 )
-def test_a_run_that_fails_leaves_a_partial_if_it_had_begun(tmp_path, error, begin, is_left) -> None:
+def test_run_that_fails_leaves_a_partial_if_it_had_begun(tmp_path, error, begin, is_left) -> None:
     with Record(tmp_path / "good.json", "kind", {}) as good:
         good.metrics["run"] = 1
     before = good.path.read_bytes()
@@ -74,7 +74,7 @@ def test_a_run_that_fails_leaves_a_partial_if_it_had_begun(tmp_path, error, begi
     assert good.path.read_bytes() == before
 
 
-def test_a_refused_command_keeps_the_partial_of_an_earlier_run_as_it_is(tmp_path: Path) -> None:
+def test_refused_command_keeps_the_partial_of_an_earlier_run_as_it_is(tmp_path: Path) -> None:
     first = Record(tmp_path / "name.json", "kind", {"run": 1})
     end_with(first, KeyboardInterrupt(), lambda _: None)
     before = first.partial.read_bytes()
@@ -86,7 +86,7 @@ def test_a_refused_command_keeps_the_partial_of_an_earlier_run_as_it_is(tmp_path
     assert json.loads(record.path.read_text())["config"] == {"run": 2}
 
 
-def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
     # A limit on file size fails a write half-way, as a full disk does.
@@ -117,7 +117,7 @@ def test_writers_with_one_process_id_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_was_saved_on_the_way_outlives_a_kill(tmp_path: Path) -> None:
+def test_partial_record_outlives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "name.json"
     script = f"""
 import os, pathlib, signal

@@ -17,7 +17,7 @@ def forget() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("method", "stated", "shown"),
+    ("method", "stated", "style"),
     [
         ("toy", TOY, ("Toy", "#ab12cd", "X")),
         ("toy", None, UNKNOWN),
@@ -27,12 +27,12 @@ def forget() -> Any:
         ("catlip:raw", TOY, ("Toy", "#ab12cd", "X")),
     ],
 )
-def test_a_method_is_shown_as_its_records_state_where_that_can_be_drawn(method, stated, shown):
+def test_method_is_shown_as_its_records_state_where_that_can_be_drawn(method, stated, style):
     learn([{method: stated}])
-    assert (name_of(method), colour_of(method), marker_of(method)) == shown
+    assert (name_of(method), colour_of(method), marker_of(method)) == style
     learn([])
     assert stated_colours() == []
 
 
-def test_a_variant_has_the_colour_of_its_method() -> None:
+def test_variant_has_the_colour_of_its_method() -> None:
     assert colour_of("catlip:raw") == colour_of("catlip_other") == KNOWN["catlip"].colour

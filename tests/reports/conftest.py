@@ -1,14 +1,17 @@
 """Records as a run would write them, for the tests of the report."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from report_support import GOLDEN, HEAD, SIDES, completed
+from report_support import GOLDEN, HEAD, SIDES, completed, records_in
 
+from bench.downstream.probe.result import packed
 from reports.read.records import read_records
+from reports.read.setting import Setting, settings
 from reports.sections import Page, build_page
 
 # Images that a training at the paper's scale has seen, at least.
@@ -69,10 +72,97 @@ def write_training(write_record: WriteRecord) -> Callable[..., None]:
 
 
 @pytest.fixture
+def write_probe(write_record: WriteRecord) -> Callable[..., None]:
+    """Write a linear probe: task -> its accuracy, or a bit for each test image."""
+
+    def write(
+        method: str,
+        seed: int,
+        tasks: dict[str, Any],
+        *,
+        name: str = "",
+        scale: str = "starter",
+        recipe: dict[str, Any] | None = None,
+        metrics: dict[str, Any] | None = None,
+        samples: dict[str, Any] | None = None,
+        **parts: Any,
+    ) -> None:
+        known: dict[str, Any] = {"method": method, "pretrain_seed": seed}
+        rows = []
+        for task, right in tasks.items():
+            known[f"{task}_top1"] = top1 = float(np.mean(right))
+            if task in CLASSES:
+                known[f"{task}_num_classes"] = CLASSES[task]
+            if np.size(right) > 1:
+                known[f"{task}_num_test"] = np.size(right)
+                row = {"task": task, "fraction": 1.0, "init": "random", "seed": 0, "top1": top1}
+                rows.append(row | {"correct": packed(np.array(right, bool))})
+        write_record(
+            "linear_probe",
+            name or f"{method}-seed{seed}",
+            scale=scale,
+            metrics=known | (metrics or {}),
+            config={
+                "encoder": f"runs/{scale}/pretrain/{method}-seed{seed}",
+                "recipe": recipe or {},
+            },
+            samples=({"runs": rows} if rows else {}) | (samples or {}),
+            **parts,
+        )
+
+    return write
+
+
+@pytest.fixture
+def write_probes(write_probe: Callable[..., None]) -> Callable[..., None]:
+    """Write linear probes of a method, one a seed: task -> accuracies, drawn as bits of images."""
+
+    def write(
+        method: str, accuracies: dict[str, Sequence[float]], *, images: int = 0, **parts: Any
+    ) -> None:
+        for seed, values in enumerate(zip(*accuracies.values(), strict=True)):
+            tasks: dict[str, Any] = dict(zip(accuracies, values, strict=True))
+            if images:
+                order = np.random.default_rng(seed).permutation(images)
+                tasks = {task: order < images * top1 for task, top1 in tasks.items()}
+            name = f"{method}-seed{seed}-{'-'.join(tasks)}"
+            write_probe(method, seed, tasks, name=name, **parts)
+
+    return write
+
+
+@pytest.fixture
+def write_study(write_record: WriteRecord) -> Callable[..., None]:
+    """Write a training of a study: task -> accuracy; further keywords are other metrics."""
+
+    def write(
+        kind: str,
+        method: str,
+        accuracies: dict[str, float],
+        *,
+        name: str = "",
+        scale: str = "starter",
+        parts: dict[str, Any] | None = None,
+        **metrics: Any,
+    ) -> None:
+        name = name or "-".join(map(str, (method, *metrics.values())))
+        metrics |= {"method": method, "accuracies": accuracies}
+        write_record(kind, name, scale=scale, metrics=metrics, **(parts or {}))
+
+    return write
+
+
+@pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     """The page of the fixed records."""
     monkeypatch.chdir(GOLDEN)
     return build_page(read_records([Path("records")]))
+
+
+@pytest.fixture
+def read_setting(tmp_path: Path) -> Callable[[], Setting]:
+    """The first setting of what was written."""
+    return lambda: settings(records_in(tmp_path))[0]
 
 
 @pytest.fixture

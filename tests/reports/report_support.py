@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from bench.downstream.dense.result import Detection
 from catlip.records.figures import Figure, render
-from catlip.records.run import Records, Run
+from catlip.records.run import Records
 from catlip.records.table import Table, as_csv
 from reports.paper.claims import claims_tables, verdicts
-from reports.read.records import read_record, read_records
+from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.sections import Page, build_page
 
@@ -97,10 +97,6 @@ def write(
     return path
 
 
-def written(tmp_path: Path, content: dict[str, Any], scale: str = "starter") -> Run:
-    return read_record(tmp_path / "runs", write(tmp_path, content, scale))
-
-
 def structure(svg: str) -> str:
     """How many parts of each kind an SVG of matplotlib's has, and its words in their order."""
     kinds = Counter(re.findall(r'<g id="([A-Za-z0-9]*[A-Za-z])_\d+">', svg))
@@ -156,6 +152,22 @@ METRICS: dict[str, dict[str, Any]] = {
     "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3},
     "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
     "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},
+    "scaling": {
+        "encoder": "tiny",
+        "fraction": 1.0,
+        "flops": 1.0,
+        "train_seconds": 1.0,
+        "final_loss": 1.0,
+    },
+    "robustness": {
+        "samples": 9,
+        "classes": 9,
+        "classes_kept": 1.0,
+        "images_seen": 1000.0,
+        "final_loss": 1.0,
+    },
+    "tuning": {"trial": 0, "drawn": {"max_lr": 0.1}},
+    "finalist": {"trial": 0, "drawn": {"max_lr": 0.1}},
     "step_time": {"methods": {}, "ratios": {}},
     "waterfall": {
         "published_ratio": 2.7,
@@ -179,6 +191,8 @@ def completed(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
         known = dict(METRICS[kind])
         if kind not in ("step_time", "waterfall"):
             known["method"] = re.sub(r"-seed\d+$", "", name)
+        if kind == "scaling":
+            known["images_seen"] = float(metrics.get("images", 0))
         if kind == "pretrain":
             named = re.search(r"-seed(\d+)$", name)
             config = parts.get("config", {})
@@ -198,6 +212,17 @@ def steps(**parts: Any) -> dict[str, Any]:
     summary = {"median": 1.0}
     timed = {f"{part}_ms": summary for part in ("total", "forward", "backward", "optimizer")}
     return timed | {"parameters": 1_400_000, "images_per_s": 100.0} | parts
+
+
+def step_times(
+    ratios: dict[str, Any], methods: tuple[str, ...] = ("catlip", "clip"), **more: Any
+) -> dict[str, Any]:
+    """The metrics of a record of step times: pair -> its ratio, alone or with both ends."""
+    intervals = {}
+    for pair, ratio in ratios.items():
+        ends = ratio if isinstance(ratio, tuple) else (ratio, ratio - 0.01, ratio + 0.01)
+        intervals[pair] = dict(zip(("value", "low", "high"), ends, strict=True))
+    return {"methods": {method: steps() for method in methods}, "ratios": intervals} | more
 
 
 ATTACK = "$\\frac{1$ \x1b]0;x\x07\x9b31m <script>alert(1)</script> \u202e\x00 | [a](b)\r=cmd"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from report_support import page_in, records_in, steps
+from report_support import page_in, records_in, step_times
 
 from reports.paper.claims import verdicts
 from reports.read.setting import settings
@@ -14,33 +14,26 @@ ACCURACY = {"catlip": 0.5, "clip": 0.4, "clip_bag": 0.45, "random": 0.1}
 
 
 @pytest.fixture
-def probes(write_record) -> None:
+def probes(write_probes) -> None:
     """Six probes of each method."""
     for method, top1 in ACCURACY.items():
-        for seed in range(6):
-            metrics = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 9}
-            metrics["concepts_top1"] = top1 + seed / 1000
-            config = {"encoder": f"runs/starter/pretrain/{method}-seed{seed}"}
-            name = f"{method}-seed{seed}"
-            write_record("linear_probe", name, metrics=metrics, config=config)
+        write_probes(method, {"concepts": [top1 + seed / 1000 for seed in range(6)]})
 
 
 @pytest.fixture
-def tuned(write_record) -> Callable[..., None]:
+def write_trials(write_study) -> Callable[..., None]:
     """Write trials, or finalists, of a method with these accuracies on validation."""
 
     def write(method: str, *accuracies: float, kind: str = "tuning", encoder: str = "") -> None:
+        parts = {"config": {"recipe": {"encoder": encoder}}}
         for trial, top1 in enumerate(accuracies):
-            metrics = {"method": method, "trial": trial, "drawn": {"max_lr": 0.1}}
-            metrics |= {"accuracies": {"concepts": top1}}
-            config = {"recipe": {"encoder": encoder}}
-            name = f"{encoder}{method}-{trial}-{kind}"
-            write_record(kind, name, metrics=metrics, config=config)
+            name = f"{encoder}{method}-{trial}"
+            write_study(kind, method, {"concepts": top1}, name=name, parts=parts, trial=trial)
 
     return write
 
 
-def test_of_two_text_towers_the_better_one_on_validation_counts(probes, tuned, tmp_path):
+def test_text_tower_is_the_better_one_on_validation(probes, write_trials, tmp_path):
     def compared() -> tuple[str, float]:
         records = records_in(tmp_path)
         (setting, *_) = settings(records)
@@ -54,18 +47,18 @@ def test_of_two_text_towers_the_better_one_on_validation_counts(probes, tuned, t
         return setting.clip, lead
 
     assert compared() == ("clip_bag", pytest.approx(5))  # neither was tuned
-    tuned("clip", 0.1, 0.4)
+    write_trials("clip", 0.1, 0.4)
     assert compared()[0] == "clip_bag"  # one has no validation
-    tuned("clip_bag", 0.3, 0.2)
+    write_trials("clip_bag", 0.3, 0.2)
     assert compared() == ("clip", pytest.approx(10))
-    tuned("clip_bag", 0.9, encoder="cnn")  # another encoder's
+    write_trials("clip_bag", 0.9, encoder="cnn")  # another encoder's
     assert compared()[0] == "clip"
-    tuned("clip", 0.3, kind="finalist")
-    tuned("clip_bag", 0.4, kind="finalist")
+    write_trials("clip", 0.3, kind="finalist")
+    write_trials("clip_bag", 0.4, kind="finalist")
     assert compared() == ("clip_bag", pytest.approx(5))
 
 
-def test_the_other_text_tower_is_named_beside_it(probes, tmp_path):
+def test_other_text_tower_is_named_beside_it(probes, tmp_path):
     (setting, *_) = settings(records_in(tmp_path))
     found = {(one.heading, one.name): one.estimate.value for one in setting.differences}
     assert found["Linear probe, over other methods", "CLIP"] == pytest.approx(10)
@@ -73,16 +66,11 @@ def test_the_other_text_tower_is_named_beside_it(probes, tmp_path):
     assert any(caption.startswith("CatLIP minus CLIP, bag of words") for caption in captions)
 
 
-def test_each_clip_has_its_own_cost(write_record, probes, tmp_path):
+def test_each_clip_has_its_own_cost(write_record, probes, read_setting):
     ratios = {"clip/catlip": (1.4, 1.3, 1.5), "clip_bag/catlip": (0.99, 0.98, 1.01)}
-    ratios |= {"clip:packed/catlip": (1.2, 1.1, 1.3)}
-    metrics = {"methods": {method: steps() for method in ("catlip", "clip", "clip_bag")}}
-    metrics["ratios"] = {
-        pair: dict(zip(("value", "low", "high"), ends, strict=True))
-        for pair, ends in ratios.items()
-    }
+    ratios["clip:packed/catlip"] = (1.2, 1.1, 1.3)
+    metrics = step_times(ratios, ("catlip", "clip", "clip_bag"))
     write_record("step_time", "step", metrics=metrics, samples={"rounds": [{}] * 9})
-    (setting, *_) = settings(records_in(tmp_path))
-    short = cheaper(setting).short
+    short = cheaper(read_setting()).short
     assert "Over CLIP, bag of words: no difference in step time" in short
     assert "Over CLIP with a transformer: yes: CLIP takes 1.4 times" in short

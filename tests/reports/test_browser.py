@@ -51,11 +51,11 @@ def tab(browser: Any) -> Iterator[Any]:
     opened.close()
 
 
-def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(report, tab):
-    said, asked = [], []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
+def test_page_fits_at_any_width_and_asks_no_network(report, tab):
+    complaints, requests = [], []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
     tab.goto(report.as_uri())
     for look, width in product(("light", "dark", "unfolded"), WIDTHS):
         if look == "unfolded":
@@ -64,17 +64,17 @@ def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(r
             tab.emulate_media(color_scheme=look)
         tab.set_viewport_size({"width": width, "height": 800})
         assert tab.evaluate("document.documentElement.scrollWidth") == width, look
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}
+    assert complaints == []
+    assert {url for url in requests if not url.startswith("data:")} == {report.as_uri()}
 
 
-def test_the_mark_of_a_footnote_copies_apart_from_its_number(report, tab):
+def test_mark_of_a_footnote_copies_apart_from_its_number(report, tab):
     tab.goto(report.as_uri())
     marked = tab.locator("td:has(sup), tbody th:has(sup)").all_text_contents()
     assert all(re.search(r" \[\d+\]", text) for text in marked)
 
 
-def test_a_link_into_a_closed_part_opens_it(report, tab):
+def test_link_into_a_closed_part_opens_it(report, tab):
     tab.goto(f"{report.as_uri()}#table-claims")
     assert tab.locator("#table-claims").is_visible()
 
@@ -102,7 +102,7 @@ def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_a_page_of_one_file_has_no_dead_link_and_saves_what_it_names(browser, tmp_path) -> None:
+def test_page_of_one_file_has_no_dead_link_and_saves_what_it_names(browser, tmp_path) -> None:
     page = build_page(read_records([GOLDEN / "records"]))
     path = write_report(page, tmp_path / "report", single_file=True)
     assert [*path.parent.iterdir()] == [path]

@@ -31,7 +31,7 @@ def of_two(write_record, *sides: dict, kind: str = "pretrain") -> Part:
     return comparison(*paths)[1]
 
 
-def test_confounds_come_before_other_settings_and_numbers_have_difference_and_ratio(write_record):
+def test_confounds_come_before_other_settings(write_record):
     environment = HEAD["environment"]
     one, other = (
         {

@@ -13,20 +13,7 @@ from catlip.records.blocks import Answers, Command, Text
 from catlip.records.run import TIMES
 
 
-def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
-    tables = [found for found in page.tables if found.name.startswith("step_time")]
-    assert len(tables) == 3
-    for found in tables:
-        devices = {"Example GPU": "bench", "NVIDIA H100": "h100", "Intel(R)": "cpu"}
-        (device,) = [name for name in devices if name in found.title]
-        anchors = {cell.anchor for row in found.rows for cell in row if cell.anchor}
-        assert all(devices[device] in anchor for anchor in anchors)
-        assert ("(CPU)" in found.title) == (device == "Intel(R)")
-    on_cpu = ["(CPU)" in found.title for found in tables]
-    assert on_cpu == [False, False, True], "accelerators come first"
-
-
-def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(tmp_path):
+def test_run_on_the_processor_beside_a_gpu_has_its_name(tmp_path):
     content = golden_record("step_time")
     content["config"]["device"] = "cpu"
     write(tmp_path, content)
@@ -35,7 +22,7 @@ def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(
     assert not any("GPU 80GB" in title for title in titles if title.startswith(("Time of", "Rate")))
 
 
-def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
+def test_product_of_factors_stands_beside_the_published_one(page):
     (found,) = waterfall.waterfall_table(page.records.of(waterfall.Waterfall)[0])
     titles = [row[0].text for row in found.rows]
     first = titles.index("product of the above")
@@ -48,7 +35,7 @@ def test_the_product_of_factors_stands_beside_what_was_measured_and_published(pa
     assert sum("paper" in title for title in titles) == 1, "what neither release does is not in it"
 
 
-def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(page):
+def test_bars_of_a_waterfall_begin_where_the_last_ended(page):
     axes = Canvas().add_subplot()
     figure(page, "waterfall").draw(axes)
     bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
@@ -62,7 +49,7 @@ def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(
     assert any(line.get_xdata()[0] == 2.7 for line in axes.get_lines())
 
 
-def test_the_papers_speed_up_is_drawn_beside_its_own_encoder_alone(tmp_path):
+def test_papers_speed_up_is_drawn_beside_its_own_encoder_alone(tmp_path):
     content = golden_record("waterfall")
     content["config"]["model"] = "vit_tiny16"
     write(tmp_path, content)
@@ -81,9 +68,9 @@ def test_why_is_answered_from_the_waterfall_of_this_settings_device(tmp_path, wr
     write_record("pretrain", "catlip-seed0")
     blocks = page_in(tmp_path).summary.blocks
     (answers,) = [block.answers for block in blocks if isinstance(block, Answers)]
-    said = " ".join(answers[-1].sentences)
-    assert "the largest factor is image sizes, 1.38 and 1.40 times" in said
-    assert "on Device A: 1.55 times" in said
+    sentences = " ".join(answers[-1].sentences)
+    assert "the largest factor is image sizes, 1.38 and 1.40 times" in sentences
+    assert "on Device A: 1.55 times" in sentences
 
 
 @pytest.mark.parametrize("kind", ["waterfall", "communication"])
@@ -98,7 +85,7 @@ def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(tmp_path, kin
 
 
 @pytest.mark.parametrize("kind", ["memory", "communication", "waterfall", "projection"])
-def test_a_record_that_holds_nothing_leaves_the_command(tmp_path, kind):
+def test_record_that_holds_nothing_leaves_the_command(tmp_path, kind):
     write(tmp_path, golden_record(kind) | {"metrics": {}})
     sections = page_in(tmp_path).sections
     (found,) = [section for section in sections if section.anchor == kind.replace("_", "-")]

@@ -75,7 +75,7 @@ def test_clusters_of_one_size_count_as_their_means() -> None:
     assert (of_clusters.images, of_means.images) == (24, 8)
 
 
-def test_the_images_of_a_single_cluster_are_no_independent_draws() -> None:
+def test_images_of_a_single_cluster_are_no_independent_draws() -> None:
     """One drawing says nothing of the spread of drawings: the interval is over seeds alone."""
     draw = np.random.default_rng(6)
     images = draw.normal(1, 1, size=(SEEDS, 1)) + 0.1 * draw.normal(size=(SEEDS, IMAGES))
@@ -86,7 +86,7 @@ def test_the_images_of_a_single_cluster_are_no_independent_draws() -> None:
         assert found.images is None
 
 
-def test_the_standard_error_is_that_of_crossed_random_effects_by_restricted_likelihood() -> None:
+def test_standard_error_is_that_of_a_mixed_model() -> None:
     """For a balanced table whose variances are above 0 both are the same."""
     import pandas as pd
     from statsmodels.regression.mixed_linear_model import MixedLM

@@ -51,7 +51,7 @@ def records(write_record, tmp_path):
     return records_in(tmp_path)
 
 
-def test_a_row_a_method_and_a_column_a_measure_in_percent(records):
+def test_row_a_method_and_a_column_a_measure_in_percent(records):
     (table,) = dense_table(records.every)
     measures = ("mAP", "micro mAP", "mIoU", "box AP", "mask AP")
     assert table.columns == ["Method", *(f"{measure} (%)" for measure in measures)]
@@ -89,6 +89,6 @@ def test_what_is_no_picture_is_left_out(words):
         {"samples": {"pictures": [{"key": "7"} | PICTURES["detection"] | {"image": None}]}},
     ],
 )
-def test_a_record_that_cannot_be_shown_is_left_out(write_record, tmp_path, changes):
+def test_record_that_cannot_be_shown_is_left_out(write_record, tmp_path, changes):
     write_record("detection", "catlip-seed0", **changes)
     assert records_in(tmp_path).every == ()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from report_support import page_in, records_in, table
 
-from bench.downstream.probe.result import packed, score_of
+from bench.downstream.probe.result import score_of
 from catlip.records.estimate import Estimate, crossed
 from reports.pairs import Experiment
 from reports.read.differences import Difference, differences, sign
@@ -14,7 +14,7 @@ HELD_OUT = "concepts, held out"
 
 
 @pytest.fixture
-def every(tmp_path):
+def read_differences(tmp_path):
     """(heading, name, task) -> its difference."""
 
     def read() -> dict[tuple[str, str, str], Difference]:
@@ -25,46 +25,25 @@ def every(tmp_path):
 
 
 @pytest.fixture
-def study(write_record):
+def write_condition(write_study):
     """Write a training with a condition of the data."""
 
     def write(method: str, noise: str, seed: int, accuracies: dict[str, float]) -> None:
-        found = {"method": method, "noise": noise, "seed": seed, "accuracies": accuracies}
-        sizes = {"samples": 9, "classes": 9, "classes_kept": 1.0, "images_seen": 32_000.0}
-        write_record(
-            "robustness", f"{method}-{noise}-seed{seed}", metrics=found | sizes | {"final_loss": 1}
-        )
+        write_study("robustness", method, accuracies, noise=noise, seed=seed)
 
     return write
 
 
-@pytest.fixture
-def probe(write_record):
-    """Write a linear probe with a bit for each of ten test images."""
-
-    def write(method: str, seed: int, bits: list[int], **recipe: object) -> None:
-        right = {"top1": float(np.mean(bits)), "correct": packed(np.array(bits, bool))}
-        row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0, **right}
-        metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": right["top1"]}
-        write_record(
-            "linear_probe",
-            f"{method}-{recipe.get('lr', '')}-seed{seed}",
-            metrics=metrics | {"concepts_num_test": len(bits)},
-            samples={"runs": [row]},
-            config={"recipe": recipe},
-        )
-
-    return write
-
-
-def test_a_condition_that_no_code_names_is_a_row(study, every):
+def test_condition_that_no_code_names_is_a_row(write_condition, read_differences):
     for seed in range(6):
         for method, top1 in (("catlip", 0.3), ("clip", 0.2)):
-            study(method, "none", seed, {"concepts": top1})
-            study(method, "heldout=0.33", seed, {HELD_OUT: top1, "concepts, seen": 2 * top1})
-        study("clip", "tower=256", seed, {"concepts": 0.25})  # of one method alone
-        study("siglip", "heldout=0.33", seed, {HELD_OUT: 0.1, "concepts, seen": 0.1})
-    points = {key: round(one.estimate.value, 6) for key, one in every().items()}
+            write_condition(method, "none", seed, {"concepts": top1})
+            write_condition(
+                method, "heldout=0.33", seed, {HELD_OUT: top1, "concepts, seen": 2 * top1}
+            )
+        write_condition("clip", "tower=256", seed, {"concepts": 0.25})  # of one method alone
+        write_condition("siglip", "heldout=0.33", seed, {HELD_OUT: 0.1, "concepts, seen": 0.1})
+    points = {key: round(one.estimate.value, 6) for key, one in read_differences().items()}
     assert points == {
         ("Condition of the data", "captions as they are", "concepts"): 10,
         ("Condition of the data", "\N{EN DASH} held out", "concepts"): 10,
@@ -76,12 +55,12 @@ def test_a_condition_that_no_code_names_is_a_row(study, every):
 
 
 @pytest.mark.parametrize(("seeds", "low"), [(5, None), (6, pytest.approx(6.07, abs=0.01))])
-def test_few_pairs_have_a_range_and_no_interval(seeds, low, study, every):
+def test_few_pairs_have_a_range_and_no_interval(seeds, low, write_condition, read_differences):
     for seed in range(seeds):
-        study("catlip", "none", seed, {"concepts": 0.3 + 0.01 * seed * (-1) ** seed})
-        study("clip", "none", seed, {"concepts": 0.2})
-    study("clip", "none", 99, {"concepts": 0.9})  # a seed that CatLIP lacks
-    (one,) = every().values()
+        write_condition("catlip", "none", seed, {"concepts": 0.3 + 0.01 * seed * (-1) ** seed})
+        write_condition("clip", "none", seed, {"concepts": 0.2})
+    write_condition("clip", "none", 99, {"concepts": 0.9})  # a seed that CatLIP lacks
+    (one,) = read_differences().values()
     assert len(one.points) == seeds
     assert one.estimate.low == low
     assert sign(one.estimate) == (None if seeds < 6 else 1)
@@ -90,24 +69,23 @@ def test_few_pairs_have_a_range_and_no_interval(seeds, low, study, every):
     assert one.points == pytest.approx([value - 20 for value in top1])
 
 
-def test_pairs_on_other_machines_are_counted(write_record, every):
+def test_pairs_on_other_machines_are_counted(write_probe, read_differences):
     for seed, other in enumerate(({}, {"cpu": "B"}, {"packages": {"torch": "2"}})):
         for method, changes in (("catlip", {}), ("clip", other)):
-            metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": 0.1}
             environment = {"device": "GPU", "cpu": "A", "packages": {"torch": "1"}} | changes
-            parts = {"metrics": metrics, "environment": environment}
-            write_record("linear_probe", f"{method}-seed{seed}", **parts)
-    (one,) = every().values()
+            write_probe(method, seed, {"concepts": 0.1}, environment=environment)
+    (one,) = read_differences().values()
     assert (len(one.points), one.apart) == (3, 2)
 
 
-def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):
+def test_bits_give_the_interval_over_seeds_and_images(write_probe, read_differences, tmp_path):
     draw = np.random.default_rng(0)
     for seed in range(6):
         for method, share in (("catlip", 0.7), ("clip", 0.4), ("siglip", 0.4), ("random", 0.1)):
-            probe(method, seed, (draw.random(10) < share).astype(int).tolist())
-    probe("catlip", 0, [0] * 10, lr=9.0)  # of another recipe
-    found = every()
+            write_probe(method, seed, {"concepts": draw.random(10) < share})
+    other = {"name": "catlip-9.0-seed0", "recipe": {"lr": 9.0}}
+    write_probe("catlip", 0, {"concepts": [0] * 10}, **other)
+    found = read_differences()
     names = [("Linear probe", "all labels"), ("Linear probe, over other methods", "SigLIP")]
     assert [key[:2] for key in found] == names
     probes = [run for run in records_in(tmp_path).every if "9.0" not in run.name]
@@ -120,7 +98,7 @@ def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):
     assert estimate.images == 10
 
 
-def test_a_length_stands_once_above_a_group_that_shares_it():
+def test_length_stands_once_above_a_group_that_shares_it():
     def row(heading: str, images: float) -> Difference:
         one = Estimate(1.0)
         same = Experiment("scaling", "top1", "", images, 1, "", "t")
@@ -134,11 +112,10 @@ def test_a_length_stands_once_above_a_group_that_shares_it():
     ]
 
 
-def test_each_scale_has_figures_of_its_own(write_record, tmp_path):
+def test_each_scale_has_figures_of_its_own(write_probe, tmp_path):
     for scale, tasks in (("starter", ("a", "b", "c", "d", "e")), ("photos", ("f",))):
         for method in ("catlip", "clip"):
-            metrics = {"method": method, "pretrain_seed": 0} | {f"{t}_top1": 0.5 for t in tasks}
-            write_record("linear_probe", f"{method}-seed0", scale=scale, metrics=metrics)
+            write_probe(method, 0, dict.fromkeys(tasks, 0.5), scale=scale)
     page = page_in(tmp_path)
     names = [one.name for one in page.figures if one.name.startswith("differences")]
     assert sorted(names) == ["differences_1", "differences_1_2", "differences_2_2"]

@@ -44,7 +44,7 @@ def alarm():
 
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize(("kind", "reason"), REASONS.items())
-def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
+def test_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
     good = write_record("pretrain", "catlip-seed0")
     path = good.with_name("trap.json")
     if kind == "pipe":
@@ -66,7 +66,7 @@ def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, rea
 
 
 @pytest.mark.usefixtures("alarm")
-def test_a_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
+def test_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
     """To a record and to a folder of records: neither is read, nor copied beside the page."""
     good = write_record("pretrain", "catlip-seed0")
     secret = write_record("pretrain", "secret", root="elsewhere", notes=["passphrase"])
@@ -87,7 +87,7 @@ def test_a_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_pa
 
 
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
-def test_a_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
+def test_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
     good = write_record("pretrain", "catlip-seed0")
     deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
     nested = '{"x":' * 3_000 + "1" + "}" * 3_000
@@ -160,7 +160,7 @@ def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
-def test_whatever_records_hold_or_lack_a_page_is_written(tmp_path, seed, strange):
+def test_page_is_written_whatever_records_hold(tmp_path, seed, strange):
     """Parts of good records are dropped or replaced by any JSON; one page in eight is drawn."""
     random = Random(seed)
     strange = [*strange, None, -1, 0, 10**400, -1e308, math.nan, math.inf, 5e-324]

@@ -1,4 +1,4 @@
-"""Of very many records the page carries what it shows, and says where the rest is."""
+"""The page carries what it shows of very many records, and says where the rest is."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def many(write_record: Callable[..., Path], tmp_path: Path) -> Records:
     return records_in(tmp_path)
 
 
-def test_a_long_table_is_cut_in_the_page_and_whole_as_csv():
+def test_long_table_is_cut_in_the_page_and_whole_as_csv():
     rows = [[Cell(f"row {number}")] * 2 for number in range(COUNT)]
     long = Table("long", "Long", ["One", "Two"], rows=rows)
     text = as_markdown(long)
@@ -46,7 +46,7 @@ def test_figures_draw_so_many_curves_and_say_so(many):
     assert f"the first {MAX_CURVES} of {COUNT} trainings." in loss.caption
 
 
-def test_a_mean_over_many_records_leads_to_one_file_of_all(many):
+def test_mean_over_many_records_leads_to_one_file_of_all(many):
     ((name, content),) = record_files(many, [link(many.of(LinearProbe))]).items()
     found = json.loads(content)
     assert name.endswith("-starter-linear_probe-catlip.json")

@@ -1,6 +1,7 @@
 """Every probe of the compared encoders counts, and stands by the data that they were trained on."""
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 from report_support import records_in
@@ -11,33 +12,29 @@ from reports.summary.near_and_far import near_and_far
 
 
 @pytest.fixture
-def probes(write_record, write_training) -> Callable[..., None]:
+def probes(write_probe, write_training) -> Callable[..., None]:
     """Write six encoders of both methods, and their probes: task -> CatLIP's lead, in points."""
 
     def write(scale: str, leads: dict[str, float], known: int = 1) -> None:
-        for seed in range(6):
-            for method in ("catlip", "clip"):
-                write_training(method, seed, scale=scale)
-                for i, (task, lead) in enumerate(leads.items()):
-                    metrics = {"method": method, "pretrain_seed": seed, f"{task}_num_classes": 9}
-                    ahead = lead / 100 if method == "catlip" else 0
-                    metrics[f"{task}_top1"] = 0.5 + ahead + seed / 1000
-                    kinds = ["exact"] * known + ["near"]
-                    origin = {"similarity": None, "synsets": [], "similarities": [], "classes": []}
-                    rows = [{"label": kind, "kind": kind} | origin for kind in kinds]
-                    write_record(
-                        "linear_probe",
-                        f"{method}-seed{seed}" + f"-{task}" * (i > 0),
-                        scale=scale,
-                        metrics=metrics,
-                        config={"encoder": f"runs/{scale}/pretrain/{method}-seed{seed}"},
-                        samples={f"origins_{task}": rows} if method == "catlip" else {},
-                    )
+        origin = {"similarity": None, "synsets": [], "similarities": [], "classes": []}
+        rows = [{"label": kind, "kind": kind} | origin for kind in ["exact"] * known + ["near"]]
+        for seed, method in product(range(6), ("catlip", "clip")):
+            write_training(method, seed, scale=scale)
+            for i, (task, lead) in enumerate(leads.items()):
+                ahead = lead / 100 if method == "catlip" else 0
+                write_probe(
+                    method,
+                    seed,
+                    {task: 0.5 + ahead + seed / 1000},
+                    name=f"{method}-seed{seed}" + f"-{task}" * (i > 0),
+                    scale=scale,
+                    samples={f"origins_{task}": rows} if method == "catlip" else {},
+                )
 
     return write
 
 
-def test_a_probe_that_says_otherwise_is_in_the_first_answer(probes, tmp_path):
+def test_probe_that_says_otherwise_is_in_the_first_answer(probes, tmp_path):
     probes("mine", {"own": 5, "concepts": 2, "far": -3})
     (setting,) = settings(records_in(tmp_path))
     assert setting.tasks == ["own", "far", "concepts"]  # the user's, before what is added to them
@@ -50,11 +47,7 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
     assert near_and_far(settings(records_in(tmp_path))) == []  # the answer has both
     probes("starter", {"concepts": 8}, known=3)
     (figure,) = near_and_far(settings(records_in(tmp_path)))
-    for words in (
-        "own (1 of 2) +5.0",
-        "far (1 of 2) \N{MINUS SIGN}3.0",
-        "concepts (3 of 4) +8.0",
-    ):
+    for words in ("own (1 of 2) +5.0", "far (1 of 2) \N{MINUS SIGN}3.0", "concepts (3 of 4) +8.0"):
         assert words in figure.alt
     assert figure.caption.startswith("CatLIP minus CLIP with a transformer on every task")
     assert figure.draw.keywords["rows"][0].name == "100 captioned images in folder mine"

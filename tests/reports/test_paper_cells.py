@@ -24,7 +24,7 @@ def texts(found):
 
 
 @pytest.mark.parametrize(("scale", "row"), [("cc3m", "CC3M"), ("datacomp", "DataComp-1.3B")])
-def test_a_probe_at_the_papers_scale_fills_its_cell_alone(transfer, tmp_path, scale, row):
+def test_probe_at_the_papers_scale_fills_its_cell_alone(transfer, tmp_path, scale, row):
     for seed in range(2):
         transfer("linear_probe", "catlip", scale, {"imagenet_top1": 0.58 + 0.01 * seed}, seed)
         transfer("linear_probe", "clip", scale, {"imagenet_top1": 0.5}, seed)
@@ -84,7 +84,7 @@ def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_pa
         {"metrics": {"map_macro": "0.9"}},
     ],
 )
-def test_what_is_not_at_the_papers_scale_never_enters(transfer, tmp_path, changes):
+def test_cells_take_nothing_below_the_papers_scale(transfer, tmp_path, changes):
     papers = {"kind": "multilabel", "method": "catlip", "scale": "datacomp"}
     transfer(**papers | {"metrics": {"map_macro": 0.9}} | changes)
     assert filled(tmp_path) == {}
@@ -107,7 +107,7 @@ def test_cached_features_and_mixed_recipes_and_nan_are_said_at_the_cell(transfer
         assert word in " ".join(cell.remarks)
 
 
-def test_the_releases_weights_have_a_column_of_their_own(write_record, tmp_path):
+def test_releases_weights_have_a_column_of_their_own(write_record, tmp_path):
     config = {"encoder": "released:vit_l16", "recipe": {"resolution": 512}}
     metrics = {"method": "released:vit_l16", "map_macro": 0.9, "num_classes": 80, "num_val": 5000}
     write_record("multilabel", "released", scale="bench", metrics=metrics, config=config)

@@ -77,20 +77,18 @@ def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
     assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
 
 
-def test_a_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
+def test_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
     path = write_record("pretrain", "catlip-seed0")
     path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
     assert len(records_in(tmp_path).every) == 1
 
 
-def test_trainings_of_a_study_with_another_probe_are_left_out_with_a_line(write_record, tmp_path):
+def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, write_study, tmp_path):
     for method, images, task in product(("catlip", "clip"), (8, 16, 32), ("concepts", "mine")):
         if task == "mine" and images == 32:
             continue
-        metrics = {"method": method, "encoder": "tiny", "fraction": 1.0, "seed": 0}
-        metrics |= {"images": images, "images_seen": float(images), "train_seconds": 1.0}
-        metrics |= {"flops": 8.0 * images, "final_loss": 1.0, "accuracies": {task: 0.5}}
-        write_record("scaling", f"{method}-{images}-{task}", metrics=metrics)
+        name = f"{method}-{images}-{task}"
+        write_study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
     write_record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
     assert {task for r in records.of(Scaling) for task in r.measured.accuracies} == {"concepts"}
@@ -119,7 +117,7 @@ def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
     assert [record.seed for record in records_in(tmp_path).every] == [1, 2, 10]
 
 
-def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
+def test_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
     metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
     write_record("linear_probe", "catlip-seed0", metrics=metrics)
     table = page_in(tmp_path).headline

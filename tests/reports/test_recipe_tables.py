@@ -35,7 +35,7 @@ def test_our_recipes_are_the_papers_but_for_the_training_length_on_cc3m(tmp_path
     assert "not run" not in pretraining
 
 
-def test_a_recipe_that_is_not_there_is_not_run():
+def test_recipe_that_is_not_there_is_not_run():
     tables = recipe_tables(read_records([]))
     assert [table.name for table in tables] == ["table_6a", "table_6b", "table_7"]
     headings = [row[0].text for row in tables[-1].rows if len(row) == 1]

@@ -65,20 +65,20 @@ def test_fixed_records_give_figures_of_the_same_parts_and_words(report):
     assert found == expected, "see this file's docstring"
 
 
-def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(report, page, tmp_path):
+def test_second_run_gives_the_same_page_and_figures_to_the_byte(report, page, tmp_path):
     out, _ = report
     write_report(page, tmp_path)
     for path in (path for path in out.rglob("*") if path.is_file()):
         assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_headline_and_the_pages_path_are_printed(report):
+def test_headline_and_the_pages_path_are_printed(report):
     out, printed = report
     assert re.search("^CatLIP +3 +26.6 ± 0.2", printed, re.MULTILINE)
     assert printed.rstrip().endswith(f"report: {out}/index.html")
 
 
-def test_the_page_is_one_file_that_loads_nothing_from_outside(report):
+def test_page_is_one_file_that_loads_nothing_from_outside(report):
     text = (report[0] / "index.html").read_text()
     page = Document(text)
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
@@ -105,7 +105,7 @@ def test_every_link_leads_somewhere_and_no_id_is_given_twice(report):
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
-def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
+def test_page_without_records_says_what_to_run_first(tmp_path):
     done = run_reports(tmp_path, "--out", "report")
     assert done.returncode == 0, done.stderr
     assert "./run_all.sh" in done.stdout
@@ -120,7 +120,7 @@ def test_records_that_answer_neither_question_are_counted(write_record, tmp_path
     assert page_in(tmp_path).about.startswith("Of 1 record none is of a training")
 
 
-def test_a_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
+def test_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
     (tmp_path / "report.md").write_text("before")
     # A limit on file size fails a write half-way, as a full disk does.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -134,7 +134,7 @@ def test_a_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
+def test_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_reports(tmp_path, "--out", "file/report")
     one_line_error(done, "file/report")

@@ -25,7 +25,7 @@ def test_every_record_with_numbers_is_there(frame):
 
 
 def test_bits_have_the_mean_of_their_accuracy(frame):
-    """Of one classifier, and of the mean over several."""
+    """That holds for one classifier, and for the mean over several."""
     rows = frame[frame.correct.notna() & (frame.task == "concepts")]
     # These have other test images.
     rows = rows[
@@ -52,7 +52,7 @@ def test_numbers_that_follow_from_a_training(write_record, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
-def test_the_table_is_written(tmp_path, name):
+def test_table_is_written(tmp_path, name):
     import pandas as pd
 
     write_frame(WriteFrame((RECORDS / "starter/step_time",), tmp_path / name))

@@ -12,6 +12,6 @@ from screens import SCREENS, screen_of
 
 
 @pytest.mark.parametrize("name", SCREENS)
-def test_the_first_screen_is_the_expected_one(name: str, tmp_path: Path) -> None:
+def test_first_screen_is_the_expected_one(name: str, tmp_path: Path) -> None:
     expected = (GOLDEN / "screens" / f"{name}.md").read_text()
     assert screen_of(name, tmp_path) == expected, "see this file's docstring"

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from report_support import records_in, steps
+from report_support import records_in, step_times
 
 from bench.step_time.result import StepTime, avoidable, step_table
 from catlip.records.run import TIMES
@@ -19,25 +19,11 @@ GPU = {"device": "Some GPU", "device_count": 1}
 
 
 @pytest.fixture
-def write_probes(write_record):
-    """Probe records of a method, one a seed, with this accuracy on the concepts."""
-
-    def write(method: str, accuracies: list[float], **where: str) -> None:
-        for seed, accuracy in enumerate(accuracies):
-            metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": accuracy}
-            metrics["concepts_num_classes"] = 438
-            write_record("linear_probe", f"{method}-seed{seed}", metrics=metrics, **where)
-
-    return write
-
-
-@pytest.fixture
 def write_timing(write_record):
-    """A step-time record, with the ratio given or left out."""
+    """Write a step-time record with this ratio."""
 
-    def write(name: str, model: str, ratio: dict[str, float] | None, **where: object) -> None:
-        ratios = {"clip/catlip": ratio} if ratio else {}
-        metrics = {"methods": {"catlip": steps(), "clip": steps()}, "ratios": ratios}
+    def write(name: str, model: str, ratio: tuple[float, ...], **where: object) -> None:
+        metrics = step_times({"clip/catlip": ratio})
         write_record("step_time", name, metrics=metrics, config={"model": model}, **where)
 
     return write
@@ -54,8 +40,8 @@ def read(tmp_path):
 
 
 def test_records_of_two_roots_are_never_averaged(write_probes, read):
-    write_probes("catlip", [0.1], root="runs")
-    write_probes("catlip", [0.5, 0.7], root="brought")
+    write_probes("catlip", {"concepts": [0.1]}, root="runs")
+    write_probes("catlip", {"concepts": [0.5, 0.7]}, root="brought")
     ours, theirs = read("runs", "brought")
     assert ours.accuracy("catlip", "concepts") == Quantity(10.0, None, 1)
     assert theirs.accuracy("catlip", "concepts").mean == pytest.approx(60.0)
@@ -70,14 +56,14 @@ def test_times_come_from_one_device(write_training, read):
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
 
 
-def test_the_headline_has_the_newest_step_time_of_its_device(write_training, write_timing, read):
+def test_headline_has_the_newest_step_time_of_its_device(write_training, write_timing, read):
     write_training("catlip", 0, 10.0)
     write_training("clip", 0, 10.0)
-    write_timing("a-gpu", "tiny", {"value": 9.0, "low": 8.9, "high": 9.1}, environment=GPU)
-    write_timing("b-large", "large", {"value": 3.0, "low": 2.9, "high": 3.1})
-    write_timing("b-old", "tiny", {"value": 2.0, "low": 1.9, "high": 2.1})
+    write_timing("a-gpu", "tiny", (9.0, 8.9, 9.1), environment=GPU)
+    write_timing("b-large", "large", (3.0, 2.9, 3.1))
+    write_timing("b-old", "tiny", (2.0, 1.9, 2.1))
     newest = {"device": "Device A", "device_count": 1, "started": "2026-11-28T20:00:00+00:00"}
-    write_timing("c-tiny", "tiny", {"value": 1.3, "low": 1.2, "high": 1.4}, environment=newest)
+    write_timing("c-tiny", "tiny", (1.3, 1.2, 1.4), environment=newest)
     (setting,) = read()
     catlip, clip = headline(setting).rows
     assert (catlip[-1].text, clip[-1].text) == (f"1{TIMES}", f"1.30{TIMES}")
@@ -94,7 +80,7 @@ def test_the_headline_has_the_newest_step_time_of_its_device(write_training, wri
 )
 def test_cheaper_needs_an_interval_above_one(write_training, write_timing, read, low, high, short):
     write_training("catlip", 0, 10.0)
-    write_timing("a", "tiny", {"value": 1.3 if low > 0.8 else 0.7, "low": low, "high": high})
+    write_timing("a", "tiny", (1.3 if low > 0.8 else 0.7, low, high))
     assert cheaper(read()[0]).short.startswith(short)
 
 
@@ -114,16 +100,12 @@ def test_whole_trainings_answer_where_no_step_was_timed(write_training, read, se
     assert cheaper(read()[0]).short.startswith(short)
 
 
-def test_a_step_without_padding_is_named_too(write_training, write_record, read, tmp_path):
+def test_step_without_padding_is_named_too(write_training, write_record, read, tmp_path):
     write_training("catlip", 0, 10.0)
     for model, padded, packed in (("tiny", 1.5, 1.3), ("vit_b16", 1.2, 1.04)):
-        of = {"clip/catlip": padded, "clip:packed/catlip": packed}
-        ratios = {pair: {"value": v, "low": v - 0.01, "high": v + 0.01} for pair, v in of.items()}
-        metrics = {
-            "methods": {"catlip": steps(), "clip": steps(), "clip:packed": steps()},
-            "ratios": ratios,
-            "ratios_without_optimizer": ratios,
-        }
+        ratios = {"clip/catlip": padded, "clip:packed/catlip": packed}
+        metrics = step_times(ratios, ("catlip", "clip", "clip:packed"))
+        metrics["ratios_without_optimizer"] = metrics["ratios"]
         config = {"model": model, "caption_tokens": 8.3}
         write_record("step_time", model, metrics=metrics, config=config)
     answer = cheaper(read()[0])
@@ -163,8 +145,8 @@ def test_a_step_without_padding_is_named_too(write_training, write_record, read,
     ],
 )
 def test_only_an_interval_makes_a_difference(write_probes, read, catlip, clip, short):
-    write_probes("catlip", catlip, scale="mine")
-    write_probes("clip", clip, scale="mine")
+    write_probes("catlip", {"concepts": catlip}, scale="mine")
+    write_probes("clip", {"concepts": clip}, scale="mine")
     answer = as_good(read()[0])
     assert answer.short.startswith(short)
     has_few = 0 < len(clip) < 6 and not math.isnan(catlip[0])
@@ -172,16 +154,16 @@ def test_only_an_interval_makes_a_difference(write_probes, read, catlip, clip, s
 
 
 @pytest.mark.parametrize("catlip", [[0.08, 0.12] * 3, [0.09]])
-def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read, catlip):
-    write_probes("random", [0.05, 0.15] * 3)
-    write_probes("catlip", catlip)
-    write_probes("clip", [0.30] * 6)
+def test_encoder_that_does_not_beat_random_init_is_named(write_probes, read, catlip):
+    write_probes("random", {"concepts": [0.05, 0.15] * 3})
+    write_probes("catlip", {"concepts": catlip})
+    write_probes("clip", {"concepts": [0.30] * 6})
     sentences = " ".join(as_good(read()[0]).sentences)
     assert "CatLIP cannot be told from an untrained encoder" in sentences
     assert "CLIP cannot" not in sentences.replace("CatLIP cannot", "")
 
 
-def test_a_loss_curve_leaves_out_what_is_not_finite(write_record, tmp_path):
+def test_loss_curve_leaves_out_what_is_not_finite(write_record, tmp_path):
     samples = {
         "images_seen": list(range(1000)),
         "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)],

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_support import claims_of, figure, page_in, records_in, table
+from report_support import claims_of, figure, golden_record, page_in, records_in, table, write
 
 from bench.downstream.probe.result import LinearProbe, packed, runs_of
 from bench.downstream.probe.sections import class_figures, fraction_panels, lines_of
@@ -106,7 +106,7 @@ def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     assert "starter scale" in found.title
 
 
-def test_an_l2_sweep_is_a_column_of_its_own_and_no_evidence(read, contents, write_record, tmp_path):
+def test_l2_sweep_is_a_column_of_its_own_and_no_evidence(read, contents, write_record, tmp_path):
     def judged(page: Page) -> list[str]:
         found = (*claims_of(records_in(tmp_path)), page.headline)
         return [as_csv(one) for one in found if one]
@@ -142,7 +142,7 @@ def test_readouts_show_both_ways_of_classifying_without_training(read):
     assert rows[CEILING] == [(MISSING, ""), ("70.0", "n = 1")]
 
 
-def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_path):
+def test_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_path):
     page = read()
     records = [r for r in records_in(tmp_path).of(LinearProbe) if r.method != CEILING]
     runs = [run for r in records for run in runs_of(r) if run.task == "concepts"]
@@ -162,18 +162,18 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
     assert "CatLIP, Transfer Init: 19.0 % at 10 %, 34.5 % at 100 %" in drawn.alt
     assert "25.0 %" in drawn.caption
     (panels,) = fraction_panels([r for r in records if r.kind == "linear_probe"])
-    told = ("starter scale", "Encoders in each mean: 1 to 2")
-    assert all(words in panels.caption for words in told)
+    for words in ("starter scale", "Encoders in each mean: 1 to 2"):
+        assert words in panels.caption
 
 
-def test_a_method_that_was_probed_by_another_recipe_has_no_line(read, contents):
+def test_method_that_was_probed_by_another_recipe_has_no_line(read, contents):
     contents["linear_probe", "siglip"] = probe("siglip", 0, 9)
     assert "SigLIP: " in figure(read(), "linear_probe_by_share_1").alt
     contents["linear_probe", "siglip"] |= {"config": {"recipe": {"min_steps": 0}}}
     assert "SigLIP" not in figure(read(), "linear_probe_by_share_1").alt
 
 
-def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
+def test_class_has_the_mean_accuracy_of_its_own_images(record):
     """CLIP leads in the larger of two classes: 2/3 against 1/2 of three images in two seeds."""
     bits = {"catlip": ([1, 1, 1, 0], [1, 0, 1, 0]), "clip": ([0, 1, 1, 0], [0, 1, 0, 1])}
     origin = {"kind": "near", "similarity": 0.5, "synsets": [], "similarities": [], "classes": []}
@@ -196,8 +196,8 @@ def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
     assert "CLIP leads in 1 of 2 classes, among them the largest" in drawn.caption
 
 
-def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(record):
-    """With two images a class, 5 % and 10 % are both one of each."""
+def test_fractions_of_the_same_images_count_once(record):
+    """5 % and 10 % of two images a class are both one image of each class."""
     rows = [
         row("concepts", f, i, 0, 0.3, n)
         for f, n in ((0.05, 10), (0.1, 10), (1, 20))
@@ -215,3 +215,18 @@ def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp
     for name, method in (("worth", "CLIP"), ("headline_2", "CatLIP")):
         assert [line[0].text for line in table(page, name).rows] == [method]
     assert "cc3m scale" in table(page, "worth").title
+
+
+def test_vocabularies_of_two_scales_never_share_a_table(tmp_path):
+    content = golden_record("vocabulary_statistics")
+    write(tmp_path, content, "starter")
+    content["metrics"] |= {"num_classes": 24_321, "num_captions": 1_300_000_001}
+    write(tmp_path, content, "datacomp")
+    page = page_in(tmp_path)
+    for name, scale, own, other in (
+        ("labels", "datacomp", "24,321", "33"),
+        ("labels_2", "starter", "33", "24,321"),
+    ):
+        found = table(page, name)
+        cells = {cell.text for row in found.rows for cell in row}
+        assert (own in cells, other in cells, scale in found.title) == (True, False, True)

@@ -1,14 +1,13 @@
-"""Of several step times, those that compare most plainly answer what is cheaper."""
+"""The step times that compare most plainly answer what is cheaper."""
 
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
 import pytest
-from report_support import records_in, steps
+from report_support import records_in, step_times
 
-from reports.read.setting import Setting, settings
-from reports.render.provenance import made
+from reports.read.setting import settings
 from reports.summary.answers import why
 from reports.summary.costs import cheaper
 
@@ -16,33 +15,24 @@ CPU = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 
 
 @pytest.fixture
-def timed(write_record) -> Callable[..., None]:
+def write_steps(write_record) -> Callable[..., None]:
     """Write step times with this ratio of CLIP's to CatLIP's."""
 
     def write(
         name: str, ratio: float, *, scale: str = "starter", device: str = "", **parts: Any
     ) -> None:
         methods = parts.pop("methods", ("catlip", "clip"))
-        ends = {"value": ratio, "low": ratio - 0.01, "high": ratio + 0.01}
-        metrics = {"methods": {method: steps() for method in methods}}
-        metrics["world_size"] = parts.pop("world_size", 1)
-        metrics["ratios"] = {"clip/catlip": ends} if len(methods) > 1 else {}
-        metrics["flops_ratios"] = {"clip/catlip": 1.2}
+        ratios = {"clip/catlip": ratio} if len(methods) > 1 else {}
         if parts.pop("packed", False):
-            metrics["ratios"]["clip:packed/catlip"] = ends
+            ratios["clip:packed/catlip"] = ratio
+        metrics = step_times(ratios, methods, world_size=parts.pop("world_size", 1))
+        metrics["flops_ratios"] = {"clip/catlip": 1.2}
         environment = CPU | ({"device": device} if device else {})
         environment["started"] = parts.pop("started", "2026-11-30T00:00:00+00:00")
-        config = {"model": "vit_b16", **parts}
-        write_record(
-            "step_time", name, scale=scale, metrics=metrics, config=config, environment=environment
-        )
+        one = {"metrics": metrics, "environment": environment}
+        write_record("step_time", name, scale=scale, config={"model": "vit_b16", **parts}, **one)
 
     return write
-
-
-def main_of(tmp_path) -> tuple[Setting, list[Setting]]:
-    first, *others = settings(records_in(tmp_path))
-    return first, others
 
 
 OTHERS = [
@@ -53,37 +43,29 @@ OTHERS = [
 ]
 
 
-def test_the_plainest_comparison_answers_whenever_it_ran(timed, tmp_path):
-    timed("plain", 1.3, packed=True)
+def test_plainest_comparison_answers_whenever_it_ran(write_steps, read_setting):
+    write_steps("plain", 1.3, packed=True)
     for day, (name, parts) in enumerate(OTHERS, 1):
-        timed(name, 1.8, started=f"2026-12-0{day}T00:00:00+00:00", **parts)
-    assert "takes 1.3 times" in cheaper(main_of(tmp_path)[0]).short
-    timed("compiled", 1.4, packed=True, compile=True, started="2026-11-01T00:00:00+00:00")
-    assert "takes 1.4 times" in cheaper(main_of(tmp_path)[0]).short
+        write_steps(name, 1.8, started=f"2026-12-0{day}T00:00:00+00:00", **parts)
+    assert "takes 1.3 times" in cheaper(read_setting()).short
+    write_steps("compiled", 1.4, packed=True, compile=True, started="2026-11-01T00:00:00+00:00")
+    assert "takes 1.4 times" in cheaper(read_setting()).short
 
 
-def test_a_gpu_that_was_timed_elsewhere_is_in_the_answer(timed, tmp_path):
-    timed("cpu", 1.2)
-    timed("gpu", 1.32, scale="bench", device="NVIDIA H100", packed=True)
+def test_gpu_that_was_timed_elsewhere_is_in_the_answer(write_steps, tmp_path):
+    write_steps("cpu", 1.2)
+    write_steps("gpu", 1.32, scale="bench", device="NVIDIA H100", packed=True)
     every = settings(records_in(tmp_path))
     for main, *others in permutations(every):
         if main.scale == "starter":
             sentences = cheaper(main, others).sentences
-            (said,) = [sentence for sentence in sentences if "H100" in sentence]
-            assert said.startswith("A step on a GPU, vit_b16")
-            assert "1.32 (1.31 to 1.33), 1.32 (1.31 to 1.33) without padding." in said
+            (on_gpu,) = [sentence for sentence in sentences if "H100" in sentence]
+            assert on_gpu.startswith("A step on a GPU, vit_b16")
+            assert "1.32 (1.31 to 1.33), 1.32 (1.31 to 1.33) without padding." in on_gpu
 
 
-def test_operations_that_were_counted_here_answer_why(timed, tmp_path):
-    timed("cpu", 1.5)
+def test_operations_that_were_counted_here_answer_why(write_steps, tmp_path):
+    write_steps("cpu", 1.5)
     records = records_in(tmp_path)
     (setting,) = settings(records)
     assert why(setting, records).short.startswith("Here a step of CLIP has 1.20 times")
-
-
-def test_the_revision_of_the_last_record_is_named(write_record, tmp_path):
-    for hour, revision in ((1, "fff"), (2, "aaa")):
-        started = f"2026-11-30T0{hour}:00:00+00:00"
-        environment = CPU | {"started": started, "revision": revision}
-        write_record("step_time", revision, environment=environment)
-    assert made(records_in(tmp_path)) == "Last record: 2026-11-30, revision aaa"

@@ -31,7 +31,7 @@ def cluster():
         cluster.shutdown()
 
 
-def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(cluster, tmp_path):
+def test_dead_worker_is_tried_again_and_an_error_is_not(cluster, tmp_path):
     log = tmp_path / "attempts"
 
     def attempt(number):
@@ -50,7 +50,7 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
     assert sorted(log.read_text().split()) == ["0", "1", "2", "2", "3"]
 
 
-def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
+def test_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     """The last test here: afterwards the cluster has one machine."""
     sentences = glosses()[::40]
     (tmp_path / "captions.jsonl").write_text(

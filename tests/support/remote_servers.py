@@ -81,7 +81,7 @@ class FaultyServer:
             the server is closed), "whole" (of a server that knows no ranges), "range" (another
             than was asked for), "gzip", "endless"; after that nothing happens to them.
         gets, heads: path -> how many GETs and HEADs there were.
-        authorizations, queries: those of all requests.
+        authorizations, queries: what all requests had.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A pre-training of twelve steps on the CPU."""
+"""A pre-training of twelve steps on the CPU, and what it comes to."""
 
 import json
 import subprocess
@@ -24,6 +24,12 @@ def outcome(out: Path) -> tuple[list[float], str]:
     """Loss curve, bit for bit, and digest of the weights."""
     losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
     return losses, sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def digests(folder: Path, pattern: str = "*") -> dict[str, str]:
+    """The path of each file below a folder -> the digest of its content."""
+    files = (path for path in sorted(folder.rglob(pattern)) if path.is_file())
+    return {str(f.relative_to(folder)): sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def wait_for_lines(

@@ -137,10 +137,10 @@ SMALLEST = {
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
     "bench.plan": Smallest(f"--step-time {STEP_TIME}/*.json", "plan", ("bench.step_time",)),
     "bench.study": Smallest(""),
-    "bench.study tuning": Smallest(f"{STUDY} --trials 1", "tuning", (LABELLED,)),
+    "bench.study tuning": Smallest(f"{STUDY} --methods catlip --trials 1", "tuning", (LABELLED,)),
     "bench.study lengths": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
     "bench.study noise": Smallest(
-        f"{STUDY} --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
+        f"{STUDY} --methods catlip --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
     ),
     "bench.study thresholds": Smallest(
         f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 --images 64 {QUIET}",

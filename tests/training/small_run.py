@@ -38,7 +38,7 @@ from catlip.training.trainer import Implementation, Trainer
 
 SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
 SAME = ("step", "images_seen", "loss", "grad_norm", "learning_rate", "scale")
-"""In the log of every way to run."""
+"""These columns of the log are the same in every way to run."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def read(folder: Path, config: dict) -> tuple[int, Tensor]:
     return head.step, found["objective"]["x"]
 
 
-def test_the_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
+def test_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
     history = checkpoint.History([{"step": 5, "loss": 0.1}], [{"loss": 0.2, "images": 8}])
     (tmp_path / ".step-00000001.pt.01ab.tmp").write_bytes(b"half, of a killed run")
     (tmp_path / "step-1000.pt").write_bytes(b"another program's")
@@ -60,7 +60,7 @@ DAMAGED: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_from_a_damaged_one_a_run_goes_back_to_the_one_before(damage, tmp_path, capsys) -> None:
+def test_run_goes_back_from_a_damaged_checkpoint(damage, tmp_path, capsys) -> None:
     paths = [save(tmp_path, step, state(step), {}) for step in (1, 2)]
     damage(paths[1])
     assert read(tmp_path, {})[0] == 1

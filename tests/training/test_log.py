@@ -25,7 +25,7 @@ def write(folder: Path, first: int, steps: range, lines: Sequence[Any] = ()) -> 
     return log
 
 
-def test_a_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> None:
+def test_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> None:
     lines = write(tmp_path, 0, range(1, 3)).lines
     found = lines[1]
     assert found.pop("peak_gib") > 0
@@ -37,7 +37,7 @@ def test_a_line_is_the_mean_of_its_steps_and_sums_up_the_run(tmp_path: Path) -> 
     assert json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0]) == lines[0]
 
 
-def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: Path) -> None:
+def test_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: Path) -> None:
     before = write(tmp_path, 0, range(1, 6)).lines[:3]
     with open(tmp_path / "log.jsonl", "a") as file:
         file.write('{"step": 6, "loss": 0.')  # killed while writing
@@ -47,8 +47,8 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path:
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
     assert lines[-1]["images_seen"] == 7 * 16
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == lines
-    shown = EventAccumulator(str(tmp_path)).Reload()
-    assert [event.step for event in shown.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_wandb_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:

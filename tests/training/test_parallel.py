@@ -18,11 +18,11 @@ from catlip.architectures import ENCODERS, Architecture
 from catlip.data.loader import RaggedLabels
 from catlip.training import parallel
 from catlip.training.distributed import default_device, init_distributed
-from catlip.training.parallel import blocks, compile_blocks
+from catlip.training.parallel import compile_blocks
 
 ONE_RANK = init_distributed("cpu")
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
-"""Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
+"""For the first loss and gradient norm; later losses are 3 and norms 10 times further apart."""
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,8 @@ def test_sharded_training_is_replicated_training(program, ranks, method, model, 
         assert loss == pytest.approx(expected, rel=TOLERANCE[precision] * (3 if i else 1))
         assert norm == pytest.approx(expected_norm, rel=TOLERANCE[precision] * (10 if i else 1))
     if precision == "fp32":
-        # Of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong.
+        # In learning rates; up to 0.005 was seen, and 0.09 when only clipping was wrong.
         assert found["apart"] < 0.02
-
-
-@pytest.mark.parametrize(
-    ("method", "model", "count"),
-    [("catlip", "vit_tiny16", 12), ("clip", "vit_tiny16", 24), ("clip", "hybrid_mini", 2)],
-)
-def test_blocks_are_found_in_the_towers_of_any_method(method, model, count) -> None:
-    objective = methods.build(method, model, 32, num_classes=5, seed=0)
-    found = blocks(objective)
-    assert len(found) == count
-    assert {type(block).__name__ for block in found} <= {"Block", "ResidualAttentionBlock"}
 
 
 @pytest.mark.parametrize("why", ["", "The NVIDIA driver on your system is too old", "mps"])

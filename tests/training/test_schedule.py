@@ -13,7 +13,7 @@ from catlip.training.schedule import augmentation_progress, learning_rate
 IMAGENET_STEPS = 10 * 1_900  # ten epochs; the number of steps in one is of no account
 
 
-def test_the_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> None:
+def test_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> None:
     """The release adds `curr_iter` times a constant to a millionth."""
     recipe = CATLIP["datacomp_b16"]
     for step in (0, 1, 9_999):
@@ -22,7 +22,7 @@ def test_the_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> Non
     assert learning_rate(10_000, 200_000, recipe) == pytest.approx(1e-3, rel=1e-12)
 
 
-def test_a_run_shorter_than_the_warm_up_cools_for_four_fifths() -> None:
+def test_run_shorter_than_the_warm_up_cools_for_four_fifths() -> None:
     recipe = CATLIP["starter"]
     for steps in (5, 250):
         rates = [learning_rate(step, steps, recipe) for step in range(steps)]
@@ -41,7 +41,7 @@ def test_released_fine_tuning_has_one_rate_an_epoch() -> None:
     assert rates.index(by_epoch[1]) == 1_900 - 500  # at the beginning of the second epoch
 
 
-def test_released_fine_tuning_has_one_psnr_an_epoch_and_so_aims_at_081_of_our_error() -> None:
+def test_released_fine_tuning_has_one_psnr_an_epoch() -> None:
     targets = []
     for recipe in (FINETUNES["imagenet_b16_release"], FINETUNES["table_7b"]):
         steps = range(0, IMAGENET_STEPS, 100)

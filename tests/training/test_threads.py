@@ -12,7 +12,7 @@ from catlip.training.distributed import ALL_THREADS, THREADS, Rank, use_threads
 CPU = Rank(0, 1, torch.device("cpu"))
 
 
-def test_a_resumed_run_keeps_its_number(tmp_path: Path, monkeypatch) -> None:
+def test_resumed_run_keeps_its_number(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
     try:

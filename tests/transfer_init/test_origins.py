@@ -63,7 +63,7 @@ def test_labels_looked_up_by_hand(by_label, row):
         assert found == [f"{name}.n.01" for name in classes.split()]
 
 
-def test_the_whole_label_sets_against_all_reachable_classes(full):
+def test_whole_label_sets_against_all_reachable_classes(full):
     kinds = {}
     for name in SETS:
         counts = coverage(find_origins(label_set(name), full))
@@ -75,7 +75,7 @@ def test_the_whole_label_sets_against_all_reachable_classes(full):
     }
 
 
-def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):
+def test_most_frequent_class_is_taken_of_ties(small, synset):
     vocabulary = small("oven.n.01", "stove.n.01", "dog.n.01")
     labels = LabelSet("one", ("microwave",), ((synset("microwave.n.02"),),))
     for counts, expected in (((5, 9), "stove.n.01"), ((9, 5), "oven.n.01"), ((7, 7), "oven.n.01")):
@@ -90,7 +90,7 @@ def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small
 @pytest.mark.parametrize(
     ("alpha", "kinds"), [(1.0, "exact random"), (0.51, "exact random"), (0.5, "exact near")]
 )
-def test_a_similarity_of_just_alpha_is_enough(small, synset, alpha, kinds):
+def test_similarity_of_just_alpha_is_enough(small, synset, alpha, kinds):
     labels = LabelSet("two", ("dog", "hot dog"), ((synset("dog.n.01"),), (synset("hotdog.n.02"),)))
     origins = find_origins(labels, small("dog.n.01", "sandwich.n.01"), alpha)
     assert " ".join(origin.kind for origin in origins) == kinds

@@ -37,7 +37,7 @@ def run_folder(vocabulary, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vocabulary, tmp_path):
+def test_coverage_of_label_sets_is_recorded_without_torch(vocabulary, tmp_path):
     places = tmp_path / "categories_places365.txt"
     names = ("a/airfield", "a/archaeological_excavation", "k/kitchen", "r/restaurant_kitchen")
     places.write_text("".join(f"/{name} {number}\n" for number, name in enumerate(names)))
@@ -58,7 +58,7 @@ def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vo
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_a_head_with_its_table_loads_into_a_linear_layer(program, run_folder, vocabulary, tmp_path):
+def test_head_with_its_table_loads_into_a_linear_layer(program, run_folder, vocabulary, tmp_path):
     out = tmp_path / "heads/coco.safetensors"
     options = ("--vocabulary", vocabulary, "--labels", "coco", "--out", out)
     done = program(MODULE, run_folder, *options)

@@ -59,7 +59,7 @@ def test_exact_and_near_rows_are_the_classifiers_bit_for_bit(vocabulary, labels,
     ties=st.sampled_from(["frequent", "mean"]),
     scale=st.sampled_from(["as_is", "fresh", "unit"]),
 )
-def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties, scale):
+def test_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties, scale):
     vocabulary = small(*CLASSES)
     weight, bias = classifier(len(vocabulary), seed=seed)
     order = torch.randperm(len(vocabulary), generator=torch.Generator().manual_seed(seed))
@@ -71,7 +71,7 @@ def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties,
     assert torch.equal(one.bias, other.bias)
 
 
-def test_random_rows_are_drawn_as_a_fresh_layer_is_and_do_not_hang_on_the_others(small):
+def test_random_rows_are_those_of_a_fresh_layer(small):
     vocabulary = small("dog.n.01", "entity.n.01")
     weight, bias = torch.randn(2, 256), torch.zeros(2)
     strict = transfer_rows(weight, bias, vocabulary, label_set("imagenet"), alpha=1.0)
@@ -86,7 +86,7 @@ def test_random_rows_are_drawn_as_a_fresh_layer_is_and_do_not_hang_on_the_others
     assert not torch.equal(again.weight, strict.weight)
 
 
-def test_the_bias_is_copied_zero_or_fresh(vocabulary, labels):
+def test_bias_is_copied_zero_or_fresh(vocabulary, labels):
     weight, bias = classifier(len(vocabulary))
     copied, zero, fresh = (
         transfer_rows(weight, bias, vocabulary, labels, bias_init=way)
@@ -113,7 +113,7 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
         torch.testing.assert_close(factors, factors[0, 0].expand_as(factors))
     assert fresh.weight[:4].std().item() == pytest.approx((1 / 3 / WIDTH) ** 0.5)
     assert torch.equal(fresh.weight[4:], as_is.weight[4:])
-    # Of the random rows it is 1 over all that were drawn.
+    # The mean norm of random rows is 1 over all that were drawn.
     for rows in (unit.weight[:4], unit.weight[4:]):
         assert rows.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)
 
@@ -121,7 +121,7 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
 @pytest.mark.parametrize(
     "shapes", [((6, WIDTH), (6,)), ((7, WIDTH), (6,)), ((WIDTH,), (7,)), ((7, WIDTH), (7, 1))]
 )
-def test_a_classifier_over_other_classes_is_refused(vocabulary, labels, shapes):
+def test_classifier_over_other_classes_is_refused(vocabulary, labels, shapes):
     weight, bias = map(torch.zeros, shapes)
     with pytest.raises(InputError, match=r"\b7\b"):
         transfer_rows(weight, bias, vocabulary, labels)

@@ -7,10 +7,6 @@ from catlip.vocabulary.label_sets import imagenet_synsets, label_set, synsets_of
 from catlip.words.wordnet import nouns
 
 
-def names_of(synsets):
-    return [nouns().name(synset) for synset in synsets]
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -26,8 +22,8 @@ def names_of(synsets):
         ("", []),
     ],
 )
-def test_a_name_becomes_the_synsets_of_its_longest_parts(name, expected):
-    assert names_of(synsets_of(name)) == expected
+def test_name_becomes_the_synsets_of_its_longest_parts(name, expected):
+    assert [nouns().name(synset) for synset in synsets_of(name)] == expected
 
 
 def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():
@@ -50,7 +46,7 @@ def listing(tmp_path):
     return path
 
 
-def test_places_names_are_read_alike_from_the_list_its_folder_and_the_images(tmp_path, listing):
+def test_names_of_places_are_read_alike_from_list_and_images(tmp_path, listing):
     images = tmp_path / "images"
     for name in PLACES:
         (images / "train" / name.replace("/", "-")).mkdir(parents=True)
@@ -62,7 +58,7 @@ def test_places_names_are_read_alike_from_the_list_its_folder_and_the_images(tmp
 
 
 @pytest.mark.parametrize("content", ["", "/a/airfield 0\n<html>\n"])
-def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
+def test_file_that_is_no_list_of_categories_is_refused(listing, content):
     listing.write_text(content)
     with pytest.raises(InputError, match=r"categories_places365\.txt"):
         label_set(f"places365:{listing}")
@@ -71,7 +67,7 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
 @pytest.mark.parametrize(
     "spec", ["cifar", "places365", "coco:/data/coco", "places365:/nowhere", "places365:empty"]
 )
-def test_an_unknown_set_or_place_is_refused(tmp_path, monkeypatch, spec):
+def test_unknown_set_or_place_is_refused(tmp_path, monkeypatch, spec):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match=spec.removeprefix("places365:")):

@@ -65,7 +65,7 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("spoilt", [*SPOILT, "of captions overwritten at the same size"])
-def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path, spoilt) -> None:
+def test_wrong_labels_are_counted_and_the_first_named(tmp_path, spoilt) -> None:
     shards = write(tmp_path, 4)
     for number in (1, 3):
         if spoilt in SPOILT:
@@ -77,8 +77,8 @@ def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path,
     pattern, labels_dir = f"{tmp_path}/{{00000..00003}}.tar", tmp_path / "labels"
     with pytest.raises(InputError) as refused:
         VocabularyLabels(labels_dir, VOCABULARY).check(shards, [pattern])
-    said = str(refused.value)
-    assert said.startswith("2 of 4 shards")
-    assert "00001" in said
+    message = str(refused.value)
+    assert message.startswith("2 of 4 shards")
+    assert "00001" in message
     command = f"python -m catlip.label '{pattern}' --rule corenet --labels-dir {labels_dir}"
-    assert command in said
+    assert command in message

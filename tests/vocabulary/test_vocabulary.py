@@ -59,7 +59,7 @@ def vocabulary():
         ({CAT: 3, DOG: 9}, {"threshold": 2}, [DOG, CAT]),  # what is advised below
     ],
 )
-def test_the_most_frequent_or_those_above_the_threshold_are_kept(times, choice, classes):
+def test_most_frequent_or_those_above_the_threshold_are_kept(times, choice, classes):
     assert offsets_of(build(counts_of(times), **choice)) == classes
 
 
@@ -81,7 +81,7 @@ def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice
 @pytest.mark.parametrize(
     ("captions", "threshold"), [(None, 2), (100, 2), (27_772, 17), (40_455, 20), (500_000, 71)]
 )
-def test_a_threshold_fits_the_number_of_captions(captions, threshold):
+def test_threshold_fits_the_number_of_captions(captions, threshold):
     assert fitting_threshold(captions) == threshold
 
 
@@ -113,7 +113,7 @@ def test_encoding_keeps_every_known_synset_in_its_sample(samples):
         {"synsets": [[DOG, "dog.n.01", 9], [DOG, "dog.n.01", 9]]},
     ],
 )
-def test_a_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
+def test_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
     path = tmp_path / "vocabulary.json"
     if isinstance(content, dict):
         vocabulary.save(path)
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
         Vocabulary.load(path)
 
 
-def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
+def test_released_pickle_is_read_in_its_own_order(tmp_path):
     path = tmp_path / "vocab.pkl"
     path.write_bytes(pickle.dumps({"n5928118": 52_418_327, "n1740": 5, "n2084071": 7}, protocol=4))
     vocabulary = Vocabulary.from_release(path, top_k=2)
@@ -184,7 +184,7 @@ def vocabulary_file(folder, name, samples, **meta):
     return out
 
 
-def test_the_merge_command_writes_the_vocabulary_of_all_and_the_same_record(tmp_path, capsys):
+def test_merge_command_writes_the_vocabulary_of_all(tmp_path, capsys):
     a = vocabulary_file(tmp_path, "a", [[CAT, DOG], [DOG, TENCH], []])
     b = vocabulary_file(tmp_path, "b", [[CAT, DOG]])
     merge_vocabularies(MergeVocabularies((b, a), tmp_path / "merged.json", threshold=1))

@@ -24,7 +24,7 @@ def vocabulary_of(
     return build(Counts(by_synset, label_version, Source(captions, ("0" * 16,), 4)), threshold)
 
 
-def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
+def test_label_of_several_synsets_has_its_best_and_one_without_none():
     names = ("kitchen of a restaurant", "dug up", "pup")
     labels = LabelSet("rooms", names, ((RESTAURANT, KITCHEN), (), (PUPPY,)))
     dug, pup = match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 7}))[1:]
@@ -38,7 +38,7 @@ def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
 
 
-def test_the_record_says_what_is_in_the_captions():
+def test_record_says_what_is_in_the_captions():
     labels = LabelSet("three", ("a", "b", "c"), ((DOG,), (SOFA,), ()))
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
     assert metrics.num_classes == 2

@@ -26,7 +26,7 @@ Shapes = dict[str, tuple[int, ...]]
 def encoder_shapes(
     width: int, depth: int, class_token: bool = True, out_proj: str = "out_proj_attn"
 ) -> Shapes:
-    """Of the encoder, without its prefix."""
+    """Shapes of the encoder, without its prefix."""
     stem = max(32, width // 4)
     shapes: Shapes = {"cls_token": (1, 1, width)} if class_token else {}
     shapes["pos_embed.pos_embed.pos_embed"] = (1, 1, 196, width)
@@ -63,7 +63,7 @@ def augmentor_shapes() -> Shapes:
 def checkpoint_shapes(
     task: str, width: int, depth: int, num_classes: int = 10, **options
 ) -> Shapes:
-    """Of a whole checkpoint."""
+    """Shapes of a whole checkpoint."""
     prefix = PREFIXES[task]
     dense = task in ("segmentation", "detection")
     encoder = encoder_shapes(width, depth, class_token=not dense, **options) | augmentor_shapes()

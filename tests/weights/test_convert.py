@@ -15,7 +15,7 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
-from catlip.weights.__main__ import Convert, Show, main, show
+from catlip.weights.__main__ import Convert, main
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.convert import timm_model, to_timm
 
@@ -79,7 +79,7 @@ def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_pat
         ("vit_small16", "vit_small_patch16_224"),
     ],
 )
-def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
+def test_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
     with torch.device("meta"):
         encoder = build_encoder(name, 224)
         model = timm.create_model(timms, num_classes=0)
@@ -103,7 +103,7 @@ def test_timm_computes_what_the_release_does(task, released_file) -> None:
     torch.testing.assert_close(compute(model, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
+def test_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
     path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
     main(Convert(path, "huggingface", hub))
@@ -123,7 +123,7 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
-def test_a_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> None:
+def test_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> None:
     hub, checkpoint = tmp_path / "hub", read_checkpoint(run_file(name))
     main(Convert(run_file(name), "huggingface", hub))
     stem = {"embed_layer": STEMS["hybrid"]} if name == "hybrid_mini" else {}
@@ -136,7 +136,7 @@ def test_a_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) ->
         main(Convert(hub, "huggingface", hub))
 
 
-def test_the_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_path, capsys):
+def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_path, capsys):
     run, hub = tmp_path / "pretrain" / "catlip-seed0", tmp_path / "hub"
     run.mkdir(parents=True)
     run_file("hybrid_mini").rename(run / "weights.safetensors")
@@ -157,21 +157,7 @@ def test_the_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tm
 
 
 @pytest.mark.parametrize("out", ["x.pt", "classification.safetensors"])
-def test_a_target_that_cannot_be_written_is_refused(out, released_file, tmp_path) -> None:
+def test_target_that_cannot_be_written_is_refused(out, released_file, tmp_path) -> None:
     source = released_file().rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
         main(Convert(source, "timm", tmp_path / out))
-
-
-def test_show_describes_the_release_and_a_run(released_file, run_file, tmp_path, capsys) -> None:
-    show(Show(released_file(num_classes=365)))
-    shown = capsys.readouterr().out
-    for words in ("released", "conv_tiny", "365", "noise"):
-        assert words in shown, words
-    run = tmp_path / "run"
-    run.mkdir()
-    run_file("vit_tiny16").rename(run / "weights.safetensors")
-    show(Show(run))
-    assert "vit_tiny16 at 64 pixels" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"weights\.safetensors"):
-        show(Show(tmp_path))

@@ -39,7 +39,7 @@ def refused(path: Path) -> str:
 
 
 @pytest.mark.parametrize("place", ["alone", "among weights", "bare pickle"])
-def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> None:
+def test_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> None:
     content = touch = Touch(tmp_path / "ran")
     if place == "among weights":
         content = release.checkpoint("classification", *release.TINY) | {"extra": touch}
@@ -56,7 +56,7 @@ def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> N
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", ""])
 @pytest.mark.parametrize("prefix", ["module.", ""])
-def test_what_trainers_wrap_around_weights_is_taken_off(wrapper, prefix, tmp_path) -> None:
+def test_wrappers_of_trainers_are_taken_off(wrapper, prefix, tmp_path) -> None:
     weights = release.checkpoint("classification", *release.TINY)
     wrapped: dict = {f"{prefix}{name}": tensor for name, tensor in weights.items()}
     path = tmp_path / "weights.pt"
@@ -74,7 +74,7 @@ def test_torchscript_is_named_with_the_way_out(tmp_path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("kind", ["pt", "safetensors"])
-def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
+def test_truncated_file_is_refused(kind, share, tmp_path) -> None:
     path = tmp_path / f"weights.{kind}"
     weights = release.checkpoint("classification", *release.TINY)
     torch.save(weights, path) if kind == "pt" else save_file(dict(weights), path)
@@ -116,7 +116,7 @@ def test_flipped_bits_are_refused_and_a_file_without_a_digest_is_read(tmp_path) 
         None,
     ],
 )
-def test_a_file_of_something_else_is_refused(content, tmp_path) -> None:
+def test_file_of_something_else_is_refused(content, tmp_path) -> None:
     path = tmp_path / "weights.pt"
     if content is None:
         torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
@@ -141,12 +141,12 @@ def test_a_file_of_something_else_is_refused(content, tmp_path) -> None:
     ],
     ids=str,
 )
-def test_a_saved_object_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
+def test_saved_object_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
     torch.save(content, tmp_path / "weights.pt")
     refused(tmp_path / "weights.pt")
 
 
-def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_path) -> None:
+def test_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_path) -> None:
     torch.save(release.checkpoint("classification", *release.TINY), tmp_path / "plain.pt")
     path = tmp_path / "packed.pt"
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w") as packed:
@@ -168,7 +168,7 @@ def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_pa
         '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": 16}}',
     ],
 )
-def test_a_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
+def test_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
     path = tmp_path / "weights.safetensors"
     encoder = build_encoder("vit_tiny16", 32).state_dict()
     weights = {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}

@@ -57,7 +57,7 @@ def test_every_released_layout_is_understood_name_by_name(task, encoder, num_cla
     ("task", "out_proj"), [(task, "out_proj_attn") for task in TASKS] + [("clip", "out_proj")]
 )
 @pytest.mark.parametrize("size", [(224, 224), (96, 256)])
-def test_the_encoder_computes_what_the_description_says(task, out_proj, size, released_file):
+def test_encoder_computes_what_the_description_says(task, out_proj, size, released_file):
     path = released_file(task, out_proj=out_proj)
     weights = {name: each.double() for name, each in torch.load(path, weights_only=True).items()}
     generator = torch.Generator().manual_seed(1)
@@ -69,7 +69,7 @@ def test_the_encoder_computes_what_the_description_says(task, out_proj, size, re
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
-def test_the_scalars_of_range_augment_arrive(released_file) -> None:
+def test_scalars_of_range_augment_arrive(released_file) -> None:
     path = released_file()
     weights = torch.load(path, weights_only=True)
     learnt = RangeAugment()
@@ -102,13 +102,13 @@ def spoil(name: str, value: torch.Tensor | None):
         ("transformer.0.pre_norm_mha.0.weight", torch.ones(128, dtype=torch.int64)),
     ],
 )
-def test_a_weight_too_few_too_many_or_of_another_shape_is_named(task, name, value, released_file):
+def test_weight_too_few_too_many_or_of_another_shape_is_named(task, name, value, released_file):
     path = released_file(task, spoil(release.PREFIXES[task] + name, value))
     with pytest.raises(InputError, match=re.escape(name)):
         read_checkpoint(path)
 
 
-def test_the_released_weights_are_read_from_safetensors_too(released_file, tmp_path) -> None:
+def test_released_weights_are_read_from_safetensors_too(released_file, tmp_path) -> None:
     weights = torch.load(released_file("clip"), weights_only=True)
     save_file(dict(weights), tmp_path / "released.safetensors")
     read = read_checkpoint(tmp_path / "released.safetensors")

@@ -58,14 +58,10 @@ def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
     weights = {each: {tag: random.randint(-3, 3) / 10 for tag in classes} for each in features}
     nltk_tagger = PerceptronTagger(load=False)
     nltk_tagger.decode_json_params((weights, {"e": "CC"}, classes))
-    write_tagger(tmp_path, weights, {"e": "CC"}, classes)
+    parts = {"weights": weights, "tagdict": {"e": "CC"}, "classes": classes}
+    files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
+    install(tmp_path / "words" / "taggers" / TAGGER, "a test", files)
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     captions = [random.choices(words, k=random.randint(1, 6)) for _ in range(500)]
     expected = [[tag for _, tag in nltk_tagger.tag(caption)] for caption in captions]
     assert Tagger().tag(captions) == expected
-
-
-def write_tagger(cache, weights, tagdict, classes):
-    parts = {"weights": weights, "tagdict": tagdict, "classes": classes}
-    files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
-    install(cache / "words" / "taggers" / TAGGER, "a test", files)

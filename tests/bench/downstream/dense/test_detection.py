@@ -69,7 +69,7 @@ def stream_of(root: Path, recipe: DetectionRecipe = PLAIN, seed: int = 0) -> Tra
 @pytest.mark.parametrize(
     ("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)]
 )
-def test_the_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
+def test_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
     with torch.device("meta"):
         model = model_of(f"random:vit_{size}16_conv@224", DETECTIONS[f"table_7e_{size}16"], 80)
     convolution, biases, norms = 256 * 256 * 9 + 256 + 512, 8 * 256, 3 * 256
@@ -102,14 +102,14 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
 
 
-def test_the_encoder_drops_paths_as_the_recipe_says() -> None:
+def test_encoder_drops_paths_as_the_recipe_says() -> None:
     config = SimpleNamespace(recipe=replace(VIT, drop_path=0.3), quiet=True, seed=0)
     vit = Detect(config, ALONE, open_encoder(TINY)).build(["tree", "sea"]).backbone.net.features.vit
     assert vit.blocks[-1].drop_path1.drop_prob == pytest.approx(0.3)
 
 
 def test_objects_are_pooled_as_in_the_release() -> None:
-    """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
+    """torchvision's RoIAlign takes 2 x 2 points a bin, without the shift by half a feature."""
     recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
     heads = model_of(TINY, recipe).roi_heads
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
@@ -121,7 +121,7 @@ def test_objects_are_pooled_as_in_the_release() -> None:
 
 
 @pytest.mark.parametrize("size", ["b", "l", "h"])
-def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
+def test_releases_batches_grow_as_its_squares_shrink(size) -> None:
     recipe, passes = DETECTIONS[f"table_7e_{size}16_release"], {"b": 100, "l": 100, "h": 80}[size]
     sizes = recipe.sizes()
     assert (sizes[0], sizes[-1], len(sizes)) == (ImageSize(512, 8), ImageSize(1280, 1), 25)
@@ -136,7 +136,7 @@ def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
     assert paper.num_steps(117_266) == pytest.approx(len(plan) / 4, abs=1)
 
 
-def test_the_rate_warms_up_and_falls_twice() -> None:
+def test_rate_warms_up_and_falls_twice() -> None:
     steps = 25_000
     rate = schedule(TABLE, steps)
     assert rate(0.0) * TABLE.max_lr == pytest.approx(1e-5)
@@ -148,7 +148,7 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
 
 
 @pytest.mark.parametrize("grad_clip", [0.0, 1.0])
-def test_a_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch, grad_clip) -> None:
+def test_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch, grad_clip) -> None:
     """Also in the last step, where no later loss would show it."""
     build = Detect.build
 
@@ -165,7 +165,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch,
     assert not list((tmp_path / "run").rglob("*.pth"))
 
 
-def test_a_run_in_the_folder_of_its_data_leaves_the_annotations_there(root) -> None:
+def test_run_in_the_folder_of_its_data_leaves_the_annotations_there(root) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*.json")}
     recipe = replace(DETECTION, epochs=1 / 3, lr_step_epochs=())
     TASKS["detection"].run(f"coco:{root}", root.with_suffix(".json"), recipe=recipe)
@@ -197,7 +197,7 @@ def test_objects_shrink_with_the_recipe_s_jitter(root) -> None:
     np.testing.assert_allclose(sides, 8, atol=1)  # of 16
 
 
-def test_a_position_has_the_squares_of_its_step(root) -> None:
+def test_position_has_the_squares_of_its_step(root) -> None:
     recipe = replace(PLAIN, square_sides=(32, 96, 3), micro_batch=3)
     plan, stream = plan_of(recipe, 100), stream_of(root, recipe)
     for step in range(8):
@@ -207,7 +207,7 @@ def test_a_position_has_the_squares_of_its_step(root) -> None:
     assert len({plan[step].resolution for step in range(8)}) > 1
 
 
-def test_what_is_at_a_position_depends_on_the_seed_and_the_position_alone(root) -> None:
+def test_sample_at_a_position_depends_on_the_seed_alone(root) -> None:
     def plain(image: dict[str, Any]) -> tuple[Any, ...]:
         boxes = image["instances"].gt_boxes.tensor.tolist()
         return image["image_id"], image["image"].sum().item(), boxes
@@ -251,7 +251,7 @@ class Parts(nn.Module):
         return True
 
 
-def test_a_step_is_the_mean_of_its_micro_batches_and_begins_without_a_gradient() -> None:
+def test_step_is_the_mean_of_its_micro_batches() -> None:
     recipe = replace(DETECTION, num_devices=2, grad_clip=0.0)
     trainer = DetectionTrainer(Parts(), recipe, 4, rank=ALONE, seed=0)
     micro_batches = [torch.full((2, 2), value) for value in (1.0, 3.0, 5.0, 7.0)]
@@ -299,7 +299,7 @@ def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> di
     return Detect.test(task, Oracle(val, folder / ANNOTATIONS / "val.json", change), val)
 
 
-def test_the_truth_scores_one(root, tmp_path) -> None:
+def test_truth_scores_one(root, tmp_path) -> None:
     def change(old: dict[str, Any]) -> dict[str, Any]:
         """A crowd, an image without objects, polygons, and a class without objects."""
         kept = [a for a in old["annotations"] if a["image_id"] != 1002]

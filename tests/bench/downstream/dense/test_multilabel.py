@@ -23,7 +23,7 @@ from bench.downstream.dense.multilabel import as_split, average_precision
     largest=st.sampled_from([1.0, 58.0, 107.0]),
 )
 def test_average_precision_is_that_of_scikit_learn(seed, n, classes, largest) -> None:
-    """Of logits of any size: in float32 a sigmoid would make ties of those above 17."""
+    """Logits have any size: in float32 a sigmoid would make ties of all above 17."""
     rng = np.random.default_rng(seed)
     truth = rng.random((n, classes)) < 0.4
     truth[0] = True  # where a class has no image, there is no such number
@@ -36,7 +36,7 @@ def test_average_precision_is_that_of_scikit_learn(seed, n, classes, largest) ->
     assert found["ap_by_class"] == pytest.approx(by_class, abs=1e-5)
 
 
-def test_a_class_without_images_is_left_out() -> None:
+def test_class_without_images_is_left_out() -> None:
     truth = torch.tensor([[True, False, False], [True, True, False], [False, True, False]])
     found = average_precision(truth.float(), truth)
     assert found == {"map_macro": 1, "map_micro": 1, "ap_by_class": [1, 1, None]}

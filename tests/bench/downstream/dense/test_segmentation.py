@@ -63,7 +63,7 @@ def test_class_i_has_id_i_plus_1_and_no_class_is_not_judged(tmp_path):
     np.testing.assert_array_equal(labels[0], [255, 0, 1, 2, 255, 255])
 
 
-def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_not_judged(root):
+def test_pixels_of_a_class_have_its_colour(root):
     """However a scene is resized, flipped and cropped, pixels of a class have its colour."""
     stream = TrainingScenes(read_ade20k(root, "train"), CROPS, seed=0)
     scenes = pseudo_collate([stream[position] for position in range(24)])
@@ -91,7 +91,7 @@ def test_scenes_are_resized_flipped_and_cropped_as_the_recipe_says(root):
     assert (crop.crop_size, crop.cat_max_ratio) == ((32, 32), 0.4)
 
 
-def test_a_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
+def test_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
     root = write_ade20k(tmp_path)
     image, _ = files(root, "val", "val_0000")
     with Image.open(image) as picture:
@@ -109,7 +109,7 @@ def test_a_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
     ("name", "count"),
     [("vit_b16_conv", 98_751_644), ("vit_l16_conv", 320_435_356), ("vit_h16_conv", 652_396_700)],
 )
-def test_the_model_has_as_many_parameters_as_the_releases(name, count):
+def test_model_has_as_many_parameters_as_the_releases(name, count):
     with torch.device("meta"):
         model = segmentor(open_encoder(f"random:{name}@224"), TABLE_7D, 150)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
@@ -137,7 +137,7 @@ def released_head(head, x):
     return torch.nn.functional.conv2d(mixed, head.conv_seg.weight, head.conv_seg.bias)
 
 
-def test_the_head_is_the_release_s():
+def test_head_is_the_release_s():
     head = built("random:vit_tiny16@64", replace(TABLE_7D, head_channels=8)).eval().decode_head
     for name, tensor in head.state_dict().items():
         if tensor.is_floating_point():

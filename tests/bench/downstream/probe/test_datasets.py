@@ -38,7 +38,7 @@ def split_of(labels: list[int]) -> Split:
 
 
 @given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
-def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(labels, seed) -> None:
+def test_fraction_is_of_every_class_and_part_of_larger_ones(labels, seed) -> None:
     whole, sizes = split_of(labels), Counter(labels)
     parts = [whole.subset(fraction, seed) for fraction in FRACTIONS]
     for fraction, part in zip(FRACTIONS, parts, strict=True):
@@ -46,7 +46,7 @@ def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(lab
             label: max(1, round(fraction * size)) for label, size in sizes.items()
         }
         assert [part.image_bytes(number).decode() for number in range(len(part))] == list(part.keys)
-        # In the order of the whole.
+        # A part keeps the order of the whole.
         assert part.keys == [key for key in whole.keys if key in set(part.keys)]
         for key, label in zip(part.keys, part.labels, strict=True):
             assert key.endswith(f"-of-{label}")
@@ -64,7 +64,7 @@ def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(lab
         {"image_bytes": lambda i: b"last" if i == 2 else b"image"},
     ],
 )
-def test_the_identity_of_images_is_of_names_labels_and_content_and_not_of_a_place(changed) -> None:
+def test_identity_of_images_is_of_names_labels_and_content(changed) -> None:
     images = Split(Path("/one"), ["/one/a", "b", "c"], np.array([0, 1, 1]), lambda _: b"image")
     moved = replace(images, path=Path("/other"), keys=["/other/a", "b", "c"])
     assert moved.identity() == images.identity()
@@ -101,7 +101,7 @@ def test_tars_are_the_same_task_as_folders(images) -> None:
             assert len(set(sent.keys)) == 6
 
 
-def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(images) -> None:
+def test_val_is_for_choosing_where_test_has_labels(images) -> None:
     root = images / "folders"
     (root / "test").mkdir()
     (root / "test/0.png").write_bytes(b"of no class")
@@ -129,7 +129,7 @@ def test_usual_names_of_splits_are_known(images, names) -> None:
     assert (task.train.path.name, task.test.path.name) == names
 
 
-def test_a_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> None:
+def test_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> None:
     monkeypatch.setattr(datasets, "HELD_OUT", 0.5)  # one of two images a class
     root = images / "folders" / "train"
     tasks = load_tasks(str(root)), load_tasks(str(root)), load_tasks(f"folder:{root}")
@@ -140,7 +140,7 @@ def test_a_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> 
         assert "a fifth of each class" in task.note
 
 
-def test_what_is_drawn_for_testing_is_not_opened_for_validation(images, monkeypatch) -> None:
+def test_validation_opens_no_test_image(images, monkeypatch) -> None:
     root = images / "folders" / "train"
     for label, number in itertools.product(range(3), range(2, 10)):
         (root / str(label) / f"{number}.png").write_bytes(b"%d %d" % (label, number))
@@ -200,7 +200,7 @@ def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
     assert found == [["airfield.n.01"], ["apartment_building.n.01"], of_two]
 
 
-def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
+def test_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
     """As clip-benchmark's data sets are laid out, and spelled without a kind."""
     pets = images / "a:b" / "pets"
     pets.mkdir(parents=True)
@@ -239,7 +239,7 @@ def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classe
         (("t-shirt", "yo-yo"), [["jersey.n.03"], ["yo-yo.n.01"]]),
     ],
 )
-def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:
+def test_class_name_means_its_synsets_or_none(names, expected) -> None:
     found = name_labels("folder", names)
     assert found.names == names
     assert [[nouns().name(synset) for synset in synsets] for synsets in found.synsets] == expected
@@ -305,7 +305,7 @@ def fashion(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_images_of_fashion_mnist_are_those_of_the_files_in_their_order(fashion: Path) -> None:
+def test_images_of_fashion_mnist_are_those_of_the_files(fashion: Path) -> None:
     (task,) = load_tasks(f"fashion_mnist:{fashion}")
     assert (task.name, task.num_classes) == ("fashion_mnist", 10)
     assert [nouns().name(task.labels.synsets[number][0]) for number in (3, 4)] == [
@@ -329,7 +329,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_file_that_is_missing_or_damaged_is_named_in_one_line(fashion: Path, what: str) -> None:
+def test_file_that_is_missing_or_damaged_is_named_in_one_line(fashion: Path, what: str) -> None:
     (fashion / IMAGES).unlink()
     content = WRONG[what]
     if content is not None:

@@ -69,7 +69,7 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
 
 
-def test_each_rank_has_its_part_of_seven_images_with_their_numbers_in_the_split() -> None:
+def test_each_rank_has_its_part_of_seven_images() -> None:
     pictures = [png(30 * number + 20, 0, (8, 8)) for number in range(7)]
     pictures[3] = b""
     whole, split = features_of(Mean(), pictures, max_broken=1.0), split_of(pictures)
@@ -104,7 +104,7 @@ def test_more_broken_pictures_than_allowed_are_refused() -> None:
     assert len(features_of(Mean(), few, max_broken=0.4)) == 20
 
 
-def test_an_image_of_two_splits_is_encoded_once() -> None:
+def test_image_of_two_splits_is_encoded_once() -> None:
     pictures = [png(20 * number, number, (8, 8)) for number in range(12)]
     pictures[4] = b""
     whole = split_of(pictures)

@@ -26,7 +26,7 @@ def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0):
 
 
 @pytest.mark.parametrize("end", ["", "/weights.safetensors"])
-def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> None:
+def test_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> None:
     run = make_run()
     classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
     head, origins = transferred(f"{run}{end}")
@@ -56,7 +56,7 @@ def test_every_option_reaches_the_head(make_run) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["random:timm/test_vit", "clip", "superclass", "superclip"])
-def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
+def test_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))
     assert not has_classifier(load_encoder(spelling, 0, CPU))
     with pytest.raises(InputError, match=spelling):
@@ -75,7 +75,7 @@ def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path
         transferred(run)
 
 
-def test_a_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> None:
+def test_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> None:
     run = make_run()
     moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
     with pytest.raises(InputError, match=r"run .*--vocabulary"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from small_data import ON_A_CPU, png, write_folders
+from small_data import ON_A_CPU, png, write_folders, write_noise
 from torch import nn
 
 from baselines.methods import BASELINES
@@ -47,7 +47,7 @@ def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
     for number, expected in ((12, 1.0), (13, 0.0)):
         train = features([near] + [far] * number, [0] + [1] * number)
         assert neighbour_hits(train, features([near], [0]), 2, neighbours=20)[0] == expected
-    # Of twelve neighbours: the thirteenth does not vote.
+    # The thirteenth neighbour does not vote among twelve.
     assert neighbour_hits(train, features([near], [0]), 2, neighbours=12)[0] == 1.0
 
 
@@ -59,11 +59,7 @@ def read_out(out, encoder: object, data: str, **options: Any) -> dict[str, Any]:
 
 def test_so_many_neighbours_vote_as_are_asked_for(tmp_path) -> None:
     """On noise, where other numbers of neighbours are right about other images."""
-    for number in range(128):
-        folder = tmp_path / "data" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    data = f"folder:{tmp_path / 'data'}"
+    data = write_noise(tmp_path / "data", 128)
     (task,) = load_tasks(data)
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     extractor = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
@@ -74,7 +70,7 @@ def test_so_many_neighbours_vote_as_are_asked_for(tmp_path) -> None:
     assert (metrics["data_knn_top1"], metrics["data_knn_top5"]) == expected[0]
 
 
-def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run, tmp_path) -> None:
+def test_classifier_that_knows_its_nouns_classifies_images_untrained(make_run, tmp_path) -> None:
     run, data = make_run(), write_folders(tmp_path / "data", ("cat", "dog", "qwertz"))
     encoder, weights = load_encoder(str(run), 0, CPU), load_file(run / "weights.safetensors")
     cat, dog = (encoder.module(encoder.preprocess(png(level, 0))[None])[0] for level in (0, 127))
@@ -98,7 +94,7 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
 
 
 @pytest.mark.parametrize("spelling", ["random:timm/test_resnet", "superclass"])
-def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs, tmp_path) -> None:
+def test_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs, tmp_path) -> None:
     spelling = spelling if ":" in spelling else untrained(spelling)
     record = read_out(tmp_path / "readout.json", spelling, cats_and_dogs)
     assert not [name for name in record["metrics"] if "zero_shot" in name]
@@ -110,12 +106,12 @@ def task_of(name: str, *names: str) -> Any:
     return SimpleNamespace(name=name, labels=name_labels(name, names))
 
 
-def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
-    task, said = task_of("folder", "hot_dog", "musical-instrument"), []
+def test_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
+    task, embedded = task_of("folder", "hot_dog", "musical-instrument"), []
 
     def tokenize(prompts: list[str]) -> torch.Tensor:
-        said.extend(prompts)
-        return torch.arange(len(said) - len(prompts), len(said))
+        embedded.extend(prompts)
+        return torch.arange(len(embedded) - len(prompts), len(embedded))
 
     def embed(tokens: torch.Tensor) -> torch.Tensor:
         rows = [torch.arange(1.0, 5.0).roll(int(token)) * (token + 1) for token in tokens]
@@ -123,8 +119,8 @@ def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
 
     towers = Towers(tokenize, embed, nn.Identity(), CPU)
     rows = embed_classes(towers, task, PLAIN_TEMPLATES)
-    assert said[:3] == ["hot dog", "a picture of a hot dog.", "a drawing of a hot dog."]
-    assert said[3] == "musical instrument"
+    assert embedded[:3] == ["hot dog", "a picture of a hot dog.", "a drawing of a hot dog."]
+    assert embedded[3] == "musical instrument"
     assert rows.norm(dim=1).tolist() == pytest.approx([1, 1])
     for number, row in enumerate(rows):
         unit = F.normalize(embed(torch.arange(3 * number, 3 * number + 3)), dim=1)
@@ -132,7 +128,7 @@ def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
 
 
 @pytest.mark.parametrize("context", [24, 32])
-def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dogs, context) -> None:
+def test_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dogs, context) -> None:
     run = untrained("clip", context)
     torch.manual_seed(0)
     text = replace(text_tower("hybrid_mini"), context=context)
@@ -147,7 +143,7 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     torch.testing.assert_close(scores[0, 1], F.normalize(words.mean(0), dim=0) @ pixels[0])
 
 
-def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs) -> None:
+def test_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs) -> None:
     import open_clip
 
     torch.manual_seed(0)
@@ -176,7 +172,7 @@ def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs
     ("right", "chosen"),
     [(0, "the bare name"), (1, "a picture of a NAME."), (2, "a drawing of a NAME.")],
 )
-def test_the_prompts_are_those_that_classify_the_training_images_best(right, chosen) -> None:
+def test_prompts_are_those_that_classify_the_training_images_best(right, chosen) -> None:
     task, (cat, dog) = task_of("folder", "cat", "dog"), torch.eye(2)
 
     def tokenize(prompts: list[str]) -> torch.Tensor:
@@ -189,7 +185,7 @@ def test_the_prompts_are_those_that_classify_the_training_images_best(right, cho
         )
 
     def embed(tokens: torch.Tensor) -> torch.Tensor:
-        """By the template that is right, what the images are; by any other, the opposite."""
+        """The right template gives what the images are, any other one the opposite."""
         return torch.stack([cat if is_cat == is_right else dog for is_cat, is_right in tokens])
 
     train = features([[1.0, 0.0], [0.0, 1.0]], [0, 1])
@@ -198,7 +194,7 @@ def test_the_prompts_are_those_that_classify_the_training_images_best(right, cho
     assert torch.equal(rows, torch.eye(2))
 
 
-def test_a_probe_started_at_names_classifies_as_zero_shot_does(untrained, cats_and_dogs) -> None:
+def test_probe_started_at_names_classifies_as_zero_shot_does(untrained, cats_and_dogs) -> None:
     run = untrained("clip")
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     train = Features(

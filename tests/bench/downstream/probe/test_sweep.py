@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_data import ON_A_CPU, png, write_folders
+from small_data import ON_A_CPU, png, write_folders, write_noise
 
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
@@ -69,6 +70,11 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
 
 
+def assert_same_weights(one: Path, other: Path) -> None:
+    weights, others = (load_file(run / "weights.safetensors") for run in (one, other))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
 READ = {"epochs", "max_lr", "min_lr", "weight_decay", "micro_batch", "num_devices"}
 READ |= {"min_steps", "label_smoothing", "initialization", "test_resize"}
 
@@ -77,8 +83,8 @@ READ |= {"min_steps", "label_smoothing", "initialization", "test_resize"}
 @pytest.mark.parametrize(
     "name", [name for name in vars(STARTER_PROBE) if name not in ("about", "source", "iterations")]
 )
-def test_a_setting_that_is_not_read_is_refused(name, protocol) -> None:
-    """Of a probe on cached features; the recipe's own value is not refused."""
+def test_setting_that_is_not_read_is_refused(name, protocol) -> None:
+    """A probe on cached features reads few settings; the recipe's own value is not refused."""
     other = {"precision": "bf16", "initialization": "release", "per_epoch": True}
     other |= {"ema_rising": False, "betas": (0.5, 0.5), "crop_scale": (0.9, 0.9)}
     other |= {"range_augment": (40.0, 20.0)}
@@ -96,7 +102,7 @@ def test_a_setting_that_is_not_read_is_refused(name, protocol) -> None:
 
 
 def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_path):
-    """With seven test images, of which two are another class's, and an eighth that is empty."""
+    """Two of seven test images are another class's, and an eighth is empty."""
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     test = load_tasks(data)[0].test
     for number, content in ((1, b""), (2, png(255, 0)), (7, png(0, 0))):
@@ -135,7 +141,7 @@ def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_pat
     assert by_image[2] != by_image[3], "the order of the images decides"
 
 
-def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
+def test_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
     first = sweep("finetune")
     run = tmp_path / "sweep" / FIT
     for name in ("score.json", "weights.safetensors", "log.jsonl"):
@@ -152,7 +158,7 @@ def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monke
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
-def test_a_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, monkeypatch):
+def test_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, monkeypatch):
     whole = sweep("finetune", name="whole")
     original = Trainer.train_step
 
@@ -168,13 +174,10 @@ def test_a_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path,
     with pytest.raises(InputError, match="layer_decay"):
         sweep("finetune", recipe=replace(tiny_recipe, layer_decay=0.9))
     assert rows_of(sweep("finetune")) == rows_of(whole)
-    one, other = (
-        load_file(tmp_path / name / FIT / "weights.safetensors") for name in ("whole", "sweep")
-    )
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_weights(tmp_path / "whole" / FIT, tmp_path / "sweep" / FIT)
 
 
-def test_a_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
+def test_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
     run = make_run()
     sweep("finetune", run)
     tuned, before = (load_encoder(str(path), 0, CPU) for path in (tmp_path / "sweep" / FIT, run))
@@ -196,17 +199,9 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
     (alone,) = rows_of(sweep(way, run, name="alone", init=("transfer",)))
     assert alone == rows[3]
     if way != "cached":
-        one, other = (
-            load_file(tmp_path / name / "data-1-transfer-seed0/weights.safetensors")
-            for name in ("all", "alone")
-        )
-        assert all(torch.equal(one[name], other[name]) for name in one)
         sweep(way, run, name="second", seed=1, fraction=(0.5,))
-        one, other = (
-            load_file(tmp_path / name / "data-0.5-random-seed1/weights.safetensors")
-            for name in ("all", "second")
-        )
-        assert all(torch.equal(one[name], other[name]) for name in one)
+        for name, fit in (("alone", "data-1-transfer-seed0"), ("second", "data-0.5-random-seed1")):
+            assert_same_weights(tmp_path / "all" / fit, tmp_path / name / fit)
     metrics = record["metrics"]
     assert metrics["data_top1"] == np.mean([rows[2]["top1"], rows[6]["top1"]])
     assert metrics["encoder_digest"] == load_encoder(str(run), 0, CPU).digest()
@@ -223,11 +218,8 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
 
 def test_each_classifier_of_a_sweep_is_that_of_its_own_seed(sweep, make_run, tmp_path) -> None:
     """On noise, where every start, subset and order ends in other mistakes."""
-    for number in range(64):
-        folder = tmp_path / "noise" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    noise = {"encoder": make_run(), "data": f"folder:{tmp_path / 'noise'}", "fraction": (0.5, 1.0)}
+    data = write_noise(tmp_path / "noise", 64)
+    noise = {"encoder": make_run(), "data": data, "fraction": (0.5, 1.0)}
     both = rows_of(sweep("cached", name="both", seeds=2, **noise))
     first, second = (rows_of(sweep("cached", name=f"{s}", seed=s, **noise)) for s in (0, 1))
     assert both == [*first, *second]
@@ -244,7 +236,7 @@ def test_test_images_are_resized_and_cropped_as_the_recipe_says(sweep, tiny_reci
         replace(tiny_recipe, test_resize=31)
 
 
-def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(sweep) -> None:
+def test_encoder_without_a_classifier_gets_random_heads(sweep) -> None:
     record = sweep("cached", init=("transfer", "random"), fraction=(0.25, 1.0))
     rows = record["samples"]["runs"]
     assert [(row["init"], row["fraction"]) for row in rows] == [("random", 0.25), ("random", 1)]
@@ -255,7 +247,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
     assert "data_top1" not in sweep("cached", name="part", fraction=(0.25,))["metrics"]
 
 
-def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
+def test_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
     record = sweep("cached", data=f"starter:{starter.root}")
     ids = {row["task"]: row["clusters"] for row in record["samples"]["test_images"]}
     for task in load_tasks(f"starter:{starter.root}"):
@@ -271,7 +263,7 @@ def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, st
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
-def test_a_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> None:
+def test_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> None:
     record = sweep(way, untrained("clip"), init=("random", "names"))
     rows = record["samples"]["runs"]
     assert [row["init"] for row in rows] == ["random", "names"]
