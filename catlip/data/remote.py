@@ -1,5 +1,5 @@
 """Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache, and
-written whole.
+written whole. The functions for small files take local paths as well.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
@@ -30,6 +30,7 @@ from catlip.cli import InputError
 from catlip.data.shard_cache import CACHE_SIZE, PARTIAL_SUFFIX, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
+from catlip.system.files import write_atomically
 from catlip.system.lock import open_no_link
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
@@ -134,15 +135,21 @@ def put_file(source: Path, path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    _write(path, lambda files, url: files.pipe_file(url, content))
+    if is_remote(path):
+        _write(path, lambda files, url: files.pipe_file(url, content))
+    else:
+        write_atomically(path, content)
 
 
 def remove_file(path: Path) -> None:
-    def ask() -> None:
+    def remove() -> None:
         with suppress(FileNotFoundError):
             _driver(path).rm_file(with_credentials(path))
 
-    _with_retries(path, ask, does="deleted")
+    if is_remote(path):
+        _with_retries(path, remove, does="deleted")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def find_remote(pattern: str) -> list[Path]:
@@ -155,7 +162,9 @@ def find_remote(pattern: str) -> list[Path]:
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of the files in a remote folder; none if the folder does not exist."""
+    """The names of the files in a folder; none if the folder does not exist."""
+    if not is_remote(folder):
+        return {path.name for path in folder.glob("*")}
 
     def ask() -> list[str]:
         try:

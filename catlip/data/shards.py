@@ -147,7 +147,6 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
             size += len(header) + len(content) + len(parts[-1])
     end = 2 * tarfile.BLOCKSIZE
     parts.append(bytes(end + -(size + end) % tarfile.RECORDSIZE))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, b"".join(parts))
     return len(samples)
 

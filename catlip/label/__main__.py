@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,17 +169,16 @@ def main(config: Label) -> None:
         if not sources:
             raise _failure(errors, 0)
         sidecars = _sidecars(sources, labels_dir, rule)
-        planned = [*sidecars.values()]
+        plans: defaultdict[Path, set[str]] = defaultdict(set)
+        for sidecar in sidecars.values():
+            plans[sidecar.parent].add(sidecar.name)
         for path, piece in pieces.items():
             if isinstance(piece, InputError):  # a table that is not cut: one name stands for all
-                planned.append((labels_dir or path.parent) / f"{path.name}.{rule}{SUFFIX}")
-        for place in {sidecar.parent for sidecar in planned}:
-            write_plan(place, rule, {each.name for each in planned if each.parent == place})
-        if labels_dir and is_remote(labels_dir):  # listed once
-            names_there = names_in(labels_dir)
-            labelled = [source for source in sources if sidecars[source].name in names_there]
-        else:
-            labelled = [source for source in sources if sidecars[source].exists()]
+                plans[labels_dir or path.parent].add(f"{path.name}.{rule}{SUFFIX}")
+        for place, names in plans.items():
+            write_plan(place, rule, names)
+        present = {place / name for place in plans for name in names_in(place)}
+        labelled = [source for source in sources if sidecars[source] in present]
         done = {source for source, state in each("checking", check, labelled) if state is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():

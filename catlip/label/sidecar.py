@@ -30,7 +30,6 @@ from catlip.data.remote import names_in, read_file, remove_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
 from catlip.system.cache import packed, unpacked
-from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 
@@ -45,7 +44,7 @@ class LabelVersion:
     wordnet: str
     tagger: str | None
     edition: int
-    words: tuple[tuple[str, str], ...] = ()  # of one's own, and their synsets
+    words: tuple[tuple[str, str], ...] = ()  # the user's, and their synsets
 
     @classmethod
     def of_labeller(cls, labeller: Labeller) -> "LabelVersion":
@@ -58,9 +57,11 @@ class LabelVersion:
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
 
     def as_meta(self) -> dict[str, Any]:
-        """Its fields; without words of one's own, as in labels of before."""
-        meta = asdict(self) | {"words": [[*pair] for pair in self.words]}
-        return meta if self.words else {name: meta[name] for name in meta if name != "words"}
+        """Its fields; without words if there are none: older labels have no such field."""
+        meta = asdict(self)
+        if not self.words:
+            del meta["words"]
+        return meta
 
     def __str__(self) -> str:
         tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
@@ -107,17 +108,7 @@ def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
-    write_beside_labels(path, content)
-
-
-def write_beside_labels(path: Path, content: bytes) -> None:
-    """Write atomically; to a URL as atomically as its storage writes."""
-    if is_remote(path):
-        write_file(path, content)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+    write_file(path, packed({"values": labels.values, "offsets": labels.offsets, "meta": meta}))
 
 
 def read_sidecar(path: Path) -> Labels:
@@ -164,12 +155,9 @@ def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
         return
     content = json.dumps(sorted(names), indent=0).encode()
     file = folder / f"{rule}.{sha256(content).hexdigest()[:8]}.plan"
-    write_beside_labels(file, content)
+    write_file(file, content)
     for other in older.keys() - {file}:
-        if is_remote(other):
-            remove_file(other)
-        else:
-            other.unlink(missing_ok=True)
+        remove_file(other)
 
 
 def planned(folder: Path, rule: str) -> set[str]:
@@ -180,8 +168,8 @@ def planned(folder: Path, rule: str) -> set[str]:
 
 
 def _plan_files(folder: Path, rule: str) -> list[Path]:
-    names = names_in(folder) if is_remote(folder) else {path.name for path in folder.glob("*.plan")}
-    return [folder / name for name in sorted(names) if re.fullmatch(rf"{rule}(\.\w+)?\.plan", name)]
+    pattern = re.compile(rf"{rule}(\.\w+)?\.plan")
+    return [folder / name for name in sorted(names_in(folder)) if pattern.fullmatch(name)]
 
 
 def _read_plan(file: Path, rule: str) -> set[str]:

@@ -168,7 +168,6 @@ class Vocabulary:
         for name, synsets in lists.items():
             lines = ",\n  ".join(json.dumps(synset) for synset in synsets)
             tail += f',\n "{name}": [\n  {lines}\n ]'
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{head}{tail}\n}}\n".encode())
 
     @classmethod

@@ -102,7 +102,6 @@ def _installed(resource: Resource) -> Path:
 
 def install(folder: Path, source: str, files: Files) -> None:
     """Write the files and last the source, which says that all are there."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in {**files, "SOURCE": source.encode()}.items():
         write_to_cache(folder / name, content)
 
