@@ -79,7 +79,7 @@ class Labeller:
     Args:
         words: words of one's own, in lower case -> the name of a synset, or "" to give no label;
             they come before WordNet's, and count whatever part of speech they are tagged as. See
-            catlip.label.own_words.
+            catlip.label.user_words.
 
     Attributes:
         wordnet: the version to which the noun offsets belong, "3.0".

@@ -50,7 +50,7 @@ def main(config: Examples) -> None:
         per_shard, rest = divmod(config.count, len(shards))
         for position, shard in enumerate(shards):
             for number in chosen(len(shard), per_shard + (position < rest)):
-                caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
+                caption = shard.caption(number, shard.draw_caption(number, seed=0, epoch=0)) or ""
                 names = [nouns().name(offset) for offset in labeller(caption)]
                 caption, image = caption[:MAX_CHARACTERS], None
                 try:

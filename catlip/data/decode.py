@@ -92,7 +92,7 @@ def whole_pixels(encoded: bytes) -> NDArray[np.uint8]:
     return cropped_pixels(encoded, lambda width, height: (0, 0, width, height))
 
 
-def reduced(encoded: bytes, side: int, quality: int) -> bytes:
+def shrink_picture(encoded: bytes, side: int, quality: int) -> bytes:
     """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
     Raises: PictureError, also where the bytes would stay the same.
     """

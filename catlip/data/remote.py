@@ -78,8 +78,8 @@ def _identity(about: dict[str, Any]) -> str:
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for local ones, size and time; of a folder, of what it holds.
-    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
+    """The identity of each file; for a local file size and time, for a local folder those of the
+    files in it. Remote files are asked for in threads; the hub, which limits requests, by folder.
     """
     identities = {}
     for path in paths:
@@ -103,7 +103,7 @@ def size_in(identity: str) -> int:
 def open_remote(path: Path, identity: str) -> io.FileIO:
     """The remote file of this identity, from the cache or fetched into it, open for reading."""
     fill = functools.partial(_fetch_into, path, identity)
-    return _cache().open(_name(path, identity), size_in(identity), fill)
+    return _cache().open(_cache_name(path, identity), size_in(identity), fill)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -118,7 +118,7 @@ def read_file(path: Path) -> bytes:
     if not is_remote(path):
         return path.read_bytes()
     if _scheme(path) in WEB:
-        return _with_retries(path, lambda: b"".join(_streamed(path, 0, SMALL_BYTES, SMALL_BYTES)))
+        return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES, SMALL_BYTES)))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
@@ -147,7 +147,7 @@ def remove_file(path: Path) -> None:
             _driver(path).rm_file(with_credentials(path))
 
     if is_remote(path):
-        _with_retries(path, remove, does="deleted")
+        _with_retries(path, remove, verb="deleted")
     else:
         path.unlink(missing_ok=True)
 
@@ -175,7 +175,7 @@ def names_in(folder: Path) -> set[str]:
             return []
         return names
 
-    return {Path(name).name for name in _with_retries(folder, ask, does="listed")}
+    return {Path(name).name for name in _with_retries(folder, ask, verb="listed")}
 
 
 def licence_of(folder: Path) -> str:
@@ -198,62 +198,62 @@ def _page_of(path: str | Path) -> str:
     return f"{constants.ENDPOINT}/{kind}/{repository}" if kind in ("datasets", "buckets") else ""
 
 
-class Ahead:
+class Prefetcher:
     """Fetches files that will be read soon, in threads; their errors are left to who reads."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()  # a forked process has not these threads
+        self.process = os.getpid()  # a forked process does not have these threads
         self._wanted: collections.deque[Path] = collections.deque()
-        self._newly = threading.Condition()
+        self._changed = threading.Condition()
         self.identities: dict[Path, str] = {}  # of the files fetched so far
         self._since = 0.0
         for _ in range(THREADS_AHEAD):
             threading.Thread(target=self._fetch, daemon=True).start()
 
-    def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
+    def prefetch(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
         """Fetch the files that are read now, and then those that are read next; to make room, only
         files last used before this call are deleted.
         """
         self._since = time.time()
         cache = _cache()
-        with self._newly:
+        with self._changed:
             known = {path: self.identities[path] for path in now if path in self.identities}
             self.identities = known
             for path, identity in known.items():
-                cache.touch(_name(path, identity))
+                cache.touch(_cache_name(path, identity))
             self._wanted = collections.deque([*(path for path in now if path not in known), *next_])
-            self._newly.notify_all()
+            self._changed.notify_all()
 
     def _fetch(self) -> None:
         while True:
-            with self._newly:
+            with self._changed:
                 while not self._wanted:
-                    self._newly.wait()
+                    self._changed.wait()
                 path, since = self._wanted.popleft(), self._since
             with suppress(InputError, OSError):
                 identity = identity_of(path)
                 room = _cache().add(
-                    _name(path, identity),
+                    _cache_name(path, identity),
                     size_in(identity),
                     functools.partial(_fetch_into, path, identity),
                     unused_since=since,
                 )
-                with self._newly:
+                with self._changed:
                     self.identities[path] = identity
                     if not room:
                         self._wanted.clear()
 
 
-def _name(path: Path, identity: str) -> str:
+def _cache_name(path: Path, identity: str) -> str:
     return sha256(f"{path}\n{identity}".encode()).hexdigest()[:32]
 
 
 def _cache() -> FileCache:
-    given = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
+    gigabytes = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
     with suppress(ValueError, OverflowError):
-        if (limit := int(float(given) * 1e9)) > 0:
+        if (limit := int(float(gigabytes) * 1e9)) > 0:
             return FileCache(cache_dir("shards"), limit)
-    raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
+    raise InputError(f"{CACHE_SIZE}={gigabytes} is not a number of gigabytes above 0")
 
 
 def warn_if_above_cache(patterns: Sequence[str], size: int) -> None:
@@ -277,7 +277,7 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     def block() -> None:
         nonlocal done
         end = min(done + BLOCK_BYTES, size)
-        for piece in _pieces(path, done, end, size):
+        for piece in _read_range(path, done, end, size):
             rest = memoryview(piece)
             content_hash.update(rest)
             while rest:
@@ -317,10 +317,10 @@ def _is_encrypted(path: Path) -> bool:
     return not usual or "SSECustomerAlgorithm" in about
 
 
-def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     """These bytes of a file, or those up to its end from a server that knows no ranges."""
     if _scheme(path) in WEB:
-        yield from _streamed(path, start, end, size)
+        yield from _stream(path, start, end, size)
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
     more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
@@ -330,15 +330,15 @@ def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     yield content[start:] if len(content) == size else content
 
 
-def _streamed(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
-    """As `_pieces`, of an http(s) server, which may send anything; fewer if the file ends there."""
+def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """As `_read_range`, from an http(s) server, which may send anything; fewer at the end."""
     url, at, headers = with_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
     with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
-        given = answer.r.headers.get("Content-Range", "")
+        content_range = answer.r.headers.get("Content-Range", "")
         if answer.r.status != 206:
             at, end = 0, size
-        elif not given.startswith(f"bytes {start}-"):
-            raise ValueError(f"its server sent {given} in place of {headers['Range']}")
+        elif not content_range.startswith(f"bytes {start}-"):
+            raise ValueError(f"its server sent {content_range} in place of {headers['Range']}")
         if answer.r.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError("its server sent it compressed, which was not asked for")
         while piece := answer.read(PIECE_BYTES):
@@ -359,10 +359,10 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
             write(files, f"{url}{PARTIAL_SUFFIX}")
             files.mv(f"{url}{PARTIAL_SUFFIX}", url)
 
-    _with_retries(path, ask, does="written")
+    _with_retries(path, ask, verb="written")
 
 
-def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
+def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") -> T:
     """The result of a request, which is made again after errors that may pass."""
     global _last_warning
     begun = time.monotonic()
@@ -374,17 +374,17 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
-            failure, is_temporary = _what_failed(path, error, does)
-            if (told := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
-                print(f"{failure}; it is asked again in {told:.0f} s, as it says", file=sys.stderr)
-                time.sleep(told)
-                end, waited = end + told, waited + told
+            failure, is_temporary = _describe_failure(path, error, verb)
+            if (wait := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
+                print(f"{failure}; it is asked again in {wait:.0f} s, as it says", file=sys.stderr)
+                time.sleep(wait)
+                end, waited = end + wait, waited + wait
                 continue
             delay = next(delays)
             if delay is None or time.monotonic() > end or not is_temporary:
                 raise InputError(failure) from None
             now = time.monotonic()
-            # Of threads that fail together, one says so.
+            # If several threads fail together, only one of them says so.
             if now + delay - begun >= WARN_S <= now - _last_warning:
                 _last_warning = now
                 print(f"warning: {failure}; trying again in {delay} s", file=sys.stderr)
@@ -392,7 +392,7 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
 
 
-def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bool]:
+def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[str, bool]:
     """A failed request in one line, and whether the same request may succeed later."""
     url, status = url_of(path), _http_status(error)
     # fsspec raises it for a failed connection as well, with the cause.
@@ -406,23 +406,23 @@ def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bo
                 f"it does not exist, or needs access; ask for it at {page}, and set HF_TOKEN to a "
                 "token of your account"
             )
-        return f"{url} cannot be {does}: {access}", False
+        return f"{url} cannot be {verb}: {access}", False
     refused = isinstance(error, (ValueError, TypeError, NotImplementedError))
     is_temporary = not refused and "Credentials" not in type(error).__name__
     if status:
         is_temporary = status >= 500 or status in RETRY_STATUSES
     reason = error.__cause__ or error
     message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
-    return f"{url} cannot be {does}: {message}", is_temporary
+    return f"{url} cannot be {verb}: {message}", is_temporary
 
 
 def _seconds_to_wait(error: BaseException | None) -> float:
-    """How long a server that limits requests asks to wait before the next; 0 if it does not say."""
+    """How long a server that limits requests asks to wait; 0 if it does not say."""
     while error is not None:
         headers = getattr(getattr(error, "response", error), "headers", None)
-        told = (headers or {}).get("Retry-After", "")
-        if told.isdigit():
-            return min(float(told), MAX_WAIT_S)
+        seconds = (headers or {}).get("Retry-After", "")
+        if seconds.isdigit():
+            return min(float(seconds), MAX_WAIT_S)
         error = error.__cause__
     return 0
 

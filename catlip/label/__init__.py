@@ -18,7 +18,6 @@ import numpy as np
 
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
-from catlip.label.own_words import read_words
 from catlip.label.sidecar import (
     Labels,
     LabelVersion,
@@ -28,6 +27,7 @@ from catlip.label.sidecar import (
     write_sidecar,
 )
 from catlip.label.sources import Caption, Source, Unusable
+from catlip.label.user_words import read_words
 
 BATCH_CAPTIONS = 512
 
@@ -50,7 +50,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     def hashed() -> Iterable[tuple[str, Caption]]:
         for key, caption in samples:
             add_caption(digest, key, caption)
-            # No more than is read: so a batch takes little memory.
+            # The rest is not read: so a batch takes little memory.
             yield key, caption[:MAX_CHARACTERS] if isinstance(caption, str) else caption
 
     stream = iter(hashed())
@@ -75,19 +75,19 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 def is_labelled(
     source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
 ) -> bool:
-    """Whether the same rule and words made the source's labels from the same captions: those of a
-    shard are compared by its digest, those of a table are read.
+    """Whether the same rule and words made the source's labels from the same captions: a shard is
+    compared by its digest, a table is read.
     """
     try:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
     except (InputError, FileNotFoundError):
         return False
-    version, now = LabelVersion.of_labeller(labeller_of(rule, words)), source.origin()
-    if LabelVersion.from_meta(meta) != version:
+    origin = source.origin()
+    if LabelVersion.from_meta(meta) != LabelVersion.of_labeller(labeller_of(rule, words)):
         return False
-    if any(meta.get(name) != value for name, value in now.items()):
+    if any(meta.get(name) != value for name, value in origin.items()):
         return False
-    if "content" in now:
+    if "content" in origin:
         return True
     digest = sha256()
     for key, caption in source.samples():

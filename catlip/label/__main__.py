@@ -41,7 +41,7 @@ from catlip.words.wordnet import nouns
 # From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions
 # at most 3 % have no label, and 41 % of the words are no nouns; of German sentences 25 and 73 %.
 MAX_WITHOUT_LABEL, MAX_UNKNOWN_WORDS = 0.25, 0.5
-LOOKED_AT = 1000  # captions whose words are looked up
+CHECKED_CAPTIONS = 1000  # captions whose words are looked up
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,16 @@ def main(config: Label) -> None:
     if config.engine == "local":
         engine = local(config.workers or len(os.sched_getaffinity(0)))
     else:
-        passed_on = ("CATLIP_CACHE", CACHE_SIZE)
-        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-        engine = on_ray(config.ray_address, environment)
+        names = {"CATLIP_CACHE", CACHE_SIZE} & os.environ.keys()
+        engine = on_ray(config.ray_address, {name: os.environ[name] for name in names})
     with engine as apply:
-        each = functools.partial(_each, apply, config.quiet)
+        each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
         pieces = dict(each("cutting", cut, list(filter(is_table, paths))))
         pieces |= {path: cut(path) for path in paths if path not in pieces}
         errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
-        whole = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
-        sources: list[Source] = list(itertools.chain.from_iterable(whole))
+        readable = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
+        sources: list[Source] = list(itertools.chain.from_iterable(readable))
         if not sources:
             raise _failure(errors, 0)
         sidecars = _sidecars(sources, labels_dir, rule)
@@ -204,7 +203,7 @@ def main(config: Label) -> None:
         for cause, count in counts.items():
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
     without = sum(metrics.unlabelled.values()) / metrics.captions
-    unknown = unknown_words(take_captions((todo or sources)[-1:], LOOKED_AT))
+    unknown = unknown_words(take_captions((todo or sources)[-1:], CHECKED_CAPTIONS))
     if without >= MAX_WITHOUT_LABEL or unknown > MAX_UNKNOWN_WORDS:
         print(
             f"warning: {without:.0%} of the captions have no label, and {unknown:.0%} of their "
@@ -214,7 +213,7 @@ def main(config: Label) -> None:
     print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
-def _each(
+def _apply_to_each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Each item with the function's result or InputError, under a progress bar."""

@@ -43,8 +43,8 @@ class Labelling(ByRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample: caption, the classes that it names, and image in base64 (None if broken). Of each
-    word part of speech and synset ("" for none); older records have none.
+    """A sample: caption, the classes that it names, and image in base64 (None if broken). Each word
+    has its part of speech and synset ("" for none); older records have no words.
     """
 
     key: str

@@ -43,9 +43,9 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
     """A task of TASKS; for its validation task the test teams' drawings are not opened."""
     class_field = choose("probe task", task, TASKS)
     if validation:
-        fitted, tested = VALIDATION_TEAMS
-        train = _samples(root / "probe-train", class_field, team=fitted)
-        test = _samples(root / "probe-train", class_field, team=tested, view=0)
+        train_team, test_team = VALIDATION_TEAMS
+        train = _samples(root / "probe-train", class_field, team=train_team)
+        test = _samples(root / "probe-train", class_field, team=test_team, view=0)
     else:
         train = _samples(root / "probe-train", class_field)
         test = _samples(root / "probe-test", class_field)
@@ -79,7 +79,7 @@ def _samples(
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
-            wanted = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
-            if wanted and metadata["group"] not in LEFT_OUT_GROUPS:
+            fits = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
+            if fits and metadata["group"] not in LEFT_OUT_GROUPS:
                 samples.append(((shard, number), str(metadata[class_field])))
     return samples

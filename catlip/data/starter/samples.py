@@ -64,15 +64,15 @@ def plan(
 ) -> dict[str, list[Plan]]:
     """The samples of each split: images of every sprite, and for pre-training also scenes."""
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
-    by_concept = defaultdict(list)
+    sprites_of = defaultdict(list)
     for sprite in sprites:
         split = sprite.what.source.split
         for view in range(VIEWS[split]):
             key = f"{sprite.what.key}-{view}"
             plans[split].append(Plan(key, split, "drawing", (sprite,), view, size, seed))
         if split == "pretrain" and is_thing(sprite.what.concept):
-            by_concept[sprite.what.concept].append(sprite)
-    choices = list(by_concept.values())
+            sprites_of[sprite.what.concept].append(sprite)
+    choices = list(sprites_of.values())
     for number in range(scenes if choices else 0):
         key = f"scene-{number:06d}"
         rng = generator(seed, f"plan/{key}")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BACKGROUNDS = Path(__file__).with_name("backgrounds")
-# For test scenes only.
+# Only test scenes use them.
 HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)

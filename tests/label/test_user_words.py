@@ -10,9 +10,9 @@ from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.label import is_labelled
 from catlip.label.__main__ import Label, main
-from catlip.label.own_words import read_words
 from catlip.label.sidecar import LabelVersion, read_sidecar
 from catlip.label.sources import TarShard
+from catlip.label.user_words import read_words
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count
 from catlip.words.wordnet import nouns
