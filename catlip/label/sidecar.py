@@ -160,7 +160,7 @@ def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
         remove_file(other)
 
 
-def planned(folder: Path, rule: str) -> set[str]:
+def planned_names(folder: Path, rule: str) -> set[str]:
     """The names of the labels files of all labellings by a rule in a folder; empty without a plan.
     Raises: InputError.
     """

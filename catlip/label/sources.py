@@ -224,7 +224,8 @@ def _cut_text(
     with open(path, "rb") as file:
         column: str | int
         if _kind(path) in DELIMITERS:
-            header, after_header = next(_rows(file, path), ([], 0))
+            nothing: tuple[list[str], int] = ([], 0)
+            header, after_header = next(_rows(file, path), nothing)
             if text_column is None or not text_column.isdecimal():
                 column = header.index(_choose_column(path, header, text_column))
                 offset = after_header

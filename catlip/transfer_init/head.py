@@ -46,7 +46,7 @@ def transfer_rows(
     """A head for `labels` from a classifier over `vocabulary`, by Transfer Init.
 
     Args:
-        weight: [V, D], any float dtype; row i is that of the vocabulary's class i.
+        weight: [V, D], any float dtype; row i is for the vocabulary's class i.
         bias: [V].
         alpha, ties: which classes stand for a label, see `find_origins`.
         bias_init: "copy" copies the bias like a column of the weight, and gives random rows the
@@ -54,7 +54,7 @@ def transfer_rows(
             does.
         scale: "as_is" leaves copied rows as they are. "fresh" multiplies all of them, with their
             biases, by one factor that gives them the standard deviation of a fresh nn.Linear.
-            "unit" makes the mean norm of the copied rows 1, and that of the random rows too.
+            "unit" makes the mean norm of the copied rows 1, and of the random rows as well.
         seed: of the random rows; a label's row does not depend on which other rows are random.
     """
     if weight.ndim != 2 or len(weight) != len(vocabulary) or bias.shape != weight.shape[:1]:
@@ -71,7 +71,7 @@ def transfer_rows(
     drawn_bias = torch.empty(len(origins), 1, dtype=torch.float64)
     for values in (drawn, drawn_bias):
         values.uniform_(-bound, bound, generator=generator)
-    copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)
+    copied, copied_bias = _mean_rows(weight, origins), _mean_rows(bias[:, None], origins)
     if matched.any():
         rows, factor = copied[matched[:, 0]], 1.0
         if scale == "fresh":
@@ -94,16 +94,17 @@ def transfer_rows(
     )
 
 
-def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
+def _mean_rows(values: Tensor, origins: Sequence[Origin]) -> Tensor:
     """The weighted mean of rows of `values` [V, D] for each label, [n, D] float64, zero for a
     random one; on the CPU, where the order of sums is fixed.
     """
-    labels, classes, fractions = [], [], []
+    labels: list[int] = []
+    classes: list[int] = []
+    fractions: list[float] = []
     for label_id, origin in enumerate(origins):
-        for class_id, fraction in origin.fractions.items():
-            labels.append(label_id)
-            classes.append(class_id)
-            fractions.append(fraction)
+        labels += [label_id] * len(origin.fractions)
+        classes += origin.fractions.keys()
+        fractions += origin.fractions.values()
     class_ids = torch.tensor(classes, dtype=torch.int64, device=values.device)
     weights = torch.tensor(fractions, dtype=torch.float64)
     rows = values.detach()[class_ids].cpu().double() * weights[:, None]

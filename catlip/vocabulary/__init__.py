@@ -8,11 +8,11 @@ after the classes, so that another threshold needs no new counting.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,7 +87,7 @@ class Vocabulary:
     def classes(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The class ids [sum K] of captions, and their offsets [N+1]."""
         synsets = _labeller(self.rule, self.words).batch(texts)
-        values = np.array([each for of_text in synsets for each in of_text], dtype=np.uint32)
+        values = np.fromiter(itertools.chain.from_iterable(synsets), dtype=np.uint32)
         return self.encode(values, np.cumsum([0, *map(len, synsets)]))
 
     def targets(self, texts: Sequence[str]) -> "RaggedLabels":
@@ -111,20 +111,20 @@ class Vocabulary:
         words: Mapping[str, str] | None = None,
     ) -> "Vocabulary":
         """The nouns that occur in more than `threshold` captions, or the `top_k` most frequent; by
-        default a threshold that fits their number. For `words` of one's own see catlip.captions.
+        default a threshold that fits their number. For `words` see catlip.captions.Labeller.
 
         Raises: InputError if fewer than two are left.
         """
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
         labeller = _labeller(rule, tuple((words or {}).items()))
         digest, total, unlabelled = sha256(), 0, 0
-        every = iter(texts)
-        while some := list(islice(every, BATCH)):
-            labels = labeller.batch(some)
+        remaining = iter(texts)
+        while batch := list(itertools.islice(remaining, BATCH)):
+            labels = labeller.batch(batch)
             rows = nouns().rows([synset for synsets in labels for synset in synsets])
             by_synset += np.bincount(rows, minlength=len(by_synset))
-            digest.update("\n".join(some).encode("utf-8", "replace"))
-            total, unlabelled = total + len(some), unlabelled + labels.count([])
+            digest.update("\n".join(batch).encode("utf-8", "replace"))
+            total, unlabelled = total + len(batch), unlabelled + labels.count([])
         source = Source(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
         counts = Counts(by_synset, LabelVersion.of_labeller(labeller), source)
         return build(counts, threshold, top_k)
@@ -141,13 +141,14 @@ class Vocabulary:
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
-        every = (*self.synsets, *self.pruned)
+        occurring = (*self.synsets, *self.pruned)
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-        by_synset[nouns().rows([one.offset for one in every])] = [one.count for one in every]
+        rows = nouns().rows([synset.offset for synset in occurring])
+        by_synset[rows] = [synset.count for synset in occurring]
         return Counts(by_synset, self.label_version, self.source)
 
     def check(self, labels: Labels) -> None:
-        """Raises InputError when the labels were not made as those of the vocabulary were."""
+        """Raises InputError when the labels were made otherwise than the vocabulary's."""
         label_version = LabelVersion.from_meta(labels.meta)
         if self.label_version != label_version:
             raise InputError(
@@ -160,7 +161,7 @@ class Vocabulary:
         """Write the vocabulary as JSON, one synset per line, atomically."""
         lists = {"synsets": self.synsets, "pruned": self.pruned}
         names = [key.name for key in fields(self) if key.name not in lists]
-        if not self.words:  # as in vocabularies of before, whose digest is that of the file
+        if not self.words:  # older vocabularies have no such field, and runs know a file's digest
             names.remove("words")
         body = {name: plain(getattr(self, name)) for name in names}
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")

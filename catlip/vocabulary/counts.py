@@ -57,21 +57,24 @@ class Counts:
 
 def count(paths: Iterable[Path]) -> Counts:
     """Count the synsets in labels files, all made in the same way, from different captions."""
-    return merge((path, _counted(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
+    return merge((path, _count(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
 
 
-def _counted(path: Path, labels: Labels) -> Counts:
+def _count(path: Path, labels: Labels) -> Counts:
     meta = labels.meta
     # A digest that stands for the captions of the file.
     names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
     part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
-    known = nouns().offsets
-    rows = np.minimum(np.searchsorted(known, labels.values), len(known) - 1)
-    if (known[rows] != labels.values).any():
-        raise InputError(f"{path} has labels that are not synsets; delete it and label again")
+    try:
+        rows = nouns().rows(labels.values)
+    except InputError:
+        raise InputError(
+            f"{path} has labels that are not synsets; delete it and label again"
+        ) from None
+    by_synset = np.bincount(rows, minlength=len(nouns().offsets))
     without_label = int((np.diff(labels.offsets) == 0).sum())
     source = Source(len(labels), (part,), without_label)
-    return Counts(np.bincount(rows, minlength=len(known)), LabelVersion.from_meta(meta), source)
+    return Counts(by_synset, LabelVersion.from_meta(meta), source)
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:

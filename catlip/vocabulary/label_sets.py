@@ -61,10 +61,11 @@ def label_set(spec: str) -> LabelSet:
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
-    """The synsets that a label's name consists of, by their first senses: one of the whole name if
-    that is a noun ("swimming_pool"), else that of its longest part that is one, and likewise of the
-    words on both sides ("restaurant_kitchen"). If a word belongs to no noun, there are none
-    ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are left out.
+    """The synsets that a label's name consists of, by their first senses: the synset of the whole
+    name if that is a noun ("swimming_pool"), else the synset of its longest part that is a noun,
+    and likewise for the words on both sides ("restaurant_kitchen"). If a word belongs to no noun,
+    there are none ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are
+    left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
     if (synset := nouns().first_sense(whole)) is not None:

@@ -123,8 +123,8 @@ class Tagger:
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
     ) -> int:
-        """Of the classes with the largest `total`, that of the largest sum in float64 and NLTK's
-        order; of equal sums, the last by name.
+        """Among the classes with the largest `total`, the one with the largest sum in float64 and
+        NLTK's order; if these are equal, the last by name.
         """
         middle = int(around[2])
         word_rows = [
