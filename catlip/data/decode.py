@@ -31,9 +31,7 @@ EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used: the cause, in one of a few fixed phrases that can be counted,
-    and what exactly is wrong.
-    """
+    """Why a picture cannot be used: the cause, one of a few phrases to be counted, and details."""
 
     def __init__(self, cause: str, detail: object):
         super().__init__(cause, detail)

@@ -61,20 +61,20 @@ def identity_of(path: Path) -> str:
     def ask() -> str:
         # hf gives the hash of a file only together with everything else that it knows, and for one
         # in a bucket what it knew before.
-        more = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
-        about = _driver(path).info(with_credentials(path), **more)
-        if about.get("type") == "directory":
+        options = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
+        info = _driver(path).info(with_credentials(path), **options)
+        if info.get("type") == "directory":
             raise FileNotFoundError(str(path))
-        if about.get("size") is None:
+        if info.get("size") is None:
             raise ValueError("its server does not tell its size")
-        return _identity(about)
+        return _identity(info)
 
     return _with_retries(path, ask)
 
 
-def _identity(about: dict[str, Any]) -> str:
-    tag = next((about[name] for name in TAGS if about.get(name)), "")
-    return f"{int(about['size'] or 0)} {getattr(tag, 'sha256', tag)}"
+def _identity(info: dict[str, Any]) -> str:
+    tag = next((info[name] for name in TAGS if info.get(name)), "")
+    return f"{int(info['size'] or 0)} {getattr(tag, 'sha256', tag)}"
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
@@ -88,10 +88,10 @@ def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
             size, time = sum(f.st_size for f in files), max(f.st_mtime_ns for f in files)
             identities[path] = f"{size} {time}" if path.is_file() else f"{size} {time} {len(files)}"
     for folder in dict.fromkeys(path.parent for path in paths if _scheme(path) == HF):
-        listed = functools.partial(_driver(folder).ls, url_of(folder))
-        for about in _with_retries(folder, listed):
-            path = Path(url_of(_driver(folder).unstrip_protocol(about["name"])))
-            identities[path] = _identity(about)
+        list_folder = functools.partial(_driver(folder).ls, url_of(folder))
+        for info in _with_retries(folder, list_folder):
+            path = Path(url_of(_driver(folder).unstrip_protocol(info["name"])))
+            identities[path] = _identity(info)
     identities |= dict(work_ahead(identity_of, [path for path in paths if path not in identities]))
     return {path: identities[path] for path in paths}
 
@@ -312,9 +312,9 @@ def _is_encrypted(path: Path) -> bool:
         return False
     files = _driver(path)
     bucket, key, _ = files.split_path(with_credentials(path))
-    about = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
-    usual = about.get("ServerSideEncryption", "AES256") == "AES256"
-    return not usual or "SSECustomerAlgorithm" in about
+    info = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
+    usual = info.get("ServerSideEncryption", "AES256") == "AES256"
+    return not usual or "SSECustomerAlgorithm" in info
 
 
 def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
@@ -323,8 +323,8 @@ def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
         yield from _stream(path, start, end, size)
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
-    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
-    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **more)
+    hf = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **hf)
     if len(content) not in (size, end - start):
         raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
     yield content[start:] if len(content) == size else content

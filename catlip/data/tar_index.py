@@ -66,7 +66,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
                 for span in spans.values():
                     span.extend((ABSENT, 0))
             spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
-            content = _sampled(file.fileno(), member, kind)
+            content = _digest_part(file.fileno(), member, kind)
             digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
             if kind == "text" and b"\n" in content:
                 multiline.add(row // 2)
@@ -132,7 +132,7 @@ def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str
         raise InputError(f"shard {path} is refused: {error}; download it again") from None
 
 
-def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
+def _digest_part(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
     """The part of a member's content in the digest: all of a caption, the end of an image."""
     last = member.offset_data + (member.size - 1) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
     end = os.pread(file, member.offset_data + member.size - last, last) if member.size else b""
@@ -146,18 +146,18 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
     `.txt`, or all of it as one caption if the `.json` repeats it (img2dataset does, for texts with
     line breaks), or the captions in the `.json`.
     """
-    whole, lines = None, []
+    caption, lines = None, []
     if text[0] != ABSENT:
-        whole = read_member(file, text).decode("utf-8", "replace")
-        lines = nonblank_lines(whole) if "\n" in whole else []
+        caption = read_member(file, text).decode("utf-8", "replace")
+        lines = nonblank_lines(caption) if "\n" in caption else []
         if len(lines) < 2:
-            return [whole]
+            return [caption]
     try:
         metadata = read_metadata(read_member(file, meta))
     except ValueError:
         metadata = {}
-    if whole is not None:
-        return [whole] if metadata.get("caption") == whole else [*lines]
+    if caption is not None:
+        return [caption] if metadata.get("caption") == caption else [*lines]
     return _captions_in(metadata)
 
 

@@ -161,9 +161,7 @@ class UserImages:
 def open_user_images(
     path: Path, image_column: str | None = None, text_column: str | None = None
 ) -> UserImages:
-    """The images of a table or folder. Raises: InputError if it cannot be told where they or their
-    captions are.
-    """
+    """The images of a table or folder. Raises: InputError if they or their captions are unclear."""
     if path.is_dir():
         return _open_folder(path)
     rows = functools.partial(ROWS.get(path.suffix.lower(), _named_fields), path)
@@ -201,9 +199,7 @@ def open_user_images(
 
 
 def find_user_images(folder: Path) -> list[Path]:
-    """The tables of images in a folder, or the folder itself if there is none. Raises: InputError
-    if it holds neither.
-    """
+    """The tables of images in a folder, or the folder itself if there is none."""
     for name in HUGGING_FACE:
         if (folder / name).is_file():
             return [folder / name]

@@ -107,7 +107,7 @@ class _Attempts(Dataset[T | InputError | OSError]):
 
     def __getitem__(self, number: int) -> T | InputError | OSError:
         item = attempt(self.items.__getitem__, number)
-        return item if get_worker_info() is None else attempt(_shared, item)
+        return item if get_worker_info() is None else attempt(_share, item)
 
 
 class _Sharing(pickle.Pickler):
@@ -122,7 +122,7 @@ class _Sharing(pickle.Pickler):
         return ""
 
 
-def _shared(item: T) -> T:
+def _share(item: T) -> T:
     try:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:

@@ -76,9 +76,8 @@ def load_encoder(
     """
     encoder = open_encoder(spelling, seed, resolution)
     if resize:
-        before = encoder.preprocess
-        preprocess = resize_and_crop(resize, encoder.resolution)
-        preprocess = replace(preprocess, mean=before.mean, std=before.std)
+        mean, std = encoder.preprocess.mean, encoder.preprocess.std
+        preprocess = replace(resize_and_crop(resize, encoder.resolution), mean=mean, std=std)
         encoder = replace(encoder, preprocess=preprocess)
     encoder.module.requires_grad_(False).to(device)
     return encoder

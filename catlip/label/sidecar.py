@@ -65,8 +65,8 @@ class LabelVersion:
 
     def __str__(self) -> str:
         tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
-        own = f", {len(self.words)} own words" if self.words else ""
-        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{own}"
+        words = f", {len(self.words)} own words" if self.words else ""
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{words}"
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
 
 
 def planned_names(folder: Path, rule: str) -> set[str]:
-    """The names of the labels files of all labellings by a rule in a folder; empty without a plan.
-    Raises: InputError.
-    """
+    """The labels files that a folder's plans for a rule name; none without a plan."""
     return set[str]().union(*(_read_plan(file, rule) for file in _plan_files(folder, rule)))
 
 

@@ -36,7 +36,7 @@ from catlip.training.trainer import metrics_of
 from catlip.weights.files import read_file, shorten
 
 if TYPE_CHECKING:
-    from catlip.verify.config import Verify
+    from catlip.verify.__main__ import Verify
 
 # Flags whose values replace those that the run was started with.
 REPLACED = ("shards", "labels_dir", "vocabulary", "device")
@@ -179,16 +179,18 @@ def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
 
 def other_rounding(run: RecordedRun, config: PretrainRun, rank: Rank) -> str:
     """Why rounding may differ from the run's, with the threads that are set now; "" if not."""
-    then, now = run.record["environment"], environment()
-    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
+    recorded: dict[str, Any] = run.record["environment"]
+    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in recorded
     names = ("cpu", "cpu_instructions") if was_on_cpu else ("device", "cuda", "cudnn")
-    before, here = ({name: entry.get(name) for name in names} for entry in (then, now))
-    before |= {name: then.get("packages", {}).get(name) for name in NUMERIC_PACKAGES}
-    here |= {name: now["packages"].get(name) for name in NUMERIC_PACKAGES}
-    before["ranks"], here["ranks"] = then.get("ranks", 1), rank.world_size
+    then, now = (
+        {name: entry.get(name) for name in names}
+        | {name: entry.get("packages", {}).get(name) for name in NUMERIC_PACKAGES}
+        for entry in (recorded, environment())
+    )
+    then["ranks"], now["ranks"] = recorded.get("ranks", 1), rank.world_size
     if was_on_cpu:
-        before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
-    words = [changes(before, here)]
+        then["threads"], now["threads"] = threads_of(run.folder), torch.get_num_threads()
+    words = [changes(then, now)]
     if rank.device.type == "cuda" and not config.deterministic:
         words.append("without --deterministic a GPU does not give the same result each time")
     return "; ".join(filter(None, words))
@@ -207,13 +209,13 @@ def entries_unlike_log(run: RecordedRun, training: Training) -> list[str]:
         samples=training.data.order.total,
         broken=broken,
     ).metrics()
-    unlike = []
+    names_unlike = []
     for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
         recorded = dict(run.record[part])
         recorded.pop("broken_keys", None)  # their paths are others where the shards have moved
         names = {**expected, **recorded}
-        unlike += [name for name in names if not _same(recorded.get(name), expected.get(name))]
-    return unlike
+        names_unlike += [n for n in names if not _same(recorded.get(n), expected.get(n))]
+    return names_unlike
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -262,11 +264,11 @@ class Replay:
                 state, (_, saved) = trainer.state(), checkpoint.read(path)
                 # The optimizer's state is noise where gradients are small.
                 parts = state if self.tolerance is None else ("objective", "average")
-                there, here = (
+                tensors_saved, tensors_now = (
                     {f"{part}/{n}": value for part in parts for n, value in side[part].items()}
                     for side in (saved, state)
                 )
-                yield self._tensors(start, path.name, there, here)
+                yield self._tensors(start, path.name, tensors_saved, tensors_now)
             yield from self._weights(start)
 
     def _weights(self, start: int) -> Iterator[Comparison]:

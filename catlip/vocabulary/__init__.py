@@ -78,7 +78,7 @@ class Vocabulary:
         """Turn synsets [sum K] of samples with offsets [N+1] into class ids in [0, V) and their
         offsets. Synsets outside the vocabulary are dropped; a sample with none left stays.
         """
-        known, ids = self._by_offset
+        known, ids = self._sorted_offsets
         rows = np.minimum(np.searchsorted(known, values), len(known) - 1)
         kept = known[rows] == values
         before = np.concatenate([[0], np.cumsum(kept)])
@@ -115,22 +115,22 @@ class Vocabulary:
 
         Raises: InputError if fewer than two are left.
         """
-        by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
         labeller = _labeller(rule, tuple((words or {}).items()))
         digest, total, unlabelled = sha256(), 0, 0
         remaining = iter(texts)
         while batch := list(itertools.islice(remaining, BATCH)):
             labels = labeller.batch(batch)
             rows = nouns().rows([synset for synsets in labels for synset in synsets])
-            by_synset += np.bincount(rows, minlength=len(by_synset))
+            occurrences += np.bincount(rows, minlength=len(occurrences))
             digest.update("\n".join(batch).encode("utf-8", "replace"))
             total, unlabelled = total + len(batch), unlabelled + labels.count([])
         source = Source(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
-        counts = Counts(by_synset, LabelVersion.of_labeller(labeller), source)
+        counts = Counts(occurrences, LabelVersion.of_labeller(labeller), source)
         return build(counts, threshold, top_k)
 
     @functools.cached_property
-    def _by_offset(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _sorted_offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         known = np.array([synset.offset for synset in self.synsets], dtype=np.int64)
         ids = np.argsort(known)
         return known[ids], ids
@@ -142,10 +142,10 @@ class Vocabulary:
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
         occurring = (*self.synsets, *self.pruned)
-        by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
         rows = nouns().rows([synset.offset for synset in occurring])
-        by_synset[rows] = [synset.count for synset in occurring]
-        return Counts(by_synset, self.label_version, self.source)
+        occurrences[rows] = [synset.count for synset in occurring]
+        return Counts(occurrences, self.label_version, self.source)
 
     def check(self, labels: Labels) -> None:
         """Raises InputError when the labels were made otherwise than the vocabulary's."""
@@ -192,18 +192,18 @@ class Vocabulary:
         first `top_k` synsets are the classes; the released weights have 24,320.
         """
         content = path.read_bytes()
-        counts = load_plain(content, str(path))
+        pickled = load_plain(content, str(path))
         try:
-            by_wnid = msgspec.convert(counts, dict[Wnid, Annotated[int, msgspec.Meta(gt=0)]])
+            counts = msgspec.convert(pickled, dict[Wnid, Annotated[int, msgspec.Meta(gt=0)]])
         except msgspec.ValidationError as error:
             raise InputError(
                 f"{path} does not hold counts of noun synsets, such as n2084071: 12345 ({error})"
             ) from None
-        if not 2 <= top_k <= len(by_wnid):
-            raise InputError(f"top_k {top_k} is not in 2 to the {len(by_wnid)} synsets of {path}")
+        if not 2 <= top_k <= len(counts):
+            raise InputError(f"top_k {top_k} is not in 2 to the {len(counts)} synsets of {path}")
         ranked = tuple(
-            Synset(int(wnid[1:]), nouns().name(int(wnid[1:])), times)
-            for wnid, times in by_wnid.items()
+            Synset(int(wnid[1:]), nouns().name(int(wnid[1:])), count)
+            for wnid, count in counts.items()
         )
         return cls(
             rule="corenet",

@@ -233,8 +233,8 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
         num_classes=len(vocabulary),
         num_captions=captions,
         captions_without_label=counts.source.without_label,
-        labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
-        unique_synsets=int(np.count_nonzero(counts.by_synset)),
+        labels_per_caption=int(counts.occurrences.sum()) / captions if captions else None,
+        unique_synsets=int(np.count_nonzero(counts.occurrences)),
         imagenet_classes_occurring=num_imagenet(counts.ranked()),
         imagenet_classes=num_imagenet(vocabulary.synsets),
     )

@@ -39,20 +39,20 @@ class Counts:
     """How often each synset occurs.
 
     Attributes:
-        by_synset: [82,115] int64, in the order of `nouns().offsets`.
+        occurrences: [82,115] int64, of each synset, in the order of `nouns().offsets`.
         label_version: how the labels were made.
     """
 
-    by_synset: NDArray[np.int64]
+    occurrences: NDArray[np.int64]
     label_version: LabelVersion
     source: Source
 
     def ranked(self) -> list[Synset]:
         """The synsets that occur, by descending count, ties by offset."""
-        occurring = np.flatnonzero(self.by_synset)
-        order = occurring[np.lexsort((occurring, -self.by_synset[occurring]))]
+        occurring = np.flatnonzero(self.occurrences)
+        order = occurring[np.lexsort((occurring, -self.occurrences[occurring]))]
         names, offsets = nouns().names, nouns().offsets
-        return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
+        return [Synset(int(offsets[row]), names[row], int(self.occurrences[row])) for row in order]
 
 
 def count(paths: Iterable[Path]) -> Counts:
@@ -71,15 +71,15 @@ def _count(path: Path, labels: Labels) -> Counts:
         raise InputError(
             f"{path} has labels that are not synsets; delete it and label again"
         ) from None
-    by_synset = np.bincount(rows, minlength=len(nouns().offsets))
+    occurrences = np.bincount(rows, minlength=len(nouns().offsets))
     without_label = int((np.diff(labels.offsets) == 0).sum())
     source = Source(len(labels), (part,), without_label)
-    return Counts(by_synset, LabelVersion.from_meta(meta), source)
+    return Counts(occurrences, LabelVersion.from_meta(meta), source)
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
     """The sum of the counts in files; a number that is unknown in one is unknown in the sum."""
-    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+    occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
     captions: list[int | None] = []
     without_label: list[int | None] = []
@@ -98,7 +98,7 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
                 "give each once"
             )
         parts |= set(source.parts)
-        by_synset += counts.by_synset
+        occurrences += counts.occurrences
         captions.append(source.captions)
         without_label.append(source.without_label)
     if first is None:
@@ -107,4 +107,4 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
         None if None in numbers else sum(filter(None, numbers))
         for numbers in (captions, without_label)
     )
-    return Counts(by_synset, first[1], Source(total, tuple(sorted(parts)), without))
+    return Counts(occurrences, first[1], Source(total, tuple(sorted(parts)), without))

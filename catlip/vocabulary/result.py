@@ -193,8 +193,7 @@ def labels_table(
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
     body = [
-        [Cell(name), *(by_rule.get(rule, Cell()) for rule in rules)]
-        for name, by_rule in rows.items()
+        [Cell(name), *(cells.get(rule, Cell()) for rule in rules)] for name, cells in rows.items()
     ]
     return Table(f"labels{suffix}", title, columns, rows=body, caption=caption)
 

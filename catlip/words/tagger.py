@@ -193,9 +193,9 @@ class _Memo:
     def _learn(self, word: str) -> None:
         number = len(self._numbers) + len(PADS)
         if number == len(self.known):
-            self.known = _doubled(self.known)
-            self.word_rows = _doubled(self.word_rows)
-            self.with_previous = _doubled(self.with_previous)
+            self.known = _double(self.known)
+            self.word_rows = _double(self.word_rows)
+            self.with_previous = _double(self.with_previous)
         self._fill(number, word, _normal(word))
         self.known[number] = self._known_tags.get(word, NO_TAG)
         self._numbers[word] = number
@@ -216,7 +216,7 @@ class _Memo:
             ]
 
 
-def _doubled(table: NDArray[np.int32]) -> NDArray[np.int32]:
+def _double(table: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.concatenate([table, np.zeros_like(table)])
 
 

@@ -85,16 +85,16 @@ class Nouns:
         return rows
 
     def name(self, synset: int) -> str:
-        if synset not in self._names:
+        if synset not in self._name_of_offset:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
-        return self._names[synset]
+        return self._name_of_offset[synset]
 
     def find(self, noun: str) -> int | None:
         """The synset of this name ("dog.n.01"), or the first sense of this noun."""
-        return self._by_name.get(noun, self.first_sense(noun))
+        return self._offset_of_name.get(noun, self.first_sense(noun))
 
     @functools.cached_property
-    def _by_name(self) -> dict[str, int]:
+    def _offset_of_name(self) -> dict[str, int]:
         return dict(zip(self.names, self.offsets.tolist(), strict=True))
 
     def gloss(self, synset: int) -> str:
@@ -105,7 +105,7 @@ class Nouns:
             return file.readline().decode("ascii").partition(" | ")[2].strip()
 
     @functools.cached_property
-    def _names(self) -> dict[int, str]:
+    def _name_of_offset(self) -> dict[int, str]:
         return dict(zip(self.offsets.tolist(), self.names, strict=True))
 
 

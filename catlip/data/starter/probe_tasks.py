@@ -54,18 +54,13 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         raise InputError(
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
-    label_of = {name: label for label, name in enumerate(class_names)}
-    concepts = [
-        str(shard.metadata(number)[TASKS["concepts"]])
-        for (shard, number), name in test
-        if name in label_of
-    ]
-    train, test = ([pair for pair in side if pair[1] in label_of] for side in (train, test))
+    train, test = ([pair for pair in side if pair[1] in class_names] for side in (train, test))
+    concepts = [str(shard.metadata(number)[TASKS["concepts"]]) for (shard, number), _ in test]
     return Task(
         [sample for sample, _ in train],
-        np.array([label_of[name] for _, name in train], dtype=np.int64),
+        np.searchsorted(class_names, [name for _, name in train]),
         [sample for sample, _ in test],
-        np.array([label_of[name] for _, name in test], dtype=np.int64),
+        np.searchsorted(class_names, [name for _, name in test]),
         class_names,
         np.unique(concepts, return_inverse=True)[1],
     )

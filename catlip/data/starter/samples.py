@@ -154,11 +154,11 @@ def scene_caption(names: Sequence[str], rng: np.random.Generator) -> str:
     names = [names[i] for i in rng.permutation(len(names))]
     if rng.integers(4) == 0:
         return ", ".join(names)
-    *first, last = [with_article(name) for name in names]
+    *first, last = [add_article(name) for name in names]
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def with_article(name: str) -> str:
+def add_article(name: str) -> str:
     """The name after "a" or "an", unless its head noun is a plural or is not counted."""
     head = re.split(r" (?:with|of|on|in|and|without) ", name)[0].split()[-1]
     plural = head.endswith("s") and not head.endswith(SINGULAR_ENDINGS)
