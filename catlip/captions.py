@@ -15,7 +15,8 @@ nouns of several words, such as "golden retriever":
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import ftfy
@@ -73,6 +74,34 @@ class Word:
     reason: str
 
 
+@dataclass(frozen=True)
+class LabelVersion:
+    """How captions were labelled; labels and vocabularies go together only when this is equal."""
+
+    rule: str
+    wordnet: str
+    tagger: str | None
+    edition: int
+    words: tuple[tuple[str, str], ...] = ()  # the user's, and their synsets
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
+        words = tuple((word, synset) for word, synset in meta.get("words", ()))
+        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
+
+    def as_meta(self) -> dict[str, Any]:
+        """Its fields; without words if there are none: older labels have no such field."""
+        meta = asdict(self)
+        if not self.words:
+            del meta["words"]
+        return meta
+
+    def __str__(self) -> str:
+        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
+        words = f", {len(self.words)} own words" if self.words else ""
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{words}"
+
+
 class Labeller:
     """Maps captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
@@ -82,16 +111,15 @@ class Labeller:
             catlip.label.user_words.
 
     Attributes:
-        wordnet: the version to which the noun offsets belong, "3.0".
-        tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
+        version: tells its labels from those of other rules, words and data.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 
     def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
         self._nouns = nouns()
-        self.words = dict(sorted((words or {}).items()))
+        user_words = sorted((words or {}).items())
         self._user_synsets = {
-            word: self._nouns.find(name) if name else None for word, name in self.words.items()
+            word: self._nouns.find(name) if name else None for word, name in user_words
         }
         rules = {
             "paper": self._nouns.first_sense,
@@ -100,9 +128,9 @@ class Labeller:
         }
         self._rule_sense = choose("rule", rule, rules)
         self.synset = functools.lru_cache(MEMO_ENTRIES)(self._synset if words else self._rule_sense)
-        self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
         self._tagger = Tagger() if rule != "corenet" else None
-        self.tagger = self._tagger.source if self._tagger else None
+        tagger = self._tagger.source if self._tagger else None
+        self.version = LabelVersion(rule, VERSION, tagger, EDITION, words=tuple(user_words))
         self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
         self._inner = WordMemo(lambda word: self._synsets(inner_word(word)))
         self._last = WordMemo(lambda word: self._synsets(last_word(word)))

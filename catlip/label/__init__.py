@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from catlip.captions import MAX_CHARACTERS, Labeller
+from catlip.captions import MAX_CHARACTERS, Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.label.sidecar import (
     Labels,
-    LabelVersion,
     add_caption,
     read_sidecar,
     sidecar_path,
@@ -64,7 +63,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
             values.extend(synsets)
             counts.append(len(synsets))
     meta = {
-        **LabelVersion.of_labeller(labeller).as_meta(),
+        **labeller.version.as_meta(),
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
@@ -83,7 +82,7 @@ def is_labelled(
     except (InputError, FileNotFoundError):
         return False
     origin = source.origin()
-    if LabelVersion.from_meta(meta) != LabelVersion.of_labeller(labeller_of(rule, words)):
+    if LabelVersion.from_meta(meta) != labeller_of(rule, words).version:
         return False
     if any(meta.get(name) != value for name, value in origin.items()):
         return False

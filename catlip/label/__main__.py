@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
@@ -21,7 +22,6 @@ from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
     SUFFIX,
     Labels,
-    LabelVersion,
     labelling_record,
     read_sidecar,
     sidecar_path,
@@ -148,7 +148,7 @@ def main(config: Label) -> None:
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
     words = root / config.words if config.words else None
-    label_version = LabelVersion.of_labeller(labeller_of(rule, words))
+    label_version = labeller_of(rule, words).version
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)

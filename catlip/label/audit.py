@@ -52,7 +52,7 @@ def audit_captions(
     captions: Iterable[str], labeller: Labeller
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
-    tagger = labeller if labeller.tagger else Labeller("paper")
+    tagger = labeller if labeller.version.tagger else Labeller("paper")
     # A line of WordNet's index: lemma n count ..., where count is the number of senses.
     index = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
     entries = (line.split(maxsplit=3) for line in index if not line.startswith(" "))
@@ -93,7 +93,7 @@ def audit_captions(
             for row, number in ranked[:RECORDED_ROWS]
         ]
     metrics = LabelAudit(
-        rule=labeller.rule,
+        rule=labeller.version.rule,
         captions=num_captions,
         words=verdicts.total(),
         words_by_verdict=dict(verdicts.most_common()),

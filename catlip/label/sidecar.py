@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence, Set
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, remove_file, write_file
 from catlip.data.shards import Shard
@@ -34,39 +33,6 @@ from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
-
-
-@dataclass(frozen=True)
-class LabelVersion:
-    """How captions were labelled; labels and vocabularies go together only when this is equal."""
-
-    rule: str
-    wordnet: str
-    tagger: str | None
-    edition: int
-    words: tuple[tuple[str, str], ...] = ()  # the user's, and their synsets
-
-    @classmethod
-    def of_labeller(cls, labeller: Labeller) -> "LabelVersion":
-        words = tuple(labeller.words.items())
-        return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition, words)
-
-    @classmethod
-    def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
-        words = tuple((word, synset) for word, synset in meta.get("words", ()))
-        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
-
-    def as_meta(self) -> dict[str, Any]:
-        """Its fields; without words if there are none: older labels have no such field."""
-        meta = asdict(self)
-        if not self.words:
-            del meta["words"]
-        return meta
-
-    def __str__(self) -> str:
-        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
-        words = f", {len(self.words)} own words" if self.words else ""
-        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{words}"
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import EDITION, Labeller
+from catlip.captions import EDITION, Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.label.sidecar import Labels, LabelVersion
+from catlip.label.sidecar import Labels
 from catlip.records.record import plain
 from catlip.system.files import write_atomically
 from catlip.system.foreign import load_plain
-from catlip.vocabulary.counts import DIGEST_DIGITS, Counts, Source, Synset
+from catlip.vocabulary.counts import DIGEST_DIGITS, CountedCaptions, Counts, Synset
 from catlip.words.wordnet import VERSION, nouns
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Vocabulary:
     rule: str
     wordnet: str
     tagger: str | None
-    source: Source
+    source: CountedCaptions
     threshold: int | None
     top_k: int | None
     synsets: tuple[Synset, ...] = field(repr=False)
@@ -125,8 +125,8 @@ class Vocabulary:
             occurrences += np.bincount(rows, minlength=len(occurrences))
             digest.update("\n".join(batch).encode("utf-8", "replace"))
             total, unlabelled = total + len(batch), unlabelled + labels.count([])
-        source = Source(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
-        counts = Counts(occurrences, LabelVersion.of_labeller(labeller), source)
+        source = CountedCaptions(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
+        counts = Counts(occurrences, labeller.version, source)
         return build(counts, threshold, top_k)
 
     @functools.cached_property
@@ -209,7 +209,7 @@ class Vocabulary:
             rule="corenet",
             wordnet=VERSION,
             tagger=None,
-            source=Source(None, (sha256(content).hexdigest()[:DIGEST_DIGITS],)),
+            source=CountedCaptions(None, (sha256(content).hexdigest()[:DIGEST_DIGITS],)),
             threshold=None,
             top_k=top_k,
             synsets=ranked[:top_k],

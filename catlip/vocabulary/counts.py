@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, LabelVersion, read_sidecar
+from catlip.label.sidecar import Labels, read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
@@ -26,7 +27,7 @@ class Synset(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class CountedCaptions:
     """Captions that were counted, a digest of each part, and those without a label, if known."""
 
     captions: int | None
@@ -45,7 +46,7 @@ class Counts:
 
     occurrences: NDArray[np.int64]
     label_version: LabelVersion
-    source: Source
+    source: CountedCaptions
 
     def ranked(self) -> list[Synset]:
         """The synsets that occur, by descending count, ties by offset."""
@@ -73,7 +74,7 @@ def _count(path: Path, labels: Labels) -> Counts:
         ) from None
     occurrences = np.bincount(rows, minlength=len(nouns().offsets))
     without_label = int((np.diff(labels.offsets) == 0).sum())
-    source = Source(len(labels), (part,), without_label)
+    source = CountedCaptions(len(labels), (part,), without_label)
     return Counts(occurrences, LabelVersion.from_meta(meta), source)
 
 
@@ -107,4 +108,4 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
         None if None in numbers else sum(filter(None, numbers))
         for numbers in (captions, without_label)
     )
-    return Counts(occurrences, first[1], Source(total, tuple(sorted(parts)), without))
+    return Counts(occurrences, first[1], CountedCaptions(total, tuple(sorted(parts)), without))

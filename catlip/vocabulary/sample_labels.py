@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError
 from catlip.data.remote import open_file
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
-from catlip.label.sidecar import LabelVersion, read_labels, sidecar_path
+from catlip.label.sidecar import read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.engines import work_ahead
 from catlip.system.foreign import read_own
