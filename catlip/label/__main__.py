@@ -158,9 +158,9 @@ def main(config: Label) -> None:
         names = {"CATLIP_CACHE", CACHE_SIZE} & os.environ.keys()
         engine = on_ray(config.ray_address, {name: os.environ[name] for name in names})
     with engine as apply:
-        each = functools.partial(_apply_to_each, apply, config.quiet)
+        apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
-        pieces = dict(each("cutting", cut, list(filter(is_table, paths))))
+        pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))
         pieces |= {path: cut(path) for path in paths if path not in pieces}
         errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
         readable = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
@@ -178,18 +178,19 @@ def main(config: Label) -> None:
             write_plan(place, rule, names)
         present = {place / name for place in plans for name in names_in(place)}
         labelled = [source for source in sources if sidecars[source] in present]
-        done = {source for source, state in each("checking", check, labelled) if state is True}
+        checked = apply_to_each("checking", check, labelled)
+        done = {source for source, is_same in checked if is_same is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
-            bad = [error for _, error in each("labelling", label, todo) if error]
+            failures = [error for _, error in apply_to_each("labelling", label, todo) if error]
             seconds = time.perf_counter() - start
-            if errors or bad:
+            if errors or failures:
                 record.save()  # the others are labelled
-                raise _failure([*errors, *bad], len(sources) - len(bad))
+                raise _failure([*errors, *failures], len(sources) - len(failures))
             labelling = record.measured(summarise(sidecars, set(todo), label_version, seconds))
     metrics = labelling.measured
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
