@@ -38,7 +38,7 @@ from catlip.data.starter.emoji import (
     read_sources,
     render,
 )
-from catlip.data.starter.samples import generator, is_thing
+from catlip.data.starter.samples import is_thing, named_generator
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     TRAINING_PHOTOS,
@@ -187,7 +187,7 @@ def choose_drawings(
     """The drawings of one scene, of its objects and of its crowd; all classes are equally likely,
     and all drawings of a class. The random numbers depend on the seed and the scene alone.
     """
-    rng = generator(seed, f"annotated/{number}/drawings")
+    rng = named_generator(seed, f"annotated/{number}/drawings")
     names = list(classes.groups)
 
     def draw(class_id: int) -> Choice:
@@ -207,7 +207,7 @@ def make(plan: Plan, size: int) -> tuple[bytes, NDArray[np.uint8], list[dict[str
     """Compose a planned scene, `size` pixels wide and high: its JPEG, its label map [H, W] (1 +
     class id of each pixel, and 0 for the photograph), and its COCO annotations without ids.
     """
-    rng = generator(plan.seed, f"annotated/{plan.number}/layout")
+    rng = named_generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
     image, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
     image, objects = compose(image, plan.objects, rng, size=OBJECT_SIZE)

@@ -6,7 +6,7 @@ much memory to decode is refused by its header.
 
 Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied, as it is not
 by the release, open_clip and torchvision's folders. Only detectron2, which reads its images itself,
-applies the rotation, and takes boxes to be of the rotated picture. Of 16 bits the upper 8 are used.
+applies the rotation, and its boxes refer to the rotated picture. Of 16 bits the upper 8 are kept.
 """
 
 import io
@@ -113,6 +113,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes) -> None:
-    # Few have so many of these bytes, a film of a telephone after the picture for one.
+    # Few pictures have so many of these bytes; one with a telephone's film after it may.
     if encoded.count(jpeg.SCAN) > MAX_SCANS and (scans := jpeg.count_scans(encoded)) > MAX_SCANS:
         raise PictureError("too many scans", f"a JPEG of {scans:,} scans, over {MAX_SCANS}")

@@ -43,7 +43,7 @@ class DecodedPictures:
             return encoded
         try:
             pixels = whole_pixels(encoded)
-        except PictureError:  # raised again unless the damage is below all that a crop needs
+        except PictureError:  # a crop that needs the damaged rows raises it again
             return encoded
         self._pixels[name] = pixels
         self._bytes += pixels.nbytes

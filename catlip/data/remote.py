@@ -3,7 +3,7 @@ written whole. The functions for small files take local paths as well.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. If that is a hash of the content, the content is held against it. Drivers
+storage has in its place. If that is a hash of the content, the content is checked by it. Drivers
 find credentials in their usual places; `catlip.system.urls` handles those in a URL. Every error of
 a driver becomes an InputError.
 """
@@ -44,7 +44,7 @@ MAX_WAIT_S = 900  # for a server that asks for it, in all
 THREADS_AHEAD = 2  # of each process that reads
 STALLED_S = 60  # without a byte of an http(s) server
 LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard, slowly
-# Where a driver's description of a file may tell its version; the first that is there is used.
+# Where a driver's description of a file may tell its version; the first one present is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, S3, DISK, WEB = "hf", "s3", "file", ("http", "https")

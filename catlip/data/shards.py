@@ -185,7 +185,9 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError of another."""
+    """The shard from its stored index. Raises: FileNotFoundError; ValueError if it is of another
+    version of the shard.
+    """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:

@@ -198,7 +198,7 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     return LoadedEncoder(module, central_square(side), "random", pretrain_seed=seed)
 
 
-# What stands before the colon -> opens what stands behind it, with the seed and the resolution.
+# Prefix of a spelling -> opens what follows the colon, with the seed and the resolution.
 SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
     "released": _released,
     "timm": _timm,

@@ -38,8 +38,8 @@ from catlip.system.urls import is_remote, with_urls
 from catlip.vocabulary.result import labels_table
 from catlip.words.wordnet import nouns
 
-# From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions
-# at most 3 % have no label, and 41 % of the words are no nouns; of German sentences 25 and 73 %.
+# Captions above these may not be English: in Flickr8k's captions, shop titles and WordNet's
+# definitions, at most 3 % have no label and 41 % of the words are no nouns; in German 25 and 73 %.
 MAX_WITHOUT_LABEL, MAX_UNKNOWN_WORDS = 0.25, 0.5
 CHECKED_CAPTIONS = 1000  # captions whose words are looked up
 
@@ -174,9 +174,9 @@ def main(config: Label) -> None:
         for path, piece in pieces.items():
             if isinstance(piece, InputError):  # a table that is not cut: one name stands for all
                 plans[labels_dir or path.parent].add(f"{path.name}.{rule}{SUFFIX}")
-        for place, names in plans.items():
-            write_plan(place, rule, names)
-        present = {place / name for place in plans for name in names_in(place)}
+        for parent, names in plans.items():
+            write_plan(parent, rule, names)
+        present = {parent / name for parent in plans for name in names_in(parent)}
         labelled = [source for source in sources if sidecars[source] in present]
         checked = apply_to_each("checking", check, labelled)
         done = {source for source, is_same in checked if is_same is True}

@@ -23,9 +23,7 @@ from catlip.vocabulary.label_sets import LabelSet
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier over n labels: weight [n, D] and bias [n], of the dtype and on the device
-    of the classifier that they came from, and where each row came from.
-    """
+    """A linear classifier over n labels, weight [n, D] and bias [n], and where each row is from."""
 
     weight: Tensor
     bias: Tensor
@@ -43,7 +41,8 @@ def transfer_rows(
     scale: Scale = "as_is",
     seed: int = 0,
 ) -> Head:
-    """A head for `labels` from a classifier over `vocabulary`, by Transfer Init.
+    """A head for `labels` from a classifier over `vocabulary`, by Transfer Init; of the same dtype
+    and on the same device.
 
     Args:
         weight: [V, D], any float dtype; row i is for the vocabulary's class i.

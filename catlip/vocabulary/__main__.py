@@ -130,39 +130,39 @@ def _record_path(vocabulary: Path, suffix: str = "") -> Path:
     return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
 
 
-def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
+def _label_files(labels: Sequence[Path], rule: str | None) -> list[Path]:
     """The labels files in files and folders, of `rule` if given; a folder's are sorted, and files
     that its last labelling did not name are left out.
     """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
-    for place in places:
-        if is_remote(place) and place.suffix != ".npz":
-            listing = find_remote(str(place / pattern))
-        elif place.is_dir():
-            listing = sorted(place.glob(pattern))
+    for source in labels:
+        if is_remote(source) and source.suffix != ".npz":
+            listing = find_remote(str(source / pattern))
+        elif source.is_dir():
+            listing = sorted(source.glob(pattern))
         else:
-            files.append(place)
+            files.append(source)
             continue
         rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in listing}
-        plans = {rule: planned_names(place, rule) for rule in set(rules.values())}
+        plans = {rule: planned_names(source, rule) for rule in set(rules.values())}
         if missing := sorted(set().union(*plans.values()) - {path.name for path in listing}):
             raise InputError(
-                f"{with_urls(str(place))}: the labelling is not finished, {len(missing)} labels "
+                f"{with_urls(str(source))}: the labelling is not finished, {len(missing)} labels "
                 f"files are missing, first {missing[0]}; run its `python -m catlip.label` command "
                 "again"
             )
         kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
         if left := len(listing) - len(kept):
             print(
-                f"{with_urls(str(place))}: {left} of {len(listing)} labels files are left out: "
+                f"{with_urls(str(source))}: {left} of {len(listing)} labels files are left out: "
                 "the last labelling there did not name their shards",
                 file=sys.stderr,
             )
         files += kept
     if not files:
         raise InputError(
-            f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
+            f"no {pattern} in {', '.join(map(str, labels))}; run `python -m catlip.label` first"
         )
     return files
 

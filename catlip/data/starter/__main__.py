@@ -95,7 +95,7 @@ def main(config: Starter) -> None:
         aside = config.out / UNFINISHED
         shutil.rmtree(aside, ignore_errors=True)  # a build that was killed left it
         built = wanted | _build(replace(config, out=aside), sources)
-        # The manifest first: from then on, the shards count as those of this program.
+        # The manifest first: from then on, the shards count as this program's.
         write_atomically(manifest, json.dumps(built, indent=1).encode() + b"\n")
         write_atomically(config.out / CARD, _card(sources, built).encode())
         for path in _shards(config.out):

@@ -75,12 +75,12 @@ def plan(
     choices = list(sprites_of.values())
     for number in range(scenes if choices else 0):
         key = f"scene-{number:06d}"
-        rng = generator(seed, f"plan/{key}")
+        rng = named_generator(seed, f"plan/{key}")
         count = min(int(rng.integers(1, SCENE_OBJECTS + 1)), len(choices))
         teams = [choices[i] for i in rng.choice(len(choices), count, replace=False)]
         chosen = tuple(team[rng.integers(len(team))] for team in teams)
         plans["pretrain"].append(Plan(key, "pretrain", "scene", chosen, 0, size, seed))
-    order = generator(seed, "plan/order").permutation(len(plans["pretrain"]))
+    order = named_generator(seed, "plan/order").permutation(len(plans["pretrain"]))
     plans["pretrain"] = [plans["pretrain"][i] for i in order]
     return plans
 
@@ -90,7 +90,7 @@ def is_thing(concept: Concept) -> bool:
     return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
 
 
-def generator(seed: int, name: str) -> np.random.Generator:
+def named_generator(seed: int, name: str) -> np.random.Generator:
     """A generator of random numbers that depend only on `seed` and on `name`, their purpose."""
     digest = sha256(f"{seed}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16]))
@@ -98,7 +98,7 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})` for `write_shard`."""
-    rng = generator(sample.seed, f"{sample.split}/{sample.key}")
+    rng = named_generator(sample.seed, f"{sample.split}/{sample.key}")
     if sample.kind == "scene":
         background_name, size = str(rng.choice(TRAINING_PHOTOS)), SCENE_SIZE
         background = photo_crop(background_name, sample.size, rng)
