@@ -28,16 +28,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.data.starter.emoji import (
-    Drawing,
-    Map,
-    Source,
-    process_map,
-    read_concepts,
-    read_drawings,
-    read_sources,
-    render,
-)
+from catlip.data.starter import emoji
+from catlip.data.starter.emoji import Drawing, Source
 from catlip.data.starter.samples import is_thing, named_generator
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
@@ -88,7 +80,7 @@ class Scenes:
 
 
 def main(config: Scenes) -> None:
-    sources = read_sources()
+    sources = emoji.read_sources()
     wanted: dict[str, Any] = {
         "edition": EDITION,
         "arguments": {name: getattr(config, name) for name in ("size", "train", "val", "seed")},
@@ -106,7 +98,7 @@ def main(config: Scenes) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     write_atomically(manifest, b"{}\n")  # until the build is whole
     classes = read_classes(sources)
-    with process_map(config.workers) as parallel_map:
+    with emoji.process_map(config.workers) as parallel_map:
         for name in SIDES:
             _write(config, name, classes, parallel_map)
     # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
@@ -163,13 +155,13 @@ class Plan:
 
 def read_classes(sources: Sequence[Source]) -> Classes:
     """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
-    things = [concept for concept in read_concepts() if is_thing(concept)]
+    things = [concept for concept in emoji.read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
     side_of = {side.drawings: name for name, side in SIDES.items()}
     for source in sources:
         if source.split in side_of:
-            texts = read_drawings(source, things)
+            texts = emoji.read_drawings(source, things)
             svg |= texts
             for drawing in texts:
                 drawings[side_of[source.split]][drawing.concept.subgroup].append(drawing)
@@ -241,14 +233,14 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
     }
 
 
-def _write(config: Scenes, name: str, classes: Classes, parallel_map: Map) -> None:
+def _write(config: Scenes, name: str, classes: Classes, parallel_map: emoji.Map) -> None:
     """The images and annotations of one side, in both layouts."""
     side, last = SIDES[name], config.train + config.val
     numbers = range(1, config.train + 1) if name == "train" else range(config.train + 1, last + 1)
     scenes = [choose_drawings(classes, name, number, config.seed) for number in numbers]
     needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
     svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
-    rendered = parallel_map(render, svg, [pixels_wide] * len(needed))
+    rendered = parallel_map(emoji.render, svg, [pixels_wide] * len(needed))
     pixels = dict(zip(needed, rendered, strict=True))
     plans = []
     for number, scene in zip(numbers, scenes, strict=True):

@@ -18,13 +18,7 @@ import numpy as np
 
 from catlip.captions import MAX_CHARACTERS, Labeller, LabelVersion
 from catlip.cli import InputError
-from catlip.label.sidecar import (
-    Labels,
-    add_caption,
-    read_sidecar,
-    sidecar_path,
-    write_sidecar,
-)
+from catlip.label.sidecar import Labels, add_caption, read_sidecar, sidecar_path, write_sidecar
 from catlip.label.sources import Caption, Source, Unusable
 from catlip.label.user_words import read_words
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.records.select import RULES as RULES
 from catlip.records.select import ByRule
-from catlip.records.select import rule_rank as rule_rank
 from catlip.records.table import Cell, Table, clipped, number_cell, share_cell
 
 LABEL = "a label"  # the verdict on a word that became a label

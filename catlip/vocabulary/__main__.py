@@ -178,7 +178,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
         record.samples |= samples
         measured = record.measured(metrics)
     runs = {vocabulary.rule: measured}
-    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs, scale="")):
+    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs)):
         print(f"{as_text(table)}\n")
     print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")

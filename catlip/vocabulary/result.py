@@ -334,9 +334,7 @@ def _format_median(counts: list[int]) -> str:
     return shown(middle, 1 if middle % 1 == 0.5 else 0)
 
 
-def overlap_table(
-    runs: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
-) -> list[Table]:
+def overlap_table(runs: Mapping[str, Run[VocabularyStatistics]]) -> list[Table]:
     """How many labels of each set are a class or near one, with one group of rows per rule."""
     rows: list[list[Cell]] = []
     for rule, run in runs.items():
@@ -356,9 +354,4 @@ def overlap_table(
     if not rows:
         return []
     columns = ["Label set", "Labels", "Without a synset", *STEPS.values()]
-    caption = (
-        "A label is matched with the class of highest path similarity, 1 / (1 + steps in WordNet's "
-        "graph of kinds); within 2 steps is a similarity of 1/3."
-    )
-    title = f"Labels of other data sets among the classes, {scale} scale"
-    return [Table(f"label_overlap{suffix}", title, columns, rows=rows, caption=caption)]
+    return [Table("label_overlap", "Labels among the classes", columns, rows=rows)]

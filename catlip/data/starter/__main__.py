@@ -22,18 +22,8 @@ from typing import Annotated, Any
 
 from catlip.cli import InputError, run
 from catlip.data.shards import write_shard
-from catlip.data.starter import MANIFEST, read_manifest
-from catlip.data.starter.emoji import (
-    TEXT,
-    Drawing,
-    Map,
-    Source,
-    process_map,
-    read_concepts,
-    read_drawings,
-    read_sources,
-    render,
-)
+from catlip.data.starter import MANIFEST, emoji, read_manifest
+from catlip.data.starter.emoji import Drawing, Source
 from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
 from catlip.program.progress import progress
@@ -75,12 +65,12 @@ class Starter:
 
 
 def main(config: Starter) -> None:
-    sources = read_sources()
-    pinned = [(source.package, source.version, source.digest) for source in sources]
+    sources = emoji.read_sources()
+    pinned = [(source.package, source.version, source.digest) for source in sources] + [emoji.TEXT]
     wanted: dict[str, Any] = {
         "edition": EDITION,
         "arguments": {name: getattr(config, name) for name in ("size", "scenes", "seed", "limit")},
-        "packages": {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]},
+        "packages": {f"{package}@{number}": digest for package, number, digest in pinned},
     }
     manifest = config.out / MANIFEST
     built = read_manifest(manifest) if manifest.exists() else {"shards": {}}
@@ -120,15 +110,15 @@ def _sha256(path: Path) -> str:
 
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     """Write all shards. Returns: what the manifest says of them and of the packages used."""
-    concepts = read_concepts()
+    concepts = emoji.read_concepts()
     count = min(config.limit or len(concepts), len(concepts))
     concepts = [concepts[i * len(concepts) // count] for i in range(count)]
     drawings: dict[Drawing, str] = {}
     for source in progress(sources, desc="fetch", unit="package", disable=config.quiet):
-        drawings |= read_drawings(source, concepts)
+        drawings |= emoji.read_drawings(source, concepts)
     shards, counts = {}, {}
     names = [*(source.name for source in sources), "scenes"]
-    with process_map(config.workers) as parallel_map:
+    with emoji.process_map(config.workers) as parallel_map:
         sprites = _sprites(drawings, config, parallel_map)
         plans = plan(sprites, config.scenes, config.size, config.seed)
         total = sum(map(len, plans.values()))
@@ -150,11 +140,11 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _sprites(
-    drawings: dict[Drawing, str], config: Starter, parallel_map: Map
+    drawings: dict[Drawing, str], config: Starter, parallel_map: emoji.Map
 ) -> list[Sprite[Drawing]]:
     """The rendered drawings; of concepts with the same picture, only the first keeps it."""
     sides = [round(config.size * RENDER_SCALE)] * len(drawings)
-    rendered = parallel_map(render, drawings.values(), sides)
+    rendered = parallel_map(emoji.render, drawings.values(), sides)
     bar = progress(rendered, "render", len(drawings), unit="drawing", disable=config.quiet)
     distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
     for drawing, pixels in zip(drawings, bar, strict=True):
@@ -175,7 +165,7 @@ def _card(sources: Sequence[Source], manifest: dict[str, Any]) -> str:
         views=VIEWS,
         photos=TRAINING_PHOTOS,
         held_out=sorted(HELD_OUT_PHOTOS),
-        text=" ".join(TEXT[:2]),
+        text=" ".join(emoji.TEXT[:2]),
     )
 
 
