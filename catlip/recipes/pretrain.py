@@ -235,7 +235,7 @@ PHOTOS = {
         weight_decay=0.071,
         crop_scale=(0.67, 1.0),
         temperature=0.153,
-    )
+    ),
 }
 CLIP_STARTER = replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
     BASELINE_STARTER,
