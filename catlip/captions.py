@@ -111,7 +111,7 @@ class Labeller:
             catlip.label.user_words.
 
     Attributes:
-        version: tells its labels from those of other rules, words and data.
+        version: how it labels; labels of another version are made again.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 

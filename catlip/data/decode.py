@@ -6,7 +6,7 @@ much memory to decode is refused by its header.
 
 Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied, as it is not
 by the release, open_clip and torchvision's folders. Only detectron2, which reads its images itself,
-applies the rotation, and its boxes refer to the rotated picture. Of 16 bits the upper 8 are kept.
+applies the rotation, and its boxes refer to the rotated picture. 16-bit pixels keep their upper 8.
 """
 
 import io

@@ -18,7 +18,7 @@ WDS = "wds"
 KINDS = (*PUBLISHED, "folder", WDS)
 FASHION_MNIST = "fashion_mnist"
 FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
-VALIDATION = "-validation"  # after a kind: what is trained on, split in two
+VALIDATION = "-validation"  # after a kind: the training data, split in two
 TAR = ".tar"
 STARTER_TASKS = ("concepts", "subgroups")
 # Names that no folder of images gets in records.
@@ -61,7 +61,7 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """What it is called in records, as far as that can be known without reading the images."""
+        """Its name in records, which may be more exact once the images are read."""
         if self.kind in RESERVED:
             return self.kind
         wordnet_ids = [*self.splits[0].glob("n" + 8 * "[0-9]")] if self.splits else []

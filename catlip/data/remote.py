@@ -59,8 +59,8 @@ def identity_of(path: Path) -> str:
     """Size and tag of the remote file as it is now."""
 
     def ask() -> str:
-        # hf gives the hash of a file only together with everything else that it knows, and for one
-        # in a bucket what it knew before.
+        # hf gives the hash of a file only together with everything else that it knows, and for a
+        # file in a bucket it would give what it knew before.
         options = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
         info = _driver(path).info(with_credentials(path), **options)
         if info.get("type") == "directory":
@@ -363,7 +363,7 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
 
 
 def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") -> T:
-    """The result of a request, which is made again after errors that may pass."""
+    """The result of a request, which is repeated after errors that may pass."""
     global _last_warning
     begun = time.monotonic()
     end, waited = begun + GIVE_UP_S, 0.0

@@ -6,9 +6,9 @@ and a file under its final name is always whole, even if a process is killed. Th
 fetches a file holds a lock on its temporary name, which the system releases when the process ends;
 other processes wait and then find the file.
 
-To make room, the files used longest ago are deleted, but none of another name than this cache
-gives: it may be a user's. A process that has such a file open can still read it: Linux keeps the
-content until the file is closed, in addition to the size of this cache.
+To make room, the files used longest ago are deleted, but only files with names that this cache
+gives: others may be the user's. A process that has such a file open can still read it: Linux keeps
+the content until the file is closed, in addition to the size of this cache.
 """
 
 import fcntl

@@ -84,8 +84,8 @@ def load_encoder(
 
 
 def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEncoder:
-    """The encoder that `spelling` names, on the CPU, for images of `resolution` pixels (0 for those
-    of its pre-training). `seed` initialises a random encoder.
+    """The encoder that `spelling` names, on the CPU, for images of `resolution` pixels (0 for the
+    resolution of its pre-training). `seed` initialises a random encoder.
     """
     kind, _, name = spelling.partition(":")
     if kind in SOURCES:

@@ -34,7 +34,7 @@ EXAMPLE_CHARACTERS = 100
 
 
 def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterator[str]:
-    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, evenly."""
+    """At most `most` captions, evenly from up to `MAX_SOURCES` sources, the first of each."""
     chosen = sources[:: -(-len(sources) // MAX_SOURCES)]
     share, rest = divmod(most, len(chosen))
     for number, source in enumerate(chosen):

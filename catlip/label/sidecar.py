@@ -42,9 +42,9 @@ class Labels:
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: the fields of `LabelVersion`. From what: `captions_sha256`,
-            and the source's `origin`. And `unlabelled` (cause -> how many captions have no label)
-            and `first_unlabelled` (cause -> the key of the first of them).
+        meta: how the labels were made (the fields of `LabelVersion`); from which captions
+            (`captions_sha256` and the source's `origin`); `unlabelled` (cause -> how many captions
+            have no label) and `first_unlabelled` (cause -> the key of the first of them).
     """
 
     values: NDArray[np.uint32]

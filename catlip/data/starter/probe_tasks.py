@@ -3,8 +3,8 @@
 A linear classifier on frozen features is fitted to two sets of drawings and tested on two others;
 pre-training saw none of them, nor any other drawing by the teams of the test sets. *concepts* asks
 for the concept ("violin"), *subgroups* for Unicode's subgroup ("musical-instrument"). Faces and
-people are left out: they differ by expression, gesture and gender, not by what they are; and
-classes without drawings on both sides. That leaves 435 concepts and 48 subgroups.
+people, which differ by expression, gesture and gender only, are left out, and so are classes
+without drawings on both sides. That leaves 435 concepts and 48 subgroups.
 
 Settings are tuned on the *validation* task, which does not use the test teams: the classifier is
 fitted to one of the two training teams and tested on one image of each drawing of the other.
