@@ -1,7 +1,7 @@
 """Maps a caption to the set of WordNet synsets that its words name (Section 3.1, Equation 1).
 
-There are three rules: the paper's, that of its released code, which differs, and one that also
-labels nouns of several words, such as "golden retriever":
+There are three rules: the paper's, its released code's, which differs, and one that also labels
+nouns of several words, such as "golden retriever":
 
 "paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
 "corenet"         the released code's: every word, of any part of speech, whose first noun sense is
@@ -15,7 +15,8 @@ labels nouns of several words, such as "golden retriever":
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import ftfy
@@ -73,35 +74,63 @@ class Word:
     reason: str
 
 
+@dataclass(frozen=True)
+class LabelVersion:
+    """How captions were labelled; labels and vocabularies go together only when this is equal."""
+
+    rule: str
+    wordnet: str
+    tagger: str | None
+    edition: int
+    words: tuple[tuple[str, str], ...] = ()  # the user's, and their synsets
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
+        words = tuple((word, synset) for word, synset in meta.get("words", ()))
+        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
+
+    def as_meta(self) -> dict[str, Any]:
+        """Its fields; without words if there are none: older labels have no such field."""
+        meta = asdict(self)
+        if not self.words:
+            del meta["words"]
+        return meta
+
+    def __str__(self) -> str:
+        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
+        words = f", {len(self.words)} own words" if self.words else ""
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{words}"
+
+
 class Labeller:
     """Maps captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
     Args:
-        words: words of one's own, in lower case -> the name of a synset, or "" to give no label;
-            they come before WordNet's, and count whatever part of speech they are tagged as. See
-            catlip.label.own_words.
+        words: the user's words, in lower case -> the name of a synset, or "" to give no label; they
+            come before WordNet's, and count whatever part of speech they are tagged as. See
+            catlip.label.user_words.
 
     Attributes:
-        wordnet: the version to which the noun offsets belong, "3.0".
-        tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
+        version: how it labels; labels of another version are made again.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 
     def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
         self._nouns = nouns()
-        self.words = dict(sorted((words or {}).items()))
-        self._own = {word: self._nouns.find(name) for word, name in self.words.items() if name}
-        self._own |= dict.fromkeys(word for word, name in self.words.items() if not name)
+        user_words = sorted((words or {}).items())
+        self._user_synsets = {
+            word: self._nouns.find(name) if name else None for word, name in user_words
+        }
         rules = {
             "paper": self._nouns.first_sense,
             "corenet": self._namesake,
             "paper_multiword": self._nouns.first_sense,
         }
-        self._of_rule = choose("rule", rule, rules)
-        self.synset = functools.lru_cache(MEMO_ENTRIES)(self._synset if words else self._of_rule)
-        self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
+        self._rule_sense = choose("rule", rule, rules)
+        self.synset = functools.lru_cache(MEMO_ENTRIES)(self._synset if words else self._rule_sense)
         self._tagger = Tagger() if rule != "corenet" else None
-        self.tagger = self._tagger.source if self._tagger else None
+        tagger = self._tagger.source if self._tagger else None
+        self.version = LabelVersion(rule, VERSION, tagger, EDITION, words=tuple(user_words))
         self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
         self._inner = WordMemo(lambda word: self._synsets(inner_word(word)))
         self._last = WordMemo(lambda word: self._synsets(last_word(word)))
@@ -114,10 +143,10 @@ class Labeller:
         """The synsets of each caption; with a tagger, much faster than one caption at a time."""
         texts = [clean(caption) for caption in captions]
         if self._tagger is None:
-            return [self._of_any_words(text) for text in texts]
+            return [self._untagged_synsets(text) for text in texts]
         tokens = [tokenize(text) for text in texts]
         tags = self._tagger.tag(tokens)
-        return [self._of_nouns(words, kinds) for words, kinds in zip(tokens, tags, strict=True)]
+        return [self._noun_synsets(words, kinds) for words, kinds in zip(tokens, tags, strict=True)]
 
     def why_none(self, caption: object) -> str:
         """Why a caption without a label has none, in a fixed phrase that can be counted."""
@@ -132,9 +161,9 @@ class Labeller:
         """Each word (or run of words) of a caption, in order, with its label or a reason."""
         tokens = tokenize(clean(caption))
         tags = self._tagger.tag([tokens])[0] if self._tagger else [""] * len(tokens)
-        return [self._explain(token, tag) for token, tag in self._joined(tokens, tags)]
+        return [self._explain(token, tag) for token, tag in self._join_runs(tokens, tags)]
 
-    def _of_any_words(self, text: str) -> list[int]:
+    def _untagged_synsets(self, text: str) -> list[int]:
         """The synsets of a clean caption whose words need no tags."""
         offsets: set[int] = set()
         for sentence in sentences(text):
@@ -151,16 +180,16 @@ class Labeller:
             return None
         return tuple(synset for word in words if (synset := self.synset(word)) is not None)
 
-    def _of_nouns(self, words: list[str], tags: list[str]) -> list[int]:
-        pairs = self._joined(words, tags) if self._longest else zip(words, tags, strict=True)
+    def _noun_synsets(self, words: list[str], tags: list[str]) -> list[int]:
+        pairs = self._join_runs(words, tags) if self._longest else zip(words, tags, strict=True)
         synset = self.synset
-        if self._own:
-            named = {synset(w) for w, tag in pairs if tag.startswith(NOUN) or self._is_own(w)}
+        if self._user_synsets:
+            named = {synset(w) for w, t in pairs if t.startswith(NOUN) or self._is_user_word(w)}
         else:
             named = {synset(word) for word, tag in pairs if tag.startswith(NOUN)}
         return sorted(offset for offset in named if offset is not None)
 
-    def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
+    def _join_runs(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
         """(word, tag) pairs; the longest run of words that is one noun of WordNet is one word."""
         joined, start = [], 0
         while start < len(words):
@@ -178,9 +207,9 @@ class Labeller:
         lemma = self._nouns.lemmatize(token)
         sense = self._nouns.first_sense(token)
         synset = "" if sense is None else self._nouns.name(sense)
-        if self._is_own(token):
-            own = self._synset(token)
-            synset = "" if own is None else self._nouns.name(own)
+        if self._is_user_word(token):
+            offset = self._synset(token)
+            synset = "" if offset is None else self._nouns.name(offset)
             reason = "" if synset else "no label, by your words"
         elif sense is None:
             reason = "no noun of WordNet"
@@ -192,15 +221,15 @@ class Labeller:
             reason = ""
         return Word(token, tag, lemma, synset=synset, kept=not reason, reason=reason)
 
-    def _is_own(self, word: str) -> bool:
-        return word in self._own or self._nouns.lemmatize(word) in self._own
+    def _is_user_word(self, word: str) -> bool:
+        return word in self._user_synsets or self._nouns.lemmatize(word) in self._user_synsets
 
     def _synset(self, word: str) -> int | None:
-        """That of the user's words, as it stands or in its base form, else the rule's."""
+        """The synset that the user gave the word or its base form, else the rule's."""
         for form in (word, self._nouns.lemmatize(word)):
-            if form in self._own:
-                return self._own[form]
-        return self._of_rule(word)
+            if form in self._user_synsets:
+                return self._user_synsets[form]
+        return self._rule_sense(word)
 
     def _namesake(self, word: str) -> int | None:
         """The first noun sense, if its canonical name is the word itself."""

@@ -24,8 +24,8 @@ MAX_CHARACTERS = 300  # of each caption that a record keeps
 
 @dataclass(frozen=True)
 class Examples:
-    """Write some samples, evenly spread over the shards, into a record for the report. Of several
-    captions, each has the one of a training's first epoch with seed 0.
+    """Write some samples, evenly spread over the shards, into a record for the report. Each has the
+    caption that it has in a training's first epoch with seed 0.
 
     python -m catlip.examples data/starter/pretrain --vocabulary runs/starter/vocabulary.json
     """
@@ -44,13 +44,13 @@ def main(config: Examples) -> None:
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller = Labeller(vocabulary.rule, dict(vocabulary.words))
     classes = {synset.name for synset in vocabulary.synsets}
-    pictures = []
+    samples = []
     with Record(config.out, result.Examples, config) as record:
         shards = [open_shard(paths[number]) for number in chosen(len(paths), config.count)]
         per_shard, rest = divmod(config.count, len(shards))
         for position, shard in enumerate(shards):
             for number in chosen(len(shard), per_shard + (position < rest)):
-                caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
+                caption = shard.caption(number, shard.draw_caption(number, seed=0, epoch=0)) or ""
                 names = [nouns().name(offset) for offset in labeller(caption)]
                 caption, image = caption[:MAX_CHARACTERS], None
                 try:
@@ -62,18 +62,18 @@ def main(config: Examples) -> None:
                     (word.token, word.tag, word.synset if word.kept else "")
                     for word in labeller.explain(caption)
                 ]
-                picture = result.Example(
+                sample = result.Example(
                     key=shard.keys[number],
                     caption=caption,
                     classes=[name for name in names if name in classes],
                     words=words,
                     image=image,
                 )
-                pictures.append(picture)
-        record.samples["pictures"] = list(map(without_none, pictures))
+                samples.append(sample)
+        record.samples["pictures"] = list(map(without_none, samples))
         record.measured(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
-    for picture in pictures:
-        print(f"{printable(picture.caption)}\n    {', '.join(picture.classes) or '(no class)'}")
+    for sample in samples:
+        print(f"{printable(sample.caption)}\n    {', '.join(sample.classes) or '(no class)'}")
     print(f"wrote {config.out}")
 
 

@@ -2,6 +2,7 @@
 and batches. `import catlip` has each name; docs/library.md shows them at work.
 """
 
+import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Labeller:
 
     Args:
         rule: "paper", "corenet" (the released code's) or "paper_multiword"; see catlip.captions.
-        words: words of one's own -> the name of a synset, or "" to give no label.
+        words: the user's words -> the name of a synset, or "" to give no label.
 
     Raises: catlip.program.errors.InputError for another rule.
     """
@@ -54,14 +55,14 @@ class Labeller:
 
     def __call__(self, caption: str) -> list[Noun]:
         """The nouns of a caption in its order, each synset once."""
-        found: dict[str, Noun] = {}
+        distinct: dict[str, Noun] = {}
         for word in self._labeller.explain(caption):
             if word.kept:
                 offset = self._labeller.synset(word.token)
                 assert offset is not None, "a word that is kept has one"
                 noun = Noun(word.token, word.synset, offset, nouns().gloss(offset))
-                found.setdefault(word.synset, noun)
-        return [*found.values()]
+                distinct.setdefault(word.synset, noun)
+        return [*distinct.values()]
 
     def batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The synsets of each caption, as offsets, ascending: as fast as the program labels."""
@@ -78,7 +79,7 @@ class CatLIPLoss(nn.Module):
         chunk_classes: classes whose logits are in memory at a time; 0 for all.
 
     Attributes:
-        classifier: nn.Linear from D to the V classes; row i is that of `vocabulary.synsets[i]`.
+        classifier: nn.Linear from D to the V classes; row i is for `vocabulary.synsets[i]`.
     """
 
     def __init__(self, num_features: int, vocabulary: Vocabulary, chunk_classes: int = 0):
@@ -127,7 +128,7 @@ def load(
     Args:
         spelling: the folder of a training, a file of weights, timm:NAME, openclip:NAME/TAG,
             released:vit_b16, random:NAME@PIXELS ...; see catlip.encoders.
-        resolution: of the images, in pixels; 0 for that of its training.
+        resolution: of the images, in pixels; 0 for the resolution of its training.
 
     Returns: a module that maps images [B, 3, H, W], uint8 or float in [0, 1], to features [B, D];
         and a function from an encoded image, or a PIL image, to [3, H, W] uint8.
@@ -137,15 +138,13 @@ def load(
     encoder = open_encoder(str(spelling), resolution=resolution)
 
     def preprocess(image: bytes | Image.Image) -> Tensor:
-        return encoder.preprocess(image if isinstance(image, bytes) else _encoded(image))
+        if isinstance(image, Image.Image):
+            file = io.BytesIO()
+            image.convert("RGB").save(file, "PNG", compress_level=1)
+            image = file.getvalue()
+        return encoder.preprocess(image)
 
     return encoder.module, preprocess
-
-
-def _encoded(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def batches(
@@ -170,33 +169,29 @@ def batches(
         tokenize: gives `batch.tokens`; from texts to [B, context] int64.
         crop_scale: area of a random crop, as a fraction of the picture.
         num_steps: 0 for one epoch.
-        num_workers: processes; None for as many as pay.
+        num_workers: processes that read; None for as many as help.
 
     Raises: catlip.program.errors.InputError for shards that cannot be read.
     """
-    opened = open_shards(expand(shards), quiet=True)
-    order = SampleOrder(opened.counts, seed)
+    shard_set = open_shards(expand(shards), quiet=True)
+    order = SampleOrder(shard_set.counts, seed)
     steps = num_steps or max(1, order.total // batch_size)
     data = DataPath(
-        opened,
+        shard_set,
         order,
         StepPlan([ImageSize(resolution, batch_size)], 1, steps, seed=seed),
         augmentation=Augmentation(crop_scale),
         seed=seed,
-        labels=_CaptionLabels(vocabulary) if vocabulary else None,
+        labels=functools.partial(_label, vocabulary) if vocabulary else None,
         tokenize=tokenize,
     )
     return data.batches(first_step, num_workers)
 
 
-class _CaptionLabels:
+def _label(
+    vocabulary: Vocabulary, captions: Sequence[tuple[Shard, int, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Classes of captions, labelled as they are read; see `LabelSource`."""
-
-    def __init__(self, vocabulary: Vocabulary):
-        self.vocabulary = vocabulary
-
-    def __call__(
-        self, drawn: Sequence[tuple[Shard, int, int]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        texts = [shard.caption(number, which) or "" for shard, number, which in drawn]
-        return self.vocabulary.classes(texts)
+    return vocabulary.classes(
+        [shard.caption(number, which) or "" for shard, number, which in captions]
+    )

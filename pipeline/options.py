@@ -268,12 +268,12 @@ def _check_shards(options: Options) -> None:
     options.table, options.shards = options.shards, f"data/{path.stem}-shards/*{TAR}"
     if "data" in options.stages and not is_remote(path):
         with suppress(ImportError):  # not set up yet; it is looked at again after that
-            from catlip.data.own_images import find_own_images, open_own_images
+            from catlip.data.user_images import find_user_images, open_user_images
 
-            for table in find_own_images(path) if path.is_dir() else [path]:
-                own = open_own_images(table, options.image_column, options.text_column)
-                own.check()
-                options.understood += [str(own)]
+            for table in find_user_images(path) if path.is_dir() else [path]:
+                images = open_user_images(table, options.image_column, options.text_column)
+                images.check()
+                options.understood += [str(images)]
 
 
 def _check_probes(probes: Sequence[str]) -> None:

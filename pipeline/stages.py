@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines import method_names
-from catlip.data.layout import INSTALLED as FASHION_MNIST
-from catlip.data.layout import find_layout, validation_of
+from catlip.data.layout import FASHION_MNIST_DIR, find_layout, validation_of
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 from pipeline.options import DRAWINGS, Options, count_gpus
@@ -61,9 +60,9 @@ class Plan:
         if "data" in self.options.stages or Path("data/starter/starter.json").is_file():
             # Fractions of them would take twice as long.
             far[DRAWINGS] = [*how, "names", "--fraction", "1", "--seeds", "3"]
-        if FASHION_MNIST.is_dir():  # the smallest fraction is six images a class
+        if FASHION_MNIST_DIR.is_dir():  # the smallest fraction is six images a class
             fractions = ["--fraction", "0.001", "0.01", "0.1", "1"]
-            far[f"fashion_mnist:{FASHION_MNIST}"] = [*how, *fractions]
+            far[f"fashion_mnist:{FASHION_MNIST_DIR}"] = [*how, *fractions]
         given = {find_layout(data).name for data in self.probes}
         return {data: far[data] for data in far if find_layout(data).name not in given}
 

@@ -20,7 +20,7 @@ from catlip.cli import InputError
 from catlip.data import annotated_scenes, starter
 from catlip.data.starter.__main__ import Starter
 from catlip.data.starter.__main__ import main as build_starter
-from catlip.label.sidecar import planned, read_sidecar
+from catlip.label.sidecar import planned_names, read_sidecar
 from catlip.program.broken import read_broken, read_lines
 from catlip.records.record import read_record
 from catlip.system.foreign import load_plain
@@ -74,7 +74,7 @@ def test_broken_pickles_are_refused_in_one_way(noise, cut):
 RANK = Rank(0, 1, torch.device("cpu"))
 # A file that a program writes and reads again, and the reader that meets it.
 OWN = {
-    "corenet.plan": (["a.labels.npz"], lambda path: planned(path.parent, "corenet")),
+    "corenet.plan": (["a.labels.npz"], lambda path: planned_names(path.parent, "corenet")),
     THREADS: (2, lambda path: threads_of(path.parent)),
     "starter.json": (
         {"edition": 5, "shards": {}},

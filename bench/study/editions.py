@@ -18,7 +18,7 @@ from catlip.data import starter
 from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.emoji import Concept, read_concepts, read_sources
 from catlip.data.starter.probe_tasks import TASKS, load_task
-from catlip.data.starter.samples import drawing_caption, generator, scene_caption
+from catlip.data.starter.samples import drawing_caption, named_generator, scene_caption
 
 TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
 
@@ -60,7 +60,7 @@ def several(shard: Shard, captions: Sequence[str], count: int) -> list[str | Non
 
 
 def _several(key: str, caption: str, metadata: dict[str, Any], count: int) -> list[str]:
-    draw = generator(0, f"captions/{key}")
+    draw = named_generator(0, f"captions/{key}")
     objects = metadata["objects"]
     different = {caption: None}
     for _ in range(TRIES * count):

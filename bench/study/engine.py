@@ -245,7 +245,6 @@ def has_record(study: Study, training: Training) -> bool:
     path = path_of(study, training)
     earlier = study.earlier / path.name if study.earlier else path
     if not path.exists() and earlier.exists() and is_done(earlier, training):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, earlier.read_bytes())
     if path.exists() and not is_done(path, training):
         raise InputError(f"{path} is of another study; give another --out, or remove it")

@@ -3,9 +3,9 @@
 A scene is a photograph with one or two drawings of things, and sometimes a crowd of small drawings
 of one class. The classes are Unicode's subgroups ("animal-bird"); the drawings of a scene are of
 different classes. Training scenes use the drawings of the two teams that the probes train on,
-validation scenes those of the two teams that the probes test on. No drawing, team or photograph is
-on both sides, and none of these drawings is in pre-training. What the photographs show has no
-label.
+validation scenes use the drawings of the two teams that the probes test on. No drawing, team or
+photograph is on both sides, and none of these drawings is in pre-training. What the photographs
+show has no label.
 
     coco/annotations/instances_{train,val}2017.json   what can be seen: boxes, areas, masks (RLE)
     coco/{train,val}2017/000000000001.jpg
@@ -28,17 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.data.starter.emoji import (
-    Drawing,
-    Map,
-    Source,
-    in_processes,
-    read_concepts,
-    read_drawings,
-    read_sources,
-    render,
-)
-from catlip.data.starter.samples import generator, is_thing
+from catlip.data.starter import emoji
+from catlip.data.starter.emoji import Drawing, Source
+from catlip.data.starter.samples import is_thing, named_generator
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     TRAINING_PHOTOS,
@@ -88,28 +80,27 @@ class Scenes:
 
 
 def main(config: Scenes) -> None:
-    sources = read_sources()
+    sources = emoji.read_sources()
     wanted: dict[str, Any] = {
         "edition": EDITION,
         "arguments": {name: getattr(config, name) for name in ("size", "train", "val", "seed")},
         "packages": {source.package: source.digest for source in sources},
     }
     manifest = config.out / MANIFEST
-    found = read_own(manifest, f"remove all of {config.out}") if manifest.exists() else None
+    existing = read_own(manifest, f"remove all of {config.out}") if manifest.exists() else None
     images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
-    if found == wanted and images == [config.train, config.val]:
+    if existing == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")
         return
     for folder in (config.out / "coco", config.out / "ade20k"):
-        if folder.exists() and found is None:
+        if folder.exists() and existing is None:
             raise InputError(f"{folder} was not written by this program; choose another --out")
         shutil.rmtree(folder, ignore_errors=True)
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(manifest, b"{}\n")  # of a build that is not whole
+    write_atomically(manifest, b"{}\n")  # until the build is whole
     classes = read_classes(sources)
-    with in_processes(config.workers) as in_parallel:
+    with emoji.process_map(config.workers) as parallel_map:
         for name in SIDES:
-            _write(config, name, classes, in_parallel)
+            _write(config, name, classes, parallel_map)
     # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
     rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
     names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
@@ -164,15 +155,15 @@ class Plan:
 
 def read_classes(sources: Sequence[Source]) -> Classes:
     """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
-    things = [concept for concept in read_concepts() if is_thing(concept)]
+    things = [concept for concept in emoji.read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
     side_of = {side.drawings: name for name, side in SIDES.items()}
     for source in sources:
         if source.split in side_of:
-            of_source = read_drawings(source, things)
-            svg |= of_source
-            for drawing in of_source:
+            texts = emoji.read_drawings(source, things)
+            svg |= texts
+            for drawing in texts:
                 drawings[side_of[source.split]][drawing.concept.subgroup].append(drawing)
     groups = {
         name: group
@@ -182,36 +173,36 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     return Classes(groups, drawings, svg)
 
 
-def choose(
+def choose_drawings(
     classes: Classes, side: str, number: int, seed: int
 ) -> tuple[list[Choice], list[Choice]]:
     """The drawings of one scene, of its objects and of its crowd; all classes are equally likely,
     and all drawings of a class. The random numbers depend on the seed and the scene alone.
     """
-    rng = generator(seed, f"annotated/{number}/drawings")
+    rng = named_generator(seed, f"annotated/{number}/drawings")
     names = list(classes.groups)
 
-    def one_of(class_id: int) -> Choice:
+    def draw(class_id: int) -> Choice:
         drawings = classes.drawings[side][names[class_id]]
         return class_id, drawings[int(rng.integers(len(drawings)))]
 
     num_objects = int(rng.integers(1, MAX_OBJECTS + 1))
-    of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
+    crowd_class, *object_classes = rng.choice(len(names), num_objects + 1, replace=False).tolist()
     crowd_size = 0
     if rng.random() < CROWD_FRACTION:
         crowd_size = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
-    crowd = [one_of(of_crowd) for _ in range(crowd_size)]
-    return [one_of(class_id) for class_id in of_objects], crowd
+    crowd = [draw(crowd_class) for _ in range(crowd_size)]
+    return [draw(class_id) for class_id in object_classes], crowd
 
 
 def make(plan: Plan, size: int) -> tuple[bytes, NDArray[np.uint8], list[dict[str, Any]]]:
     """Compose a planned scene, `size` pixels wide and high: its JPEG, its label map [H, W] (1 +
     class id of each pixel, and 0 for the photograph), and its COCO annotations without ids.
     """
-    rng = generator(plan.seed, f"annotated/{plan.number}/layout")
+    rng = named_generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
-    with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
-    image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
+    image, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
+    image, objects = compose(image, plan.objects, rng, size=OBJECT_SIZE)
     label_map = np.zeros((size, size), dtype=np.uint8)
     for placement in (*crowd, *objects):
         label_map[placement.mask] = 1 + placement.what
@@ -242,14 +233,14 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
     }
 
 
-def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> None:
+def _write(config: Scenes, name: str, classes: Classes, parallel_map: emoji.Map) -> None:
     """The images and annotations of one side, in both layouts."""
     side, last = SIDES[name], config.train + config.val
     numbers = range(1, config.train + 1) if name == "train" else range(config.train + 1, last + 1)
-    scenes = [choose(classes, name, number, config.seed) for number in numbers]
+    scenes = [choose_drawings(classes, name, number, config.seed) for number in numbers]
     needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
     svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
-    rendered = in_parallel(render, svg, [pixels_wide] * len(needed))
+    rendered = parallel_map(emoji.render, svg, [pixels_wide] * len(needed))
     pixels = dict(zip(needed, rendered, strict=True))
     plans = []
     for number, scene in zip(numbers, scenes, strict=True):
@@ -268,7 +259,7 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
-    composed = in_parallel(make, plans, [config.size] * len(plans))
+    composed = parallel_map(make, plans, [config.size] * len(plans))
     bar = progress(composed, "compose", len(plans), unit="scene", disable=config.quiet)
     for plan, (jpeg, label_map, objects) in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"

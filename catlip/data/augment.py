@@ -48,7 +48,7 @@ def random_crop(
     """A random crop of a picture, encoded or [H, W, 3] RGB, within two grey levels of torchvision's
     resized_crop; `draws` are [DRAWS] in [0, 1). Raises: PictureError.
     """
-    # Not above: recipes, which hold an Augmentation, are read before torch is imported.
+    # Imported here, because recipes hold an Augmentation and are read before torch is imported.
     import torch
     import torch.nn.functional as F
 

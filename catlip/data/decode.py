@@ -6,7 +6,7 @@ much memory to decode is refused by its header.
 
 Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied, as it is not
 by the release, open_clip and torchvision's folders. Only detectron2, which reads its images itself,
-applies the rotation, and takes boxes to be of the rotated picture. Of 16 bits the upper 8 are used.
+applies the rotation, and its boxes refer to the rotated picture. 16-bit pixels keep their upper 8.
 """
 
 import io
@@ -31,9 +31,7 @@ EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used: the cause, in one of a few fixed phrases that can be counted,
-    and what exactly is wrong.
-    """
+    """Why a picture cannot be used: the cause, one of a few phrases to be counted, and details."""
 
     def __init__(self, cause: str, detail: object):
         super().__init__(cause, detail)
@@ -92,7 +90,7 @@ def whole_pixels(encoded: bytes) -> NDArray[np.uint8]:
     return cropped_pixels(encoded, lambda width, height: (0, 0, width, height))
 
 
-def reduced(encoded: bytes, side: int, quality: int) -> bytes:
+def shrink_picture(encoded: bytes, side: int, quality: int) -> bytes:
     """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
     Raises: PictureError, also where the bytes would stay the same.
     """
@@ -115,6 +113,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes) -> None:
-    # Few have so many of these bytes, a film of a telephone after the picture for one.
+    # Few pictures have so many of these bytes; one with a telephone's film after it may.
     if encoded.count(jpeg.SCAN) > MAX_SCANS and (scans := jpeg.count_scans(encoded)) > MAX_SCANS:
         raise PictureError("too many scans", f"a JPEG of {scans:,} scans, over {MAX_SCANS}")

@@ -17,7 +17,7 @@ from catlip.program.progress import progress
 from catlip.system.engines import work_ahead
 
 MAX_BYTES = 2**30  # of all workers of a rank together
-CACHE_FRACTION = 1 / 16  # of a GPU's memory, at most: of trainings side by side, each holds its own
+CACHE_FRACTION = 1 / 16  # of a GPU's memory, at most: trainings side by side each have a cache
 AT_ONCE_BYTES = 2**28  # of products while a batch is resampled on the device
 # F.interpolate rounds weights of 8-bit pixels to as many bits as leave the largest in 16 bits.
 LARGEST_WEIGHT, MAX_BITS = 2**15 - 0.5, 22
@@ -43,7 +43,7 @@ class DecodedPictures:
             return encoded
         try:
             pixels = whole_pixels(encoded)
-        except PictureError:  # raised again unless the damage is below all that a crop needs
+        except PictureError:  # a crop that needs the damaged rows raises it again
             return encoded
         self._pixels[name] = pixels
         self._bytes += pixels.nbytes
@@ -55,8 +55,8 @@ class DecodedPictures:
 
 
 class DeviceCache:
-    """All pictures of a data set, on a device; the crops made of them there have the same bits as
-    those of `random_crop`. A copy for another process only chooses crops.
+    """All pictures of a data set, on a device; the crops made of them there equal the results of
+    `random_crop` bit for bit. A copy for another process only chooses crops.
 
     Args:
         pictures: [H, W, 3] RGB, in the order of the samples.
@@ -87,25 +87,25 @@ class DeviceCache:
     ) -> Tensor:
         """[B, 6] int64, the crops of B samples: picture, left, top, right, bottom, flipped."""
         rows = []
-        for number, own in zip((self.begins[shards] + numbers).tolist(), draws, strict=True):
+        for number, draw in zip((self.begins[shards] + numbers).tolist(), draws, strict=True):
             width, height = self.sizes[number]
-            box = crop_box(width, height, augmentation, draws=own)
-            rows.append((number, *box, int(own[-1] < augmentation.flip)))
+            box = crop_box(width, height, augmentation, draws=draw)
+            rows.append((number, *box, int(draw[-1] < augmentation.flip)))
         return torch.tensor(rows, dtype=torch.int64)
 
     def crop(self, crops: Tensor, resolution: int) -> Tensor:
-        """The images of a batch, [B, 3, resolution, resolution] uint8, of what `choose` gave."""
+        """The images of a batch, [B, 3, resolution, resolution] uint8, from the crops chosen."""
         assert self.pixels is not None, "this process only chooses"
         _, height, width, _ = self.pixels.shape
         # As many pixels as the largest crop needs for a pixel of the result. The host knows the
         # number without waiting for the device.
         taps = int(2 * max(1, height / resolution, width / resolution)) + 2
-        one = 3 * 4 * height * resolution * taps  # bytes, of int32
+        picture_bytes = 3 * 4 * height * resolution * taps  # of int32
         crops = crops.to(self.pixels.device, non_blocking=True)
-        parts = crops.split(max(1, AT_ONCE_BYTES // one))
-        return torch.cat([self._resampled(part, resolution, taps) for part in parts])
+        parts = crops.split(max(1, AT_ONCE_BYTES // picture_bytes))
+        return torch.cat([self._resample(part, resolution, taps) for part in parts])
 
-    def _resampled(self, crops: Tensor, resolution: int, taps: int) -> Tensor:
+    def _resample(self, crops: Tensor, resolution: int, taps: int) -> Tensor:
         """Bilinear with antialiasing, first along x and then along y, in integers as F.interpolate:
         for each pixel of the result a weighted sum of `taps` pixels.
         """
@@ -159,13 +159,13 @@ def cache_on_device(
         )
         decoded = work_ahead(whole_pixels, encoded)
         pictures = progress(decoded, "decoding", total, disable=quiet, unit=" images", leave=False)
-        fitting = _fitting((picture for _, picture in pictures), max_bytes // total)
+        kept = _collect((picture for _, picture in pictures), max_bytes // total)
         begins = np.cumsum(shards.counts) - shards.counts
-        _latest[key] = DeviceCache(fitting, begins, device) if fitting else None
+        _latest[key] = DeviceCache(kept, begins, device) if kept else None
     return _latest[key]
 
 
-def _fitting(pictures: Iterable[NDArray[np.uint8]], max_bytes: int) -> list[NDArray[np.uint8]]:
+def _collect(pictures: Iterable[NDArray[np.uint8]], max_bytes: int) -> list[NDArray[np.uint8]]:
     """The pictures; none if a box around all of them has more bytes."""
     kept, height, width = [], 0, 0
     try:

@@ -1,10 +1,10 @@
 """Shards from a hub, a bucket, a server or a disk, or from files that a table names, with large
 images made small.
 
-A training reads images at some 224 pixels; those of the web are several times as large. CC3M, for
+A training reads images at some 224 pixels; images of the web are several times as large. CC3M, for
 example, has 269 GB, and some 65 GB when its images are 256 pixels on the shorter side. A file is
-the unit of work: it is fetched whole into the output folder, rewritten, and noted as done. What was
-interrupted is done again from its beginning, so no shard is lost, doubled or cut.
+the unit of work: it is fetched whole into the output folder, rewritten, and noted as done. A file
+that was interrupted is done again from its beginning, so no shard is lost, doubled or cut.
 """
 
 import functools
@@ -24,12 +24,12 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.data.decode import PictureError, reduced
-from catlip.data.layout import TABLES
-from catlip.data.own_images import IMAGE, OwnImages, Sample, find_own_images, open_own_images
+from catlip.data.decode import PictureError, shrink_picture
+from catlip.data.layout import TABLES, TAR
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
-from catlip.data.shards import TAR, expand, write_shard
+from catlip.data.shards import expand, write_shard
 from catlip.data.tar_index import walk
+from catlip.data.user_images import IMAGE, Sample, UserImages, find_user_images, open_user_images
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sources import TarShard
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
@@ -41,7 +41,7 @@ from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-# Raised when the shards that were fetched before, from afar or from a disk, will not do any more.
+# Raised when shards that were made before, of remote or of local files, have to be made again.
 EDITION, LOCAL_EDITION = 2, 4
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
@@ -106,10 +106,10 @@ def main(config: Fetch) -> None:
         labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
     for path in paths:
         if path.suffix != TAR and not is_remote(path):
-            own = _open(config, path)
-            print(own)
+            images = _open(config, path)
+            print(images)
             if config.dry_run:
-                own.check()
+                images.check()
     if config.dry_run:
         return
     identities = identities_of(paths)
@@ -129,11 +129,11 @@ def main(config: Fetch) -> None:
     sizes = {path: size_in(identity) for path, identity in identities.items()}
     if (config.out / NOTES).is_symlink():
         raise InputError(f"{config.out / NOTES} is a link, which is not followed; remove it")
-    there = dict(work_ahead(lambda path: _done(config, wanted[path], verify=True), paths))
-    if todo := [path for path in paths if there[path] is None]:
+    notes = dict(work_ahead(lambda path: _read_finished(config, wanted[path], True), paths))
+    if todo := [path for path in paths if notes[path] is None]:
         _ask(config, todo, sizes, len(paths))
-    # What is there may still have to be labelled.
-    files = [(path, wanted[path], there[path]) for path in (paths if config.rule else todo)]
+    # Files that were fetched before may still have to be labelled.
+    files = [(path, wanted[path], notes[path]) for path in (paths if config.rule else todo)]
     errors: list[InputError] = []
     (config.out / NOTES).mkdir(parents=True, exist_ok=True)
     several = 2 if any(map(is_remote, paths)) else 1
@@ -147,8 +147,8 @@ def main(config: Fetch) -> None:
             if isinstance(result, InputError):
                 errors.append(result)
             bar.update(sizes[path])
-    done = [_done(config, note) for note in wanted.values()]
-    _print_summary(config, [note for note in done if note])
+    finished = [_read_finished(config, note) for note in wanted.values()]
+    _print_summary(config, [note for note in finished if note])
     if errors:
         first = "; ".join(map(str, errors[:MAX_NAMED]))
         raise InputError(f"{len(errors)} of {len(paths)} files were not fetched: {first}")
@@ -157,7 +157,7 @@ def main(config: Fetch) -> None:
 def _files(pattern: str) -> list[Path]:
     folder = Path(pattern)
     if folder.is_dir() and not any(folder.glob(f"*{TAR}")):
-        return find_own_images(folder)
+        return find_user_images(folder)
     paths = expand(pattern)
     for path in paths:
         if path.suffix.lower() not in (TAR, *TABLES) and not path.is_dir():
@@ -165,12 +165,14 @@ def _files(pattern: str) -> list[Path]:
     return paths
 
 
-def _open(config: Fetch, path: Path) -> OwnImages:
-    return open_own_images(path, config.image_column, config.text_column)
+def _open(config: Fetch, path: Path) -> UserImages:
+    return open_user_images(path, config.image_column, config.text_column)
 
 
-def _done(config: Fetch, wanted: dict[str, Any], verify: bool = False) -> dict[str, Any] | None:
-    """What was made of a file, None if that is not all there; `verify` reads it for its sums."""
+def _read_finished(
+    config: Fetch, wanted: dict[str, Any], verify: bool = False
+) -> dict[str, Any] | None:
+    """The note of a file, None if its shards are not all there; `verify` checks their digests."""
     note = _read_note(_note_file(config, wanted))
     shards = note.get("shards", {})
     try:
@@ -195,11 +197,11 @@ def _read_note(note_file: Path) -> dict[str, Any]:
     """Empty if there is none, or none that is whole. Raises: InputError if it names other files
     than shards of its source: they would be deleted.
     """
-    own = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
+    shard_name = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
     try:
         note: dict[str, Any] = json.loads(read_regular(note_file))
         names = [*note.get("shards", ()), *note.get("sha256", ()), *note.get("stale", ())]
-        others = [name for name in names if not own.fullmatch(name)]
+        others = [name for name in names if not shard_name.fullmatch(name)]
     except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
     if others:
@@ -254,8 +256,8 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _open(config, copy).samples(config.max_broken)
-        small = _reduced(samples, config.side, counts, broken)
+        samples = _read_tar(copy) if is_tar else _open(config, copy).samples(config.max_broken)
+        small = _shrink_images(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
             others = small if is_tar else itertools.islice(small, SHARD_ROWS - 1)
@@ -283,7 +285,7 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     return note
 
 
-def _reduced(
+def _shrink_images(
     samples: Iterable[Sample], side: int, counts: Counter[str], broken: BrokenImages
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The samples with small images; those without one are left out and counted by cause."""
@@ -297,7 +299,7 @@ def _reduced(
                     written[suffix] = content
                     continue
                 counts["read"] += len(content)
-                small = reduced(content, side, QUALITY)
+                small = shrink_picture(content, side, QUALITY)
                 written[suffix if small is content else "jpg"] = small
                 images += 1
                 counts["reduced"] += small is not content
@@ -310,7 +312,7 @@ def _reduced(
         yield key, written
 
 
-def _of_tar(path: Path) -> Iterator[Sample]:
+def _read_tar(path: Path) -> Iterator[Sample]:
     """The samples of a tar, whose members need not follow each other."""
     with open(path, "rb") as file:
         # All headers first: it is faster, and a tar that is cut short costs no work.
@@ -326,16 +328,16 @@ def _of_tar(path: Path) -> Iterator[Sample]:
             yield key, sample
 
 
-def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
-    images, small = (sum(note.get(name, 0) for note in done) for name in ("images", "reduced"))
-    sizes = [size for note in done for size in note["shards"].values()]
-    before = sum(note.get("read", size_in(note["identity"])) for note in done)
+def _print_summary(config: Fetch, notes: Sequence[dict[str, Any]]) -> None:
+    images, small = (sum(note.get(name, 0) for note in notes) for name in ("images", "reduced"))
+    sizes = [size for note in notes for size in note["shards"].values()]
+    before = sum(note.get("read", size_in(note["identity"])) for note in notes)
     print(
         f"{images:,} images in {len(sizes):,} shards, {_gigabytes(sum(sizes))} in place of "
         f"{_gigabytes(before)}; {small:,} were reduced"
     )
     broken, first = Counter[str](), dict[str, str]()
-    for note in done:
+    for note in notes:
         for cause, (count, key) in note.get("broken", {}).items():
             broken[cause] += count
             first.setdefault(cause, f"{key} of {note['source']}")

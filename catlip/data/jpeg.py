@@ -1,8 +1,8 @@
 """Decodes only the upper rows of a JPEG with libjpeg-turbo; Pillow decodes unusual JPEGs.
 
 A crop needs no rows below it, and a decoder stops at the height that the frame header states. So
-the height in the header is reduced to where the crop ends. The pixels are those of a full decode by
-Pillow, or by any other program that uses libjpeg-turbo.
+the height in the header is reduced to where the crop ends. The pixels equal those that Pillow, or
+any other program that uses libjpeg-turbo, decodes from the whole picture.
 """
 
 import re
@@ -62,9 +62,9 @@ def find_frame(encoded: bytes) -> Frame | None:
 def count_scans(encoded: bytes) -> int:
     """The scans up to the end of the image, 0 if it is no JPEG."""
     scans, at = 0, 0
-    while (found := MARKER.search(encoded, at)) and found[0] != END:
-        scans += found[0] == SCAN
-        at = found.end() + int.from_bytes(encoded[found.end() : found.end() + 2])
+    while (marker := MARKER.search(encoded, at)) and marker[0] != END:
+        scans += marker[0] == SCAN
+        at = marker.end() + int.from_bytes(encoded[marker.end() : marker.end() + 2])
     return scans if encoded.startswith(START) else 0
 
 

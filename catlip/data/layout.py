@@ -1,7 +1,6 @@
 """Where the images of a labelled data set lie.
 
-Needs nothing but Python, so that `run_all.sh` refuses a wrong `--probe` before it installs
-anything.
+Needs no package, so that `run_all.sh` refuses a wrong `--probe` before it installs anything.
 """
 
 import os
@@ -18,11 +17,12 @@ PUBLISHED = ("imagenet", "places365")  # the labels of their test images are not
 WDS = "wds"
 KINDS = (*PUBLISHED, "folder", WDS)
 FASHION_MNIST = "fashion_mnist"
-INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
-VALIDATION = "-validation"  # after a kind: what is trained on, split in two
+FASHION_MNIST_DIR = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
+VALIDATION = "-validation"  # after a kind: the training data, split in two
 TAR = ".tar"
 STARTER_TASKS = ("concepts", "subgroups")
-TAKEN = {*PUBLISHED, FASHION_MNIST, STARTER, *STARTER_TASKS}  # names that are not a folder's
+# Names that no folder of images gets in records.
+RESERVED = {*PUBLISHED, FASHION_MNIST, STARTER, *STARTER_TASKS}
 # Tables of images, or of their files, with captions; Flickr8k's is a .txt.
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -49,9 +49,9 @@ SPLITS = {  # their usual names, in any case
 
 @dataclass(frozen=True)
 class Layout:
-    """A labelled data set; `splits` are those of `find_splits`, or the folder alone if it is to be
-    split, or empty for kinds with files of their own and for what is remote. `validation`: what it
-    is tested on is not to be read.
+    """A labelled data set; `splits` are the result of `find_splits`, or the folder alone if it is
+    to be split, or empty for kinds with files of their own and for remote data. `validation`: the
+    test data are not to be read.
     """
 
     kind: str
@@ -61,8 +61,8 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """What it is called in records, as far as that can be known without reading the images."""
-        if self.kind in TAKEN:
+        """Its name in records, which may be more exact once the images are read."""
+        if self.kind in RESERVED:
             return self.kind
         wordnet_ids = [*self.splits[0].glob("n" + 8 * "[0-9]")] if self.splits else []
         if len(wordnet_ids) == 1000:  # ImageNet's classes, whatever the folder is called
@@ -74,19 +74,19 @@ def name_of_folder(kind: str, root: Path) -> str:
     name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
     if kind == WDS:
         name = name.removeprefix(f"{WDS}_")
-    return f"{name}-folder" if name in TAKEN else name
+    return f"{name}-folder" if name in RESERVED else name
 
 
 def find_layout(spelling: str) -> Layout:
     """The data set that `KIND:DIR`, `wds:URL` or `DIR` spells; after a kind, as in
     `folder-validation:DIR`, its validation data. Nothing remote is asked for.
     """
-    kind, colon, folder = _parted(spelling)
+    kind, colon, folder = _split_spelling(spelling)
     validation = kind.endswith(VALIDATION)
     kind = kind.removesuffix(VALIDATION)
     root = Path(folder)
     if kind == FASHION_MNIST and colon:
-        return Layout(kind, root if folder else INSTALLED, validation=validation)
+        return Layout(kind, root if folder else FASHION_MNIST_DIR, validation=validation)
     if kind == STARTER and folder:
         return Layout(kind, root, validation=validation)
     if kind not in KINDS or not folder or not (colon or root.exists()):
@@ -111,7 +111,7 @@ def _split(name: str) -> str:
     return next((split for split, usual in SPLITS.items() if lower in usual), "")
 
 
-def _parted(spelling: str) -> tuple[str, str, str]:
+def _split_spelling(spelling: str) -> tuple[str, str, str]:
     kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
         return "folder", "", spelling
@@ -119,7 +119,7 @@ def _parted(spelling: str) -> tuple[str, str, str]:
 
 
 def validation_of(spelling: str) -> str:
-    kind, _, folder = _parted(spelling)
+    kind, _, folder = _split_spelling(spelling)
     return f"{kind}{VALIDATION}:{folder}"
 
 
@@ -134,9 +134,9 @@ def _is_unlabelled(folder: Path) -> bool:
 
 def find_splits(kind: str, root: Path, names: Iterable[str]) -> tuple[Path, ...]:
     """What to train on, what to test on and, if there are all three, val, of these names."""
-    # Of a folder and a tar, the folder.
-    found = {_split(name): root / name for name in sorted(names, reverse=True)}
-    train, val, test = map(found.get, SPLITS)
+    # If there are both a folder and a tar, the folder is used.
+    paths = {_split(name): root / name for name in sorted(names, reverse=True)}
+    train, val, test = map(paths.get, SPLITS)
     if kind in PUBLISHED and val:
         test = None
     if not train or not (val or test):

@@ -93,7 +93,7 @@ LabelSource = Callable[
 @dataclass(frozen=True)
 class DataPath(Dataset[Batch]):
     """Everything that determines the batches of a run. Up to `decoded_bytes` of decoded pictures
-    are kept, or all are `held` on the device; the batches do not depend on it.
+    are kept in memory, or all of them in `device_cache`; the batches do not depend on it.
     """
 
     shards: Shards
@@ -140,7 +140,7 @@ class DataPath(Dataset[Batch]):
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
-        """Micro-batch `number` of this rank; of held pictures, with crops in place of images."""
+        """Micro-batch `number` of this rank; with a device cache, crops in place of images."""
         number, micro_step = divmod(number, self.accumulation)
         step = self.plan[number]
         start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])
@@ -159,8 +159,8 @@ class DataPath(Dataset[Batch]):
             images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
         captions = [
-            (shard, number, shard.drawn(number, self.seed, int(position) // self.order.total))
-            for (shard, number), position in zip(samples, positions, strict=True)
+            (shard, number, shard.draw_caption(number, self.seed, position // self.order.total))
+            for (shard, number), position in zip(samples, positions.tolist(), strict=True)
         ]
         if self.labels is not None:
             values, offsets = self.labels(captions)
@@ -169,7 +169,7 @@ class DataPath(Dataset[Batch]):
             batch.tokens = self.tokenize(
                 [shard.caption(number, which) or "" for shard, number, which in captions]
             )
-            # What ends a caption is the greatest token.
+            # The token that ends a caption is the greatest.
             batch.lengths = (batch.tokens.argmax(dim=1) + 1).tolist()
         return batch
 

@@ -1,9 +1,9 @@
 """Files behind a URL (s3, gs, hf, https and all that fsspec knows), read through a local cache, and
-written whole.
+written whole. The functions for small files take local paths as well.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. If that is a hash of the content, the content is held against it. Drivers
+storage has in its place. If that is a hash of the content, the content is checked by it. Drivers
 find credentials in their usual places; `catlip.system.urls` handles those in a URL. Every error of
 a driver becomes an InputError.
 """
@@ -30,6 +30,7 @@ from catlip.cli import InputError
 from catlip.data.shard_cache import CACHE_SIZE, PARTIAL_SUFFIX, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
+from catlip.system.files import write_atomically
 from catlip.system.lock import open_no_link
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
@@ -43,7 +44,7 @@ MAX_WAIT_S = 900  # for a server that asks for it, in all
 THREADS_AHEAD = 2  # of each process that reads
 STALLED_S = 60  # without a byte of an http(s) server
 LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard, slowly
-# Where a driver's description of a file may tell its version; the first that is there is used.
+# Where a driver's description of a file may tell its version; the first one present is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, S3, DISK, WEB = "hf", "s3", "file", ("http", "https")
@@ -58,27 +59,27 @@ def identity_of(path: Path) -> str:
     """Size and tag of the remote file as it is now."""
 
     def ask() -> str:
-        # hf gives the hash of a file only together with everything else that it knows, and for one
-        # in a bucket what it knew before.
-        more = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
-        about = _driver(path).info(with_credentials(path), **more)
-        if about.get("type") == "directory":
+        # hf gives the hash of a file only together with everything else that it knows, and for a
+        # file in a bucket it would give what it knew before.
+        options = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
+        info = _driver(path).info(with_credentials(path), **options)
+        if info.get("type") == "directory":
             raise FileNotFoundError(str(path))
-        if about.get("size") is None:
+        if info.get("size") is None:
             raise ValueError("its server does not tell its size")
-        return _identity(about)
+        return _identity(info)
 
     return _with_retries(path, ask)
 
 
-def _identity(about: dict[str, Any]) -> str:
-    tag = next((about[name] for name in TAGS if about.get(name)), "")
-    return f"{int(about['size'] or 0)} {getattr(tag, 'sha256', tag)}"
+def _identity(info: dict[str, Any]) -> str:
+    tag = next((info[name] for name in TAGS if info.get(name)), "")
+    return f"{int(info['size'] or 0)} {getattr(tag, 'sha256', tag)}"
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for local ones, size and time; of a folder, of what it holds.
-    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
+    """The identity of each file; for a local file size and time, for a local folder those of the
+    files in it. Remote files are asked for in threads; the hub, which limits requests, by folder.
     """
     identities = {}
     for path in paths:
@@ -87,10 +88,10 @@ def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
             size, time = sum(f.st_size for f in files), max(f.st_mtime_ns for f in files)
             identities[path] = f"{size} {time}" if path.is_file() else f"{size} {time} {len(files)}"
     for folder in dict.fromkeys(path.parent for path in paths if _scheme(path) == HF):
-        listed = functools.partial(_driver(folder).ls, url_of(folder))
-        for about in _with_retries(folder, listed):
-            path = Path(url_of(_driver(folder).unstrip_protocol(about["name"])))
-            identities[path] = _identity(about)
+        list_folder = functools.partial(_driver(folder).ls, url_of(folder))
+        for info in _with_retries(folder, list_folder):
+            path = Path(url_of(_driver(folder).unstrip_protocol(info["name"])))
+            identities[path] = _identity(info)
     identities |= dict(work_ahead(identity_of, [path for path in paths if path not in identities]))
     return {path: identities[path] for path in paths}
 
@@ -102,7 +103,7 @@ def size_in(identity: str) -> int:
 def open_remote(path: Path, identity: str) -> io.FileIO:
     """The remote file of this identity, from the cache or fetched into it, open for reading."""
     fill = functools.partial(_fetch_into, path, identity)
-    return _cache().open(_name(path, identity), size_in(identity), fill)
+    return _cache().open(_cache_name(path, identity), size_in(identity), fill)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -117,7 +118,7 @@ def read_file(path: Path) -> bytes:
     if not is_remote(path):
         return path.read_bytes()
     if _scheme(path) in WEB:
-        return _with_retries(path, lambda: b"".join(_streamed(path, 0, SMALL_BYTES, SMALL_BYTES)))
+        return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES, SMALL_BYTES)))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
@@ -134,15 +135,21 @@ def put_file(source: Path, path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    _write(path, lambda files, url: files.pipe_file(url, content))
+    if is_remote(path):
+        _write(path, lambda files, url: files.pipe_file(url, content))
+    else:
+        write_atomically(path, content)
 
 
 def remove_file(path: Path) -> None:
-    def ask() -> None:
+    def remove() -> None:
         with suppress(FileNotFoundError):
             _driver(path).rm_file(with_credentials(path))
 
-    _with_retries(path, ask, does="deleted")
+    if is_remote(path):
+        _with_retries(path, remove, verb="deleted")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def find_remote(pattern: str) -> list[Path]:
@@ -155,7 +162,9 @@ def find_remote(pattern: str) -> list[Path]:
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of the files in a remote folder; none if the folder does not exist."""
+    """The names of the files in a folder; none if the folder does not exist."""
+    if not is_remote(folder):
+        return {path.name for path in folder.glob("*")}
 
     def ask() -> list[str]:
         try:
@@ -166,7 +175,7 @@ def names_in(folder: Path) -> set[str]:
             return []
         return names
 
-    return {Path(name).name for name in _with_retries(folder, ask, does="listed")}
+    return {Path(name).name for name in _with_retries(folder, ask, verb="listed")}
 
 
 def licence_of(folder: Path) -> str:
@@ -189,62 +198,62 @@ def _page_of(path: str | Path) -> str:
     return f"{constants.ENDPOINT}/{kind}/{repository}" if kind in ("datasets", "buckets") else ""
 
 
-class Ahead:
+class Prefetcher:
     """Fetches files that will be read soon, in threads; their errors are left to who reads."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()  # a forked process has not these threads
+        self.process = os.getpid()  # a forked process does not have these threads
         self._wanted: collections.deque[Path] = collections.deque()
-        self._newly = threading.Condition()
+        self._changed = threading.Condition()
         self.identities: dict[Path, str] = {}  # of the files fetched so far
         self._since = 0.0
         for _ in range(THREADS_AHEAD):
             threading.Thread(target=self._fetch, daemon=True).start()
 
-    def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
+    def prefetch(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
         """Fetch the files that are read now, and then those that are read next; to make room, only
         files last used before this call are deleted.
         """
         self._since = time.time()
         cache = _cache()
-        with self._newly:
+        with self._changed:
             known = {path: self.identities[path] for path in now if path in self.identities}
             self.identities = known
             for path, identity in known.items():
-                cache.touch(_name(path, identity))
+                cache.touch(_cache_name(path, identity))
             self._wanted = collections.deque([*(path for path in now if path not in known), *next_])
-            self._newly.notify_all()
+            self._changed.notify_all()
 
     def _fetch(self) -> None:
         while True:
-            with self._newly:
+            with self._changed:
                 while not self._wanted:
-                    self._newly.wait()
+                    self._changed.wait()
                 path, since = self._wanted.popleft(), self._since
             with suppress(InputError, OSError):
                 identity = identity_of(path)
                 room = _cache().add(
-                    _name(path, identity),
+                    _cache_name(path, identity),
                     size_in(identity),
                     functools.partial(_fetch_into, path, identity),
                     unused_since=since,
                 )
-                with self._newly:
+                with self._changed:
                     self.identities[path] = identity
                     if not room:
                         self._wanted.clear()
 
 
-def _name(path: Path, identity: str) -> str:
+def _cache_name(path: Path, identity: str) -> str:
     return sha256(f"{path}\n{identity}".encode()).hexdigest()[:32]
 
 
 def _cache() -> FileCache:
-    given = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
+    gigabytes = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
     with suppress(ValueError, OverflowError):
-        if (limit := int(float(given) * 1e9)) > 0:
+        if (limit := int(float(gigabytes) * 1e9)) > 0:
             return FileCache(cache_dir("shards"), limit)
-    raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
+    raise InputError(f"{CACHE_SIZE}={gigabytes} is not a number of gigabytes above 0")
 
 
 def warn_if_above_cache(patterns: Sequence[str], size: int) -> None:
@@ -268,7 +277,7 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     def block() -> None:
         nonlocal done
         end = min(done + BLOCK_BYTES, size)
-        for piece in _pieces(path, done, end, size):
+        for piece in _read_range(path, done, end, size):
             rest = memoryview(piece)
             content_hash.update(rest)
             while rest:
@@ -303,33 +312,33 @@ def _is_encrypted(path: Path) -> bool:
         return False
     files = _driver(path)
     bucket, key, _ = files.split_path(with_credentials(path))
-    about = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
-    usual = about.get("ServerSideEncryption", "AES256") == "AES256"
-    return not usual or "SSECustomerAlgorithm" in about
+    info = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
+    usual = info.get("ServerSideEncryption", "AES256") == "AES256"
+    return not usual or "SSECustomerAlgorithm" in info
 
 
-def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     """These bytes of a file, or those up to its end from a server that knows no ranges."""
     if _scheme(path) in WEB:
-        yield from _streamed(path, start, end, size)
+        yield from _stream(path, start, end, size)
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
-    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
-    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **more)
+    hf = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **hf)
     if len(content) not in (size, end - start):
         raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
     yield content[start:] if len(content) == size else content
 
 
-def _streamed(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
-    """As `_pieces`, of an http(s) server, which may send anything; fewer if the file ends there."""
+def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """As `_read_range`, from an http(s) server, which may send anything; fewer at the end."""
     url, at, headers = with_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
     with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
-        given = answer.r.headers.get("Content-Range", "")
+        content_range = answer.r.headers.get("Content-Range", "")
         if answer.r.status != 206:
             at, end = 0, size
-        elif not given.startswith(f"bytes {start}-"):
-            raise ValueError(f"its server sent {given} in place of {headers['Range']}")
+        elif not content_range.startswith(f"bytes {start}-"):
+            raise ValueError(f"its server sent {content_range} in place of {headers['Range']}")
         if answer.r.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError("its server sent it compressed, which was not asked for")
         while piece := answer.read(PIECE_BYTES):
@@ -350,11 +359,11 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
             write(files, f"{url}{PARTIAL_SUFFIX}")
             files.mv(f"{url}{PARTIAL_SUFFIX}", url)
 
-    _with_retries(path, ask, does="written")
+    _with_retries(path, ask, verb="written")
 
 
-def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
-    """The result of a request, which is made again after errors that may pass."""
+def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") -> T:
+    """The result of a request, which is repeated after errors that may pass."""
     global _last_warning
     begun = time.monotonic()
     end, waited = begun + GIVE_UP_S, 0.0
@@ -365,17 +374,17 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
-            failure, is_temporary = _what_failed(path, error, does)
-            if (told := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
-                print(f"{failure}; it is asked again in {told:.0f} s, as it says", file=sys.stderr)
-                time.sleep(told)
-                end, waited = end + told, waited + told
+            failure, is_temporary = _describe_failure(path, error, verb)
+            if (wait := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
+                print(f"{failure}; it is asked again in {wait:.0f} s, as it says", file=sys.stderr)
+                time.sleep(wait)
+                end, waited = end + wait, waited + wait
                 continue
             delay = next(delays)
             if delay is None or time.monotonic() > end or not is_temporary:
                 raise InputError(failure) from None
             now = time.monotonic()
-            # Of threads that fail together, one says so.
+            # If several threads fail together, only one of them says so.
             if now + delay - begun >= WARN_S <= now - _last_warning:
                 _last_warning = now
                 print(f"warning: {failure}; trying again in {delay} s", file=sys.stderr)
@@ -383,7 +392,7 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
 
 
-def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bool]:
+def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[str, bool]:
     """A failed request in one line, and whether the same request may succeed later."""
     url, status = url_of(path), _http_status(error)
     # fsspec raises it for a failed connection as well, with the cause.
@@ -397,23 +406,23 @@ def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bo
                 f"it does not exist, or needs access; ask for it at {page}, and set HF_TOKEN to a "
                 "token of your account"
             )
-        return f"{url} cannot be {does}: {access}", False
+        return f"{url} cannot be {verb}: {access}", False
     refused = isinstance(error, (ValueError, TypeError, NotImplementedError))
     is_temporary = not refused and "Credentials" not in type(error).__name__
     if status:
         is_temporary = status >= 500 or status in RETRY_STATUSES
     reason = error.__cause__ or error
     message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
-    return f"{url} cannot be {does}: {message}", is_temporary
+    return f"{url} cannot be {verb}: {message}", is_temporary
 
 
 def _seconds_to_wait(error: BaseException | None) -> float:
-    """How long a server that limits requests asks to wait before the next; 0 if it does not say."""
+    """How long a server that limits requests asks to wait; 0 if it does not say."""
     while error is not None:
         headers = getattr(getattr(error, "response", error), "headers", None)
-        told = (headers or {}).get("Retry-After", "")
-        if told.isdigit():
-            return min(float(told), MAX_WAIT_S)
+        seconds = (headers or {}).get("Retry-After", "")
+        if seconds.isdigit():
+            return min(float(seconds), MAX_WAIT_S)
         error = error.__cause__
     return 0
 

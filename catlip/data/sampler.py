@@ -120,22 +120,22 @@ class SampleOrder:
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and sample number, [n] int64 each, at [n] stream positions."""
         shards, numbers = np.empty_like(positions), np.empty_like(positions)
-        epochs, places = np.divmod(positions, self.total)
+        epochs, offsets = np.divmod(positions, self.total)
         for epoch in np.unique(epochs):
             begins = self._epoch(epoch)[1]
-            windows = np.searchsorted(begins, places, side="right") - 1
+            windows = np.searchsorted(begins, offsets, side="right") - 1
             for window in np.unique(windows[epochs == epoch]):
                 here = (epochs == epoch) & (windows == window)
                 window_shards, window_numbers = self._mixed(epoch, window)
-                within = places[here] - begins[window]
-                shards[here], numbers[here] = window_shards[within], window_numbers[within]
+                in_window = offsets[here] - begins[window]
+                shards[here], numbers[here] = window_shards[in_window], window_numbers[in_window]
         return shards, numbers
 
     def windows_at(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The shards of the window at a stream position, and those of the next window."""
-        epoch, place = divmod(position, self.total)
+        """The shards of the window at a stream position, and the shards of the next window."""
+        epoch, offset = divmod(position, self.total)
         order, begins = self._epoch(epoch)
-        first = self.window * int(np.searchsorted(begins, place, side="right"))
+        first = self.window * int(np.searchsorted(begins, offset, side="right"))
         after = order[first : first + self.window]
         if not len(after):
             after = self._epoch(epoch + 1)[0][: self.window]

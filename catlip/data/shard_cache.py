@@ -6,9 +6,9 @@ and a file under its final name is always whole, even if a process is killed. Th
 fetches a file holds a lock on its temporary name, which the system releases when the process ends;
 other processes wait and then find the file.
 
-To make room, the files used longest ago are deleted, but none of another name than this cache
-gives: it may be a user's. A process that has such a file open can still read it: Linux keeps the
-content until the file is closed, in addition to the size of this cache.
+To make room, the files used longest ago are deleted, but only files with names that this cache
+gives: others may be the user's. A process that has such a file open can still read it: Linux keeps
+the content until the file is closed, in addition to the size of this cache.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from catlip.system.lock import is_still_at, open_no_link
 
 CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PARTIAL_SUFFIX = ".part"  # ends the name of a file that is being fetched
-OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(PARTIAL_SUFFIX)})?")
+CACHE_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(PARTIAL_SUFFIX)})?")
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 Fill = Callable[[io.FileIO], None]  # writes the content of a file
@@ -48,7 +48,7 @@ class FileCache:
     def open(self, name: str, size: int, fill: Fill) -> io.FileIO:
         """The file of this name and size in bytes, open for reading."""
         while True:
-            if file := self._opened(name, size) or self._fetched(name, size, fill, math.inf):
+            if file := self._open_existing(name, size) or self._fetch(name, size, fill, math.inf):
                 return file
 
     def add(self, name: str, size: int, fill: Fill, *, unused_since: float) -> bool:
@@ -56,7 +56,7 @@ class FileCache:
         files last used before `unused_since` are deleted; False if that does not suffice.
         """
         try:
-            if not self.touch(name) and (file := self._fetched(name, size, fill, unused_since)):
+            if not self.touch(name) and (file := self._fetch(name, size, fill, unused_since)):
                 file.close()
         except NoRoomError:
             return False
@@ -70,7 +70,7 @@ class FileCache:
             return False
         return True
 
-    def _opened(self, name: str, size: int) -> io.FileIO | None:
+    def _open_existing(self, name: str, size: int) -> io.FileIO | None:
         path = self.folder / name
         try:
             file = io.FileIO(open_no_link(path, os.O_RDONLY))
@@ -82,7 +82,7 @@ class FileCache:
         path.unlink(missing_ok=True)  # somebody has cut it short
         return None
 
-    def _fetched(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
+    def _fetch(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
         """The file; None if another process has fetched it, or does so and there is no hurry."""
         path, temporary = self.folder / name, self.folder / f"{name}{PARTIAL_SUFFIX}"
         part = io.FileIO(open_no_link(temporary), "r+")
@@ -139,7 +139,7 @@ class FileCache:
         """
         files = []
         for entry in os.scandir(self.folder):
-            if OWN_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if CACHE_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     files.append((status.st_mtime, status.st_size, Path(entry)))
@@ -147,9 +147,8 @@ class FileCache:
         for last_use, size, path in sorted(files):
             if used <= limit:
                 break
-            if (
-                path.suffix == PARTIAL_SUFFIX
-            ):  # that of a process that has ended, if it can be locked
+            if path.suffix == PARTIAL_SUFFIX:
+                # It can be locked if the process that fetched it has ended.
                 with suppress(FileNotFoundError), io.FileIO(path) as part:
                     if _lock(part, wait=False) and is_still_at(part.fileno(), path):
                         path.unlink()

@@ -3,7 +3,8 @@
 The number of samples of each shard, from which an epoch is planned, and the digests, by which data
 sets are told apart, are stored in one small file in the user's cache. The first start reads every
 shard, on all cores; a later start checks only each shard's size, times and inode. A remote shard,
-once indexed, is not asked for at a start; those of the next window are fetched in the background.
+once indexed, is not asked for at a start; the shards of the next window are fetched in the
+background.
 """
 
 import functools
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.data.remote import Ahead, identities_of, size_in, warn_if_above_cache
+from catlip.data.remote import Prefetcher, identities_of, size_in, warn_if_above_cache
 from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, status_of
 from catlip.data.starter import edition_of
 from catlip.data.tar_index import DIGEST_DIGITS
@@ -52,7 +53,7 @@ class ShardSet:
     def __post_init__(self) -> None:
         self.remote = any(map(is_remote, self.paths))
         self._opened = functools.lru_cache(maxsize=OPEN_SHARDS)(self._open)
-        self._ahead: Ahead | None = None
+        self._prefetcher: Prefetcher | None = None
         self._expected: tuple[list[int], list[int]] | None = None
 
     def __len__(self) -> int:
@@ -72,14 +73,14 @@ class ShardSet:
         if not self.remote or expected == self._expected:
             return
         self._expected = expected
-        if self._ahead is None or self._ahead.process != os.getpid():
-            self._ahead = Ahead()
-        paths = [[self.paths[number] for number in numbers] for numbers in expected]
-        self._ahead.want(*(list(filter(is_remote, of_window)) for of_window in paths))
+        if self._prefetcher is None or self._prefetcher.process != os.getpid():
+            self._prefetcher = Prefetcher()
+        windows = [[self.paths[number] for number in numbers] for numbers in expected]
+        self._prefetcher.prefetch(*(list(filter(is_remote, window)) for window in windows))
 
     @property
     def digest(self) -> str:
-        """Of the content of all shards in their order, without their paths and names."""
+        """A digest of the content of all shards in their order, without their paths and names."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def identity(self) -> dict[str, Any]:
@@ -95,7 +96,8 @@ class ShardSet:
 
     def _open(self, number: int) -> Shard:
         path = self.paths[number]
-        shard = open_shard(path, self._ahead.identities.get(path) if self._ahead else None)
+        known = self._prefetcher.identities if self._prefetcher else {}
+        shard = open_shard(path, known.get(path))
         if shard.digest.encode() != self.digests[number]:
             raise InputError(f"shard {path} has changed since the start; run the command again")
         return shard
@@ -136,7 +138,7 @@ def open_shards(
 
 
 class Content(NamedTuple):
-    """What is known of a shard without its index; its status is that when the rest was found."""
+    """What is known of a shard without its index; its status is older than the rest."""
 
     status: tuple[int, ...]
     num_samples: int
@@ -160,21 +162,16 @@ def content_of(path: Path) -> Content:
 def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     """What is in these shards; one InputError for all that cannot be read."""
     distinct = list(dict.fromkeys(paths))
-    few = len(distinct) <= FEW
-    is_quick = few and not any(map(is_remote, paths))
-    with local(1 if few else len(os.sched_getaffinity(0))) as apply:
-        results = progress(
-            apply(content_of, distinct),
-            "indexing",
-            len(distinct),
-            disable=quiet or is_quick,
-            unit=" shards",
-            leave=False,
-        )
-        contents = dict(results)
+    are_few = len(distinct) <= FEW
+    hidden = quiet or (are_few and not any(map(is_remote, paths)))  # it takes a moment
+    with local(1 if are_few else len(os.sched_getaffinity(0))) as apply:
+        results, total = apply(content_of, distinct), len(distinct)
+        bar = progress(results, "indexing", total, disable=hidden, unit=" shards", leave=False)
+        contents = dict(bar)
     errors = [contents[path] for path in distinct if isinstance(contents[path], Exception)]
-    if of_system := [error for error in errors if isinstance(error, OSError)]:
-        raise of_system[0]
+    for error in errors:
+        if isinstance(error, OSError):
+            raise error
     if errors:
         first = "; ".join(map(str, errors[:MAX_NAMED]))
         raise InputError(first if len(errors) <= MAX_NAMED else f"{len(errors)} shards: {first}")

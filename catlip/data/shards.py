@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from catlip import streams
 from catlip.cli import InputError
+from catlip.data.layout import TAR
 from catlip.data.remote import find_remote, identity_of, open_remote
 from catlip.data.tar_index import EDITION, KINDS, captions_at, index_tar, read_member, read_metadata
 from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.files import write_atomically
 from catlip.system.urls import is_remote, take_credentials, url_of
 
-TAR = ".tar"
 TABLE = ".parquet"  # of a hub: catlip.data.fetch reads them
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
@@ -82,8 +82,8 @@ class Shard:
     def caption(self, number: int, which: int = 0) -> str | None:
         return self.captions(number)[which]
 
-    def drawn(self, number: int, seed: int, epoch: int) -> int:
-        """Which of its captions sample `number` has in an epoch: the same for every method."""
+    def draw_caption(self, number: int, seed: int, epoch: int) -> int:
+        """The number of the caption that a sample has in an epoch: the same for every method."""
         if (count := int(self.num_captions[number])) == 1:
             return 0
         key = zlib.crc32(self.keys[number].encode())
@@ -147,7 +147,6 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
             size += len(header) + len(content) + len(parts[-1])
     end = 2 * tarfile.BLOCKSIZE
     parts.append(bytes(end + -(size + end) % tarfile.RECORDSIZE))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, b"".join(parts))
     return len(samples)
 
@@ -186,7 +185,9 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError of another."""
+    """The shard from its stored index. Raises: FileNotFoundError; ValueError if it is of another
+    version of the shard.
+    """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:

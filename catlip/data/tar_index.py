@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
+from catlip.data.layout import IMAGE_SUFFIXES
 
 EDITION = 4  # raised whenever the same tar gives another index than before
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
-KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
+KIND_OF = dict.fromkeys(IMAGE_SUFFIXES, "image") | {".txt": "text", ".cls": "text", ".json": "meta"}
 ABSENT = -1
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
 # A larger member is left out: no photograph or caption of this size, but the memory of a worker.
@@ -54,7 +54,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
     left_out: defaultdict[str, set[str]] = defaultdict(set)  # cause -> keys
     first: dict[str, str] = {}  # cause -> member
     digest = sha256()
-    of_lines: set[int] = set()  # samples whose text may be several captions
+    multiline: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
         for member, key, kind, fault in walk(path, file):
             if fault:
@@ -66,17 +66,17 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
                 for span in spans.values():
                     span.extend((ABSENT, 0))
             spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
-            content = _sampled(file.fileno(), member, kind)
+            content = _digest_part(file.fileno(), member, kind)
             digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
             if kind == "text" and b"\n" in content:
-                of_lines.add(row // 2)
+                multiline.add(row // 2)
         index: dict[str, Any] = {
             kind: np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS
         }
         text, meta = index["text"], index["meta"]
         num_captions = np.ones(len(rows), dtype=np.int64)
-        in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
-        for row in of_lines | set(in_json.tolist()):
+        only_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
+        for row in multiline | set(only_json.tolist()):
             num_captions[row] = len(captions_at(file.fileno(), text[row], meta[row]))
     # A sample with a member that is left out is left out as a whole.
     faulty = set[str]().union(*left_out.values())
@@ -132,7 +132,7 @@ def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str
         raise InputError(f"shard {path} is refused: {error}; download it again") from None
 
 
-def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
+def _digest_part(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
     """The part of a member's content in the digest: all of a caption, the end of an image."""
     last = member.offset_data + (member.size - 1) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
     end = os.pread(file, member.offset_data + member.size - last, last) if member.size else b""
@@ -142,37 +142,37 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 
 
 def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> list[str | None]:
-    """The captions of a sample at these spans; [None] of none. They are the lines of its `.txt`, or
-    the whole of it if the `.json` repeats it (so img2dataset writes texts with line breaks), or
-    those of the `.json`.
+    """The captions of a sample at these spans; [None] if it has none. They are the lines of its
+    `.txt`, or all of it as one caption if the `.json` repeats it (img2dataset does, for texts with
+    line breaks), or the captions in the `.json`.
     """
-    whole, lines = None, []
+    caption, lines = None, []
     if text[0] != ABSENT:
-        whole = read_member(file, text).decode("utf-8", "replace")
-        lines = nonblank_lines(whole) if "\n" in whole else []
+        caption = read_member(file, text).decode("utf-8", "replace")
+        lines = nonblank_lines(caption) if "\n" in caption else []
         if len(lines) < 2:
-            return [whole]
+            return [caption]
     try:
         metadata = read_metadata(read_member(file, meta))
     except ValueError:
         metadata = {}
-    if whole is not None:
-        return [whole] if metadata.get("caption") == whole else [*lines]
+    if caption is not None:
+        return [caption] if metadata.get("caption") == caption else [*lines]
     return _captions_in(metadata)
 
 
 def _captions_in(metadata: dict[str, object]) -> list[str | None]:
     """`caption` or else `captions`, a string or a list; or else `caption_0`, `caption_1` and so on
-    in the order of their numbers. Of several, those that are blank do not count.
+    in the order of their numbers. Blank captions beside others do not count.
     """
-    found = metadata.get("caption")
-    if found is None:
-        found = metadata.get("captions")
-    if found is None:
+    value = metadata.get("caption")
+    if value is None:
+        value = metadata.get("captions")
+    if value is None:
         numbered = [(int(n[1]), name) for name in metadata if (n := NUMBERED.fullmatch(name))]
-        found = [metadata[name] for _, name in sorted(numbered)]
-    listed = found if isinstance(found, list) else [found]
-    texts = [str(each) for each in listed if each is not None]
+        value = [metadata[name] for _, name in sorted(numbered)]
+    values = value if isinstance(value, list) else [value]
+    texts = [str(each) for each in values if each is not None]
     return [*(text for text in texts if text.strip())] or [*texts[:1]] or [None]
 
 
@@ -204,5 +204,5 @@ def _key_and_kind(name: str) -> tuple[str, str | None]:
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
         raise tarfile.ReadError(f"its member {name!r} has an unsafe path")
-    stem, _, suffix = last.partition(".")
-    return "/".join([*folders, stem]), KIND_OF.get(suffix.lower())
+    stem, dot, suffix = last.partition(".")
+    return "/".join([*folders, stem]), KIND_OF.get(dot + suffix.lower())

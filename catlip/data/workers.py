@@ -44,8 +44,8 @@ class Items(Generic[T]):
 
     Args:
         num_workers: by default one, or with `pin_memory` all cores of this rank but one. With a
-            single core there is none, which would only add the cost of handing over batches; but
-            one all the same where this core waits, for a GPU or for shards that are fetched.
+            single core there is none, because a worker would only add the cost of handing over
+            batches; but there is one where this core waits for a GPU or for shards to be fetched.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
     """
@@ -100,14 +100,14 @@ class Items(Generic[T]):
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
-    """In place of an item that cannot be read, its error."""
+    """The items; an item that cannot be read is replaced by its error."""
 
     def __init__(self, items: Dataset[T]):
         self.items = items
 
     def __getitem__(self, number: int) -> T | InputError | OSError:
         item = attempt(self.items.__getitem__, number)
-        return item if get_worker_info() is None else attempt(_shared, item)
+        return item if get_worker_info() is None else attempt(_share, item)
 
 
 class _Sharing(pickle.Pickler):
@@ -122,7 +122,7 @@ class _Sharing(pickle.Pickler):
         return ""
 
 
-def _shared(item: T) -> T:
+def _share(item: T) -> T:
     try:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:

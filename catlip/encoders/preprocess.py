@@ -1,8 +1,8 @@
 """Preprocessing of a picture for an encoder: resize, crop, and normalisation by a mean and a
 standard deviation.
 
-Each encoder comes with that of its training. Images stay uint8 until they are on the encoder's
-device, where `Normalised` subtracts the mean and divides by the standard deviation.
+Each encoder comes with the preprocessing of its training. Images stay uint8 until they are on the
+encoder's device, where `Normalised` subtracts the mean and divides by the standard deviation.
 """
 
 from collections.abc import Callable
@@ -46,8 +46,8 @@ class Preprocess:
 
 
 class Normalised(nn.Module):
-    """An encoder of a library, that first normalises images [B, 3, H, W], uint8 or float in [0, 1],
-    by the mean and standard deviation of its training.
+    """A library's encoder, after normalising images [B, 3, H, W], uint8 or float in [0, 1], by the
+    mean and standard deviation of its training.
     """
 
     mean: Tensor

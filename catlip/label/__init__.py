@@ -16,18 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from catlip.captions import MAX_CHARACTERS, Labeller
+from catlip.captions import MAX_CHARACTERS, Labeller, LabelVersion
 from catlip.cli import InputError
-from catlip.label.own_words import read_words
-from catlip.label.sidecar import (
-    Labels,
-    LabelVersion,
-    add_caption,
-    read_sidecar,
-    sidecar_path,
-    write_sidecar,
-)
+from catlip.label.sidecar import Labels, add_caption, read_sidecar, sidecar_path, write_sidecar
 from catlip.label.sources import Caption, Source, Unusable
+from catlip.label.user_words import read_words
 
 BATCH_CAPTIONS = 512
 
@@ -50,7 +43,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     def hashed() -> Iterable[tuple[str, Caption]]:
         for key, caption in samples:
             add_caption(digest, key, caption)
-            # No more than is read: so a batch takes little memory.
+            # The rest is not read: so a batch takes little memory.
             yield key, caption[:MAX_CHARACTERS] if isinstance(caption, str) else caption
 
     stream = iter(hashed())
@@ -64,7 +57,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
             values.extend(synsets)
             counts.append(len(synsets))
     meta = {
-        **LabelVersion.of_labeller(labeller).as_meta(),
+        **labeller.version.as_meta(),
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
@@ -75,19 +68,19 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 def is_labelled(
     source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
 ) -> bool:
-    """Whether the same rule and words made the source's labels from the same captions: those of a
-    shard are compared by its digest, those of a table are read.
+    """Whether the same rule and words made the source's labels from the same captions: a shard is
+    compared by its digest, a table is read.
     """
     try:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
     except (InputError, FileNotFoundError):
         return False
-    version, now = LabelVersion.of_labeller(labeller_of(rule, words)), source.origin()
-    if LabelVersion.from_meta(meta) != version:
+    origin = source.origin()
+    if LabelVersion.from_meta(meta) != labeller_of(rule, words).version:
         return False
-    if any(meta.get(name) != value for name, value in now.items()):
+    if any(meta.get(name) != value for name, value in origin.items()):
         return False
-    if "content" in now:
+    if "content" in origin:
         return True
     digest = sha256()
     for key, caption in source.samples():

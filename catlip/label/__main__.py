@@ -5,7 +5,7 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
@@ -21,7 +22,6 @@ from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
     SUFFIX,
     Labels,
-    LabelVersion,
     labelling_record,
     read_sidecar,
     sidecar_path,
@@ -38,10 +38,10 @@ from catlip.system.urls import is_remote, with_urls
 from catlip.vocabulary.result import labels_table
 from catlip.words.wordnet import nouns
 
-# From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions
-# at most 3 % have no label, and 41 % of the words are no nouns; of German sentences 25 and 73 %.
+# Captions above these may not be English: in Flickr8k's captions, shop titles and WordNet's
+# definitions, at most 3 % have no label and 41 % of the words are no nouns; in German 25 and 73 %.
 MAX_WITHOUT_LABEL, MAX_UNKNOWN_WORDS = 0.25, 0.5
-LOOKED_AT = 1000  # captions whose words are looked up
+CHECKED_CAPTIONS = 1000  # captions whose words are looked up
 
 
 @dataclass(frozen=True)
@@ -148,50 +148,49 @@ def main(config: Label) -> None:
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
     words = root / config.words if config.words else None
-    label_version = LabelVersion.of_labeller(labeller_of(rule, words))
+    label_version = labeller_of(rule, words).version
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
     if config.engine == "local":
         engine = local(config.workers or len(os.sched_getaffinity(0)))
     else:
-        passed_on = ("CATLIP_CACHE", CACHE_SIZE)
-        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-        engine = on_ray(config.ray_address, environment)
+        names = {"CATLIP_CACHE", CACHE_SIZE} & os.environ.keys()
+        engine = on_ray(config.ray_address, {name: os.environ[name] for name in names})
     with engine as apply:
-        each = functools.partial(_each, apply, config.quiet)
+        apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
-        pieces = dict(each("cutting", cut, list(filter(is_table, paths))))
+        pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))
         pieces |= {path: cut(path) for path in paths if path not in pieces}
         errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
-        whole = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
-        sources: list[Source] = list(itertools.chain.from_iterable(whole))
+        readable = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
+        sources: list[Source] = list(itertools.chain.from_iterable(readable))
         if not sources:
             raise _failure(errors, 0)
         sidecars = _sidecars(sources, labels_dir, rule)
-        planned = [*sidecars.values()]
+        plans: defaultdict[Path, set[str]] = defaultdict(set)
+        for sidecar in sidecars.values():
+            plans[sidecar.parent].add(sidecar.name)
         for path, piece in pieces.items():
             if isinstance(piece, InputError):  # a table that is not cut: one name stands for all
-                planned.append((labels_dir or path.parent) / f"{path.name}.{rule}{SUFFIX}")
-        for place in {sidecar.parent for sidecar in planned}:
-            write_plan(place, rule, {each.name for each in planned if each.parent == place})
-        if labels_dir and is_remote(labels_dir):  # listed once
-            names_there = names_in(labels_dir)
-            labelled = [source for source in sources if sidecars[source].name in names_there]
-        else:
-            labelled = [source for source in sources if sidecars[source].exists()]
-        done = {source for source, state in each("checking", check, labelled) if state is True}
+                plans[labels_dir or path.parent].add(f"{path.name}.{rule}{SUFFIX}")
+        for parent, names in plans.items():
+            write_plan(parent, rule, names)
+        present = {parent / name for parent in plans for name in names_in(parent)}
+        labelled = [source for source in sources if sidecars[source] in present]
+        checked = apply_to_each("checking", check, labelled)
+        done = {source for source, is_same in checked if is_same is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
-            bad = [error for _, error in each("labelling", label, todo) if error]
+            failures = [error for _, error in apply_to_each("labelling", label, todo) if error]
             seconds = time.perf_counter() - start
-            if errors or bad:
+            if errors or failures:
                 record.save()  # the others are labelled
-                raise _failure([*errors, *bad], len(sources) - len(bad))
+                raise _failure([*errors, *failures], len(sources) - len(failures))
             labelling = record.measured(summarise(sidecars, set(todo), label_version, seconds))
     metrics = labelling.measured
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
@@ -205,7 +204,7 @@ def main(config: Label) -> None:
         for cause, count in counts.items():
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
     without = sum(metrics.unlabelled.values()) / metrics.captions
-    unknown = unknown_words(take_captions((todo or sources)[-1:], LOOKED_AT))
+    unknown = unknown_words(take_captions((todo or sources)[-1:], CHECKED_CAPTIONS))
     if without >= MAX_WITHOUT_LABEL or unknown > MAX_UNKNOWN_WORDS:
         print(
             f"warning: {without:.0%} of the captions have no label, and {unknown:.0%} of their "
@@ -215,7 +214,7 @@ def main(config: Label) -> None:
     print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
-def _each(
+def _apply_to_each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Each item with the function's result or InputError, under a progress bar."""

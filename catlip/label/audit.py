@@ -17,9 +17,9 @@ from catlip.words import wordnet_dir
 from catlip.words.tokens import tokenize
 from catlip.words.wordnet import nouns
 
-# Name in the record -> title, and the fields beside the word: of nouns by WordNet or the tagger
-# that gave no label; of labels of words that the tagger of rule "paper" does not tag as nouns; of
-# labels that may have the wrong sense, because their words have `MANY_SENSES` senses or more.
+# Name in the record -> title, and the fields beside the word. The tables list nouns by WordNet or
+# the tagger that gave no label; labels of words that the tagger of rule "paper" does not tag as
+# nouns; labels that may have the wrong sense, because their words have `MANY_SENSES` or more.
 TABLES = {
     "dropped": ("Nouns that rule {rule} drops most", ("reason",)),
     "not_nouns": ("Words that only rule {rule} takes for nouns", ("synset", "tag")),
@@ -34,7 +34,7 @@ EXAMPLE_CHARACTERS = 100
 
 
 def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterator[str]:
-    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, evenly."""
+    """At most `most` captions, evenly from up to `MAX_SOURCES` sources, the first of each."""
     chosen = sources[:: -(-len(sources) // MAX_SOURCES)]
     share, rest = divmod(most, len(chosen))
     for number, source in enumerate(chosen):
@@ -52,7 +52,7 @@ def audit_captions(
     captions: Iterable[str], labeller: Labeller
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
-    tagger = labeller if labeller.tagger else Labeller("paper")
+    tagger = labeller if labeller.version.tagger else Labeller("paper")
     # A line of WordNet's index: lemma n count ..., where count is the number of senses.
     index = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
     entries = (line.split(maxsplit=3) for line in index if not line.startswith(" "))
@@ -64,23 +64,23 @@ def audit_captions(
         num_captions += 1
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
-        found: dict[str, set[tuple[Any, ...]]] = {name: set() for name in TABLES}
+        caption_rows: dict[str, set[tuple[Any, ...]]] = {name: set() for name in TABLES}
         for word, tag in zip(words, tags, strict=True):
             is_noun = tag.startswith(NOUN)
             if word.kept:
                 verdicts[LABEL] += 1
                 if not is_noun:
-                    found["not_nouns"].add((word.lemma, word.synset, tag))
+                    caption_rows["not_nouns"].add((word.lemma, word.synset, tag))
                 if senses.get(word.lemma, 0) >= MANY_SENSES:
-                    found["many_senses"].add((word.lemma, word.synset, senses[word.lemma]))
+                    caption_rows["many_senses"].add((word.lemma, word.synset, senses[word.lemma]))
                 continue
             # Without the synset, so that such words can be counted together.
             reason = word.reason
             verdicts[reason.replace(word.synset, "otherwise") if word.synset else reason] += 1
             # The tagger calls brackets and the like nouns, too.
             if word.synset or (is_noun and any(map(str.isalpha, word.token))):
-                found["dropped"].add((word.lemma, reason))
-        for name, rows in found.items():
+                caption_rows["dropped"].add((word.lemma, reason))
+        for name, rows in caption_rows.items():
             counts[name].update(rows)
             for row in rows:
                 examples.setdefault((name, *row), caption[:EXAMPLE_CHARACTERS])
@@ -92,12 +92,11 @@ def audit_captions(
             | {"captions": number, "example": examples[name, *row]}
             for row, number in ranked[:RECORDED_ROWS]
         ]
-    by_verdict = dict(verdicts.most_common())
     metrics = LabelAudit(
-        rule=labeller.rule,
+        rule=labeller.version.rule,
         captions=num_captions,
         words=verdicts.total(),
-        words_by_verdict=by_verdict,
+        words_by_verdict=dict(verdicts.most_common()),
     )
     return metrics, tables
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.records.select import RULES as RULES
 from catlip.records.select import ByRule
-from catlip.records.select import rule_rank as rule_rank
 from catlip.records.table import Cell, Table, clipped, number_cell, share_cell
 
 LABEL = "a label"  # the verdict on a word that became a label
@@ -43,8 +41,8 @@ class Labelling(ByRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample: caption, the classes that it names, and image in base64 (None if broken). Of each
-    word part of speech and synset ("" for none); older records have none.
+    """A sample: caption, the classes that it names, and image in base64 (None if broken). Each word
+    has its part of speech and synset ("" for none); older records have no words.
     """
 
     key: str

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence, Set
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,48 +24,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, remove_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
 from catlip.system.cache import packed, unpacked
-from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
-
-
-@dataclass(frozen=True)
-class LabelVersion:
-    """How captions were labelled; labels and vocabularies go together only when this is equal."""
-
-    rule: str
-    wordnet: str
-    tagger: str | None
-    edition: int
-    words: tuple[tuple[str, str], ...] = ()  # of one's own, and their synsets
-
-    @classmethod
-    def of_labeller(cls, labeller: Labeller) -> "LabelVersion":
-        words = tuple(labeller.words.items())
-        return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition, words)
-
-    @classmethod
-    def from_meta(cls, meta: dict[str, Any]) -> "LabelVersion":
-        words = tuple((word, synset) for word, synset in meta.get("words", ()))
-        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"], words)
-
-    def as_meta(self) -> dict[str, Any]:
-        """Its fields; without words of one's own, as in labels of before."""
-        meta = asdict(self) | {"words": [[*pair] for pair in self.words]}
-        return meta if self.words else {name: meta[name] for name in meta if name != "words"}
-
-    def __str__(self) -> str:
-        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
-        own = f", {len(self.words)} own words" if self.words else ""
-        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}{own}"
 
 
 @dataclass(frozen=True)
@@ -75,9 +42,9 @@ class Labels:
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: the fields of `LabelVersion`. From what: `captions_sha256`,
-            and the source's `origin`. And `unlabelled` (cause -> how many captions have no label)
-            and `first_unlabelled` (cause -> the key of the first of them).
+        meta: how the labels were made (the fields of `LabelVersion`); from which captions
+            (`captions_sha256` and the source's `origin`); `unlabelled` (cause -> how many captions
+            have no label) and `first_unlabelled` (cause -> the key of the first of them).
     """
 
     values: NDArray[np.uint32]
@@ -107,17 +74,7 @@ def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
-    write_beside_labels(path, content)
-
-
-def write_beside_labels(path: Path, content: bytes) -> None:
-    """Write atomically; to a URL as atomically as its storage writes."""
-    if is_remote(path):
-        write_file(path, content)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+    write_file(path, packed({"values": labels.values, "offsets": labels.offsets, "meta": meta}))
 
 
 def read_sidecar(path: Path) -> Labels:
@@ -164,24 +121,19 @@ def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
         return
     content = json.dumps(sorted(names), indent=0).encode()
     file = folder / f"{rule}.{sha256(content).hexdigest()[:8]}.plan"
-    write_beside_labels(file, content)
+    write_file(file, content)
     for other in older.keys() - {file}:
-        if is_remote(other):
-            remove_file(other)
-        else:
-            other.unlink(missing_ok=True)
+        remove_file(other)
 
 
-def planned(folder: Path, rule: str) -> set[str]:
-    """The names of the labels files of all labellings by a rule in a folder; empty without a plan.
-    Raises: InputError.
-    """
+def planned_names(folder: Path, rule: str) -> set[str]:
+    """The labels files that a folder's plans for a rule name; none without a plan."""
     return set[str]().union(*(_read_plan(file, rule) for file in _plan_files(folder, rule)))
 
 
 def _plan_files(folder: Path, rule: str) -> list[Path]:
-    names = names_in(folder) if is_remote(folder) else {path.name for path in folder.glob("*.plan")}
-    return [folder / name for name in sorted(names) if re.fullmatch(rf"{rule}(\.\w+)?\.plan", name)]
+    pattern = re.compile(rf"{rule}(\.\w+)?\.plan")
+    return [folder / name for name in sorted(names_in(folder)) if pattern.fullmatch(name)]
 
 
 def _read_plan(file: Path, rule: str) -> set[str]:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from catlip.cli import InputError
-from catlip.data.layout import CAPTION_COLUMNS
+from catlip.data.layout import CAPTION_COLUMNS, TAR
 from catlip.data.remote import size_in
-from catlip.data.shards import TAR, expand, open_shard
+from catlip.data.shards import expand, open_shard
 from catlip.system.urls import is_remote
 
 PART_ROWS = 50_000  # some seconds of work under the rules that tag
@@ -29,7 +29,7 @@ OTHER_DELIMITERS = ",;|\t"  # of a text table whose header has none of its own
 TABLE_KINDS = (PARQUET, ".csv", ".tsv", JSON_LINES)
 LOOK_ROWS = 1000  # rows of a JSON lines file that are searched for the names of columns
 BATCH_ROWS = 8192
-READ_BYTES = 1 << 20  # of a Parquet column at a time; that of a whole row group may be large
+READ_BYTES = 1 << 20  # of a Parquet column at a time; a whole row group may be large
 # Enough for any caption, but a line that does not end, or a quote that is never closed, does not
 # read the whole file.
 MAX_LINE_BYTES = 1 << 24
@@ -136,10 +136,10 @@ def find(patterns: Sequence[str]) -> list[Path]:
             continue
         files = sorted(Path(pattern).iterdir())
         by_kind = ([p for p in files if _kind(p) == kind] for kind in (TAR, *TABLE_KINDS))
-        found = next(filter(None, by_kind), None)
-        if found is None:
+        sources = next(filter(None, by_kind), None)
+        if sources is None:
             raise InputError(f"no shard in {pattern}, and no table ({', '.join(TABLE_KINDS)})")
-        paths += found
+        paths += sources
     if not paths:
         raise InputError("no shards or tables given")
     for path in paths:
@@ -219,14 +219,13 @@ def _cut_text(
     path: Path, text_column: str | None, part_rows: int
 ) -> tuple[str | int, list[tuple[int, int]]]:
     """The captions' column (its number in CSV and TSV), and (rows, byte offset) of each part."""
-    parts = []
+    parts: list[tuple[int, int]] = []
+    offset = 0
     with open(path, "rb") as file:
-        has_mark = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-        offset = len(codecs.BOM_UTF8) if has_mark else 0
         column: str | int
         if _kind(path) in DELIMITERS:
-            nothing: tuple[list[str], int] = ([], offset)
-            header, after_header = next(_rows(file, path, offset), nothing)
+            nothing: tuple[list[str], int] = ([], 0)
+            header, after_header = next(_rows(file, path), nothing)
             if text_column is None or not text_column.isdecimal():
                 column = header.index(_choose_column(path, header, text_column))
                 offset = after_header
@@ -234,7 +233,7 @@ def _cut_text(
                 raise InputError(f"{path} has {len(header)} columns; count from 0")
         else:
             # One row at a time: a thousand long ones would fill the memory.
-            objects = (_json(line) for line, _ in islice(_rows(file, path, offset), LOOK_ROWS))
+            objects = (_json(line) for line, _ in islice(_rows(file, path), LOOK_ROWS))
             names = dict.fromkeys(name for row in objects if isinstance(row, dict) for name in row)
             column = _choose_column(path, [*names], text_column)
         rows, start, count = _rows(file, path, offset), offset, 0
@@ -273,8 +272,12 @@ def _json(line: str) -> Any:
         return Unusable("not JSON")
 
 
-def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
+def _rows(file: BinaryIO, path: Path, offset: int = 0) -> Iterator[tuple[Any, int]]:
     """The rows from a byte on, as fields or lines, each with the byte where the next begins."""
+    delimiter = _delimiter(file, path)
+    file.seek(0)
+    if not offset and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+        offset = len(codecs.BOM_UTF8)
     file.seek(offset)
 
     def read_lines() -> Iterator[str]:
@@ -291,7 +294,7 @@ def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
                 except UnicodeDecodeError:
                     yield line.decode("latin-1")
 
-    if delimiter := _delimiter(path):
+    if delimiter:
         for fields in csv.reader(read_lines(), delimiter=delimiter):
             if fields:
                 yield fields, offset
@@ -301,14 +304,13 @@ def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
                 yield line, offset
 
 
-def _delimiter(path: Path) -> str:
-    """Of the fields of a CSV or TSV table, "" of JSON lines: that which its suffix promises, unless
-    the first line has only another.
+def _delimiter(file: BinaryIO, path: Path) -> str:
+    """What separates the fields of a CSV or TSV table, "" for JSON lines: the delimiter that its
+    suffix promises, unless the first line has only another.
     """
-    if not (usual := DELIMITERS.get(_kind(path), "")):
-        return ""
-    with open(path, "rb") as file:
-        first = file.readline(MAX_LINE_BYTES).decode("latin-1")
+    usual = DELIMITERS.get(_kind(path), "")
+    file.seek(0)
+    first = file.readline(MAX_LINE_BYTES).decode("latin-1")
     others = [other for other in OTHER_DELIMITERS if other in first]
     return usual if usual in first or not others else max(others, key=first.count)
 
@@ -316,16 +318,15 @@ def _delimiter(path: Path) -> str:
 def text_rows(path: Path) -> Iterator[list[str]]:
     """The fields of each row of a CSV or TSV table, the header's first. Raises: InputError."""
     with _reading(path), open(path, "rb") as file:
-        offset = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
-        for fields, _ in _rows(file, path, offset):
+        for fields, _ in _rows(file, path):
             yield fields
 
 
 def object_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of JSON lines. Raises: InputError."""
     with _reading(path), open(path, "rb") as file:
-        for number, (line, _) in enumerate(_rows(file, path, 0), 1):
-            row = _json(line.removeprefix("\ufeff"))
+        for number, (line, _) in enumerate(_rows(file, path), 1):
+            row = _json(line)
             if not isinstance(row, dict):
                 raise InputError(f"{path} holds no JSON object in row {number}")
             yield row

@@ -11,15 +11,17 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
-    """A new file, which replaces `path` if the block ends without an error, on a full disk too.
+    """A new file, which replaces `path` if the block ends without an error, on a full disk too. Its
+    folder is made if missing.
 
     Args:
-        sync: whether it must reach the disk first, which a power cut takes nothing from.
+        sync: whether the content must be on the disk first, safe from a power cut.
     Raises: OSError that names `path`.
     """
     # Not by process id: containers that share a folder may have the same ids.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
             yield file
             file.flush()

@@ -65,7 +65,6 @@ def save(
     """Write `state` after `step` steps, and its `config`, as one file; keep the newest KEEP.
     Raises: OSError when it cannot be written whole; earlier ones are then untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
     head = {
         "step": step,

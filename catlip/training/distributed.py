@@ -192,7 +192,6 @@ def use_threads(folder: Path, rank: Rank) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads_of(folder) or ALL_THREADS)
     if rank.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / THREADS, b"%d\n" % torch.get_num_threads())
 
 

@@ -71,7 +71,6 @@ class Log:
         self.broken = BrokenLog(folder, step, writes=rank.is_main)
         if not rank.is_main:
             return
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(
             self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
         )

@@ -20,8 +20,8 @@ from catlip.vocabulary.label_sets import LabelSet
 from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
-# Not stated in the paper. 0.3 allows two steps, which give all but 29 of ImageNet's labels a row;
-# the paper says "all".
+# The paper does not state it. 0.3 allows two steps, which give all but 29 of ImageNet's labels a
+# row; the paper says "all".
 ALPHA = 0.3
 EXACT = 1.0
 Kind = Literal["exact", "near", "mean", "random"]
@@ -54,7 +54,7 @@ class Origin:
 
     @property
     def kind(self) -> Kind:
-        """Of a label of one synset exact or near, of several mean; random without a class."""
+        """A label of one synset is exact or near, of several mean; without a class it is random."""
         if not self.matched:
             return "random"
         if len(self.parts) > 1:
@@ -100,26 +100,24 @@ def find_origins(
         ties: if several classes are equally near, "frequent" takes the class that most captions
             name (then the lowest offset), and "mean" takes all of them.
     """
-    flat = [synset for synsets in labels.synsets for synset in synsets]
-    nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
+    classes = vocabulary.synsets
+    all_candidates = all_nearest(labels.synsets, [synset.offset for synset in classes])
     origins = []
-    for name, synsets in zip(labels.names, labels.synsets, strict=True):
+    for name, synsets, candidates in zip(labels.names, labels.synsets, all_candidates, strict=True):
         parts = []
-        for synset in synsets:
-            found = next(nearest)
-            ids = found.class_ids if found.similarity >= alpha else ()
+        for synset, nearest in zip(synsets, candidates, strict=True):
+            ids = nearest.class_ids if nearest.similarity >= alpha else ()
             if ties == "frequent" and ids:
-                classes = [(vocabulary.synsets[each], each) for each in ids]
-                ids = (max(classes, key=lambda pair: (pair[0].count, -pair[0].offset))[1],)
-            names = tuple(vocabulary.synsets[class_id].name for class_id in ids)
-            parts.append(Part(nouns().name(synset), found.similarity, ids, names))
+                ids = (max(ids, key=lambda each: (classes[each].count, -classes[each].offset)),)
+            names = tuple(classes[each].name for each in ids)
+            parts.append(Part(nouns().name(synset), nearest.similarity, ids, names))
         origins.append(Origin(name, tuple(parts)))
     return tuple(origins)
 
 
 def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
-    """The number of labels of each kind and of all; of labels of kind mean that lack a class for a
-    synset (`partial`); of different rows; and the mean similarity, without random labels.
+    """The numbers of labels of each kind, of all labels, of labels of kind mean that lack a class
+    for a synset (`partial`), and of different rows; and the mean similarity of labels with a class.
     """
     kinds = [origin.kind for origin in origins]
     similarities = [origin.similarity for origin in origins if origin.similarity is not None]

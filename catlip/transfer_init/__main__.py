@@ -98,7 +98,7 @@ def main(config: TransferInit) -> None:
                 f"{config.weights} has no classifier over a vocabulary, as catlip trains one"
             )
         check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
-        rows_of = transfer_rows(
+        rows = transfer_rows(
             checkpoint.classifier["weight"],
             checkpoint.classifier["bias"],
             vocabulary,
@@ -108,25 +108,26 @@ def main(config: TransferInit) -> None:
             bias_init=config.bias,
             scale=config.scale,
         )
-        table = json.dumps([origin.row() for origin in rows_of.origins])
+        table = json.dumps([origin.row() for origin in rows.origins])
         head = save(
-            {"weight": rows_of.weight, "bias": rows_of.bias},
+            {"weight": rows.weight, "bias": rows.bias},
             {"config": json.dumps(plain(config)), "table": table},
         )
-    rows, covered = [], {}
+    table_rows, coverages = [], {}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         for labels in label_sets:
             origins = find_origins(labels, vocabulary, config.alpha, ties=config.ties)
-            covered[labels.name] = numbers = coverage(origins)
+            coverages[labels.name] = numbers = coverage(origins)
             record.samples[f"origins_{labels.name}"] = [origin.row() for origin in origins]
             cells = [number_cell(numbers[key], 0) for key in COLUMNS]
-            rows.append([Cell(labels.name), *cells, number_cell(numbers["mean_similarity"], 3)])
-        record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
+            cells.append(number_cell(numbers["mean_similarity"], 3))
+            table_rows.append([Cell(labels.name), *cells])
+        record.metrics |= {"num_classes": len(vocabulary), "labels": coverages}
         if head:
             write_atomically(config.out, head)
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
     columns = ["Label set", *COLUMNS.values(), "Mean similarity"]
-    print(as_text(Table("coverage", "Origins of the rows", columns, rows=rows)))
+    print(as_text(Table("coverage", "Origins of the rows", columns, rows=table_rows)))
     if head:
         print(f"wrote {config.out}")
     print(f"wrote {record.path}")

@@ -3,8 +3,8 @@
 The paper does not state three things that matter for such a head. *Bias*: the pre-trained bias
 contains how frequent a noun is in captions. That is right for many yes or no questions, such as
 COCO's, but under a softmax over balanced classes it favours the words that people write most, so
-the default is zero. *Scale*: the norm of rows trained for thousands of such questions differs from
-that of a fresh head. *Random rows*: where the bias is copied they get the mean of the copied
+the default is zero. *Scale*: rows trained for thousands of such questions have another norm than
+those of a fresh head. *Random rows*: where the bias is copied they get the mean of the copied
 biases; a row of bias 0 among others of -8 would win for every image.
 """
 
@@ -23,9 +23,7 @@ from catlip.vocabulary.label_sets import LabelSet
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier over n labels: weight [n, D] and bias [n], of the dtype and on the device
-    of the classifier that they came from, and where each row came from.
-    """
+    """A linear classifier over n labels, weight [n, D] and bias [n], and where each row is from."""
 
     weight: Tensor
     bias: Tensor
@@ -43,10 +41,11 @@ def transfer_rows(
     scale: Scale = "as_is",
     seed: int = 0,
 ) -> Head:
-    """A head for `labels` from a classifier over `vocabulary`, by Transfer Init.
+    """A head for `labels` from a classifier over `vocabulary`, by Transfer Init; of the same dtype
+    and on the same device.
 
     Args:
-        weight: [V, D], any float dtype; row i is that of the vocabulary's class i.
+        weight: [V, D], any float dtype; row i is for the vocabulary's class i.
         bias: [V].
         alpha, ties: which classes stand for a label, see `find_origins`.
         bias_init: "copy" copies the bias like a column of the weight, and gives random rows the
@@ -54,7 +53,7 @@ def transfer_rows(
             does.
         scale: "as_is" leaves copied rows as they are. "fresh" multiplies all of them, with their
             biases, by one factor that gives them the standard deviation of a fresh nn.Linear.
-            "unit" makes the mean norm of the copied rows 1, and that of the random rows too.
+            "unit" makes the mean norm of the copied rows 1, and of the random rows as well.
         seed: of the random rows; a label's row does not depend on which other rows are random.
     """
     if weight.ndim != 2 or len(weight) != len(vocabulary) or bias.shape != weight.shape[:1]:
@@ -71,7 +70,7 @@ def transfer_rows(
     drawn_bias = torch.empty(len(origins), 1, dtype=torch.float64)
     for values in (drawn, drawn_bias):
         values.uniform_(-bound, bound, generator=generator)
-    copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)
+    copied, copied_bias = _mean_rows(weight, origins), _mean_rows(bias[:, None], origins)
     if matched.any():
         rows, factor = copied[matched[:, 0]], 1.0
         if scale == "fresh":
@@ -94,16 +93,17 @@ def transfer_rows(
     )
 
 
-def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
+def _mean_rows(values: Tensor, origins: Sequence[Origin]) -> Tensor:
     """The weighted mean of rows of `values` [V, D] for each label, [n, D] float64, zero for a
     random one; on the CPU, where the order of sums is fixed.
     """
-    labels, classes, fractions = [], [], []
+    labels: list[int] = []
+    classes: list[int] = []
+    fractions: list[float] = []
     for label_id, origin in enumerate(origins):
-        for class_id, fraction in origin.fractions.items():
-            labels.append(label_id)
-            classes.append(class_id)
-            fractions.append(fraction)
+        labels += [label_id] * len(origin.fractions)
+        classes += origin.fractions.keys()
+        fractions += origin.fractions.values()
     class_ids = torch.tensor(classes, dtype=torch.int64, device=values.device)
     weights = torch.tensor(fractions, dtype=torch.float64)
     rows = values.detach()[class_ids].cpu().double() * weights[:, None]

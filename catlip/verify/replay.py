@@ -33,10 +33,10 @@ from catlip.training.log import Progress, means
 from catlip.training.loop import on_device
 from catlip.training.parallel import whole
 from catlip.training.trainer import metrics_of
-from catlip.weights.files import listed, read_file
+from catlip.weights.files import read_file, shorten
 
 if TYPE_CHECKING:
-    from catlip.verify.config import Verify
+    from catlip.verify.__main__ import Verify
 
 # Flags whose values replace those that the run was started with.
 REPLACED = ("shards", "labels_dir", "vocabulary", "device")
@@ -44,7 +44,7 @@ REPLACED = ("shards", "labels_dir", "vocabulary", "device")
 # from step to step.
 TOLERANCE = 0.01
 # Packages whose version may change the rounding, or the pixels.
-OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
+NUMERIC_PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg")
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class RecordedRun:
 @dataclass(frozen=True)
 class Comparison:
     """A line of the log ("loss") or a file, compared with the result of a replay at `step`, which
-    started at `start`: how they differ, in words, and by how much where bits need not agree.
+    started at `start`: how they differ, in words, and how far where bits need not agree.
     """
 
     step: int
     start: int
     what: str
     differs: str = ""
-    apart: float | None = None
+    distance: float | None = None
 
 
 def main(config: "Verify") -> None:
     """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
     run = read_run(config.run)
-    given = plain({name: getattr(config, name) for name in REPLACED})
-    given = {name: value for name, value in given.items() if value not in (None, "", [])}
+    flags = plain({name: getattr(config, name) for name in REPLACED})
+    given = {name: value for name, value in flags.items() if value not in (None, "", [])}
     recorded = run.record["config"] | given
     # Imported by its name: no module of catlip imports the baselines, because they need packages
     # that CatLIP does not need.
@@ -91,12 +91,12 @@ def main(config: "Verify") -> None:
         torch.set_num_threads(threads)
     reason = other_rounding(run, settings, rank)
     training = prepare(settings, method, rank)
-    compared, intact = [], {}
+    comparisons, intact = [], {}
     for step, path in run.checkpoints.items():
         try:
             head, _ = checkpoint.read(path)
         except checkpoint.DamagedError as damage:
-            compared.append(Comparison(step, step, path.name, str(damage)))
+            comparisons.append(Comparison(step, step, path.name, str(damage)))
         else:
             intact[step] = path
             refuse_another(run.folder, head.config, training.identity)
@@ -107,30 +107,28 @@ def main(config: "Verify") -> None:
     with progress(total=steps, desc=run.folder.name, unit="step", disable=hidden) as bar:
         replay = Replay(run, training, TOLERANCE if reason else None, settings.num_workers)
         for start, end in spans:
-            compared += replay.compare(start, end, bar.update)
-    others = record_unlike_log(run, training)
-    unlike = sum(bool(each.differs) for each in compared) + len(others)
+            comparisons += replay.compare(start, end, bar.update)
+    entries = entries_unlike_log(run, training)
+    differences = sum(bool(each.differs) for each in comparisons) + len(entries)
     if rank.is_main:
         rows = []
-        for each in sorted(compared, key=lambda each: each.step):
-            apart = "" if each.apart is None else f"{each.apart:.1e} apart"
-            agree = Cell(f"no: {each.differs}" if each.differs else "yes", small=apart)
+        for each in sorted(comparisons, key=lambda each: each.step):
+            distance = "" if each.distance is None else f"{each.distance:.1e} apart"
+            agree = Cell(f"no: {each.differs}" if each.differs else "yes", small=distance)
             source = f"step {each.start:,}" if each.start else "the seed"
             rows.append([Cell(f"{each.step:,}"), Cell(source), Cell(each.what), agree])
         columns = ["Step", "From", "Compared", "Agree?"]
         print(as_text(Table("verified", "Steps executed again", columns, rows=rows)))
-        print(
-            *(f"{name}: its record is not what the log gives\n" for name in others), end="", sep=""
-        )
+        for name in entries:
+            print(f"{name}: its record is not what the log gives")
         how = f"within {TOLERANCE:g} ({reason})" if reason else "bit for bit"
-        verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
+        verdict = f"NOT verified, differences: {differences}" if differences else "verified"
         print(
-            f"{run.folder}: {len(compared)} comparisons over {steps:,} of {max(run.lines):,} "
+            f"{run.folder}: {len(comparisons)} comparisons over {steps:,} of {max(run.lines):,} "
             f"steps, {how}: {verdict}"
         )
-    if all_gather_objects(unlike)[
-        0
-    ]:  # rank 0's: the running statistics of other ranks are in no file
+    # Rank 0 decides: the running statistics of other ranks are in no file.
+    if all_gather_objects(differences)[0]:
         sys.exit(1)
 
 
@@ -160,15 +158,15 @@ def read_run(path: Path) -> RecordedRun:
 def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
     """First and last step of the spans to replay: from the seed (0) and from every checkpoint, at
     most `steps` steps each, up to the last one that has something to compare, before the next
-    checkpoint. One of 0 steps is a checkpoint beside weights of its step.
+    checkpoint. A span of 0 steps is a checkpoint beside weights of its step.
     """
     starts = [0, *run.checkpoints]
     ends = [*starts[1:], max([*run.lines, *starts])]
-    compared = {*run.lines, *run.checkpoints, *run.weights}
+    comparable = {*run.lines, *run.checkpoints, *run.weights}
     spans = []
     for start, limit in zip(starts, ends, strict=True):
         within = range(start + 1, min(limit, start + steps) + 1)
-        end = max(compared.intersection(within), default=start)
+        end = max(comparable.intersection(within), default=start)
         if end > start or start in run.weights:
             spans.append((start, end))
     if not any(start < step <= end for start, end in spans for step in run.lines):
@@ -181,23 +179,25 @@ def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
 
 def other_rounding(run: RecordedRun, config: PretrainRun, rank: Rank) -> str:
     """Why rounding may differ from the run's, with the threads that are set now; "" if not."""
-    then, now = run.record["environment"], environment()
-    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
+    recorded: dict[str, Any] = run.record["environment"]
+    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in recorded
     names = ("cpu", "cpu_instructions") if was_on_cpu else ("device", "cuda", "cudnn")
-    before, here = ({name: entry.get(name) for name in names} for entry in (then, now))
-    before |= {name: then.get("packages", {}).get(name) for name in OF_NUMBERS}
-    here |= {name: now["packages"].get(name) for name in OF_NUMBERS}
-    before["ranks"], here["ranks"] = then.get("ranks", 1), rank.world_size
+    then, now = (
+        {name: entry.get(name) for name in names}
+        | {name: entry.get("packages", {}).get(name) for name in NUMERIC_PACKAGES}
+        for entry in (recorded, environment())
+    )
+    then["ranks"], now["ranks"] = recorded.get("ranks", 1), rank.world_size
     if was_on_cpu:
-        before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
-    words = [changes(before, here)]
+        then["threads"], now["threads"] = threads_of(run.folder), torch.get_num_threads()
+    words = [changes(then, now)]
     if rank.device.type == "cuda" and not config.deterministic:
         words.append("without --deterministic a GPU does not give the same result each time")
     return "; ".join(filter(None, words))
 
 
-def record_unlike_log(run: RecordedRun, training: Training) -> list[str]:
-    """The samples and metrics of the record that are not those that the log gives."""
+def entries_unlike_log(run: RecordedRun, training: Training) -> list[str]:
+    """The names of the record's samples and metrics that differ from what the log gives."""
     if not run.record["metrics"]:  # a partial record has none
         return []
     lines = list(run.lines.values())
@@ -209,13 +209,13 @@ def record_unlike_log(run: RecordedRun, training: Training) -> list[str]:
         samples=training.data.order.total,
         broken=broken,
     ).metrics()
-    unlike = []
+    names_unlike = []
     for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
         recorded = dict(run.record[part])
         recorded.pop("broken_keys", None)  # their paths are others where the shards have moved
         names = {**expected, **recorded}
-        unlike += [name for name in names if not _same(recorded.get(name), expected.get(name))]
-    return unlike
+        names_unlike += [n for n in names if not _same(recorded.get(n), expected.get(n))]
+    return names_unlike
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -236,9 +236,9 @@ class Replay:
     tolerance: float | None
     num_workers: int | None
 
-    def compare(self, start: int, end: int, stepped: Callable[[], object]) -> Iterator[Comparison]:
-        """Execute the steps of a span, and call `stepped` after each; all ranks call it. The first
-        span is that from the seed: no checkpoint has been loaded.
+    def compare(self, start: int, end: int, on_step: Callable[[], object]) -> Iterator[Comparison]:
+        """Execute the steps of a span, and call `on_step` after each; all ranks call it. The first
+        span begins at the seed, before any checkpoint is loaded.
         """
         run, trainer = self.run, self.training.trainer
         recent: list[Progress] = []
@@ -251,7 +251,7 @@ class Replay:
         batches = on_device(self.training.batches(start, self.num_workers), trainer.rank.device)
         while trainer.step < end:
             recent.append(trainer.train_step(batches))
-            stepped()
+            on_step()
             if line := run.lines.get(trainer.step):
                 now = means(recent) | metrics_of(trainer.objective)
                 numbers: list[dict[str, Tensor]] = [{}, {}]
@@ -264,11 +264,11 @@ class Replay:
                 state, (_, saved) = trainer.state(), checkpoint.read(path)
                 # The optimizer's state is noise where gradients are small.
                 parts = state if self.tolerance is None else ("objective", "average")
-                there, here = (
+                tensors_saved, tensors_now = (
                     {f"{part}/{n}": value for part in parts for n, value in side[part].items()}
                     for side in (saved, state)
                 )
-                yield self._tensors(start, path.name, there, here)
+                yield self._tensors(start, path.name, tensors_saved, tensors_now)
             yield from self._weights(start)
 
     def _weights(self, start: int) -> Iterator[Comparison]:
@@ -280,18 +280,18 @@ class Replay:
     def _tensors(
         self, start: int, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
-        """Compare the tensors of a file, or numbers of the log, with those of the replay."""
-        compared = Comparison(self.training.trainer.step, start, what)
+        """Compare the tensors of a file, or numbers of the log, with the replay's."""
+        comparison = Comparison(self.training.trainer.step, start, what)
         if saved.keys() != now.keys():
-            names = listed(sorted(saved.keys() ^ now.keys()))
-            return replace(compared, differs=f"only one of them has {names}")
+            names = shorten(sorted(saved.keys() ^ now.keys()))
+            return replace(comparison, differs=f"only one of them has {names}")
         pairs = {name: (saved[name], whole(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
-            words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""
-            return replace(compared, differs=words)
+            words = f"{len(unlike)} of {len(pairs)} tensors: {shorten(unlike)}" if unlike else ""
+            return replace(comparison, differs=words)
         norm = nn.utils.get_total_norm([one.double() for one, _ in pairs.values()])
-        apart = nn.utils.get_total_norm([one.double() - other for one, other in pairs.values()])
-        distance = float(apart / norm)
+        difference = [one.double() - other for one, other in pairs.values()]
+        distance = float(nn.utils.get_total_norm(difference) / norm)
         differs = "" if distance <= self.tolerance else f"over {self.tolerance:g}"
-        return replace(compared, apart=distance, differs=differs)
+        return replace(comparison, distance=distance, differs=differs)

@@ -8,11 +8,11 @@ after the classes, so that another threshold needs no new counting.
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,14 +20,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import EDITION, Labeller
+from catlip.captions import EDITION, Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.label.sidecar import Labels, LabelVersion
+from catlip.label.sidecar import Labels
 from catlip.records.record import plain
 from catlip.system.files import write_atomically
 from catlip.system.foreign import load_plain
-from catlip.vocabulary.counts import DIGEST_DIGITS, Counts, Source, Synset
+from catlip.vocabulary.counts import DIGEST_DIGITS, CountedCaptions, Counts, Synset
 from catlip.words.wordnet import VERSION, nouns
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Vocabulary:
     Attributes:
         rule, wordnet, tagger, edition, words: how the captions were labelled; labels made otherwise
             are refused.
-        source: what was counted.
+        source: the captions that were counted.
         threshold, top_k: how the synsets were chosen; one of them is None.
         synsets: the classes, by descending count, ties by offset.
         pruned: the other synsets that occur, in the same order.
@@ -54,7 +54,7 @@ class Vocabulary:
     rule: str
     wordnet: str
     tagger: str | None
-    source: Source
+    source: CountedCaptions
     threshold: int | None
     top_k: int | None
     synsets: tuple[Synset, ...] = field(repr=False)
@@ -78,7 +78,7 @@ class Vocabulary:
         """Turn synsets [sum K] of samples with offsets [N+1] into class ids in [0, V) and their
         offsets. Synsets outside the vocabulary are dropped; a sample with none left stays.
         """
-        known, ids = self._by_offset
+        known, ids = self._sorted_offsets
         rows = np.minimum(np.searchsorted(known, values), len(known) - 1)
         kept = known[rows] == values
         before = np.concatenate([[0], np.cumsum(kept)])
@@ -87,7 +87,7 @@ class Vocabulary:
     def classes(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The class ids [sum K] of captions, and their offsets [N+1]."""
         synsets = _labeller(self.rule, self.words).batch(texts)
-        values = np.array([each for of_text in synsets for each in of_text], dtype=np.uint32)
+        values = np.fromiter(itertools.chain.from_iterable(synsets), dtype=np.uint32)
         return self.encode(values, np.cumsum([0, *map(len, synsets)]))
 
     def targets(self, texts: Sequence[str]) -> "RaggedLabels":
@@ -111,26 +111,26 @@ class Vocabulary:
         words: Mapping[str, str] | None = None,
     ) -> "Vocabulary":
         """The nouns that occur in more than `threshold` captions, or the `top_k` most frequent; by
-        default a threshold that fits their number. For `words` of one's own see catlip.captions.
+        default a threshold that fits their number. For `words` see catlip.captions.Labeller.
 
         Raises: InputError if fewer than two are left.
         """
-        by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
         labeller = _labeller(rule, tuple((words or {}).items()))
         digest, total, unlabelled = sha256(), 0, 0
-        every = iter(texts)
-        while some := list(islice(every, BATCH)):
-            labels = labeller.batch(some)
+        remaining = iter(texts)
+        while batch := list(itertools.islice(remaining, BATCH)):
+            labels = labeller.batch(batch)
             rows = nouns().rows([synset for synsets in labels for synset in synsets])
-            by_synset += np.bincount(rows, minlength=len(by_synset))
-            digest.update("\n".join(some).encode("utf-8", "replace"))
-            total, unlabelled = total + len(some), unlabelled + labels.count([])
-        source = Source(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
-        counts = Counts(by_synset, LabelVersion.of_labeller(labeller), source)
+            occurrences += np.bincount(rows, minlength=len(occurrences))
+            digest.update("\n".join(batch).encode("utf-8", "replace"))
+            total, unlabelled = total + len(batch), unlabelled + labels.count([])
+        source = CountedCaptions(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
+        counts = Counts(occurrences, labeller.version, source)
         return build(counts, threshold, top_k)
 
     @functools.cached_property
-    def _by_offset(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _sorted_offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         known = np.array([synset.offset for synset in self.synsets], dtype=np.int64)
         ids = np.argsort(known)
         return known[ids], ids
@@ -141,13 +141,14 @@ class Vocabulary:
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
-        every = (*self.synsets, *self.pruned)
-        by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-        by_synset[nouns().rows([one.offset for one in every])] = [one.count for one in every]
-        return Counts(by_synset, self.label_version, self.source)
+        occurring = (*self.synsets, *self.pruned)
+        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
+        rows = nouns().rows([synset.offset for synset in occurring])
+        occurrences[rows] = [synset.count for synset in occurring]
+        return Counts(occurrences, self.label_version, self.source)
 
     def check(self, labels: Labels) -> None:
-        """Raises InputError when the labels were not made as those of the vocabulary were."""
+        """Raises InputError when the labels were made otherwise than the vocabulary's."""
         label_version = LabelVersion.from_meta(labels.meta)
         if self.label_version != label_version:
             raise InputError(
@@ -160,7 +161,7 @@ class Vocabulary:
         """Write the vocabulary as JSON, one synset per line, atomically."""
         lists = {"synsets": self.synsets, "pruned": self.pruned}
         names = [key.name for key in fields(self) if key.name not in lists]
-        if not self.words:  # as in vocabularies of before, whose digest is that of the file
+        if not self.words:  # older vocabularies have no such field, and runs know a file's digest
             names.remove("words")
         body = {name: plain(getattr(self, name)) for name in names}
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")
@@ -168,7 +169,6 @@ class Vocabulary:
         for name, synsets in lists.items():
             lines = ",\n  ".join(json.dumps(synset) for synset in synsets)
             tail += f',\n "{name}": [\n  {lines}\n ]'
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{head}{tail}\n}}\n".encode())
 
     @classmethod
@@ -192,24 +192,24 @@ class Vocabulary:
         first `top_k` synsets are the classes; the released weights have 24,320.
         """
         content = path.read_bytes()
-        counts = load_plain(content, str(path))
+        pickled = load_plain(content, str(path))
         try:
-            by_wnid = msgspec.convert(counts, dict[Wnid, Annotated[int, msgspec.Meta(gt=0)]])
+            counts = msgspec.convert(pickled, dict[Wnid, Annotated[int, msgspec.Meta(gt=0)]])
         except msgspec.ValidationError as error:
             raise InputError(
                 f"{path} does not hold counts of noun synsets, such as n2084071: 12345 ({error})"
             ) from None
-        if not 2 <= top_k <= len(by_wnid):
-            raise InputError(f"top_k {top_k} is not in 2 to the {len(by_wnid)} synsets of {path}")
+        if not 2 <= top_k <= len(counts):
+            raise InputError(f"top_k {top_k} is not in 2 to the {len(counts)} synsets of {path}")
         ranked = tuple(
-            Synset(int(wnid[1:]), nouns().name(int(wnid[1:])), times)
-            for wnid, times in by_wnid.items()
+            Synset(int(wnid[1:]), nouns().name(int(wnid[1:])), count)
+            for wnid, count in counts.items()
         )
         return cls(
             rule="corenet",
             wordnet=VERSION,
             tagger=None,
-            source=Source(None, (sha256(content).hexdigest()[:DIGEST_DIGITS],)),
+            source=CountedCaptions(None, (sha256(content).hexdigest()[:DIGEST_DIGITS],)),
             threshold=None,
             top_k=top_k,
             synsets=ranked[:top_k],
@@ -263,8 +263,8 @@ def vocabulary_identity(path: Path) -> str:
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:
-    """Raises InputError unless `trained`, the identity that is stored with weights, is None or that
-    of the vocabulary at `path`; `whose` is the weights and a verb: "the weights were".
+    """Raises InputError if `trained`, the identity that is stored with weights, is another than the
+    vocabulary's at `path`, and not None; `whose` names the weights: "the weights were".
     """
     if trained is not None and trained != (identity := vocabulary_identity(path)):
         raise InputError(

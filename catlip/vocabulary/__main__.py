@@ -18,7 +18,7 @@ import tyro
 
 from catlip.cli import InputError, Program, run
 from catlip.data.remote import find_remote
-from catlip.label.sidecar import SUFFIX, planned
+from catlip.label.sidecar import SUFFIX, planned_names
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
@@ -130,39 +130,39 @@ def _record_path(vocabulary: Path, suffix: str = "") -> Path:
     return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
 
 
-def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
-    """The labels files in files and folders, of `rule` if given; those of a folder are sorted,
-    without those that its last labelling did not name.
+def _label_files(labels: Sequence[Path], rule: str | None) -> list[Path]:
+    """The labels files in files and folders, of `rule` if given; a folder's are sorted, and files
+    that its last labelling did not name are left out.
     """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
-    for place in places:
-        if is_remote(place) and place.suffix != ".npz":
-            in_folder = find_remote(str(place / pattern))
-        elif place.is_dir():
-            in_folder = sorted(place.glob(pattern))
+    for source in labels:
+        if is_remote(source) and source.suffix != ".npz":
+            listing = find_remote(str(source / pattern))
+        elif source.is_dir():
+            listing = sorted(source.glob(pattern))
         else:
-            files.append(place)
+            files.append(source)
             continue
-        rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in in_folder}
-        plans = {rule: planned(place, rule) for rule in set(rules.values())}
-        if missing := sorted(set().union(*plans.values()) - {path.name for path in in_folder}):
+        rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in listing}
+        plans = {rule: planned_names(source, rule) for rule in set(rules.values())}
+        if missing := sorted(set().union(*plans.values()) - {path.name for path in listing}):
             raise InputError(
-                f"{with_urls(str(place))}: the labelling is not finished, {len(missing)} labels "
+                f"{with_urls(str(source))}: the labelling is not finished, {len(missing)} labels "
                 f"files are missing, first {missing[0]}; run its `python -m catlip.label` command "
                 "again"
             )
         kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
-        if left := len(in_folder) - len(kept):
+        if left := len(listing) - len(kept):
             print(
-                f"{with_urls(str(place))}: {left} of {len(in_folder)} labels files are left out: "
+                f"{with_urls(str(source))}: {left} of {len(listing)} labels files are left out: "
                 "the last labelling there did not name their shards",
                 file=sys.stderr,
             )
         files += kept
     if not files:
         raise InputError(
-            f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
+            f"no {pattern} in {', '.join(map(str, labels))}; run `python -m catlip.label` first"
         )
     return files
 
@@ -178,7 +178,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
         record.samples |= samples
         measured = record.measured(metrics)
     runs = {vocabulary.rule: measured}
-    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs, scale="")):
+    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs)):
         print(f"{as_text(table)}\n")
     print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
@@ -187,7 +187,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics, and as samples points of the long tail and the `Match` of each label."""
+    """The metrics; and as samples, points of the long tail and the `Match` of each label."""
     matches = {each.name: match(each, vocabulary) for each in label_sets}
     labels = {}
     for name, rows in matches.items():
@@ -233,8 +233,8 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
         num_classes=len(vocabulary),
         num_captions=captions,
         captions_without_label=counts.source.without_label,
-        labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
-        unique_synsets=int(np.count_nonzero(counts.by_synset)),
+        labels_per_caption=int(counts.occurrences.sum()) / captions if captions else None,
+        unique_synsets=int(np.count_nonzero(counts.occurrences)),
         imagenet_classes_occurring=num_imagenet(counts.ranked()),
         imagenet_classes=num_imagenet(vocabulary.synsets),
     )
@@ -242,14 +242,12 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     """The class nearest to each label, or to any of its synsets; ties go to the lowest id."""
-    flat = [synset for synsets in labels.synsets for synset in synsets]
-    nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
+    nearest = all_nearest(labels.synsets, [synset.offset for synset in vocabulary.synsets])
     matches = []
-    for name, synsets in zip(labels.names, labels.synsets, strict=True):
-        if not synsets:
+    for name, candidates in zip(labels.names, nearest, strict=True):
+        if not candidates:
             matches.append(Match(name, None, "", similarity=0.0, samples=0))
             continue
-        candidates = [next(nearest) for _ in synsets]
         similarity = max(each.similarity for each in candidates)
         class_id = min(min(each.class_ids) for each in candidates if each.similarity == similarity)
         best = vocabulary.synsets[class_id]

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, LabelVersion, read_sidecar
+from catlip.label.sidecar import Labels, read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
@@ -26,7 +27,7 @@ class Synset(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class CountedCaptions:
     """Captions that were counted, a digest of each part, and those without a label, if known."""
 
     captions: int | None
@@ -39,44 +40,47 @@ class Counts:
     """How often each synset occurs.
 
     Attributes:
-        by_synset: [82,115] int64, in the order of `nouns().offsets`.
+        occurrences: [82,115] int64, of each synset, in the order of `nouns().offsets`.
         label_version: how the labels were made.
     """
 
-    by_synset: NDArray[np.int64]
+    occurrences: NDArray[np.int64]
     label_version: LabelVersion
-    source: Source
+    source: CountedCaptions
 
     def ranked(self) -> list[Synset]:
         """The synsets that occur, by descending count, ties by offset."""
-        occurring = np.flatnonzero(self.by_synset)
-        order = occurring[np.lexsort((occurring, -self.by_synset[occurring]))]
+        occurring = np.flatnonzero(self.occurrences)
+        order = occurring[np.lexsort((occurring, -self.occurrences[occurring]))]
         names, offsets = nouns().names, nouns().offsets
-        return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
+        return [Synset(int(offsets[row]), names[row], int(self.occurrences[row])) for row in order]
 
 
 def count(paths: Iterable[Path]) -> Counts:
     """Count the synsets in labels files, all made in the same way, from different captions."""
-    return merge((path, _counted(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
+    return merge((path, _count(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
 
 
-def _counted(path: Path, labels: Labels) -> Counts:
+def _count(path: Path, labels: Labels) -> Counts:
     meta = labels.meta
     # A digest that stands for the captions of the file.
     names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
     part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
-    known = nouns().offsets
-    rows = np.minimum(np.searchsorted(known, labels.values), len(known) - 1)
-    if (known[rows] != labels.values).any():
-        raise InputError(f"{path} has labels that are not synsets; delete it and label again")
+    try:
+        rows = nouns().rows(labels.values)
+    except InputError:
+        raise InputError(
+            f"{path} has labels that are not synsets; delete it and label again"
+        ) from None
+    occurrences = np.bincount(rows, minlength=len(nouns().offsets))
     without_label = int((np.diff(labels.offsets) == 0).sum())
-    source = Source(len(labels), (part,), without_label)
-    return Counts(np.bincount(rows, minlength=len(known)), LabelVersion.from_meta(meta), source)
+    source = CountedCaptions(len(labels), (part,), without_label)
+    return Counts(occurrences, LabelVersion.from_meta(meta), source)
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
     """The sum of the counts in files; a number that is unknown in one is unknown in the sum."""
-    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+    occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
     captions: list[int | None] = []
     without_label: list[int | None] = []
@@ -95,7 +99,7 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
                 "give each once"
             )
         parts |= set(source.parts)
-        by_synset += counts.by_synset
+        occurrences += counts.occurrences
         captions.append(source.captions)
         without_label.append(source.without_label)
     if first is None:
@@ -104,4 +108,4 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
         None if None in numbers else sum(filter(None, numbers))
         for numbers in (captions, without_label)
     )
-    return Counts(by_synset, first[1], Source(total, tuple(sorted(parts)), without))
+    return Counts(occurrences, first[1], CountedCaptions(total, tuple(sorted(parts)), without))

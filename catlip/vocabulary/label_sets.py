@@ -38,15 +38,15 @@ def label_set(spec: str) -> LabelSet:
     """The labels of "imagenet", "coco", "ade20k", "fashion_mnist" or "places365:DIR", where DIR is
     the data set's folder with `train/` or `categories_places365.txt`, or that file.
     """
-    name, _, place = spec.partition(":")
+    name, _, folder = spec.partition(":")
     choose("label set", name, dict.fromkeys(SETS))
-    if bool(place) != (name == "places365"):
+    if bool(folder) != (name == "places365"):
         raise InputError(
             f"{spec!r} is not a label set; write one of: {', '.join(SETS)}, with places365:DIR "
             "for your copy"
         )
     if name == "places365":
-        names = places_names(Path(place))
+        names = places_names(Path(folder))
         synsets = [synsets_of(each) for each in names]
     elif name == "imagenet":
         synsets = [(synset,) for synset in imagenet_synsets()]
@@ -61,10 +61,11 @@ def label_set(spec: str) -> LabelSet:
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
-    """The synsets that a label's name consists of, by their first senses: one of the whole name if
-    that is a noun ("swimming_pool"), else that of its longest part that is one, and likewise of the
-    words on both sides ("restaurant_kitchen"). If a word belongs to no noun, there are none
-    ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are left out.
+    """The synsets that a label's name consists of, by their first senses: the synset of the whole
+    name if that is a noun ("swimming_pool"), else the synset of its longest part that is a noun,
+    and likewise for the words on both sides ("restaurant_kitchen"). If a word belongs to no noun,
+    there are none ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are
+    left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
     if (synset := nouns().first_sense(whole)) is not None:
@@ -95,11 +96,11 @@ def _parts(words: Sequence[str]) -> list[int | None]:
     return [None] * len(words)
 
 
-def places_names(place: Path) -> list[str]:
+def places_names(folder: Path) -> list[str]:
     """The names of Places365's categories, in which a variety follows a slash: from their list, or
     from the folders in train/, whose names have a hyphen there.
     """
-    listing = place / PLACES_FILE if place.is_dir() else place
+    listing = folder / PLACES_FILE if folder.is_dir() else folder
     if listing.is_file():
         lines = listing.read_text(encoding="utf-8", errors="replace").split("\n")
         matches = [PLACES_LINE.fullmatch(line.strip()) for line in lines if line.strip()]
@@ -108,12 +109,12 @@ def places_names(place: Path) -> list[str]:
             raise InputError(
                 f"{listing} is not a list of categories, with lines such as /a/airfield 0"
             )
-    elif (place / "train").is_dir():
+    elif (folder / "train").is_dir():
         names = sorted(
-            path.name.replace("-", "/") for path in (place / "train").iterdir() if path.is_dir()
+            path.name.replace("-", "/") for path in (folder / "train").iterdir() if path.is_dir()
         )
     else:
-        raise InputError(f"{place} holds neither {PLACES_FILE} nor train/ with category folders")
+        raise InputError(f"{folder} holds neither {PLACES_FILE} nor train/ with category folders")
     if not names:
-        raise InputError(f"{place} names no category")
+        raise InputError(f"{folder} names no category")
     return names

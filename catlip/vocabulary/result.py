@@ -113,7 +113,7 @@ class VocabularyStatistics(VocabularyCounts):
         """The known label sets that the vocabulary is compared with."""
         return [name for name in LABEL_SETS if name in self.labels and self.labels[name].labels > 0]
 
-    def found(self, label_set: str, similarity: str) -> int | None:
+    def labels_within(self, label_set: str, similarity: str) -> int | None:
         """How many labels have a class of at least this similarity; None if it is not recorded."""
         return self.overlap.get(label_set, {}).get(similarity)
 
@@ -193,8 +193,7 @@ def labels_table(
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
     body = [
-        [Cell(name), *(by_rule.get(rule, Cell()) for rule in rules)]
-        for name, by_rule in rows.items()
+        [Cell(name), *(cells.get(rule, Cell()) for rule in rules)] for name, cells in rows.items()
     ]
     return Table(f"labels{suffix}", title, columns, rows=body, caption=caption)
 
@@ -252,10 +251,10 @@ def similarity_figure(
     metrics, curves, summaries = record.measured, {}, []
     for name in metrics.label_sets:
         size = metrics.labels[name].labels
-        found = [(float(least), metrics.found(name, least)) for least in SIMILARITIES]
-        if curve := [(least, 100 * n / size) for least, n in found if n is not None]:
+        counts = [(float(least), metrics.labels_within(name, least)) for least in SIMILARITIES]
+        if curve := [(least, 100 * n / size) for least, n in counts if n is not None]:
             curves[name] = curve
-            exact = metrics.found(name, "1.0")
+            exact = metrics.labels_within(name, "1.0")
             share = "" if exact is None else f" ({shown(100 * exact / size, 1)} %)"
             summaries.append(f"{LABEL_SETS[name]} {shown(exact, 0)} of {shown(size, 0)}{share}")
     words = ", ".join(summaries)
@@ -292,7 +291,7 @@ def samples_figure(
         if exact := [row.samples for row in matches if row.similarity == 1 and row.samples > 0]:
             counts[name] = sorted(exact, reverse=True)
     words = "; ".join(
-        f"{LABEL_SETS[name]}: {len(captions):,} classes, median {_shown_median(captions)} "
+        f"{LABEL_SETS[name]}: {len(captions):,} classes, median {_format_median(captions)} "
         f"captions, from {shown(captions[-1], 0)} to {shown(captions[0], 0)}"
         for name, captions in counts.items()
     )
@@ -310,7 +309,7 @@ def samples_figure(
             colour, middle = _style(name)["color"], median(captions)
             axes.plot(captions, [y] * len(captions), "|", color=colour, **mark)
             axes.plot([middle, middle], [y - 0.3, y + 0.3], color=colour, linewidth=3)
-            axes.annotate(_shown_median(captions), (middle, y - 0.3), (0, 2), color=colour, **text)
+            axes.annotate(_format_median(captions), (middle, y - 0.3), (0, 2), color=colour, **text)
         axes.set_xscale("log")
         write_out_powers(axes.xaxis)
         names = [
@@ -329,15 +328,13 @@ def _style(name: str) -> dict[str, Any]:
     return series_style(list(LABEL_SETS).index(name))
 
 
-def _shown_median(counts: list[int]) -> str:
+def _format_median(counts: list[int]) -> str:
     """The median, which may lie half way between two counts."""
     middle = median(counts)
     return shown(middle, 1 if middle % 1 == 0.5 else 0)
 
 
-def overlap_table(
-    runs: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
-) -> list[Table]:
+def overlap_table(runs: Mapping[str, Run[VocabularyStatistics]]) -> list[Table]:
     """How many labels of each set are a class or near one, with one group of rows per rule."""
     rows: list[list[Cell]] = []
     for rule, run in runs.items():
@@ -345,21 +342,16 @@ def overlap_table(
             rows.append([Cell(f"Rule {rule}")])
         for name in run.measured.label_sets:
             counts, anchor = run.measured.labels[name], run.anchor
-            found = (run.measured.found(name, similarity) for similarity in STEPS)
+            matching = (run.measured.labels_within(name, similarity) for similarity in STEPS)
             rows.append(
                 [
                     Cell(LABEL_SETS[name]),
                     number_cell(counts.labels, 0, anchor),
                     number_cell(counts.without_synset, 0, anchor),
-                    *(share_cell(n, counts.labels, anchor) for n in found),
+                    *(share_cell(n, counts.labels, anchor) for n in matching),
                 ]
             )
     if not rows:
         return []
     columns = ["Label set", "Labels", "Without a synset", *STEPS.values()]
-    caption = (
-        "A label is matched with the class of highest path similarity, 1 / (1 + steps in WordNet's "
-        "graph of kinds); within 2 steps is a similarity of 1/3."
-    )
-    title = f"Labels of other data sets among the classes, {scale} scale"
-    return [Table(f"label_overlap{suffix}", title, columns, rows=rows, caption=caption)]
+    return [Table("label_overlap", "Labels among the classes", columns, rows=rows)]

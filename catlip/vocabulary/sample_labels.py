@@ -12,18 +12,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.captions import LabelVersion
 from catlip.cli import InputError
 from catlip.data.remote import open_file
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
-from catlip.label.sidecar import LabelVersion, read_labels, sidecar_path
+from catlip.label.sidecar import read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.engines import work_ahead
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
 
-REMOTE_LOOKED_AT = 16
+REMOTE_CHECKED = 16
 
 
 class VocabularyLabels:
@@ -35,7 +36,7 @@ class VocabularyLabels:
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary
         self.captions = captions
-        self._of = functools.lru_cache(maxsize=64)(self._encode)
+        self._classes_of = functools.lru_cache(maxsize=64)(self._encode)
 
     def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary, str]]:
         # A worker reads labels of its own.
@@ -45,22 +46,22 @@ class VocabularyLabels:
         self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n captions, see `LabelSource`."""
-        every = self.captions == "all"
+        use_all = self.captions == "all"
         classes = [
-            self._of(shard)[number if every else shard.first_captions[number] + which]
+            self._classes_of(shard)[number if use_all else shard.first_captions[number] + which]
             for shard, number, which in captions
         ]
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
         """Check the labels files of all shards, which the user named by `patterns`, without reading
-        the labels in them. Of remote files only some are checked here; all are when they are read.
+        the labels in them. Only some remote files are checked here; all are when they are read.
         """
-        step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
+        step = -(-len(shards) // REMOTE_CHECKED) if is_remote(self.labels_dir) else 1
         paths = shards.paths[::step]
         counts, digests = shards.counts[::step].tolist(), shards.digests[::step].tolist()
-        made_from = zip(paths, counts, digests, strict=True)
-        if faults := [fault for _, fault in work_ahead(self._fault, made_from) if fault]:
+        shards_checked = zip(paths, counts, digests, strict=True)
+        if faults := [fault for _, fault in work_ahead(self._find_fault, shards_checked) if fault]:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(
                 f"{len(faults):,} of {len(paths):,} shards have no usable labels; first error: "
@@ -68,7 +69,7 @@ class VocabularyLabels:
                 "and `python -m catlip.vocabulary` if the vocabulary is older than the labels"
             )
 
-    def _fault(self, shard: tuple[Path, int, bytes]) -> str:
+    def _find_fault(self, shard: tuple[Path, int, bytes]) -> str:
         """Why a shard's labels do not fit its number of samples and digest; empty if they do."""
         path, count, digest = shard
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
@@ -98,8 +99,8 @@ class VocabularyLabels:
         labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
         self.vocabulary.check(labels)
         if self.captions == "all":
-            every = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
-            distinct = [np.unique(synsets) for synsets in every]
+            samples = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
+            distinct = [np.unique(synsets) for synsets in samples]
             offsets = np.cumsum([0, *map(len, distinct)])
             values, offsets = self.vocabulary.encode(np.concatenate(distinct), offsets)
         else:

@@ -58,18 +58,8 @@ class Show:
     """A checkpoint, or the folder of a finished run."""
 
 
-def main(config: Convert) -> None:
-    from catlip.weights.convert import convert  # torch takes seconds to load
-
-    convert(config.file, config.to, config.out)
-
-
-def show(config: Show) -> None:
-    from catlip.weights import convert
-
-    convert.show(config.file)
-
+CONVERT, SHOW = "catlip.weights.convert:convert", "catlip.weights.convert:show"
 
 if __name__ == "__main__":
-    subcommands: dict[str, Program] = {"convert": (Convert, main), "show": (Show, show)}
-    run(Convert, main, subcommands=subcommands)
+    subcommands: dict[str, Program] = {"convert": (Convert, CONVERT), "show": (Show, SHOW)}
+    run(Convert, CONVERT, subcommands=subcommands)

@@ -22,8 +22,8 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
 from catlip.records.record import from_plain
 from catlip.training.checkpoint import complete
-from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
-from catlip.weights.released import RESOLUTION, Layout, find_layout, split
+from catlip.weights.files import differences, plain_tensors, read_config, read_file, shorten
+from catlip.weights.released import RESOLUTION, Layout, detect_layout, split_parts
 
 ENCODER = "image_encoder."
 CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
@@ -84,9 +84,9 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     tensors, config = open_weights(path, raw)
     try:
         if config:
-            return _of_config(tensors, config)
-        if layout := find_layout(tensors):
-            return _of_release(tensors, layout, path)
+            return _read_ours(tensors, config)
+        if layout := detect_layout(tensors):
+            return _read_released(tensors, layout, path)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if "blocks.0.attn.qkv.weight" in tensors:
@@ -96,7 +96,7 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
         )
     raise InputError(
         f"{path} is not a checkpoint of this project or of the release: it holds "
-        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
+        f"{shorten(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
     )
 
 
@@ -139,8 +139,8 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
     return plain_tensors(contents, path), config
 
 
-def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
-    parts = split(tensors, layout)
+def _read_released(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
+    parts = split_parts(tensors, layout)
     with open(path, "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     config = {
@@ -158,15 +158,15 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
     )
 
 
-def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
+def _read_ours(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint of weights whose names are an objective's, or timm's."""
-    in_timm = config.get("layout") == "timm"
+    is_timm = config.get("layout") == "timm"
     names = ("encoder", "classifier", "range_augment", "rest")
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in names}
     for weight, tensor in tensors.items():
         # A wrapper of the objective, such as RangeAugment, adds a prefix.
         part, _, end = weight.removeprefix("objective.").partition(".")
-        if in_timm:
+        if is_timm:
             part, end = ("classifier", end) if part == "head" else ("encoder", weight)
         elif ENCODER in weight:
             part, end = "encoder", weight.split(ENCODER, 1)[1]
@@ -189,7 +189,7 @@ def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Chec
         raise InputError(
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
-    kind: Kind = "timm" if in_timm else "ours"
+    kind: Kind = "timm" if is_timm else "ours"
     if "released" in config:
         from_plain(config["released"], Layout)  # refuse a damaged one now
     return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,8 +15,11 @@ from catlip.records.record import read_record
 from catlip.system.files import write_atomically
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
-from catlip.weights.files import listed
+from catlip.weights.files import shorten
 from catlip.weights.released import RESOLUTION
+
+if TYPE_CHECKING:
+    from catlip.weights.__main__ import Convert, Show
 
 RANGE_AUGMENT = "RangeAugment is used in training only"
 PROJECTION = "CLIP's projection is not part of the encoder's features"
@@ -34,39 +37,38 @@ TIMM_NAMES = {
 TIMM_BASE = "vit_base_patch16_224"
 
 
-def convert(source: Path, to: str, out: Path) -> None:
+def convert(config: "Convert") -> None:
     """Read, convert and write a file for timm or a folder for the hub; print what was dropped."""
-    file = weights_file(source)
-    if to == "timm" and out.suffix != ".safetensors":
+    file, out, for_hub = weights_file(config.file), config.out, config.to == "huggingface"
+    if not for_hub and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
-    written = out if to == "timm" else out / "model.safetensors"
-    if written.exists() and written.samefile(file):
+    target = out / "model.safetensors" if for_hub else out
+    if target.exists() and target.samefile(file):
         raise InputError(f"--out {out} is the input file; give another name")
     checkpoint = read_checkpoint(file)
     tensors, dropped = to_timm(checkpoint)
-    written.parent.mkdir(parents=True, exist_ok=True)
     # With the config, this project can read the file again.
-    save_weights(written, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
-    if to == "huggingface":
-        timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
-        write_atomically(out / "config.json", timms)
-        write_atomically(out / "README.md", _card(checkpoint, source).encode())
+    save_weights(target, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
+    if for_hub:
+        hub_config = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
+        write_atomically(out / "config.json", hub_config)
+        write_atomically(out / "README.md", _card(checkpoint, config.file).encode())
     print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
     for reason, names in dropped.items():
-        print(f"dropped {len(names)}, {reason}: {listed(names, most=6)}")
+        print(f"dropped {len(names)}, {reason}: {shorten(names, most=6)}")
     print(f"wrote {out}")
-    if to == "huggingface":
+    if for_hub:
         print(f"open it by {_call(checkpoint, f'local-dir:{out}')}")
 
 
-def show(source: Path) -> None:
-    checkpoint = read_checkpoint(weights_file(source))
-    config, classifier = checkpoint.config, checkpoint.classifier
+def show(config: "Show") -> None:
+    checkpoint = read_checkpoint(weights_file(config.file))
+    origin, classifier = checkpoint.config, checkpoint.classifier
     lines = {
         "layout": checkpoint.kind,
         "encoder": f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels, pool "
         f"{checkpoint.pool}, {parameter_count(checkpoint.encoder):,} parameters",
-        "method": f"{config.get('method')}, seed {config.get('seed')}",
+        "method": f"{origin.get('method')}, seed {origin.get('seed')}",
         "classifier": ", ".join(f"{name} {list(t.shape)}" for name, t in classifier.items()),
         "other weights": f"{len(checkpoint.rest)}",
     }
@@ -141,10 +143,10 @@ def _timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _call(checkpoint: Checkpoint, source: str) -> str:
-    """What opens it by timm: a stem that no model of timm has is brought along."""
+    """The call that opens it by timm; it names the stem, if no model of timm has that."""
     stem = ENCODERS[checkpoint.encoder_name].stem
-    own = "" if stem == "patchify" else f', embed_layer=catlip.encoder.STEMS["{stem}"]'
-    return f'timm.create_model("{source}", pretrained=True, num_classes=0{own})'
+    layer = "" if stem == "patchify" else f', embed_layer=catlip.encoder.STEMS["{stem}"]'
+    return f'timm.create_model("{source}", pretrained=True, num_classes=0{layer})'
 
 
 def _card(checkpoint: Checkpoint, source: Path) -> str:

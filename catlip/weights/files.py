@@ -135,10 +135,10 @@ def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
         "not understood": [name for name in tensors if name not in expected],
         "of another shape or type": misshapen,
     }
-    return [f"{len(names)} {sort} ({listed(names)})" for sort, names in differing.items() if names]
+    return [f"{len(names)} {sort} ({shorten(names)})" for sort, names in differing.items() if names]
 
 
-def listed(names: list[str], most: int = SHOWN) -> str:
+def shorten(names: list[str], most: int = SHOWN) -> str:
     """The first few names, and the number of the others; control characters are spelt out."""
-    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    text = ", ".join(name if name.isprintable() else repr(name) for name in names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")

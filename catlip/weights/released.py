@@ -109,8 +109,8 @@ class Layout:
         entries = {}
         for name, tensor in weights.items():
             shape = tuple(tensor.shape)
-            in_release = (1, *shape) if name == "pos_embed" else shape
-            entry = Entry("encoder", name, shape, in_release)
+            released_shape = (1, *shape) if name == "pos_embed" else shape
+            entry = Entry("encoder", name, shape, released_shape)
             entries[prefix + released_name(name, self.out_proj)] = entry
         if self.augmented:
             for operation, end in itertools.product(BOUNDS, ("low", "high")):
@@ -121,8 +121,8 @@ class Layout:
             classifier = {"weight": (self.num_classes, width), "bias": (self.num_classes,)}
         elif self.task == "clip":
             classifier = {"proj": (width, self.num_classes)}
-        for name, expected in classifier.items():
-            entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, expected, expected)
+        for name, shape in classifier.items():
+            entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, shape, shape)
         return entries
 
 
@@ -142,7 +142,7 @@ def released_name(name: str, out_proj: OutProj) -> str:
     return name
 
 
-def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
+def detect_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     """The layout that these weights have or come closest to; None if they are not the release's."""
     task = next((task for task in get_args(Task) if PREFIXES[task] + POSITIONS in tensors), None)
     if task is None:
@@ -169,7 +169,7 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     )
 
 
-def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
+def split_parts(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
     """A checkpoint's weights by part, under our names and in our shapes. Raises: InputError."""
     others = OTHERS[layout.task]
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}

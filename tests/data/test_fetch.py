@@ -26,7 +26,7 @@ from remote_servers import faulty_server
 
 from catlip.cli import InputError
 from catlip.data import remote
-from catlip.data.decode import PictureError, open_picture, reduced, rgb
+from catlip.data.decode import PictureError, open_picture, rgb, shrink_picture
 from catlip.data.fetch import Fetch, main
 from catlip.data.shards import open_shard, write_shard
 from catlip.label.__main__ import Label
@@ -448,13 +448,13 @@ def test_reduced_pictures(kind: str) -> None:
         picture = picture.convert(mode)
     encoded = save(picture, kind if kind in ("PNG", "WEBP", "GIF") else "JPEG", **options)
     for side in (60, 75, 149):
-        small = rgb(open_picture(reduced(encoded, side, 90)))
+        small = rgb(open_picture(shrink_picture(encoded, side, 90)))
         assert small.size == (round(190 * side / 150), side)
         direct = rgb(open_picture(encoded)).resize(small.size, Image.Resampling.BOX)
         assert np.abs(np.asarray(small, float) - np.asarray(direct, float)).mean() < 8
-    assert reduced(encoded, 150, 90) is encoded
+    assert shrink_picture(encoded, 150, 90) is encoded
     for broken in (encoded[: len(encoded) // 2], b"", b"text"):
         with pytest.raises(PictureError):
-            reduced(broken, 20, 90)
+            shrink_picture(broken, 20, 90)
         with pytest.raises(PictureError):
-            reduced(broken, 200, 90)
+            shrink_picture(broken, 200, 90)

@@ -20,7 +20,7 @@ from catlip.data.shards import expand, open_shard, write_shard
 from catlip.data.starter.__main__ import CARD, MANIFEST, UNFINISHED, Starter, main
 from catlip.data.starter.emoji import read_concepts, read_sources, render
 from catlip.data.starter.probe_tasks import load_task
-from catlip.data.starter.samples import SPLITS, with_article
+from catlip.data.starter.samples import SPLITS, add_article
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, MAX_COVERED, Sprite, compose
 
 SMALL = Starter(size=32, scenes=60, seed=3, limit=40, workers=1, quiet=True)
@@ -181,7 +181,7 @@ WITH_ARTICLE = ["a dog", "an umbrella", "a unicorn", "an x-ray", "an octopus", "
 
 @pytest.mark.parametrize("expected", [*WITH_ARTICLE, "grapes", "cooked rice", "money with wings"])
 def test_nouns_get_the_article_that_english_gives_them(expected):
-    assert with_article(re.sub("^an? ", "", expected)) == expected
+    assert add_article(re.sub("^an? ", "", expected)) == expected
 
 
 # Probe tasks

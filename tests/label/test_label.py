@@ -16,12 +16,12 @@ import pytest
 from glosses import glosses, make_shard
 from one_line import one_line_error
 
-from catlip.captions import Labeller
+from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard
 from catlip.label import is_labelled
 from catlip.label.__main__ import Explain, Label, explain, main, summarise
-from catlip.label.sidecar import LabelVersion, read_labels, read_sidecar, write_sidecar
+from catlip.label.sidecar import read_labels, read_sidecar, write_sidecar
 from catlip.label.sources import TarShard
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from catlip.vocabulary import Vocabulary
-from catlip.vocabulary.counts import Source, Synset
+from catlip.vocabulary.counts import CountedCaptions, Synset
 from catlip.words.wordnet import nouns
 
 
@@ -15,7 +15,9 @@ def vocabulary_of(offsets: Iterable[int]) -> Vocabulary:
     counts = {each: random.Random(each * 1000).randrange(1, 1 << 40) for each in offsets}
     synsets = [Synset(offset, nouns().name(offset), count) for offset, count in counts.items()]
     synsets.sort(key=lambda synset: -synset.count)
-    return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(synsets), tuple(synsets))
+    return Vocabulary(
+        "corenet", "3.0", None, CountedCaptions(None, ()), None, len(synsets), tuple(synsets)
+    )
 
 
 def offset_of(name: str) -> int:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlip.captions import EDITION
+from catlip.captions import EDITION, LabelVersion
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, LabelVersion, write_sidecar
+from catlip.label.sidecar import Labels, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import (
     BuildVocabulary,
@@ -19,7 +19,7 @@ from catlip.vocabulary.__main__ import (
     describe,
     merge_vocabularies,
 )
-from catlip.vocabulary.counts import Counts, Source, count
+from catlip.vocabulary.counts import CountedCaptions, Counts, count
 from catlip.words.wordnet import nouns
 
 CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
@@ -30,7 +30,7 @@ def counts_of(times):
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     for synset, number in times.items():
         by_synset[np.searchsorted(nouns().offsets, synset)] = number
-    return Counts(by_synset, MAKING, Source(1000, ("0" * 16,), 3))
+    return Counts(by_synset, MAKING, CountedCaptions(1000, ("0" * 16,), 3))
 
 
 def labels_of(samples, rule="paper", tagger="nltk", shard="0.tar", **more):

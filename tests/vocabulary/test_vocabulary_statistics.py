@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from catlip.captions import EDITION
-from catlip.label.sidecar import LabelVersion
+from catlip.captions import EDITION, LabelVersion
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.__main__ import match, statistics
-from catlip.vocabulary.counts import Counts, Source
+from catlip.vocabulary.counts import CountedCaptions, Counts
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts
 from catlip.words.wordnet import nouns
@@ -21,7 +20,9 @@ def vocabulary_of(
     for synset, number in times.items():
         by_synset[np.searchsorted(nouns().offsets, synset)] = number
     label_version = LabelVersion("paper", "3.0", "nltk", EDITION)
-    return build(Counts(by_synset, label_version, Source(captions, ("0" * 16,), 4)), threshold)
+    return build(
+        Counts(by_synset, label_version, CountedCaptions(captions, ("0" * 16,), 4)), threshold
+    )
 
 
 def test_label_of_several_synsets_has_its_best_and_one_without_none():

@@ -15,9 +15,9 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
-from catlip.weights.__main__ import Convert, main
+from catlip.weights.__main__ import Convert
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
-from catlip.weights.convert import timm_model, to_timm
+from catlip.weights.convert import convert, timm_model, to_timm
 
 CLASSES = 5
 RECORDS = Path(__file__).parents[2] / "reports" / "records" / "starter"
@@ -61,7 +61,7 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "cnn", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
-    main(Convert(run_file(name), "timm", tmp_path / "timm.safetensors"))
+    convert(Convert(run_file(name), "timm", tmp_path / "timm.safetensors"))
     model = in_timm(checkpoint, num_classes=CLASSES)
     model.load_state_dict(load_file(tmp_path / "timm.safetensors"))
     features = compute(checkpoint.build(), images(64))
@@ -106,7 +106,7 @@ def test_timm_computes_what_the_release_does(task, released_file) -> None:
 def test_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
     path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
-    main(Convert(path, "huggingface", hub))
+    convert(Convert(path, "huggingface", hub))
     source, stem = f"local-dir:{hub}", {"embed_layer": STEMS["conv"]}
     pixels = images(224)
     features = release.features(weights, pixels)
@@ -125,7 +125,7 @@ def test_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path)
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
 def test_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> None:
     hub, checkpoint = tmp_path / "hub", read_checkpoint(run_file(name))
-    main(Convert(run_file(name), "huggingface", hub))
+    convert(Convert(run_file(name), "huggingface", hub))
     stem = {"embed_layer": STEMS["hybrid"]} if name == "hybrid_mini" else {}
     encoder = timm.create_model(f"local-dir:{hub}", pretrained=True, num_classes=0, **stem)
     built = compute(checkpoint.build(), images(64))
@@ -133,7 +133,7 @@ def test_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> N
     # The folder is read again like a file of weights.
     assert read_checkpoint(hub / "model.safetensors").encoder_name == name
     with pytest.raises(InputError, match=str(hub)):
-        main(Convert(hub, "huggingface", hub))
+        convert(Convert(hub, "huggingface", hub))
 
 
 def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_path, capsys):
@@ -144,7 +144,7 @@ def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_pa
         committed = RECORDS / kind / "catlip-seed0.json"
         (tmp_path / kind).mkdir(exist_ok=True)
         (tmp_path / kind / "catlip-seed0.json").write_bytes(committed.read_bytes())
-    main(Convert(run, "huggingface", hub))
+    convert(Convert(run, "huggingface", hub))
     call = capsys.readouterr().out.splitlines()[-1].removeprefix("open it by ")
     built = eval(call, {"timm": timm, "catlip": catlip})
     expected = compute(read_checkpoint(run / "weights.safetensors").build(), images(64))
@@ -160,4 +160,4 @@ def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_pa
 def test_target_that_cannot_be_written_is_refused(out, released_file, tmp_path) -> None:
     source = released_file().rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
-        main(Convert(source, "timm", tmp_path / out))
+        convert(Convert(source, "timm", tmp_path / out))

@@ -11,7 +11,7 @@ from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.range_augment import RangeAugment
 from catlip.weights.checkpoint import read_checkpoint
-from catlip.weights.released import find_layout, split
+from catlip.weights.released import detect_layout, split_parts
 
 TASKS = tuple(release.PREFIXES)
 PUBLISHED = [  # parameters, as published
@@ -43,10 +43,10 @@ def test_every_released_layout_is_understood_name_by_name(task, encoder, num_cla
     shapes = release.checkpoint_shapes(task, *release.SIZES[encoder], num_classes)
     assert published in (None, parameters(shapes))
     weights = on_meta(shapes)
-    layout = find_layout(weights)
+    layout = detect_layout(weights)
     assert (layout.encoder, layout.task, layout.num_classes) == (encoder, task, num_classes)
     assert layout.augmented is True
-    parts = split(weights, layout)
+    parts = split_parts(weights, layout)
     with torch.device("meta"):
         build_encoder(encoder, 224, pool=layout.pool).load_state_dict(parts["encoder"], assign=True)
         RangeAugment().load_state_dict(parts["range_augment"], assign=True)

@@ -24,7 +24,7 @@ ANY = st.one_of(CLOSE, st.sampled_from(OFFSETS))
 @settings(max_examples=60)
 @given(st.lists(ANY, max_size=6), st.lists(ANY, min_size=1, max_size=12, unique=True))
 def test_nearest_classes_are_those_of_all_pairs_in_the_order_of_offsets(targets, classes):
-    found = all_nearest(targets, classes)
+    (found,) = all_nearest([targets], classes)
     expected = [[path_similarity(target, each) for each in classes] for target in targets]
     assert [each.similarity for each in found] == [max(row) for row in expected]
     for nearest, row in zip(found, expected, strict=True):

@@ -204,7 +204,6 @@ def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
         refuse_another(folder, read_own(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked
     if rank.is_main:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(identity).encode())
     barrier()
 

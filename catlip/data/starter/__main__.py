@@ -22,18 +22,8 @@ from typing import Annotated, Any
 
 from catlip.cli import InputError, run
 from catlip.data.shards import write_shard
-from catlip.data.starter import MANIFEST, read_manifest
-from catlip.data.starter.emoji import (
-    TEXT,
-    Drawing,
-    Map,
-    Source,
-    in_processes,
-    read_concepts,
-    read_drawings,
-    read_sources,
-    render,
-)
+from catlip.data.starter import MANIFEST, emoji, read_manifest
+from catlip.data.starter.emoji import Drawing, Source
 from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
 from catlip.program.progress import progress
@@ -75,27 +65,27 @@ class Starter:
 
 
 def main(config: Starter) -> None:
-    sources = read_sources()
-    pinned = [(source.package, source.version, source.digest) for source in sources]
+    sources = emoji.read_sources()
+    pinned = [(source.package, source.version, source.digest) for source in sources] + [emoji.TEXT]
     wanted: dict[str, Any] = {
         "edition": EDITION,
         "arguments": {name: getattr(config, name) for name in ("size", "scenes", "seed", "limit")},
-        "packages": {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]},
+        "packages": {f"{package}@{number}": digest for package, number, digest in pinned},
     }
     manifest = config.out / MANIFEST
-    found = read_manifest(manifest) if manifest.exists() else {"shards": {}}
-    digests = {name: shard["sha256"] for name, shard in found["shards"].items()}
-    there = {str(path.relative_to(config.out)): _sha256(path) for path in _shards(config.out)}
-    if found.items() >= wanted.items() and digests == there:
+    built = read_manifest(manifest) if manifest.exists() else {"shards": {}}
+    digests = {name: shard["sha256"] for name, shard in built["shards"].items()}
+    present = {str(path.relative_to(config.out)): _sha256(path) for path in _shards(config.out)}
+    if built.items() >= wanted.items() and digests == present:
         print(f"{config.out} is up to date")
         return
     with only_writer(config.out):
-        if there and not manifest.exists():
+        if present and not manifest.exists():
             raise InputError(f"{config.out} has shards of another program; choose another --out")
         aside = config.out / UNFINISHED
-        shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
+        shutil.rmtree(aside, ignore_errors=True)  # a build that was killed left it
         built = wanted | _build(replace(config, out=aside), sources)
-        # The manifest first: from then on, the shards count as those of this program.
+        # The manifest first: from then on, the shards count as this program's.
         write_atomically(manifest, json.dumps(built, indent=1).encode() + b"\n")
         write_atomically(config.out / CARD, _card(sources, built).encode())
         for path in _shards(config.out):
@@ -120,28 +110,28 @@ def _sha256(path: Path) -> str:
 
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     """Write all shards. Returns: what the manifest says of them and of the packages used."""
-    concepts = read_concepts()
+    concepts = emoji.read_concepts()
     count = min(config.limit or len(concepts), len(concepts))
     concepts = [concepts[i * len(concepts) // count] for i in range(count)]
     drawings: dict[Drawing, str] = {}
     for source in progress(sources, desc="fetch", unit="package", disable=config.quiet):
-        drawings |= read_drawings(source, concepts)
+        drawings |= emoji.read_drawings(source, concepts)
     shards, counts = {}, {}
     names = [*(source.name for source in sources), "scenes"]
-    with in_processes(config.workers) as in_parallel:
-        sprites = _sprites(drawings, config, in_parallel)
+    with emoji.process_map(config.workers) as parallel_map:
+        sprites = _sprites(drawings, config, parallel_map)
         plans = plan(sprites, config.scenes, config.size, config.seed)
         total = sum(map(len, plans.values()))
         with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
             for split in SPLITS:
-                found = Counter(
+                totals = Counter(
                     "scenes" if p.kind == "scene" else p.sprites[0].what.source.name
                     for p in plans[split]
                 )
-                counts[split] = {name: found[name] for name in names if found[name]}
+                counts[split] = {name: totals[name] for name in names if totals[name]}
                 for start in range(0, len(plans[split]), SHARD_SAMPLES):
                     path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
-                    samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
+                    samples = parallel_map(make, plans[split][start : start + SHARD_SAMPLES])
                     written = write_shard(path, samples)
                     bar.update(written)
                     shards[f"{split}/{path.name}"] = {"samples": written, "sha256": _sha256(path)}
@@ -150,11 +140,11 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _sprites(
-    drawings: dict[Drawing, str], config: Starter, in_parallel: Map
+    drawings: dict[Drawing, str], config: Starter, parallel_map: emoji.Map
 ) -> list[Sprite[Drawing]]:
     """The rendered drawings; of concepts with the same picture, only the first keeps it."""
     sides = [round(config.size * RENDER_SCALE)] * len(drawings)
-    rendered = in_parallel(render, drawings.values(), sides)
+    rendered = parallel_map(emoji.render, drawings.values(), sides)
     bar = progress(rendered, "render", len(drawings), unit="drawing", disable=config.quiet)
     distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
     for drawing, pixels in zip(drawings, bar, strict=True):
@@ -175,7 +165,7 @@ def _card(sources: Sequence[Source], manifest: dict[str, Any]) -> str:
         views=VIEWS,
         photos=TRAINING_PHOTOS,
         held_out=sorted(HELD_OUT_PHOTOS),
-        text=" ".join(TEXT[:2]),
+        text=" ".join(emoji.TEXT[:2]),
     )
 
 

@@ -100,22 +100,24 @@ def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, 
     """The SVG text of each drawing that `source` has of `concepts`, found by code point or name."""
     package = fetch_npm(source.package, source.version, source.digest)
     icons = _read_json(package, "icons.json")
-    by_code = {_code_points(code): name for code, name in _read_json(package, "chars.json").items()}
+    codes = _read_json(package, "chars.json")
+    icon_by_code = {_code_points(code): name for code, name in codes.items()}
     names = sorted([*icons["icons"], *icons.get("aliases", {})])
-    by_name: dict[str, str] = {}
+    icon_by_name: dict[str, str] = {}
     for name in names:  # sorted: a plain name comes before its variants
-        by_name.setdefault(_letters(name), name)
-        by_name.setdefault(_letters(VARIANT.sub("", name)), name)
+        icon_by_name.setdefault(_letters(name), name)
+        icon_by_name.setdefault(_letters(VARIANT.sub("", name)), name)
     drawings = {}
     for concept in concepts:
-        icon = by_code.get(_code_points(concept.hexcode)) or by_name.get(_letters(concept.name))
+        icon = icon_by_code.get(_code_points(concept.hexcode))
+        icon = icon or icon_by_name.get(_letters(concept.name))
         if icon and concept.name not in source.misnamed:
             drawings[Drawing(source, concept)] = _svg(icons, icon)
     return drawings
 
 
 @contextmanager
-def in_processes(count: int) -> Iterator[Map]:
+def process_map(count: int) -> Iterator[Map]:
     """`map` in this process or in `count` others; results come in the order of the inputs."""
     if count == 1:
         yield map

@@ -3,8 +3,8 @@
 A linear classifier on frozen features is fitted to two sets of drawings and tested on two others;
 pre-training saw none of them, nor any other drawing by the teams of the test sets. *concepts* asks
 for the concept ("violin"), *subgroups* for Unicode's subgroup ("musical-instrument"). Faces and
-people are left out: they differ by expression, gesture and gender, not by what they are; and
-classes without drawings on both sides. That leaves 435 concepts and 48 subgroups.
+people, which differ by expression, gesture and gender only, are left out, and so are classes
+without drawings on both sides. That leaves 435 concepts and 48 subgroups.
 
 Settings are tuned on the *validation* task, which does not use the test teams: the classifier is
 fitted to one of the two training teams and tested on one image of each drawing of the other.
@@ -43,9 +43,9 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
     """A task of TASKS; for its validation task the test teams' drawings are not opened."""
     class_field = choose("probe task", task, TASKS)
     if validation:
-        fitted, tested = VALIDATION_TEAMS
-        train = _samples(root / "probe-train", class_field, team=fitted)
-        test = _samples(root / "probe-train", class_field, team=tested, view=0)
+        train_team, test_team = VALIDATION_TEAMS
+        train = _samples(root / "probe-train", class_field, team=train_team)
+        test = _samples(root / "probe-train", class_field, team=test_team, view=0)
     else:
         train = _samples(root / "probe-train", class_field)
         test = _samples(root / "probe-test", class_field)
@@ -54,18 +54,13 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         raise InputError(
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
-    label_of = {name: label for label, name in enumerate(class_names)}
-    concepts = [
-        str(shard.metadata(number)[TASKS["concepts"]])
-        for (shard, number), name in test
-        if name in label_of
-    ]
-    train, test = ([pair for pair in side if pair[1] in label_of] for side in (train, test))
+    train, test = ([pair for pair in side if pair[1] in class_names] for side in (train, test))
+    concepts = [str(shard.metadata(number)[TASKS["concepts"]]) for (shard, number), _ in test]
     return Task(
         [sample for sample, _ in train],
-        np.array([label_of[name] for _, name in train], dtype=np.int64),
+        np.searchsorted(class_names, [name for _, name in train]),
         [sample for sample, _ in test],
-        np.array([label_of[name] for _, name in test], dtype=np.int64),
+        np.searchsorted(class_names, [name for _, name in test]),
         class_names,
         np.unique(concepts, return_inverse=True)[1],
     )
@@ -79,7 +74,7 @@ def _samples(
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
-            wanted = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
-            if wanted and metadata["group"] not in LEFT_OUT_GROUPS:
+            fits = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
+            if fits and metadata["group"] not in LEFT_OUT_GROUPS:
                 samples.append(((shard, number), str(metadata[class_field])))
     return samples

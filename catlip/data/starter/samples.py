@@ -64,23 +64,23 @@ def plan(
 ) -> dict[str, list[Plan]]:
     """The samples of each split: images of every sprite, and for pre-training also scenes."""
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
-    by_concept = defaultdict(list)
+    sprites_of = defaultdict(list)
     for sprite in sprites:
         split = sprite.what.source.split
         for view in range(VIEWS[split]):
             key = f"{sprite.what.key}-{view}"
             plans[split].append(Plan(key, split, "drawing", (sprite,), view, size, seed))
         if split == "pretrain" and is_thing(sprite.what.concept):
-            by_concept[sprite.what.concept].append(sprite)
-    choices = list(by_concept.values())
+            sprites_of[sprite.what.concept].append(sprite)
+    choices = list(sprites_of.values())
     for number in range(scenes if choices else 0):
         key = f"scene-{number:06d}"
-        rng = generator(seed, f"plan/{key}")
+        rng = named_generator(seed, f"plan/{key}")
         count = min(int(rng.integers(1, SCENE_OBJECTS + 1)), len(choices))
         teams = [choices[i] for i in rng.choice(len(choices), count, replace=False)]
         chosen = tuple(team[rng.integers(len(team))] for team in teams)
         plans["pretrain"].append(Plan(key, "pretrain", "scene", chosen, 0, size, seed))
-    order = generator(seed, "plan/order").permutation(len(plans["pretrain"]))
+    order = named_generator(seed, "plan/order").permutation(len(plans["pretrain"]))
     plans["pretrain"] = [plans["pretrain"][i] for i in order]
     return plans
 
@@ -90,7 +90,7 @@ def is_thing(concept: Concept) -> bool:
     return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
 
 
-def generator(seed: int, name: str) -> np.random.Generator:
+def named_generator(seed: int, name: str) -> np.random.Generator:
     """A generator of random numbers that depend only on `seed` and on `name`, their purpose."""
     digest = sha256(f"{seed}/{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16]))
@@ -98,7 +98,7 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})` for `write_shard`."""
-    rng = generator(sample.seed, f"{sample.split}/{sample.key}")
+    rng = named_generator(sample.seed, f"{sample.split}/{sample.key}")
     if sample.kind == "scene":
         background_name, size = str(rng.choice(TRAINING_PHOTOS)), SCENE_SIZE
         background = photo_crop(background_name, sample.size, rng)
@@ -154,11 +154,11 @@ def scene_caption(names: Sequence[str], rng: np.random.Generator) -> str:
     names = [names[i] for i in rng.permutation(len(names))]
     if rng.integers(4) == 0:
         return ", ".join(names)
-    *first, last = [with_article(name) for name in names]
+    *first, last = [add_article(name) for name in names]
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def with_article(name: str) -> str:
+def add_article(name: str) -> str:
     """The name after "a" or "an", unless its head noun is a plural or is not counted."""
     head = re.split(r" (?:with|of|on|in|and|without) ", name)[0].split()[-1]
     plural = head.endswith("s") and not head.endswith(SINGULAR_ENDINGS)

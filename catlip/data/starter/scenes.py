@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 BACKGROUNDS = Path(__file__).with_name("backgrounds")
-# For test scenes only.
+# Only test scenes use them.
 HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
@@ -102,13 +102,13 @@ def _free_box(sprite: Pixels, image: Pixels, taken: Sequence[Box], rng: Generato
         left = int(rng.integers(image.shape[1] - width + 1))
         top = int(rng.integers(image.shape[0] - height + 1))
         box = (left, top, left + width, top + height)
-        if all(_covered(box, other) <= MAX_COVERED for other in taken):
+        if all(_overlap(box, other) <= MAX_COVERED for other in taken):
             return box
     return None
 
 
-def _covered(a: Box, b: Box) -> float:
-    """The area of the intersection of two boxes, as a fraction of the smaller box."""
+def _overlap(a: Box, b: Box) -> float:
+    """The area that two boxes share, as a fraction of the smaller one."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return max(width, 0) * max(height, 0) / smaller

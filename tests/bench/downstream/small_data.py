@@ -7,7 +7,7 @@ import numpy as np
 from pictures import save
 from PIL import Image
 
-from catlip.vocabulary import Source, Synset, Vocabulary
+from catlip.vocabulary import CountedCaptions, Synset, Vocabulary
 from catlip.words.wordnet import nouns
 
 ON_A_CPU: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
@@ -44,4 +44,6 @@ def vocabulary_of(*names: str) -> Vocabulary:
     """A vocabulary of these synsets, the first the most frequent."""
     offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
     synsets = (Synset(offsets[name], name, 1000 - place) for place, name in enumerate(names))
-    return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(names), tuple(synsets))
+    return Vocabulary(
+        "corenet", "3.0", None, CountedCaptions(None, ()), None, len(names), tuple(synsets)
+    )

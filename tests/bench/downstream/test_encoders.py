@@ -24,6 +24,7 @@ from catlip.encoders.load import LoadedEncoder, load_encoder, open_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights
+from catlip.weights.__main__ import Convert
 from catlip.weights.convert import convert
 from catlip.weights.released import Layout
 
@@ -121,7 +122,7 @@ def test_released_file_sees_the_releases_pixels(resolution, resize, side, releas
 
 
 def test_converted_weights_keep_their_preprocessing(released, tmp_path, picture) -> None:
-    convert(released, "timm", tmp_path / "timm.safetensors")
+    convert(Convert(released, "timm", tmp_path / "timm.safetensors"))
     found = open_encoder(str(tmp_path / "timm.safetensors"))
     expected = open_encoder(f"released:tiny:{released}")
     assert torch.equal(found.preprocess(picture), expected.preprocess(picture))

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 import catlip
-from catlip.captions import Labeller
+from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.label import is_labelled
 from catlip.label.__main__ import Label, main
-from catlip.label.own_words import read_words
-from catlip.label.sidecar import LabelVersion, read_sidecar
+from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import TarShard
+from catlip.label.user_words import read_words
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count
 from catlip.words.wordnet import nouns

@@ -2,8 +2,8 @@
 or names their files, COCO's annotations, a folder whose images have a text beside each, or a folder
 with one of images for each class.
 
-All are read as rows of named cells. Which column holds images and which captions is told by what
-the cells hold, and by the names that such columns usually have.
+All are read as rows of named cells. The contents of the cells, and the names that such columns
+usually have, tell which column holds images and which captions.
 """
 
 import functools
@@ -35,13 +35,13 @@ from catlip.system.foreign import printable
 IMAGE = "image"  # of tar_index.KINDS
 JSON = ".json"
 BATCH_ROWS = 100
-LOOKED_AT = 100  # files of a table, before a run
+CHECKED_FILES = 100  # files of a table, before a run
 NO_FILE = "no such file"
-FILE, CAPTION, CLASS = "file", "caption", "class"  # columns of what is no table
+FILE, CAPTION, CLASS = "file", "caption", "class"  # columns of a folder of images
 ORIGINS = {CAPTION: ", of the .txt beside each", CLASS: ", the names of their folders"}
-COCO = "annotations"  # the key of COCO's captions, and the folder beside those of its images
+COCO = "annotations"  # the key of COCO's captions, and their folder, beside the folders of images
 HUGGING_FACE = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of its `imagefolder`
-MOST_SHOWN = 60  # characters of a caption
+MAX_CAPTION = 60  # characters of a caption
 
 # A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
 Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
@@ -49,13 +49,13 @@ Row = dict[str, Any]  # cells, by the names of their columns
 
 
 @dataclass(frozen=True, eq=False)
-class OwnImages:
+class UserImages:
     """Images with captions, and how they were understood.
 
     Attributes:
         path: a table, or the folder of the images.
-        rows: reads all, from the first on.
-        image_column: of the images or, if there is a `folder`, of the names of files in it.
+        rows: reads all rows, from the first on.
+        image_column: its cells hold images or, if there is a `folder`, names of files in it.
         suffix: what those names lack: ".jpg", where they are ids.
         captions: names in a sample's `.json` -> columns of captions.
         root: no file outside of it is read.
@@ -78,9 +78,9 @@ class OwnImages:
             for number, row in enumerate(self.rows()):
                 yield self._sample(f"{number:09d}", [row], _image_in(row.get(self.image_column)))
             return
-        self._check_files(self._rows_of, max_broken)
+        self._check_files(self._rows_by_file, max_broken)
         keys: set[str] = set()
-        for file, rows in self._rows_of.items():
+        for file, rows in self._rows_by_file.items():
             path = self.folder / file
             # In a shard a key ends at the first dot.
             key = os.path.splitext(os.path.relpath(path, self.folder))[0].replace(".", "_")
@@ -92,11 +92,11 @@ class OwnImages:
     def check(self) -> None:
         """Raises InputError unless nearly all of a hundred files, evenly spread, are there."""
         if self.folder:
-            files = [*self._rows_of]
-            self._check_files(files[:: -(-len(files) // LOOKED_AT)], MAX_BROKEN)
+            files = [*self._rows_by_file]
+            self._check_files(files[:: -(-len(files) // CHECKED_FILES)], MAX_BROKEN)
 
     def __str__(self) -> str:
-        """What was understood, with the first sample."""
+        """How the images were understood, with the first sample."""
         columns = listed([*self.captions.values()])
         files, texts = "", f" (column {columns})"
         if self.path.is_dir():
@@ -104,26 +104,26 @@ class OwnImages:
         elif self.folder:
             files = f" (column {self.image_column}{self.suffix and f', and {self.suffix}'})"
         if self.folder:
-            first, rows = next(iter(self._rows_of.items()))
-            count = sum(len(self._texts(each)) for each in self._rows_of.values())
-            images = f"{len(self._rows_of):,} images in {self.folder}{files}, {count:,} captions"
+            first, rows = next(iter(self._rows_by_file.items()))
+            count = sum(map(len, map(self._texts, self._rows_by_file.values())))
+            num_images = len(self._rows_by_file)
+            images = f"{num_images:,} images in {self.folder}{files}, {count:,} captions"
         else:
             first, rows = "row 0", [next(self.rows())]
             images = f"images (column {self.image_column}), captions"
         text = next(iter(self._texts(rows)), "")
-        text = f"{text[:MOST_SHOWN]}..." if len(text) > MOST_SHOWN else text
-        shown = f"{printable(first)}: {printable(text)}"
-        return f"{self.path}: {images}{texts}\n  the first, {shown}"
+        text = f"{text[:MAX_CAPTION]}..." if len(text) > MAX_CAPTION else text
+        return f"{self.path}: {images}{texts}\n  the first, {printable(f'{first}: {text}')}"
 
     @functools.cached_property
-    def _rows_of(self) -> dict[str, list[Row]]:
-        """File name -> its rows; of cells without a name, one that is not there."""
-        rows_of: dict[str, list[Row]] = {}
+    def _rows_by_file(self) -> dict[str, list[Row]]:
+        """File name -> its rows; a row without a name gets the name of no file."""
+        rows_by_file: dict[str, list[Row]] = {}
         for number, row in enumerate(self.rows()):
             name = _file_name(row.get(self.image_column), self.suffix) or f"(row {number})"
-            kept = {column: row.get(column) for column in self.captions.values()}
-            rows_of.setdefault(name, []).append(kept)
-        return rows_of
+            captions = {column: row.get(column) for column in self.captions.values()}
+            rows_by_file.setdefault(name, []).append(captions)
+        return rows_by_file
 
     def _texts(self, rows: Iterable[Row]) -> list[str]:
         cells = (row.get(column) for row in rows for column in self.captions.values())
@@ -135,17 +135,15 @@ class OwnImages:
         ]
 
     def _sample(self, key: str, rows: Sequence[Row], image: bytes | PictureError) -> Sample:
-        described: dict[str, Any]
-        if len(rows) > 1:
-            described = {"captions": self._texts(rows)}
-        else:
-            described = {name: rows[0].get(column) for name, column in self.captions.items()}
-        meta = json.dumps(described, default=_text).encode()
-        # What the image is, is told by its first bytes when it is read, not by the name.
-        return key, {"jpg": (IMAGE, image), "json": ("meta", meta)}
+        metadata: dict[str, Any] = {"captions": self._texts(rows)}
+        if len(rows) == 1:
+            metadata = {name: rows[0].get(column) for name, column in self.captions.items()}
+        content = json.dumps(metadata, default=_text).encode()
+        # The first bytes of the image tell its format when it is read, not the suffix.
+        return key, {"jpg": (IMAGE, image), "json": ("meta", content)}
 
     def _check_files(self, names: Collection[str], max_broken: float) -> None:
-        """Raises InputError when too many files are missing, or one is elsewhere."""
+        """Raises InputError when too many files are missing, or one is outside of the root."""
         assert self.folder
         missing = BrokenImages()
         for name in names:
@@ -160,12 +158,10 @@ class OwnImages:
         missing.check(len(names), max_broken)
 
 
-def open_own_images(
+def open_user_images(
     path: Path, image_column: str | None = None, text_column: str | None = None
-) -> OwnImages:
-    """The images of a table or folder. Raises: InputError if it cannot be told where they or their
-    captions are.
-    """
+) -> UserImages:
+    """The images of a table or folder. Raises: InputError if they or their captions are unclear."""
     if path.is_dir():
         return _open_folder(path)
     rows = functools.partial(ROWS.get(path.suffix.lower(), _named_fields), path)
@@ -175,19 +171,19 @@ def open_own_images(
     names = [*dict.fromkeys(name for row in head for name in row)]
     if not names:
         raise InputError(f"{path} holds no rows")
-    there = f"there are: {', '.join(map(printable, names))[:300]}"
+    known = f"there are: {', '.join(map(printable, names))[:300]}"
     for option, name in (("--image-column", image_column), ("--text-column", text_column)):
         if name and name not in names:
-            raise InputError(f"{path} has no column {name}; {there}; give another {option}")
+            raise InputError(f"{path} has no column {name}; {known}; give another {option}")
     captions = _caption_columns(names, text_column)
     if not captions:
         usual = ", ".join(CAPTION_COLUMNS)
-        raise InputError(f"{path} has no column of captions ({usual}); {there}; give --text-column")
+        raise InputError(f"{path} has no column of captions ({usual}); {known}; give --text-column")
     first = image_column or usual_column(names, IMAGE_COLUMNS)
     others = [] if image_column else [n for n in names if n not in (first, *captions.values())]
     columns = [*([first] if first else []), *others]
-    found = _find_images(head, columns, path.parent, root)
-    if not found:
+    location = _find_images(head, columns, path.parent, root)
+    if not location:
         cells = (row.get(name) for row in head for name in columns)
         if any(str(cell).startswith(("http://", "https://")) for cell in cells):
             raise InputError(
@@ -196,16 +192,14 @@ def open_own_images(
             )
         raise InputError(
             f"{path} has no column of images, or of files of images that are beside it or in a "
-            f"folder there; {there}; give --image-column"
+            f"folder there; {known}; give --image-column"
         )
-    column, folder, suffix = found
-    return OwnImages(path, rows, column, folder, suffix, captions, root)
+    column, folder, suffix = location
+    return UserImages(path, rows, column, folder, suffix, captions, root)
 
 
-def find_own_images(folder: Path) -> list[Path]:
-    """The tables of images in a folder, or the folder itself if there is none. Raises: InputError
-    if it holds neither.
-    """
+def find_user_images(folder: Path) -> list[Path]:
+    """The tables of images in a folder, or the folder itself if there is none."""
     for name in HUGGING_FACE:
         if (folder / name).is_file():
             return [folder / name]
@@ -216,11 +210,11 @@ def find_own_images(folder: Path) -> list[Path]:
             if tables := [folder / name for name in names if name.lower().endswith(kind)]:
                 return tables
         if TRAIN in names and (folder / TRAIN).is_dir():
-            return find_own_images(folder / TRAIN)
+            return find_user_images(folder / TRAIN)
     return [folder]
 
 
-def _open_folder(path: Path) -> OwnImages:
+def _open_folder(path: Path) -> UserImages:
     """A folder of images, each with a .txt beside it, or of a folder of images for each class."""
     files = sorted(file.relative_to(path) for file in path.rglob("*"))
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
@@ -238,7 +232,7 @@ def _open_folder(path: Path) -> OwnImages:
             f"{path} holds {len(images):,} images without captions: give a table that names them "
             "(.csv, .tsv, .parquet, .jsonl), or a text beside each, KEY.txt of KEY.jpg"
         )
-    return OwnImages(path, rows, FILE, path, "", {CAPTION: column}, path.resolve())
+    return UserImages(path, rows, FILE, path, "", {CAPTION: column}, path.resolve())
 
 
 def _rows_with_texts(path: Path, images: Iterable[Path]) -> Iterator[Row]:
@@ -261,7 +255,7 @@ def _rows_of_parquet(path: Path) -> Iterator[Row]:
 
 
 def _named_fields(path: Path) -> Iterator[Row]:
-    """The rows of a text table; what a row lacks is None."""
+    """The rows of a text table; a cell that a row lacks is None."""
     fields = text_rows(path)
     names = [name.strip() for name in next(fields, [])]
     for row in fields:
@@ -295,11 +289,9 @@ ROWS: dict[str, Callable[[Path], Iterator[Row]]] = {
 }
 
 
-def _caption_columns(names: Sequence[str], given: str | None) -> dict[str, str]:
-    if given:
-        return {CAPTION: given}
-    if usual := usual_column(names, CAPTION_COLUMNS):
-        return {CAPTION: usual}
+def _caption_columns(names: Sequence[str], text_column: str | None) -> dict[str, str]:
+    if column := text_column or usual_column(names, CAPTION_COLUMNS):
+        return {CAPTION: column}
     return {name: name for name in names if NUMBERED.fullmatch(name)}
 
 
@@ -307,26 +299,20 @@ def _find_images(
     head: Sequence[Row], columns: Sequence[str], beside: Path, root: Path
 ) -> tuple[str, Path | None, str] | None:
     """The column of images, the folder of their files, and the suffix that the names lack."""
-    around = dict.fromkeys(
-        folder for parent in (beside, root) for folder in (parent, *sorted(parent.iterdir()))
-    )
-    folders = [folder for folder in around if folder.is_dir()]
+    paths = [path for parent in (beside, root) for path in (parent, *sorted(parent.iterdir()))]
+    folders = [path for path in dict.fromkeys(paths) if path.is_dir()]
     for suffix in ("", *IMAGE_SUFFIXES):
         for row, column in itertools.product(head, columns):
             cell = row.get(column)
-            if not suffix and _is_image(_image_in(cell)):
+            if not suffix and _image_in(cell).startswith(FIRST_BYTES):
                 return column, None, ""
             if not (name := _file_name(cell, suffix)):
                 continue
             for folder in folders:
                 file = os.path.join(folder, name)
-                if os.path.isfile(file) and _is_image(Path(file).read_bytes()):
+                if os.path.isfile(file) and Path(file).read_bytes().startswith(FIRST_BYTES):
                     return column, folder, suffix
     return None
-
-
-def _is_image(content: bytes) -> bool:
-    return content.startswith(FIRST_BYTES)
 
 
 def _file_name(cell: Any, suffix: str) -> str:
@@ -341,5 +327,5 @@ def _image_in(cell: Any) -> bytes:
 
 
 def _text(value: object) -> str:
-    """A caption that is no text: bytes are, where they are UTF-8."""
+    """A caption as text: bytes are read as UTF-8."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -10,8 +10,8 @@ from pictures import plain
 
 from catlip.cli import InputError
 from catlip.data.fetch import Fetch, main
-from catlip.data.own_images import find_own_images, open_own_images
 from catlip.data.shards import open_shard
+from catlip.data.user_images import find_user_images, open_user_images
 
 CAPTIONS = ["two bikes", "a golden retriever", "a tree, and a bus", "a bus"]
 NAMES = ["10.jpg", "deep.er/11.jpg", "deep.er/a.b.jpg", "13.jpg"]
@@ -95,7 +95,7 @@ def test_each_form_gives_the_same_samples(form, tmp_path, capsys) -> None:
 
 def test_folders_of_classes_have_their_names_as_captions(tmp_path: Path) -> None:
     names = [f"{name}/{number}.png" for name in ("flower_pot", "grand-piano") for number in "012"]
-    own = open_own_images(write_images(tmp_path / "in", names))
+    own = open_user_images(write_images(tmp_path / "in", names))
     captions = {key: json.loads(sample["json"][1]) for key, sample in own.samples(0.0)}
     assert sorted(captions) == [name.removesuffix(".png") for name in names]
     assert {key.partition("/")[0]: text["caption"] for key, text in captions.items()} == {
@@ -108,7 +108,7 @@ def test_two_files_do_not_share_a_key(tmp_path: Path) -> None:
     write_images(tmp_path, names := ["a.b.jpg", "a_b.png", "a.b.png"])
     for name in names:
         write_text((tmp_path / name).with_suffix(".txt"), "a dog")
-    assert len({key for key, _ in open_own_images(tmp_path).samples(0.0)}) == 3
+    assert len({key for key, _ in open_user_images(tmp_path).samples(0.0)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_two_files_do_not_share_a_key(tmp_path: Path) -> None:
 def test_table_that_cannot_be_understood_is_refused(lines, options, message, tmp_path) -> None:
     write_images(tmp_path)
     with pytest.raises(InputError, match=message):
-        open_own_images(write_text(tmp_path / "t.csv", *lines), **options)
+        open_user_images(write_text(tmp_path / "t.csv", *lines), **options)
 
 
 def test_given_columns_win(tmp_path: Path) -> None:
     write_images(tmp_path)
     lines = ["image,caption,other,words", "10.jpg,no,13.jpg,a bus"]
-    own = open_own_images(write_text(tmp_path / "t.csv", *lines), "other", "words")
+    own = open_user_images(write_text(tmp_path / "t.csv", *lines), "other", "words")
     ((key, sample),) = own.samples(0.0)
     assert (key, json.loads(sample["json"][1])) == ("13", {"caption": "a bus"})
 
@@ -139,15 +139,15 @@ def test_given_columns_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"images": [], "annotations": [1]}', "{", "3"])
 def test_json_that_is_none_of_captions_is_one_line(content: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"t\.json is neither"):
-        open_own_images(write_text(tmp_path / "t.json", content))
+        open_user_images(write_text(tmp_path / "t.json", content))
 
 
 def test_images_without_captions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="4 images without captions"):
-        open_own_images(write_images(tmp_path / "alone"))
+        open_user_images(write_images(tmp_path / "alone"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="neither shards nor tables"):
-        open_own_images(tmp_path / "empty")
+        open_user_images(tmp_path / "empty")
 
 
 def test_new_image_in_a_folder_is_noticed(tmp_path: Path, capsys) -> None:
@@ -168,4 +168,4 @@ def test_tables_of_a_folder_come_before_its_classes(tmp_path: Path) -> None:
     frame = pd.DataFrame({"file": NAMES, "text": CAPTIONS})
     frame.to_csv(tmp_path / "b.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet")
-    assert find_own_images(tmp_path) == [tmp_path / "a.parquet"]
+    assert find_user_images(tmp_path) == [tmp_path / "a.parquet"]
