@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from bench.communication.config import Communication
 from bench.data_path.config import DataPathBench
@@ -36,6 +36,8 @@ from catlip.program.ranges import Count
 from catlip.records.record import read_record
 from catlip.records.table import Cell, Table, print_tables, shown
 
+Bench = StepTime | Waterfall | Memory | DataPathBench | Communication
+B = TypeVar("B", StepTime, Waterfall, Memory, DataPathBench, Communication)
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
 MIN_S = 5.0  # less time is not worth a start; a part that can ends so long before it is cut off
@@ -71,7 +73,7 @@ class Device:
     """
     only: tuple[str, ...] = ()
     """Measure only the parts whose names hold one of these words; by default all."""
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs/bench/device")
     """Folder for the records, one folder per kind; the archive of all of them lies beside it."""
@@ -195,11 +197,18 @@ def run_in_time(task: Callable[[], object], seconds: float) -> tuple[str, Any]:
 def parts_of(config: Device, gpus: int) -> list[Part]:
     """The parts to measure, the most telling first; on a CPU (no `gpus`) all of them are small."""
 
-    def part(name: str, seconds: int, bench: Any, how: Any = run_bench, missing: str = "") -> Part:
+    def part(
+        name: str,
+        seconds: int,
+        bench: B,
+        how: Callable[[B], None] = run_bench,
+        missing: str = "",
+    ) -> Part:
         """The part that measures what `python -m bench.KIND` would with this config."""
-        flags = {"device": config.device, "quiet": config.quiet, "out": config.out / bench.out.name}
-        chosen = replace(bench, **{name: flags[name] for name in flags if hasattr(bench, name)})
-        return Part(name, seconds, partial(how, chosen), missing)
+        bench = replace(bench, quiet=config.quiet, out=config.out / bench.out.name)
+        if not isinstance(bench, DataPathBench):
+            bench = replace(bench, device=config.device)
+        return Part(name, seconds, partial(how, bench), missing)
 
     no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
     pair = ("catlip", "clip")
@@ -248,7 +257,7 @@ def gpus_of(device: str) -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(number)]
 
 
-def run_bench(bench: Any) -> None:
+def run_bench(bench: Bench) -> None:
     from bench.measuring.training_step import free_memory
 
     free_memory()  # what the part before has left
@@ -264,7 +273,7 @@ def at_largest(bench: StepTime) -> None:
             run_bench(replace(bench, methods=(method,), batch_size=nearly))
 
 
-def on_ranks(bench: Any, ranks: int) -> None:
+def on_ranks(bench: Bench, ranks: int) -> None:
     """Run a bench on several ranks. Not by torchrun: its ranks are sessions of their own, and would
     run on beside the next part if this one was killed.
     """
@@ -275,7 +284,7 @@ def on_ranks(bench: Any, ranks: int) -> None:
     spawn(run_rank, (bench, str(ranks), str(port)), nprocs=ranks)
 
 
-def run_rank(rank: int, bench: Any, ranks: str, port: str) -> None:
+def run_rank(rank: int, bench: Bench, ranks: str, port: str) -> None:
     import torch
 
     os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))

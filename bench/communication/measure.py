@@ -30,7 +30,7 @@ from bench.arithmetic.memory import default_batch
 from bench.communication import result
 from bench.communication.collectives import Collective, Listener, bare
 from bench.communication.config import Communication
-from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import shown
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
@@ -79,8 +79,9 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
             methods={},
         )
         for method in progress(config.methods, desc=f"communication {step}", disable=hidden):
-            factors = factors_of(config, method)
-            metrics.methods[method], samples = measure(factors, rank, rounds=config.num_steps)
+            metrics.methods[method], samples = measure(
+                config.factors(method), rank, rounds=config.num_steps
+            )
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.metrics = metrics.metrics()
             record.save()
@@ -99,7 +100,7 @@ def resolve(config: Communication) -> tuple[Communication, Rank]:
         precision=config.precision or PRECISION[device_type],
         num_steps=config.num_steps or NUM_STEPS[device_type],
     )
-    steps = [factors_of(config, method) for method in config.methods]
+    steps = [config.factors(method) for method in config.methods]
     if ranks < 2:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:

@@ -25,7 +25,17 @@ RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
 
 
 class Stopwatch:
-    """Marks on the device's own clock; reading them waits for the device once, at the end."""
+    """Marks on the device's own clock; reading them waits for the device once, at the end.
+
+    A step in `bench.step_time`, and the part that ends at each mark:
+
+        data_wait   what the bench does between two steps
+        forward     the trainer clears the gradients, and asks for a batch
+        data_wait   the batch is on the device
+        forward     RangeAugment and each tower or head; then, by "loss", the loss alone
+        backward    the gradients are there
+        optimizer   gradients are clipped, weights updated and averaged: the step ends
+    """
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.arithmetic.memory import default_batch, peak_bytes
 from bench.measuring.deadline import in_time
-from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import shown
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import result
@@ -79,8 +79,7 @@ def resolve(config: Memory, rank: Rank) -> Memory:
     if config.largest and not (rank.device.type == "cuda" or config.budget_gib):
         raise InputError("--largest on a CPU needs --budget-gib: other programs share its memory")
     config = replace(config, precision=config.precision or PRECISION[rank.device.type])
-    steps = [factors_of(config, method, batch_size=1) for method in config.methods]
-    usual = min(default_batch([step], rank.device) for step in steps)
+    usual = min(default_batch([config.factors(m)], rank.device) for m in config.methods)
     return replace(config, batch_sizes=config.batch_sizes or (usual,))
 
 
@@ -106,7 +105,7 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
     rounds = in_time(runs)
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
-        factors = factors_of(config, method, batch_size=size)
+        factors = replace(config.factors(method), batch_size=size)
         predicted = result.PredictedMemory(
             peak_gib=peak_bytes(factors, device_type=rank.device.type) / GIB
         )
@@ -202,7 +201,7 @@ def _largest(config: Memory, method: str, rank: Rank) -> result.LargestBatch:
     budget = budget_bytes(config, rank.device)
     free_memory()  # what an earlier search has left in the allocator
     room = budget if config.budget_gib else torch.cuda.mem_get_info(rank.device)[0]
-    step = factors_of(config, method, batch_size=1)
+    step = replace(config.factors(method), batch_size=1)
     trainer: Trainer | None = None
 
     def take(factors: Factors, rank: Rank) -> tuple[None, list[int]]:

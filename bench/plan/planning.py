@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
@@ -28,16 +27,17 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, state_bytes
 from bench.measuring import methods
-from bench.measuring.factors import FOUR, Factors, factors_of
+from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
 from bench.plan.config import Plan
 from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
+from bench.step_time.config import StepTime as StepTimeBench
 from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.kind import Interval, Kind
-from catlip.records.record import Record, plain, read_record
+from catlip.records.record import Record, from_plain, plain, read_record
 from catlip.records.run import Run
 from catlip.records.table import print_tables
 
@@ -148,7 +148,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
     record = read_record(path)
     if record["kind"] != StepTime.kind or not record["metrics"]:
         raise InputError(f"{path} is not a finished record of {StepTime.kind}")
-    timed = StepTime.read(record["metrics"])
+    timed, config = StepTime.read(record["metrics"]), from_plain(record["config"], StepTimeBench)
     wanted = wanted or tuple(method for method in timed.methods if not method.endswith(PACKED))
     if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
@@ -156,7 +156,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
         raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods")
     device, rates = record["environment"]["device"], {}
     for method in wanted:
-        factors = factors_of(SimpleNamespace(**record["config"]), method, packed_captions=False)
+        factors = config.factors(method)
         ms, optimizer_ms = timed.methods[method].total_ms, timed.methods[method].optimizer_ms.median
         rates[method] = Rate(
             factors,
@@ -170,7 +170,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
             ends = ratio.low / ratio.value, ratio.high / ratio.value
             rates[method] = replace(rates[method], ratios=ends)
     memory_gb = record["environment"].get("device_memory_gib", math.inf)  # none of a CPU
-    return device, record["config"]["model"], rates, memory_gb
+    return device, config.model, rates, memory_gb
 
 
 def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
@@ -180,9 +180,16 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
     tflops = datasheet_tflops(gpu, config.precision)
     if tflops is None:
         raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
+    step = Factors(
+        model=model,
+        resolution=config.resolution,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        num_classes=config.num_classes,
+    )
     return {
         method: Rate(
-            factors_of(config, method, model=model),
+            replace(step, method=method),
             tflops * middle * 1e9,
             f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s",
             times=(middle / most, middle / least),

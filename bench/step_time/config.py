@@ -2,10 +2,10 @@
 one process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.measuring.factors import MethodNames, Parallel, StepConfig
+from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
 from catlip.program.ranges import Natural, NotNegative
 
 
@@ -65,3 +65,16 @@ class StepTime(StepConfig):
     """Folder for the record, named by model, batch, precision, options, torch and card."""
     dry_run: bool = False
     """Only print what would be timed, and the operations of its steps."""
+
+    def factors(self, method: str) -> Factors:
+        return replace(
+            super().factors(method),
+            batch_size=self.batch_size,
+            text_context=self.text_context,
+            caption_tokens=self.caption_tokens,
+            checkpointing=self.checkpointing,
+            keep_products=self.keep_products,
+            compile=bool(self.compile),
+            whole_graph=self.whole_graph,
+            parallel=self.parallel,
+        )

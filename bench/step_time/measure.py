@@ -16,7 +16,7 @@ from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
 from bench.measuring.deadline import in_time
-from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import (
     LABELS_PER_CAPTION,
     mean_caption_tokens,
@@ -148,7 +148,7 @@ def variants(config: StepTime) -> dict[str, Factors]:
     """
     found = {}
     for method in config.methods:
-        found[method] = factors_of(config, method, packed_captions=False)
+        found[method] = config.factors(method)
         if config.packed_captions and objective_of(found[method]).text:
             found[method + result.PACKED] = replace(found[method], packed_captions=True)
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.measuring.factors import EncoderName
+from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, NotNegative
 from catlip.records.record import OMIT_DEFAULT
 
@@ -14,7 +15,7 @@ Order = Literal["forward", "reverse"]
 
 
 @dataclass(frozen=True)
-class Waterfall:
+class Waterfall(RunOptions):
     """Change the released CLIP configuration into the released CatLIP one, one factor at a time,
     and time the step before and after each change.
 
@@ -43,11 +44,7 @@ class Waterfall:
     """Orders in which the changes of a way are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/waterfall")
     """Folder for the record, named by model, batch, ranks, torch and device."""
-    quiet: bool = False
-    """No progress bar."""
     dry_run: bool = False
     """Only print what would be changed, and what operations alone would give."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
+from catlip.program.done import changes
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
-from catlip.training.folder import changes
 
 INDEX = "mirror.json"
 CHECKPOINTS = "checkpoints/"

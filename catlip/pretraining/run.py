@@ -25,6 +25,7 @@ from catlip.pretraining.method import Method, apply_recipe_start, augmented
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
+from catlip.program.done import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record, note_data, plain
@@ -37,7 +38,7 @@ from catlip.training.distributed import (
     init_distributed,
     rank0_first,
 )
-from catlip.training.folder import discard, refuse_another
+from catlip.training.folder import discard
 from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer

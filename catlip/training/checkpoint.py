@@ -25,9 +25,9 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
+from catlip.program.done import refuse_another
 from catlip.system.files import remove_leftovers, replacing, write_atomically
 from catlip.training.distributed import all_gather_objects, rank_and_world_size
-from catlip.training.folder import refuse_another
 from catlip.training.parallel import whole
 from catlip.weights.files import DIGEST, digest_of
 

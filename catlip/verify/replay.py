@@ -17,6 +17,7 @@ from catlip.cli import InputError
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
 from catlip.program.broken import read_lines
+from catlip.program.done import changes, refuse_another
 from catlip.program.progress import progress
 from catlip.records.record import environment, plain, read_record
 from catlip.records.table import Cell, Table, as_text
@@ -28,7 +29,6 @@ from catlip.training.distributed import (
     init_distributed,
     threads_of,
 )
-from catlip.training.folder import changes, refuse_another
 from catlip.training.log import Progress, means
 from catlip.training.loop import on_device
 from catlip.training.parallel import whole

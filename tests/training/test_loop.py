@@ -16,10 +16,11 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
+from catlip.program.done import refuse_another
 from catlip.recipes.pretrain import STARTER
 from catlip.training.checkpoint import copied
 from catlip.training.distributed import Rank
-from catlip.training.folder import discard, refuse_another
+from catlip.training.folder import discard
 from catlip.training.loop import CheckpointWriter, train
 from catlip.training.schedule import AdamWForm, Optimization, adamw, learning_rate
 from catlip.training.trainer import Implementation, Trainer

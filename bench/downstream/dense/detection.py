@@ -60,6 +60,7 @@ from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import MAX_BROKEN, cause_of
 from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
 from catlip.program.progress import Bar, progress
+from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
@@ -87,10 +88,11 @@ SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
 class Detect(DenseTask):
+    recipe: DetectionRecipe
     record_kind = result.Detection
 
     @classmethod
-    def check(cls, recipe: DetectionRecipe, rank: Rank) -> None:
+    def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
         # The log of an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)

@@ -40,6 +40,7 @@ from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
 from catlip.program.pictures import chosen, encoded_image, encoded_map
 from catlip.program.progress import progress
+from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
@@ -64,11 +65,12 @@ AS_STORED = "color_ignore_orientation"
 
 
 class Segment(DenseTask):
+    recipe: SegmentationRecipe
     record_kind = result.Segmentation
     fixed_processes = True
 
     @classmethod
-    def check(cls, recipe: SegmentationRecipe, rank: Rank) -> None:
+    def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
         # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
