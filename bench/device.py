@@ -90,7 +90,7 @@ def main(config: Device) -> None:
     worker, rows, log = Worker(), [], ""
     try:
         seconds = max(MIN_S, end - time.monotonic())
-        ended, gpus = worker.run(partial(gpus_of, config.device), seconds)
+        ended, gpus = worker.run(partial(gpu_names, config.device), seconds)
         if not isinstance(gpus, list):
             raise InputError(ended.removeprefix("failed: InputError: "))
         parts = [
@@ -218,13 +218,13 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
         forward = Waterfall(batch_size=64, orders=("forward",), compile=False)
-        ranks = partial(on_ranks, ranks=gpus)
+        ranks = partial(spawn_ranks, ranks=gpus)
         return [
             part("step time, B/16", 20, eager),
             part("step time, B/16, captions packed too, and compiled", 85, both),
             part("waterfall, forward, all image sizes", 150, forward),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),
-            part("step time at the largest batch, B/16", 15, eager, at_largest),
+            part("step time at the largest batch, B/16", 15, eager, time_largest_batch),
             part("step time from shards, B/16", 40, from_shards, missing=no_data),
             part("images from a core", 40, DataPathBench(rounds=3, workers=(0, 2))),
             part("step time, L/16", 45, replace(large, batch_size=128)),
@@ -235,7 +235,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)
-    ranks, two = partial(on_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
+    ranks, two = partial(spawn_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
     return [
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
@@ -246,7 +246,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
     ]
 
 
-def gpus_of(device: str) -> list[str]:
+def gpu_names(device: str) -> list[str]:
     import torch
 
     from catlip.training.distributed import default_device, init_distributed
@@ -265,7 +265,7 @@ def run_bench(bench: Bench) -> None:
         import_module(type(bench).__module__.replace(".config", ".measure")).main(bench)
 
 
-def at_largest(bench: StepTime) -> None:
+def time_largest_batch(bench: StepTime) -> None:
     """Time each method by itself at nearly the largest batch that was found, if one was."""
     for path in (bench.out.parent / "memory").glob("vit_b16-*.json"):
         for method, found in read_record(path)["metrics"]["largest"].items():
@@ -273,7 +273,7 @@ def at_largest(bench: StepTime) -> None:
             run_bench(replace(bench, methods=(method,), batch_size=nearly))
 
 
-def on_ranks(bench: Bench, ranks: int) -> None:
+def spawn_ranks(bench: Bench, ranks: int) -> None:
     """Run a bench on several ranks. Not by torchrun: its ranks are sessions of their own, and would
     run on beside the next part if this one was killed.
     """

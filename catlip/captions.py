@@ -1,7 +1,7 @@
 """Maps a caption to the set of WordNet synsets that its words name (Section 3.1, Equation 1).
 
-There are three rules: the paper's, that of its released code, which differs, and one that also
-labels nouns of several words, such as "golden retriever":
+There are three rules: the paper's, the one of its released code, which differs, and one that
+also labels nouns of several words, such as "golden retriever":
 
 "paper"           the words that a part-of-speech tagger calls nouns, each by its first noun sense.
 "corenet"         the released code's: every word, of any part of speech, whose first noun sense is
@@ -196,7 +196,7 @@ class Labeller:
         return word in self._own or self._nouns.lemmatize(word) in self._own
 
     def _synset(self, word: str) -> int | None:
-        """That of the user's words, as it stands or in its base form, else the rule's."""
+        """The user's synset of the word, as it stands or in its base form, else the rule's."""
         for form in (word, self._nouns.lemmatize(word)):
             if form in self._own:
                 return self._own[form]

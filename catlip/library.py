@@ -78,7 +78,7 @@ class CatLIPLoss(nn.Module):
         chunk_classes: classes whose logits are in memory at a time; 0 for all.
 
     Attributes:
-        classifier: nn.Linear from D to the V classes; row i is that of `vocabulary.synsets[i]`.
+        classifier: nn.Linear from D to the V classes; row i is of `vocabulary.synsets[i]`.
     """
 
     def __init__(self, num_features: int, vocabulary: Vocabulary, chunk_classes: int = 0):
@@ -127,7 +127,7 @@ def load(
     Args:
         spelling: the folder of a training, a file of weights, timm:NAME, openclip:NAME/TAG,
             released:vit_b16, random:NAME@PIXELS ...; see catlip.encoders.
-        resolution: of the images, in pixels; 0 for that of its training.
+        resolution: of the images, in pixels; 0 for the one of its training.
 
     Returns: a module that maps images [B, 3, H, W], uint8 or float in [0, 1], to features [B, D];
         and a function from an encoded image, or a PIL image, to [3, H, W] uint8.

@@ -26,8 +26,8 @@ ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
 OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 
-# Of each operation's magnitude, the ends of the range: least and greatest value of the end, and the
-# input of its sigmoid at the start. All are the release's.
+# Operation -> the two ends of its magnitude's range: the least and the greatest value of each end,
+# and the input of its sigmoid at the start. All are the release's.
 BOUNDS = {
     "brightness": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},
     "contrast": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},

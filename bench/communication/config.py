@@ -1,7 +1,3 @@
-"""What the ranks of a training step send each other, how long that takes, and how much of it the
-step waits for.
-"""
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal

@@ -14,7 +14,7 @@ import tyro
 from catlip.data.layout import WDS
 from catlip.program.done import refuse_another
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.system.lock import only_writer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def load_or_measure(
 
     path = folder / SCORE
     if path.is_file():
-        finished = read_own(path, identity=dict, score=dict)
+        finished = read_json(path, identity=dict, score=dict)
         refuse_another(folder, finished["identity"], identity)
         return dict(finished["score"])
     with only_writer(folder, rank.is_main):

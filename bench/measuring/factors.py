@@ -17,7 +17,7 @@ EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
 Parallel = Literal["ddp", "fsdp"]
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
-ON_A_CPU = 4  # images per step by default
+CPU_BATCH = 4  # images per step by default
 
 
 @dataclass(frozen=True)

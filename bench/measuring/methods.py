@@ -14,7 +14,7 @@ from catlip.cli import InputError
 from catlip.costs import FLOAT32, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
-from catlip.objective import Objective, shown_as
+from catlip.objective import Objective, page_style
 
 CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
@@ -93,9 +93,9 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
     return text_tower(model, {"text_context": text_context})
 
 
-def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """How the page shows these methods, for a record."""
-    return {name: shown_as(METHODS[name]) for name in names}
+    return {name: page_style(METHODS[name]) for name in names}
 
 
 def synthetic_batch(

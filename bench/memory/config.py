@@ -1,7 +1,3 @@
-"""How much memory a training step takes, and for what: measured for one method after another,
-beside what is predicted.
-"""
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated

@@ -1,6 +1,6 @@
 """The memory of one training step, by part; and its peak as `bench.arithmetic.memory` predicts it.
 
-On a GPU the peak is that of PyTorch's allocator. A CPU has no allocator that can be asked, so there
+On a GPU, PyTorch's allocator counts the peak. A CPU has no allocator that can be asked, so there
 it is the most bytes of tensors that were alive at once (`bench.memory.tensors`). Parameters,
 optimizer state and averaged weights are there all the time. Activations go as gradients come, so
 the peak holds about the larger of the two; `other` is everything beside those: the batch, work
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from bench.arithmetic.memory import default_batch, peak_bytes
-from bench.measuring.deadline import in_time
+from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import PRECISION, Factors
-from bench.measuring.methods import shown
+from bench.measuring.methods import page_styles
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import result
 from bench.memory.config import Memory
@@ -32,7 +32,6 @@ from catlip.costs import GIB
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
-from catlip.records.run import Run
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
@@ -45,22 +44,14 @@ HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
 
 
 def main(config: Memory) -> None:
-    """Measure, print, write the record."""
-    path, run = measure_all(config)
-    tables = result.memory_tables(run)
-    print_tables(tables)
-    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
-
-
-def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
-    """Measure every method at every batch size, and write the record; returns its path and run."""
+    """Measure every method at every batch size, print, and write the record."""
     rank = init_distributed(config.device)
     config = resolve(config, rank)
     variant = "-checkpointing" if config.checkpointing else ""
     step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
     path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
-        record.shown_as = shown(config.methods)
+        record.shown_as = page_styles(config.methods)
         batches = _measure_batches(config, rank, record)
         largest = {m: _largest(config, m, rank) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
@@ -69,7 +60,9 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
             )
         how = HOW[rank.device.type]
         run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
-    return path, run
+    tables = result.memory_tables(run)
+    print_tables(tables)
+    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
 
 
 def resolve(config: Memory, rank: Rank) -> Memory:
@@ -102,7 +95,7 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
     batches = {size: result.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
     tried = 0
-    rounds = in_time(runs)
+    rounds = until_deadline(runs)
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
         factors = replace(config.factors(method), batch_size=size)

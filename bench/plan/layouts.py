@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from bench.arithmetic.devices import Link
-from bench.arithmetic.exchanges import exchange_ms, sent
+from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import (
     image_flops,
     objective_of,
@@ -47,7 +47,7 @@ class Rate:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
-        factors: those of the step whose rate it is.
+        factors: the step whose rate it is.
         flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
             device is slower than that on small batches.
         optimizer_ms: time of the optimizer in a step, whatever the batch.
@@ -76,7 +76,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class FittedLayout:
-    """A layout of `accumulation` micro-batches, and its step; bytes are those of one device."""
+    """A layout of `accumulation` micro-batches, and its step; bytes are sent by one device."""
 
     factors: Factors
     devices: int
@@ -135,7 +135,7 @@ def lay_out(
     embeds_twice = accumulation > 1 and objective_of(factors).whole_step
     compute_ms = rate.step_ms(whole, devices, embeds_twice=embeds_twice)
     fetched, others = [], []
-    for exchange in sent(whole, devices):
+    for exchange in step_exchanges(whole, devices):
         if exchange.what == "parameters":  # fetched again in each micro-batch
             count, payload = exchange.count * accumulation, exchange.payload_bytes * accumulation
             fetched.append(replace(exchange, count=count, payload_bytes=payload))
@@ -180,7 +180,7 @@ def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
     peak, objective = device_bytes(factors, devices), objective_of(factors)
     if accumulation > 1 and objective.whole_step:
         whole = replace(factors, batch_size=factors.batch_size * accumulation)
-        of_part, of_whole = step_shape(factors, devices), step_shape(whole, devices)
-        peak += objective.loss_bytes(of_whole) - objective.loss_bytes(of_part)
-        peak += objective.kept_bytes(of_whole) - objective.kept_bytes(of_part)
+        micro_step, full_step = step_shape(factors, devices), step_shape(whole, devices)
+        peak += objective.loss_bytes(full_step) - objective.loss_bytes(micro_step)
+        peak += objective.kept_bytes(full_step) - objective.kept_bytes(micro_step)
     return peak

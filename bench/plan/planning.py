@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
-from bench.arithmetic.exchanges import sent
+from bench.arithmetic.exchanges import step_exchanges
 from bench.arithmetic.flops import (
     forward_flops,
     image_flops,
@@ -74,7 +74,7 @@ def main(config: Plan) -> None:
     chosen = list(machines(config))
     runs: list[result.PlannedRun] = []
     for machine, number in itertools.product(chosen, config.gpus):
-        runs += planned(config, machine, number)
+        runs += plan_runs(config, machine, number)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
     paths = []
@@ -83,7 +83,7 @@ def main(config: Plan) -> None:
         """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as written:
-            written.shown_as, written.notes = methods.shown(chosen[0].rates), NOTES
+            written.shown_as, written.notes = methods.page_styles(chosen[0].rates), NOTES
             return written.measured(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)
@@ -225,7 +225,7 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
     sent_mb: dict[str, float] = {}
-    for exchange in sent(factors, devices):
+    for exchange in step_exchanges(factors, devices):
         sent_mb[exchange.what] = sent_mb.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
     activations = activation_bytes(factors, devices)
     return result.MethodCosts(
@@ -246,7 +246,7 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
 
 def projection(config: Plan, machine: Machine) -> result.Projection:
     """CLIP and CatLIP on both published layouts; the ratio of CLIP's device-hours to CatLIP's as
-    published and on equal layouts, with the part of it that communication makes.
+    published and on equal layouts, split into computing and communication.
     """
     layouts: dict[tuple[str, str], FittedLayout] = {}
     rows = []
@@ -266,12 +266,12 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
             )
             rows.append(row)
     ratios = []
-    for name, of_clip, of_catlip in (
+    for name, clip_layout, catlip_layout in (
         ("as published", "clip", "catlip"),
         ("both as CLIP", "clip", "clip"),
         ("both as CatLIP", "catlip", "catlip"),
     ):
-        clip, catlip = layouts["clip", of_clip], layouts["catlip", of_catlip]
+        clip, catlip = layouts["clip", clip_layout], layouts["catlip", catlip_layout]
         hours = clip.device_hours(config.images) / catlip.device_hours(config.images)
         # The global batch is the same.
         compute = clip.compute_ms * clip.devices / (catlip.compute_ms * catlip.devices)
@@ -287,7 +287,7 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
     )
 
 
-def planned(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
+def plan_runs(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
     """The plan of each method that fits on `devices` devices; empty if the first does not fit."""
     layouts: dict[str, FittedLayout] = {}
     for method, rate in machine.rates.items():

@@ -1,7 +1,3 @@
-"""Where the published 2.7x comes from: from the released CLIP configuration to the released CatLIP
-one, changing one factor at a time.
-"""
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal

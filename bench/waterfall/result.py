@@ -197,7 +197,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
 
 
 def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: float | None) -> None:
-    """Bars on a logarithmic axis: that of each change begins where the one before it ends."""
+    """Bars on a logarithmic axis: the bar of each change begins where the bar before it ends."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
     axes.set_xscale("log")

@@ -31,7 +31,7 @@ from catlip.data.shard_cache import CACHE_SIZE, PARTIAL_SUFFIX, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.lock import open_no_link
-from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
+from catlip.system.urls import add_credentials, is_remote, strip_credentials, url_of
 
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
@@ -61,7 +61,7 @@ def identity_of(path: Path) -> str:
         # hf gives the hash of a file only together with everything else that it knows, and for one
         # in a bucket what it knew before.
         more = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
-        about = _driver(path).info(with_credentials(path), **more)
+        about = _driver(path).info(add_credentials(path), **more)
         if about.get("type") == "directory":
             raise FileNotFoundError(str(path))
         if about.get("size") is None:
@@ -119,7 +119,7 @@ def read_file(path: Path) -> bytes:
     if _scheme(path) in WEB:
         return _with_retries(path, lambda: b"".join(_streamed(path, 0, SMALL_BYTES, SMALL_BYTES)))
     files = _driver(path)
-    content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
+    content: bytes = _with_retries(path, lambda: files.cat_file(add_credentials(path)))
     return content
 
 
@@ -140,7 +140,7 @@ def write_file(path: Path, content: bytes) -> None:
 def remove_file(path: Path) -> None:
     def ask() -> None:
         with suppress(FileNotFoundError):
-            _driver(path).rm_file(with_credentials(path))
+            _driver(path).rm_file(add_credentials(path))
 
     _with_retries(path, ask, does="deleted")
 
@@ -148,9 +148,9 @@ def remove_file(path: Path) -> None:
 def find_remote(pattern: str) -> list[Path]:
     """The remote files that match a pattern with wildcards, sorted; their folder is listed."""
     files = _driver(pattern)
-    names = _with_retries(pattern, lambda: files.glob(with_credentials(pattern)))
+    names = _with_retries(pattern, lambda: files.glob(add_credentials(pattern)))
     # The driver may put the credentials back into a name.
-    urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
+    urls = sorted(strip_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(url)) for url in urls]
 
 
@@ -159,7 +159,7 @@ def names_in(folder: Path) -> set[str]:
 
     def ask() -> list[str]:
         try:
-            names: list[str] = _driver(folder).ls(with_credentials(folder), detail=False)
+            names: list[str] = _driver(folder).ls(add_credentials(folder), detail=False)
         except FileNotFoundError as error:
             if error.__cause__:  # the answer of a server
                 raise
@@ -302,7 +302,7 @@ def _is_encrypted(path: Path) -> bool:
     if _scheme(path) != S3:
         return False
     files = _driver(path)
-    bucket, key, _ = files.split_path(with_credentials(path))
+    bucket, key, _ = files.split_path(add_credentials(path))
     about = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
     usual = about.get("ServerSideEncryption", "AES256") == "AES256"
     return not usual or "SSECustomerAlgorithm" in about
@@ -315,7 +315,7 @@ def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
     more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
-    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **more)
+    content: bytes = _driver(path).cat_file(add_credentials(path), start=start, end=end, **more)
     if len(content) not in (size, end - start):
         raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
     yield content[start:] if len(content) == size else content
@@ -323,7 +323,7 @@ def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
 
 def _streamed(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     """As `_pieces`, of an http(s) server, which may send anything; fewer if the file ends there."""
-    url, at, headers = with_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
+    url, at, headers = add_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
     with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
         given = answer.r.headers.get("Content-Range", "")
         if answer.r.status != 206:
@@ -341,7 +341,7 @@ def _streamed(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
     """Write a file whole or not at all."""
-    files, url = _driver(path), with_credentials(path)
+    files, url = _driver(path), add_credentials(path)
 
     def ask() -> None:
         if _scheme(path) != DISK:  # object stores show only whole files
@@ -403,7 +403,7 @@ def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bo
     if status:
         is_temporary = status >= 500 or status in RETRY_STATUSES
     reason = error.__cause__ or error
-    message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
+    message = f"{type(reason).__name__}: {strip_credentials(str(reason))}"
     return f"{url} cannot be {does}: {message}", is_temporary
 
 
@@ -451,7 +451,7 @@ def _driver(path: str | Path) -> Any:
                 "timeout": ClientTimeout(total=LONGEST_S, sock_read=STALLED_S),
             }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
-            query = with_credentials(path).partition("?")[2]
+            query = add_credentials(path).partition("?")[2]
             options["encoded"] = "%" in url_of(path) + query
         if scheme == DISK:
             options["auto_mkdir"] = True

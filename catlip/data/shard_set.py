@@ -25,7 +25,7 @@ from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, statu
 from catlip.data.starter import edition_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
-from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
+from catlip.system.cache import cache_dir, npz_bytes, read_npz, write_to_cache
 from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
@@ -111,7 +111,7 @@ def open_shards(
     named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
     file = cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
     with suppress(FileNotFoundError, ValueError):
-        arrays = unpacked(file)
+        arrays = read_npz(file)
         if np.array_equal(arrays["statuses"], [status_of(path) for path in paths]):
             skipped = json.loads(arrays["skipped"].tobytes())
             warn_if_above_cache(patterns, int(arrays["remote_bytes"]))
@@ -131,7 +131,7 @@ def open_shards(
     statuses = np.array([content.status for content in contents], dtype=np.int64)
     arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
     arrays["remote_bytes"] = np.array(remote_bytes)
-    write_to_cache(file, packed(arrays))
+    write_to_cache(file, npz_bytes(arrays))
     return ShardSet(paths, counts, digests, skipped)
 
 

@@ -32,9 +32,9 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import as_text, print_tables
-from catlip.system.engines import Apply, local, on_ray, work_ahead
+from catlip.system.engines import Apply, local, ray_cluster, work_ahead
 from catlip.system.foreign import printable
-from catlip.system.urls import is_remote, with_urls
+from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import labels_table
 from catlip.words.wordnet import nouns
 
@@ -157,7 +157,7 @@ def main(config: Label) -> None:
     else:
         passed_on = ("CATLIP_CACHE", CACHE_SIZE)
         environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-        engine = on_ray(config.ray_address, environment)
+        engine = ray_cluster(config.ray_address, environment)
     with engine as apply:
         each = functools.partial(_each, apply, config.quiet)
         # Cutting a text table reads all of it.
@@ -212,7 +212,7 @@ def main(config: Label) -> None:
             "words are no nouns of WordNet; labels are for English captions only",
             file=sys.stderr,
         )
-    print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
+    print(show_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
 def _each(

@@ -113,5 +113,5 @@ class Mirror:
 
 def _newest(names: Iterable[str]) -> int:
     """The step of the newest checkpoint among files of a run; -1 without one."""
-    found = filter(None, map(CHECKPOINT.fullmatch, names))
-    return max((int(checkpoint[1]) for checkpoint in found), default=-1)
+    checkpoints = filter(None, map(CHECKPOINT.fullmatch, names))
+    return max((int(checkpoint[1]) for checkpoint in checkpoints), default=-1)

@@ -22,7 +22,7 @@ def warmup_steps(recipe: Recipe, num_steps: int) -> int:
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
     """The differences from the release in a training by `recipe`; [] for this project's recipes.
-    Methods are named as in records, those of transfer as in TRANSFER.
+    Methods are named as in records; TRANSFER names the tasks of transfer.
     """
     if recipe.source == "own":
         return []

@@ -94,7 +94,7 @@ def _begin_worker(start_method: str) -> None:
 
 
 @contextmanager
-def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
+def ray_cluster(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     """Work as tasks of the Ray cluster at `address`, repeated elsewhere if a machine dies."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -188,7 +188,7 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 
 @contextmanager
-def stops_held() -> Iterator[None]:
+def delay_stops() -> Iterator[None]:
     """Delay the signals STOPS until the block ends; processes started in it do not get them."""
     if multiprocessing.get_start_method() != "fork":
         # Spawning a process also starts the resource tracker, which would unblock SIGTERM.

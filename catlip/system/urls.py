@@ -40,7 +40,7 @@ def url_of(path: str | Path) -> str:
     return f"{scheme.lower()}://{root}{rest.lstrip('/')}"
 
 
-def with_urls(text: str) -> str:
+def show_urls(text: str) -> str:
     """The text with its remote paths as URLs: `s3://bucket/0.tar` for `s3:/bucket/0.tar`."""
     try:
         from fsspec import available_protocols
@@ -71,7 +71,7 @@ def take_credentials(argument: str) -> str:
     user, _, host = place.rpartition("@")
     is_odd = scheme in WITH_QUERY and not HOST.fullmatch(host)
     is_password = ":" in place and not user and "@" in (path or query)
-    is_password &= with_credentials(url := f"{scheme}://{rest}") == url  # none were taken before
+    is_password &= add_credentials(url := f"{scheme}://{rest}") == url  # none were taken before
     if is_odd or is_password or (SCHEME.search(rest) and ("@" in path or "::" in rest)):
         raise InputError(
             "the host of a URL cannot be told from its password; write / ? # and : in a password "
@@ -87,7 +87,7 @@ def take_credentials(argument: str) -> str:
     return f"{argument[: begin.start()]}{scheme}://{host}{slash}{path}"
 
 
-def with_credentials(path: str | Path) -> str:
+def add_credentials(path: str | Path) -> str:
     """The URL of a remote path, with the credentials that this process holds for it."""
     url = url_of(path)
     fitting = [held for held in _held() if f"{url}/".startswith(f"{held[0]}/")]
@@ -98,7 +98,7 @@ def with_credentials(path: str | Path) -> str:
     return f"{scheme}://{user}{rest}{'?' if query else ''}{query}"
 
 
-def without_credentials(text: str) -> str:
+def strip_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
     for _, user, query in _held():

@@ -18,7 +18,7 @@ from catlip.program.progress import progress
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import barrier, use_threads
 from catlip.training.log import Log, Progress
-from catlip.training.preempt import noted_stops
+from catlip.training.preempt import catch_stops
 from catlip.training.schedule import learning_rate
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -57,11 +57,11 @@ def train(
     history = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
     recent = [Progress(**step) for step in history.unlogged]
-    stream = on_device(batches(trainer.step), trainer.rank.device)
+    stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
     saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
-        noted_stops() as notice,
+        catch_stops() as notice,
         CheckpointWriter(after_checkpoint) as writer,
         progress(
             total=trainer.num_steps,
@@ -100,7 +100,7 @@ def train(
             if planned or asked:
                 writer.wait()
                 writer.write(saving(recent))
-                notice.exit_if_told(trainer.step, trainer.rank, saved=writer.wait)
+                notice.exit_if_stopped(trainer.step, trainer.rank, saved=writer.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.rank.is_main and log.broken.met:
@@ -117,7 +117,7 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
         save_weights(path, weights, config | {PROGRESS: done})
 
 
-def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     """The batches, on the device. For a GPU, each batch is copied on a separate stream, from pinned
     memory, or cropped from the pictures there, while the GPU works on the batch before.
     """

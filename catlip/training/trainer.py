@@ -23,7 +23,7 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.records.record import note_begun
 from catlip.training import checkpoint
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.log import Progress
 from catlip.training.parallel import (
@@ -34,9 +34,9 @@ from catlip.training.parallel import (
     distribute,
     finish_gradients,
     gradient_norm,
+    gradient_sync,
     local,
     mean_over_ranks,
-    synchronised,
     warn_if_emulated,
     whole,
 )
@@ -129,8 +129,8 @@ class Trainer:
         raised on all, and the weights are those before the step.
 
         Args:
-            asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
-                answer is exchanged together with the loss.
+            wants_checkpoint: whether this rank asks all ranks for a checkpoint after this step;
+                the answer is exchanged together with the loss.
         """
         begin = time.perf_counter()
         wait, images = 0.0, 0
@@ -150,8 +150,8 @@ class Trainer:
         note_begun()
         mean_loss = torch.stack(losses).mean()
         asks = mean_loss.new_full((), float(wants_checkpoint()))
-        of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
-        numbers = torch.stack([*of_all, self._clip()])
+        means = mean_over_ranks(torch.stack([mean_loss, asks]))
+        numbers = torch.stack([*means, self._clip()])
         read = begin_reading(numbers)
 
         def checked() -> list[float]:
@@ -161,8 +161,8 @@ class Trainer:
             return [loss, asking, norm]
 
         if self._skips_on_device:
-            # What GradScaler sets: the kernel then changes nothing, so it need not wait for the
-            # host to look, and the host looks while it runs.
+            # If found_inf is 1, fused AdamW leaves the weights as they are. So the kernel can start
+            # before the host has read the loss.
             finite = numbers.isfinite().all()
             self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
         else:
@@ -194,7 +194,7 @@ class Trainer:
                     torch._dynamo.maybe_mark_dynamic(batch.labels.values, 0)
         with (
             autocast(self.rank.device, self.optimization.precision),
-            watched(self.objective, not self._watched),
+            note_kernels(self.objective, not self._watched),
         ):
             loss: Tensor = self.replica(*batches)
         self._watched = True
@@ -267,7 +267,7 @@ class Trainer:
         last = micro_step + len(batches) == self.accumulation
         number = micro_step * self.rank.world_size + self.rank.number
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
-        with synchronised(self.replica, last):
+        with gradient_sync(self.replica, last):
             loss = self.loss(*batches)
             self.mark("loss")
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()

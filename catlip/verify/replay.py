@@ -30,7 +30,7 @@ from catlip.training.distributed import (
     threads_of,
 )
 from catlip.training.log import Progress, means
-from catlip.training.loop import on_device
+from catlip.training.loop import copy_ahead
 from catlip.training.parallel import whole
 from catlip.training.trainer import metrics_of
 from catlip.weights.files import listed, read_file
@@ -248,7 +248,7 @@ class Replay:
             yield from self._weights(start)
         if start == end:
             return
-        batches = on_device(self.training.batches(start, self.num_workers), trainer.rank.device)
+        batches = copy_ahead(self.training.batches(start, self.num_workers), trainer.rank.device)
         while trainer.step < end:
             recent.append(trainer.train_step(batches))
             stepped()

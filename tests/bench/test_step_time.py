@@ -88,7 +88,7 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
 ) -> None:
     taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
     monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
-    monkeypatch.setattr(measure, "in_time", lambda rounds: islice(rounds, 5))
+    monkeypatch.setattr(measure, "until_deadline", lambda rounds: islice(rounds, 5))
     main(replace(CONFIG, num_steps=100, out=tmp_path))
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())

@@ -26,13 +26,13 @@ from bench.waterfall import measure, result
 from bench.waterfall import measure as waterfall
 from catlip.cli import InputError
 from catlip.objective import Objective
-from catlip.pretraining.method import augmented
+from catlip.pretraining.method import add_range_augment
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
-from catlip.training.loop import on_device
+from catlip.training.loop import copy_ahead
 
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
@@ -156,7 +156,7 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
     plain = methods.build
 
     def build_augmented(*arguments, **options) -> Objective:
-        return augmented(plain(*arguments, **options), CATLIP["datacomp_b16"])
+        return add_range_augment(plain(*arguments, **options), CATLIP["datacomp_b16"])
 
     monkeypatch.setattr(methods, "build", build_augmented)
     factors = replace(TINY, method=method, packed_captions=packed)
@@ -194,7 +194,7 @@ def test_synthetic_images_are_made_on_the_device(rank) -> None:
 def test_the_next_batch_is_copied_ahead_and_aside(rank) -> None:
     batch = batch_of(TINY, init_distributed("cpu")).pin_memory()
     copies, aside = counted("copies_to_device"), counted("copies_aside")
-    assert next(on_device(repeat(batch, 3), rank.device)).images.is_cuda
+    assert next(copy_ahead(repeat(batch, 3), rank.device)).images.is_cuda
     of_two = 2 * 4  # images, tokens, values and offsets of labels
     assert counted("copies_to_device") - copies == counted("copies_aside") - aside == of_two
 

@@ -13,7 +13,7 @@ from catlip.cli import InputError
 from catlip.encoder import unit_range
 from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Normalised
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
 from catlip.training.schedule import layer_decay_scales
 
 GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block
@@ -71,7 +71,7 @@ class FeatureMap(nn.Module):
         grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
         batch, height, width = grid.shape[:3]
         tokens = vit.norm_pre(vit._pos_embed(grid))
-        with watched(self, not self._watched):
+        with note_kernels(self, not self._watched):
             for block, window in zip(vit.blocks, self.windows, strict=True):
                 if window:
                     tokens = _within_windows(block, tokens, height, width=width, side=window)

@@ -37,7 +37,7 @@ from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import Rank, barrier, init_distributed, use_threads
 from catlip.training.trainer import WeightAverage
@@ -204,7 +204,7 @@ def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
     """Note beside the checkpoints what determines the run, or refuse those of another run."""
     path = folder / "checkpoints" / "identity.json"
     if path.is_file():
-        refuse_another(folder, read_own(path, f"remove all of {path.parent}"), identity)
+        refuse_another(folder, read_json(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked
     if rank.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from bench.downstream.probe.fit import (
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import read_broken, read_lines
-from catlip.program.pictures import chosen, encoded_image
+from catlip.program.pictures import encode_image, spread_evenly
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.vocabulary.label_sets import label_set
@@ -109,7 +109,9 @@ class MultiLabelTask(DenseTask):
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
         row_of = {number: row for row, number in enumerate(numbers.tolist())}
-        drawn = [row_of[number] for number in chosen(len(images), config.draw) if number in row_of]
+        drawn = [
+            row_of[number] for number in spread_evenly(len(images), config.draw) if number in row_of
+        ]
         broken = [read_broken(config.folder).images(), *(of_rank for _, _, of_rank in ranks)]
         return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
             "num_val": len(numbers),
@@ -158,7 +160,7 @@ def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
     best = chances.topk(min(MAX_SHOWN, len(chances)))
     return {
         "key": val.keys[number],
-        "image": encoded_image(np.asarray(rgb_picture(val.image_bytes(number)))),
+        "image": encode_image(np.asarray(rgb_picture(val.image_bytes(number)))),
         "truth": np.flatnonzero(val.labels[number]).tolist(),
         "predicted": [
             {"class": c, "score": s}

@@ -16,7 +16,7 @@ from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoders.load import load_encoder
 from catlip.program.broken import BrokenImages
-from catlip.program.pictures import encoded_image
+from catlip.program.pictures import encode_image
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.records.kind import without_none
 from catlip.records.record import Record
@@ -87,5 +87,5 @@ def main(config: Gallery) -> None:
 
 def picture(split: Split, number: int, names: Sequence[str]) -> Picture:
     """The central square of an image, as this project's encoders see it."""
-    image = encoded_image(centre_crop(split.image_bytes(number), SIDE))
+    image = encode_image(centre_crop(split.image_bytes(number), SIDE))
     return Picture(key=split.keys[number], image=image, label=names[split.labels[number]])

@@ -19,7 +19,7 @@ from catlip.encoders.preprocess import Preprocess
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.options import ReadingOptions
 from catlip.program.progress import progress
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
 from catlip.training.distributed import Rank
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
@@ -72,7 +72,7 @@ def extract(
         if broken.add(left_out):
             broken.check(len(split), reading.max_broken)
         if whole:
-            with watched(module, not rows):
+            with note_kernels(module, not rows):
                 values = module(images.to(device, non_blocking=True)).float()
             rows |= zip(whole, values, strict=True)
     if not rows:

@@ -25,11 +25,11 @@ from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
-from catlip.encoder import linear_as_release
+from catlip.encoder import init_linear_as_release
 from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Preprocess
 from catlip.objective import Objective
-from catlip.pretraining.method import augmented
+from catlip.pretraining.method import add_range_augment
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.base import Initialization
 from catlip.recipes.fidelity import warmup_steps
@@ -177,7 +177,7 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         max_broken=options.max_broken,
     )
     trainer = Trainer(
-        augmented(classification, recipe),
+        add_range_augment(classification, recipe),
         replace(recipe, warmup_iterations=warmup_steps(recipe, len(data.plan))),
         len(data.plan),
         rank=rank,
@@ -320,7 +320,7 @@ def random_head(
     torch.manual_seed(seed)
     head = nn.Linear(num_features, num_classes)
     if initialization == "release":
-        linear_as_release(head)
+        init_linear_as_release(head)
     return head
 
 
