@@ -53,7 +53,7 @@ class Objective(nn.Module):
         """
         return cls(image_encoder)
 
-    def set_progress(self, share: float) -> None:
+    def set_progress(self, fraction: float) -> None:
         """Called before each step with the fraction of the run's steps that are done, in [0, 1)."""
 
     def metrics(self) -> dict[str, Tensor]:

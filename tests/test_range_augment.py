@@ -13,7 +13,7 @@ from bench.measuring import methods
 from catlip import range_augment
 from catlip.data.loader import Batch
 from catlip.objective import Objective
-from catlip.range_augment import Augmented, Draws, RangeAugment, draw
+from catlip.range_augment import AugmentedObjective, Draws, RangeAugment, draw
 from catlip.training.distributed import init_distributed
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
@@ -132,7 +132,7 @@ def batch_of(seed: int) -> Batch:
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     plain, augment, batch = build(method), RangeAugment(), batch_of(seed=0)
-    objective = Augmented(plain, augment)
+    objective = AugmentedObjective(plain, augment)
     assert (objective.needs, objective.whole_step) == (plain.needs, plain.whole_step)
     assert objective.image_encoder is plain.image_encoder
 
@@ -174,7 +174,7 @@ def test_two_micro_batches_of_clip_are_one_batch_of_double_size(monkeypatch) -> 
     found = []
     for batches in (parts, [whole]):
         trainer = Trainer(
-            Augmented(methods.build("clip", *encoder, seed=0), RangeAugment()),
+            AugmentedObjective(methods.build("clip", *encoder, seed=0), RangeAugment()),
             Optimization(precision="fp32"),
             10,
             rank=init_distributed("cpu"),

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -94,7 +93,7 @@ def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> in
 
 
 def text_flops(text: TextTower) -> int:
-    """FLOPs of one caption's forward pass through the text tower. Beside ViT-B/16: 6.0e9."""
+    """FLOPs of one caption's forward pass through the text tower. With ViT-B/16: 6.0e9."""
     return forward_flops(text_products(text))
 
 
@@ -165,16 +164,20 @@ def text_products(text: TextTower) -> list[Matmul]:
     return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 
 
-@cache
-def _objective(**shape: Any) -> Objective:
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return methods.build(**shape, seed=0)
-
-
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    shape = ("method", "model", "resolution", "num_classes", "text_context")
-    return _objective(**{name: getattr(factors, name) for name in shape})
+    shape = factors.model, factors.resolution, factors.num_classes
+    return _build_on_meta(factors.method, *shape, text_context=factors.text_context)
+
+
+@cache
+def _build_on_meta(
+    method: str, model: str, resolution: int, num_classes: int, text_context: int
+) -> Objective:
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return methods.build(
+            method, model, resolution, num_classes, seed=0, text_context=text_context
+        )
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

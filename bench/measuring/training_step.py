@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.training.distributed import Rank
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
@@ -83,7 +83,7 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
         if list(child.parameters()) and not factors.whole_graph:
             child.register_forward_hook(lambda *_: mark("forward"))
     if factors.range_augment:
-        objective = Augmented(objective, RangeAugment())
+        objective = AugmentedObjective(objective, RangeAugment())
 
     def whole_mark(part: str) -> None:
         mark("forward" if part == "loss" else part)

@@ -39,7 +39,7 @@ AS_GOOD = 0.98  # of the images a second of the fastest layout
 # CLIP's step, compared with CatLIP's, took 1.03 and 1.19 times as long as the operations of both
 # say.
 RATES_DIFFER = 1.2
-BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
+BACKWARD_FRACTION = 2 / 3  # of compute: the backward pass of a matrix product is two products
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class FittedLayout:
-    """A layout of `accumulation` micro-batches, and its step; bytes are sent by one device."""
+    """A layout of `accumulation` micro-batches, and its step; bytes are of one device."""
 
     factors: Factors
     devices: int
@@ -142,7 +142,7 @@ def lay_out(
         else:
             others.append(exchange)
     # Gradients are sent in the last micro-batch only.
-    backward_ms = BACKWARD_SHARE * compute_ms
+    backward_ms = BACKWARD_FRACTION * compute_ms
     waited_ms = exposed_ms(fetched, backward_ms, link)
     waited_ms += exposed_ms(others, backward_ms / accumulation, link)
     return FittedLayout(
@@ -162,7 +162,7 @@ def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) ->
     backward_ms): the last is complete only when the backward pass is. For sharded parameters, the
     step waits for the first bucket, and the forward pass covers the others too.
     """
-    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_SHARE}
+    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_FRACTION}
     exposed = 0.0
     for exchange in exchanges:
         whole_ms = exchange_ms(exchange, link)

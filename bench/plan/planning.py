@@ -71,9 +71,9 @@ class Machine:
 
 def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
-    chosen = list(machines(config))
+    all_machines = list(machines(config))
     runs: list[result.PlannedRun] = []
-    for machine, number in itertools.product(chosen, config.gpus):
+    for machine, number in itertools.product(all_machines, config.gpus):
         runs += plan_runs(config, machine, number)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
@@ -82,15 +82,15 @@ def main(config: Plan) -> None:
     def record(name: str, metrics: K, **settings: Any) -> Run[K]:
         """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
-        with Record(paths[-1], type(metrics), plain(config) | settings) as written:
-            written.shown_as, written.notes = methods.page_styles(chosen[0].rates), NOTES
-            return written.measured(metrics)
+        with Record(paths[-1], type(metrics), plain(config) | settings) as file:
+            file.shown_as, file.notes = methods.page_styles(all_machines[0].rates), NOTES
+            return file.measured(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)
-    for model, machine in {machine.model: machine for machine in chosen}.items():
+    for model, machine in {machine.model: machine for machine in all_machines}.items():
         step = analytic(config, machine, devices)
         factors = next(iter(machine.rates.values())).factors
-        one = record(
+        step_run = record(
             f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
             step,
             model=model,
@@ -98,21 +98,21 @@ def main(config: Plan) -> None:
             precision=factors.precision,
             world_size=devices,
         )
-        print_tables([result.analytic_table(one)])
+        print_tables([result.analytic_table(step_run)])
         print(
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
-    for machine in chosen:
+    for machine in all_machines:
         if machine.rates.keys() >= PAPER_LAYOUTS.keys():
             name = f"projection-{machine.model}-{_slug(machine.name)}"
             metrics = projection(config, machine)
-            many = record(name, metrics, model=machine.model, samples=config.images)
-            print_tables([result.projection_table(many)])
-            print(f"{result.ratios_in_words(many)}\n")
+            projection_run = record(name, metrics, model=machine.model, samples=config.images)
+            print_tables([result.projection_table(projection_run)])
+            print(f"{result.ratios_in_words(projection_run)}\n")
     names = [
-        dict.fromkeys(machine.model for machine in chosen),
-        dict.fromkeys(_slug(machine.name) for machine in chosen),
+        dict.fromkeys(machine.model for machine in all_machines),
+        dict.fromkeys(_slug(machine.name) for machine in all_machines),
         map(str, config.gpus),
     ]
     whole = result.Plan(images=config.images, price=config.price, runs=runs)
@@ -206,7 +206,7 @@ def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     }
     costs = {method: method_costs(step, devices) for method, step in factors.items()}
     first, *others = factors
-    gflops = {method: of.step_gflops_per_image for method, of in costs.items()}
+    gflops = {method: cost.step_gflops_per_image for method, cost in costs.items()}
     catlip, clip = (
         mean_flops_per_sample(
             replace(factors[first], method=method), recipe.sizes(), recipe.num_devices

@@ -233,8 +233,8 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
     rows: list[Sequence[Cell]] = []
     heading = ""
     for row in plan.runs:
-        if (wanted := f"{row.model} on {row.gpu}") != heading:
-            heading = wanted
+        if (group := f"{row.model} on {row.gpu}") != heading:
+            heading = group
             rows.append([Cell(heading)])
         hours, ratio, parts = row.device_hours, row.ratio, ""
         if row.accumulation > 1:

@@ -142,7 +142,7 @@ def tokens_of(captions: str, text: TextTower) -> float:
 
 
 def variants(config: StepTime) -> dict[str, Factors]:
-    """What is timed: every method and, if compiled, each with a text tower once more without the
+    """What is timed: every method and, if wanted, each with a text tower once more without the
     padding of captions.
     """
     factors = {}

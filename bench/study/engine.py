@@ -40,7 +40,7 @@ from catlip.records.record import (
     read_record,
 )
 from catlip.records.run import Run, read_run
-from catlip.system.engines import local
+from catlip.system.engines import worker_pool
 from catlip.system.files import write_atomically
 
 if TYPE_CHECKING:  # torch takes seconds, which --help does not need
@@ -199,7 +199,7 @@ def run_trainings(
         study = replace(study, num_workers=readers)
         note_beside(workers - 1)
     one = partial(run_training, study, kind, measure, workers - 1, command_line())
-    with local(workers) as apply:
+    with worker_pool(workers) as apply:
         for training, error in apply(one, missing):
             if error:
                 raise InputError(f"{training.name}: {error}") from error

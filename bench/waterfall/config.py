@@ -37,7 +37,7 @@ class Waterfall(RunOptions):
     num_rounds: Natural = 0
     """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=OMIT_DEFAULT)
-    """Orders in which the changes of a way are made."""
+    """Orders in which the changes are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     out: Path = Path("runs/bench/waterfall")

@@ -26,7 +26,7 @@ from catlip.data.starter import edition_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, npz_bytes, read_npz, write_to_cache
-from catlip.system.engines import local
+from catlip.system.engines import worker_pool
 from catlip.system.urls import is_remote
 
 EDITION = 5  # raised whenever the same shards give other counts, digests or skipped samples
@@ -162,7 +162,7 @@ def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     distinct = list(dict.fromkeys(paths))
     few = len(distinct) <= FEW
     is_quick = few and not any(map(is_remote, paths))
-    with local(1 if few else len(os.sched_getaffinity(0))) as apply:
+    with worker_pool(1 if few else len(os.sched_getaffinity(0))) as apply:
         results = progress(
             apply(content_of, distinct),
             "indexing",

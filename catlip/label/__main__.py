@@ -32,7 +32,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import as_text, print_tables
-from catlip.system.engines import Apply, local, ray_cluster, work_ahead
+from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import labels_table
@@ -153,7 +153,7 @@ def main(config: Label) -> None:
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
     if config.engine == "local":
-        engine = local(config.workers or len(os.sched_getaffinity(0)))
+        engine = worker_pool(config.workers or len(os.sched_getaffinity(0)))
     else:
         passed_on = ("CATLIP_CACHE", CACHE_SIZE)
         environment = {name: os.environ[name] for name in passed_on if name in os.environ}

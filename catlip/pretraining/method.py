@@ -13,7 +13,7 @@ from catlip.data.loader import LabelSource
 from catlip.encoder import ImageEncoder, build_encoder, init_encoder_as_release
 from catlip.objective import Objective
 from catlip.pretraining.config import LabelledRun
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import Recipe
 from catlip.vocabulary import Vocabulary, vocabulary_identity
@@ -104,4 +104,4 @@ def add_range_augment(objective: Objective, recipe: ImageRecipe) -> Objective:
     if not recipe.range_augment:
         return objective
     start, end = recipe.range_augment
-    return Augmented(objective, RangeAugment((start, end)))
+    return AugmentedObjective(objective, RangeAugment((start, end)))

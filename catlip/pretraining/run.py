@@ -50,12 +50,12 @@ LABEL_SETTINGS = ("vocabulary", "num_classes", "labels_dir")  # only methods wit
 
 @dataclass(frozen=True)
 class Training:
-    """A training at its first step; `identity` goes to its files, what it `read` to the record."""
+    """A training at its first step; `identity` goes to its files, `data_identity` to the record."""
 
     trainer: Trainer
     data: DataPath
     identity: dict[str, Any]
-    read: dict[str, Any]
+    data_identity: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
         pin_memory = self.trainer.rank.device.type == "cuda"
@@ -171,7 +171,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
     record = Record(path, Pretrain, settings)
     record.environment["ranks"] = rank.world_size
     with record if rank.is_main else nullcontext():
-        note_data({"pretrain": training.read})
+        note_data({"pretrain": training.data_identity})
         lines = train(
             trainer,
             lambda step: training.batches(step, config.num_workers),

@@ -5,7 +5,7 @@ soon as it is done. Only a few items are in work at a time, so that millions of 
 memory. An error that the user can correct (a damaged file, a full disk) is a result like any other:
 the other items go on, and the item is not tried again.
 
-    with local(workers=4) as apply:
+    with worker_pool(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
             print(path, size)
 """
@@ -47,7 +47,7 @@ class Apply(Protocol):
 
 
 @contextmanager
-def local(workers: int) -> Iterator[Apply]:
+def worker_pool(workers: int) -> Iterator[Apply]:
     """Work in `workers` processes, or in this one. After an error, items in work are finished."""
     if workers == 1:
         yield _in_turn

@@ -24,7 +24,7 @@ HOST = re.compile(r"(\[.*\]|[^:{}*]*)(:\d*)?")
 WITH_USER = re.compile(r"[^\s/@:]+:[^\s@]*@")  # also after a single slash
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
-HELD = "CATLIP_URL_"  # prefix of the environment variables
+VARIABLE = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
 MIN_SECRET = 6  # characters; a shorter value would be found in innocent words
 
@@ -82,7 +82,7 @@ def take_credentials(argument: str) -> str:
         if pattern:
             folder = folder.rpartition("/")[0]
         beginning = f"{scheme}://{host}/{folder}".rstrip("/")
-        name = HELD + sha256(beginning.encode()).hexdigest()[:16]
+        name = VARIABLE + sha256(beginning.encode()).hexdigest()[:16]
         os.environ[name] = json.dumps([beginning, user, query])
     return f"{argument[: begin.start()]}{scheme}://{host}{slash}{path}"
 
@@ -90,8 +90,8 @@ def take_credentials(argument: str) -> str:
 def add_credentials(path: str | Path) -> str:
     """The URL of a remote path, with the credentials that this process holds for it."""
     url = url_of(path)
-    fitting = [held for held in _held() if f"{url}/".startswith(f"{held[0]}/")]
-    _, user, query = max(fitting, default=("", "", ""), key=lambda held: len(held[0]))
+    fitting = [entry for entry in _credentials() if f"{url}/".startswith(f"{entry[0]}/")]
+    _, user, query = max(fitting, default=("", "", ""), key=lambda entry: len(entry[0]))
     scheme, _, rest = url.partition("://")
     if user:
         user = f"{quote(user, safe=IN_USER)}@"
@@ -101,7 +101,7 @@ def add_credentials(path: str | Path) -> str:
 def strip_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
-    for _, user, query in _held():
+    for _, user, query in _credentials():
         secrets += [user, user.partition(":")[2], query]
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= MIN_SECRET:
@@ -110,9 +110,9 @@ def strip_credentials(text: str) -> str:
     return re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
 
 
-def _held() -> Iterator[tuple[str, str, str]]:
+def _credentials() -> Iterator[tuple[str, str, str]]:
     """Beginning of the URLs, user with password, and query."""
     for name, value in os.environ.items():
-        if name.startswith(HELD):
+        if name.startswith(VARIABLE):
             beginning, user, query = json.loads(value)
             yield beginning, user, query

@@ -8,7 +8,6 @@ SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.trainin
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,7 +58,6 @@ def train(
     recent = [Progress(**step) for step in history.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
-    saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         catch_stops() as notice,
         CheckpointWriter(after_checkpoint) as writer,
@@ -99,7 +97,9 @@ def train(
                 _write_weights(trainer, path, log, config=config)
             if planned or asked:
                 writer.wait()
-                writer.write(saving(recent))
+                writer.write(
+                    trainer.checkpoint_writer(folder / "checkpoints", config, log.lines, recent)
+                )
                 notice.exit_if_stopped(trainer.step, trainer.rank, saved=writer.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()

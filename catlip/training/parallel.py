@@ -38,7 +38,7 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     """The module to call in place of `objective`; with one process and DDP, the objective itself.
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
-    between them have it too, with one process too; gradients are reduced, and weights stored,
+    between them have it, also with one process; gradients are reduced, and weights stored,
     in float32.
     """
     if parallel == "ddp":
@@ -91,12 +91,12 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return square.sqrt()
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """This rank's part of a sharded tensor, in the same memory; any other tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather_tensor(tensor: Tensor) -> Tensor:
     """A sharded tensor gathered from all ranks, which must all call it; any other tensor itself."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

@@ -33,12 +33,12 @@ from catlip.training.parallel import (
     compile_blocks,
     distribute,
     finish_gradients,
+    gather_tensor,
     gradient_norm,
     gradient_sync,
-    local,
+    local_part,
     mean_over_ranks,
     warn_if_emulated,
-    whole,
 )
 from catlip.training.schedule import (
     AdamWForm,
@@ -210,7 +210,7 @@ class Trainer:
             "scaler": scaler,
         }
 
-    def saving(
+    def checkpoint_writer(
         self,
         folder: Path,
         config: dict[str, Any],
@@ -224,7 +224,7 @@ class Trainer:
         is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None
-        state = checkpoint.copied(self.state(), wanted=is_main)
+        state = checkpoint.copy_to_host(self.state(), wanted=is_main)
         write = partial(checkpoint.save, folder, self.step, state, config, history)
         return write if is_main else None
 
@@ -245,7 +245,7 @@ class Trainer:
         running statistic can be, while loss and gradient are finite.
         """
         tensors = [*self.objective.state_dict().values(), *self._averages().values()]
-        parts = [local(tensor).detach() for tensor in tensors]
+        parts = [local_part(tensor).detach() for tensor in tensors]
         # A rank has no part of a tensor with fewer rows than ranks.
         numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
@@ -258,7 +258,7 @@ class Trainer:
     def weights(self) -> dict[str, Tensor]:
         """The unsharded weights to transfer, averaged if they are; all ranks call it."""
         values = self._averages() or self.objective.state_dict()
-        return {name: whole(tensor) for name, tensor in values.items()}
+        return {name: gather_tensor(tensor) for name, tensor in values.items()}
 
     def _averages(self) -> dict[str, Tensor]:
         return self.average.values if self.average else {}
@@ -285,7 +285,7 @@ class Trainer:
 
 def metrics_of(objective: Objective) -> dict[str, float]:
     metrics = objective.metrics()
-    values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
+    values = [gather_tensor(value.detach()).float().reshape(()) for value in metrics.values()]
     return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}
 
 
@@ -312,8 +312,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the state after step `step`; after the first it is the state."""
-        averages = [local(self.values[name]) for name in self._averaged]
-        current = [local(self._current[name]) for name in self._averaged]
+        averages = [local_part(self.values[name]) for name in self._averaged]
+        current = [local_part(self._current[name]) for name in self._averaged]
         decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
         torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
         for name in self.values.keys() - set(self._averaged):

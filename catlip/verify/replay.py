@@ -31,7 +31,7 @@ from catlip.training.distributed import (
 )
 from catlip.training.log import Progress, means
 from catlip.training.loop import copy_ahead
-from catlip.training.parallel import whole
+from catlip.training.parallel import gather_tensor
 from catlip.training.trainer import metrics_of
 from catlip.weights.files import listed, read_file
 
@@ -152,7 +152,7 @@ def read_run(path: Path) -> RecordedRun:
     }
     if (last := folder / "weights.safetensors").exists():
         weights[max(lines)] = last
-    paths = checkpoint.complete(folder / "checkpoints")
+    paths = checkpoint.list_checkpoints(folder / "checkpoints")
     checkpoints = {checkpoint.step_of(path): path for path in paths}
     return RecordedRun(folder, content, lines, checkpoints=checkpoints, weights=weights)
 
@@ -285,7 +285,7 @@ class Replay:
         if saved.keys() != now.keys():
             names = listed(sorted(saved.keys() ^ now.keys()))
             return replace(compared, differs=f"only one of them has {names}")
-        pairs = {name: (saved[name], whole(now[name]).cpu()) for name in saved}
+        pairs = {name: (saved[name], gather_tensor(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""

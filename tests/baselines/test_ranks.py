@@ -17,7 +17,7 @@ from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.training.distributed import Rank, init_distributed
-from catlip.training.parallel import Parallel, distribute, mean_over_ranks, whole
+from catlip.training.parallel import Parallel, distribute, gather_tensor, mean_over_ranks
 
 PAIRS, NUM_CLASSES = 12, 10
 TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
@@ -110,7 +110,9 @@ def compute(rank: Rank, folder: Path) -> None:
         loss = replica(*mine)
         loss.backward()
         found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}
-        found |= {name: whole(parameter.grad) for name, parameter in objective.named_parameters()}
+        found |= {
+            name: gather_tensor(parameter.grad) for name, parameter in objective.named_parameters()
+        }
         if rank.is_main:
             save_file(found, folder / f"{method}-{parallel}-{count}.safetensors")
 

@@ -24,7 +24,7 @@ from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.config import StepTime
 from bench.step_time.measure import PARTS, main, resolve, variants
-from catlip.range_augment import Augmented
+from catlip.range_augment import AugmentedObjective
 from catlip.records.record import build_name
 from catlip.records.run import TIMES
 from catlip.system import machine
@@ -237,7 +237,7 @@ def test_every_factor_reaches_the_trainer() -> None:
     for changed in (False, True):
         trainer = small(method="clip", **(factors if changed else {}))
         objective, implementation = trainer.objective, trainer.implementation
-        assert isinstance(objective, Augmented) == changed
+        assert isinstance(objective, AugmentedObjective) == changed
         assert implementation.optimizer == ("foreach" if changed else "fused")
         assert implementation.norm == (norm_by_loop if changed else gradient_norm)
         assert trainer.optimizer.defaults["foreach"] == changed
