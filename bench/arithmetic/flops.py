@@ -166,18 +166,20 @@ def text_products(text: TextTower) -> list[Matmul]:
 
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    shape = factors.model, factors.resolution, factors.num_classes
-    return _build_on_meta(factors.method, *shape, text_context=factors.text_context)
+    shape = Factors(
+        factors.method,
+        factors.model,
+        factors.resolution,
+        num_classes=factors.num_classes,
+        text_context=factors.text_context,
+    )
+    return _build_on_meta(shape)
 
 
 @cache
-def _build_on_meta(
-    method: str, model: str, resolution: int, num_classes: int, text_context: int
-) -> Objective:
+def _build_on_meta(factors: Factors) -> Objective:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return methods.build(
-            method, model, resolution, num_classes, seed=0, text_context=text_context
-        )
+        return methods.build(factors)
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

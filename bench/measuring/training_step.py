@@ -66,19 +66,7 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
     where the whole is one graph, after the loss.
     """
     with rank.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
-        objective = methods.build(
-            factors.method,
-            factors.model,
-            factors.resolution,
-            num_classes=factors.num_classes,
-            seed=factors.seed,
-            text_context=factors.text_context,
-            packed_captions=factors.packed_captions,
-            attention=factors.attention,
-            checkpointing=factors.checkpointing,
-            keep_products=factors.keep_products,
-            patch_drop_rate=factors.patch_drop_rate,
-        )
+        objective = methods.build(factors)
     for child in objective.children():
         if list(child.parameters()) and not factors.whole_graph:
             child.register_forward_hook(lambda *_: mark("forward"))
@@ -107,16 +95,7 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
 
 def batch_of(factors: Factors, rank: Rank) -> Batch:
     """A synthetic batch of the factors' size, on the device; each rank gets another."""
-    return methods.synthetic_batch(
-        factors.batch_size,
-        factors.model,
-        factors.resolution,
-        num_classes=factors.num_classes,
-        seed=factors.seed + rank.number,
-        text_context=factors.text_context,
-        caption_tokens=factors.caption_tokens,
-        device=rank.device,
-    )
+    return methods.synthetic_batch(factors, factors.seed + rank.number, rank.device)
 
 
 def free_memory() -> None:

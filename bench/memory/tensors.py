@@ -106,7 +106,6 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
-    """All tensors of a batch."""
     tensors = [batch.images]
     if batch.labels is not None:
         tensors += [batch.labels.values, batch.labels.offsets]

@@ -226,7 +226,6 @@ def further_changes(compile: bool) -> list[Change]:
 
 
 def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
-    """The variant after all changes."""
     return reduce(lambda variant, change: change(variant), changes, start)
 
 

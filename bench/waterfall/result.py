@@ -110,7 +110,6 @@ class ChangeSeries:
         return factors
 
     def product(self, order: str) -> float | None:
-        """The product of the ratios of all changes."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
 

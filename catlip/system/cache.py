@@ -49,7 +49,6 @@ def cache_error(error: OSError, path: Path) -> OSError:
 
 
 def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
-    """Arrays as the content of an npz file."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from baselines.methods import BASELINES
 from baselines.openclip import START, TEXT_TOWERS, TextTower
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
@@ -83,7 +84,8 @@ def build(method: str) -> nn.Module:
 def pairs() -> Batch:
     """A fixed batch, of captions of 2 to 14 tokens that share words."""
     batch = methods.synthetic_batch(
-        PAIRS, "vit_tiny16", 32, num_classes=NUM_CLASSES, seed=0, caption_tokens=8.0
+        Factors("catlip", "vit_tiny16", 32, PAIRS, num_classes=NUM_CLASSES, caption_tokens=8.0),
+        seed=0,
     )
     tokens = batch.tokens[:, : TEXT.context]
     return replace(batch, tokens=torch.where(tokens < START, tokens % 100, tokens))

@@ -15,6 +15,7 @@ from baselines.idf import RunningIdf, distinct_subwords, sparse_cross_entropy
 from baselines.openclip import END, START, CaptionTokenizer
 from baselines.superclass import Superclass
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
 
 CONTEXT = 24
@@ -28,7 +29,7 @@ def tokens_of(subwords: list[list[int]]) -> Tensor:
 
 
 def build(method: str = "superclass") -> Superclass:
-    return methods.build(method, "hybrid_mini", 32, num_classes=10, seed=0)
+    return methods.build(Factors(method, "hybrid_mini", 32, num_classes=10, seed=0))
 
 
 def dense_target(subwords: list[list[int]], seen: list[list[int]], num_classes: int) -> Tensor:
@@ -91,6 +92,8 @@ def test_captions_are_counted_in_training_only(method) -> None:
 
 
 def batch_of(step: int) -> Batch:
-    batch = methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=step)
+    batch = methods.synthetic_batch(
+        Factors("catlip", "hybrid_mini", 32, 4, num_classes=10), seed=step
+    )
     few = batch.tokens[:, 1:-1] % 20  # so that captions share words, and their counts matter
     return replace(batch, tokens=torch.cat([batch.tokens[:, :1], few, batch.tokens[:, -1:]], dim=1))

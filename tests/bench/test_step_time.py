@@ -184,7 +184,9 @@ def test_what_does_not_exist_is_one_line(program, tmp_path, flag, value) -> None
 def test_methods_are_those_of_the_command_line_and_start_from_the_same_encoder() -> None:
     assert tuple(methods.METHODS) == METHOD_NAMES
     one, other = (
-        methods.build(method, "hybrid_mini", 32, 10, seed=3).image_encoder.state_dict()
+        methods.build(
+            Factors(method, "hybrid_mini", 32, num_classes=10, seed=3)
+        ).image_encoder.state_dict()
         for method in ("catlip", "clip")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -170,7 +170,9 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
 @pytest.mark.parametrize("method", ["clip", "superclip", "clip_catlip"])
 def test_micro_batches_drop_the_same_patches_in_the_backward_pass(rank, method) -> None:
     batch = batch_of(TINY, rank)
-    objective = methods.build(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
+    objective = methods.build(
+        Factors(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
+    )
     objective.to(rank.device).train()
     states = []
     objective.image_encoder.register_forward_pre_hook(
