@@ -156,7 +156,7 @@ class Worker:
         self.pid = self.pool.submit(os.getpid).result()
 
     def run(self, task: Callable[[], object], seconds: float) -> tuple[str, Any]:
-        """How the task ended, and its result or traceback; unless well, this process ended too."""
+        """How the task ended, and its result or traceback. If it failed, this process is ended."""
         try:
             future = self.pool.submit(run_in_time, task, seconds)
             ended, result = future.result(seconds + GRACE_S)

@@ -45,7 +45,7 @@ AUGMENTED_COPIES = 5  # of the float32 pixels, which a step keeps for RangeAugme
 # Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
 # take the rest.
 USABLE = 0.9
-MAX_IMAGES = 256  # of a bench whose user gives no batch size
+MAX_IMAGES = 256  # in the batch of a bench whose user gives no size
 
 
 def parameters(factors: Factors) -> dict[str, int]:

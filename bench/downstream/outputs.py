@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 
 from catlip.data.layout import WDS
-from catlip.program.done import refuse_another
+from catlip.program.identity import refuse_another
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
 from catlip.system.lock import only_writer

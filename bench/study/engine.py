@@ -27,7 +27,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.pretraining.config import LabelledRun
 from catlip.pretraining.result import Pretrain
-from catlip.program.done import is_recorded, record_changes
+from catlip.program.identity import is_recorded, record_changes
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe

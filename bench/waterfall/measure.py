@@ -85,6 +85,12 @@ class Change:
         return replace(variant, step=replace(variant.step, **{self.field: self.after}))
 
 
+SAMPLERS = {
+    f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
+    for recipe in (CLIP[RELEASE], CATLIP[RELEASE])
+}
+
+
 def main(config: Waterfall) -> None:
     """Time every change, in both orders; the first rank prints and writes the record."""
     rank = init_distributed(config.device)
@@ -161,12 +167,6 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
         num_rounds=config.num_rounds or FEWEST,
         compile=gpu if config.compile is None else config.compile,
     )
-
-
-SAMPLERS = {
-    f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
-    for recipe in (CLIP[RELEASE], CATLIP[RELEASE])
-}
 
 
 def released_clip(config: Waterfall, gpu: bool) -> Variant:

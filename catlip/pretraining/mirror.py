@@ -1,8 +1,8 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
-After each checkpoint, and at the end, changed files of the folder are copied, and last an index of
-the files that belong together, and of the run that they are of. A run goes on from its copy if that
-has a newer checkpoint; the copy of another run is neither fetched nor replaced.
+After each checkpoint, and at the end, changed files of the folder are copied, and last an index,
+which lists the files that belong together and names their run. A run goes on from its copy if the
+copy has a newer checkpoint; the copy of another run is neither fetched nor replaced.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
-from catlip.program.done import changes
+from catlip.program.identity import changes
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
 

@@ -25,7 +25,7 @@ from catlip.pretraining.method import Method, add_range_augment, apply_recipe_st
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
-from catlip.program.done import refuse_another
+from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record, note_data, plain

@@ -80,8 +80,8 @@ def worker_pool(workers: int) -> Iterator[Apply]:
 
 
 def _begin_worker(start_method: str) -> None:
-    """Start processes as the parent does, which for this one was another way. Stop as by a
-    cluster's signal when the parent is killed: this worker would wait for items for ever.
+    """Start processes in the parent's way, not in the way in which this one was started. Stop when
+    the parent is killed: this worker would wait for items for ever.
     """
     multiprocessing.set_start_method(start_method, force=True)
 

@@ -14,7 +14,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """A new file, which replaces `path` if the block ends without an error, on a full disk too.
 
     Args:
-        sync: whether it must reach the disk first, which a power cut takes nothing from.
+        sync: whether it must reach the disk first, so that a power cut cannot damage it.
     Raises: OSError that names `path`.
     """
     # Not by process id: containers that share a folder may have the same ids.

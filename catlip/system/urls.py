@@ -55,8 +55,8 @@ def show_urls(text: str) -> str:
 
 
 def take_credentials(argument: str) -> str:
-    """The argument without the credentials of its URL, which this process then holds for it and
-    what lies in it as a folder, or for the folder of a pattern.
+    """The argument without the credentials of its URL. This process keeps them for the URL and all
+    that lies below it, or below the folder of a pattern.
     """
     begin = SCHEME.search(argument)
     if not begin:

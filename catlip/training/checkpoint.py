@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
-from catlip.program.done import refuse_another
+from catlip.program.identity import refuse_another
 from catlip.system.files import remove_leftovers, replacing, write_atomically
 from catlip.training.distributed import all_gather_objects, rank_and_world_size
 from catlip.training.parallel import gather_tensor

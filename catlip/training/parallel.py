@@ -146,9 +146,10 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
 
 
 def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
-    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Each
-    image size has a graph: one for all would depend on the order of sizes, and so on where a run
-    was stopped.
+    """Compile the blocks in place, or with `whole` the module itself. Each image size has a graph:
+    one for all would depend on the order of sizes, and so on where a run was stopped.
+
+    Returns: whether there is anything to compile.
     """
     compiled = [module] if whole else blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))

@@ -17,7 +17,7 @@ from catlip.cli import InputError
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
 from catlip.program.broken import read_lines
-from catlip.program.done import changes, refuse_another
+from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
 from catlip.records.record import environment, plain, read_record
 from catlip.records.table import Cell, Table, as_text

@@ -38,7 +38,7 @@ from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.__main__ import EDITION
 from catlip.data.starter.probe_tasks import load_task
 from catlip.pretrain import PretrainCatLIP
-from catlip.program.done import record_changes
+from catlip.program.identity import record_changes
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, read_record
 from catlip.records.run import read_run

@@ -141,10 +141,10 @@ def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
     with progress(disable=True) as bar:
         record = Record(tmp_path / "pairs.json", result.Waterfall, {})
         timer = measure.PairTimer(config, rank, record, bar)
-        assert timer.pair("largest", *pair).not_run is None
+        assert timer.time_pair("largest", *pair).not_run is None
         free_memory()
         before = torch.cuda.memory_reserved()
-        assert "out of memory" in timer.pair("larger", *larger).not_run
+        assert "out of memory" in timer.time_pair("larger", *larger).not_run
     assert torch.cuda.memory_reserved() <= before
 
 

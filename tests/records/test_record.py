@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from catlip.cli import InputError
-from catlip.program.done import changes
+from catlip.program.identity import changes
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, note_begun, plain
 from catlip.system.files import write_atomically

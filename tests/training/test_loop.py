@@ -16,7 +16,7 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
-from catlip.program.done import refuse_another
+from catlip.program.identity import refuse_another
 from catlip.recipes.pretrain import STARTER
 from catlip.training.checkpoint import copied
 from catlip.training.distributed import Rank

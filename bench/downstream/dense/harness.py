@@ -30,7 +30,7 @@ from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.encoders.load import LoadedEncoder, open_encoder
 from catlip.program.broken import BrokenImage, BrokenImages
-from catlip.program.done import is_recorded, refuse_another
+from catlip.program.identity import is_recorded, refuse_another
 from catlip.program.progress import Bar, progress
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dry_run import print_transfer

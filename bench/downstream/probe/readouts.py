@@ -23,7 +23,7 @@ from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
-from catlip.program.done import is_recorded
+from catlip.program.identity import is_recorded
 from catlip.records.record import Record
 from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns

@@ -39,7 +39,7 @@ from bench.downstream.probe.result import (
 from catlip.cli import InputError
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
-from catlip.program.done import is_recorded
+from catlip.program.identity import is_recorded
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record

@@ -1,5 +1,5 @@
-"""Is it done already? What a run has left is kept if this config and these inputs made it, and
-refused if another run did: nothing is overwritten or mixed up.
+"""What determines a run, and so whether it is done already: what a run has left is kept if this
+config and these inputs made it. What another run has left is refused, so nothing is overwritten.
 """
 
 import json
