@@ -166,10 +166,7 @@ def peak_of(trainer: Trainer, batch: Batch) -> int:
     """Take one step and measure the most bytes that it holds."""
     device = trainer.rank.device
     if device.type == "cpu":
-        parameters = list(trainer.objective.parameters())
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        kept = [*trainer.objective.buffers(), *moments_of(trainer), *trainer.weights().values()]
-        with LiveStorage([*parameters, *gradients, *kept, *tensors_of(batch)]) as live:
+        with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
             trainer.train_step(iter([batch]))
         return live.peak_bytes
     torch.cuda.synchronize(device)
@@ -177,6 +174,16 @@ def peak_of(trainer: Trainer, batch: Batch) -> int:
     trainer.train_step(iter([batch]))
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device)
+
+
+def state_of(trainer: Trainer) -> list[Tensor]:
+    """Every tensor that a step finds when it begins. The caller must not keep the list: the step
+    frees the old gradients.
+    """
+    parameters = list(trainer.objective.parameters())
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    kept = [*trainer.objective.buffers(), *moments_of(trainer), *trainer.weights().values()]
+    return parameters + gradients + kept
 
 
 def moments_of(trainer: Trainer) -> list[Tensor]:
