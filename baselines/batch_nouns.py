@@ -24,7 +24,7 @@ class BatchCategorical(SoftmaxCategorical):
 
     name, label, colour, marker = "batch_nouns", "CatLIP, softmax in the batch", "#3c7a89", ">"
 
-    def compared(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
+    def mask_logits(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
         named = torch.zeros(logits.shape[1], dtype=torch.uint8, device=logits.device)
         named[classes.values] = 1
         if ranks()["world_size"] > 1:

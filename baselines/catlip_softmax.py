@@ -21,10 +21,7 @@ class SoftmaxCategorical(Superclass):
     needs = frozenset({"labels"})
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "a method that needs labels gets their base rates"
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, len(base_rates))
 
     def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:

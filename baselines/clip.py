@@ -50,19 +50,19 @@ class Contrastive(TwoTowers):
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
         return self.loss(image, text, self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
 
-    def compared(self, step: StepShape) -> int:
-        return step.batch_size if self.local_loss else step.everyone
+    def local_rows(self, step: StepShape) -> int:
+        return step.batch_size if self.local_loss else step.global_batch
 
     def similarities(self, step: StepShape) -> Matmul:
         """Both directions; one product if each of several ranks computes all of them."""
-        rows, joint = self.compared(step), self.text.joint
+        rows, joint = self.local_rows(step), self.text.joint
         transposed = not self.local_loss and step.ranks > 1
-        return Matmul(rows, joint, step.everyone, count=1 if transposed else 2)
+        return Matmul(rows, joint, step.global_batch, count=1 if transposed else 2)
 
     def embeddings_bytes(self, step: StepShape) -> int:
         """This rank's pairs, kept for both directions, and those gathered from all ranks."""
         own = 2 * step.batch_size * (2 * step.number_bytes + self.feature_bytes(step))
-        others = 2 * step.number_bytes * step.everyone if step.ranks > 1 else 0
+        others = 2 * step.number_bytes * step.global_batch if step.ranks > 1 else 0
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
@@ -70,7 +70,7 @@ class Contrastive(TwoTowers):
         return 2 * FLOAT32
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        return self.gathered(step, towers=2)
+        return self.gather_exchanges(step, towers=2)
 
 
 class NonlocalContrastive(Contrastive):

@@ -27,10 +27,7 @@ class ContrastiveCategorical(Contrastive):
         self.classifier = linear_classifier(image_encoder.num_features, bias)
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "a method that needs labels gets their base rates"
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, cls.tower(encoder_name), base_rates)
 
     def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:

@@ -33,10 +33,7 @@ class MaskedContrastive(Contrastive):
         self.num_classes = num_classes
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "a method that needs labels gets their base rates"
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, cls.tower(encoder_name), len(base_rates))
 
     def forward(self, *batches: Batch) -> Tensor:
@@ -54,16 +51,16 @@ class MaskedContrastive(Contrastive):
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
         scale = self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        by_image, by_text = self.loss.get_logits(image, text, scale)
-        own = self.loss.get_ground_truth(image.device, len(by_image))
-        masked = self.sharing().scatter(1, own[:, None], False)
+        image_logits, text_logits = self.loss.get_logits(image, text, scale)
+        targets = self.loss.get_ground_truth(image.device, len(image_logits))
+        masked = self.shared_classes().scatter(1, targets[:, None], False)
         losses = [
-            F.cross_entropy(similarity.masked_fill(masked, -torch.inf), own)
-            for similarity in (by_image, by_text)
+            F.cross_entropy(similarity.masked_fill(masked, -torch.inf), targets)
+            for similarity in (image_logits, text_logits)
         ]
         return (losses[0] + losses[1]) / 2
 
-    def sharing(self) -> Tensor:
+    def shared_classes(self) -> Tensor:
         """[B, W B] bool: which pairs of all ranks share a class with each pair of this rank."""
         everyone = self.classes
         if self.loss.world_size > 1:
@@ -73,7 +70,7 @@ class MaskedContrastive(Contrastive):
 
     def matmuls(self, step: StepShape) -> list[Matmul]:
         """Adds the counts of shared classes, which have no gradient."""
-        counts = Matmul(step.batch_size, self.num_classes, step.everyone, trained_operands=0)
+        counts = Matmul(step.batch_size, self.num_classes, step.global_batch, trained_operands=0)
         return [*super().matmuls(step), counts]
 
     def similarity_bytes(self, step: StepShape) -> int:

@@ -41,10 +41,7 @@ class NounContrastive(BagOfWordsContrastive):
         self.text_encoder = BagOfNouns(*bag_of_words(text, self.num_classes, padding=None))
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "a method that needs labels gets their base rates"
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, cls.tower(encoder_name), len(base_rates))
 
     def captions(self, batch: Batch) -> RaggedLabels:

@@ -61,8 +61,7 @@ def distinct_subwords(tokens: Tensor) -> tuple[RaggedLabels, Tensor]:
     zeros. "!" is a subword, although it is token 0, as padding is.
 
     Returns: N entries for each caption, in ascending order, and [B N] bool: which of them count.
-        The
-    others are kept, so that the host does not wait for the device to tell how many count.
+        All are kept, so that the host does not wait for the device to tell how many count.
     """
     ended = (tokens == END).cumsum(dim=1) > 0
     # END is the greatest token, so it is sorted to the end.

@@ -152,9 +152,7 @@ class TwoTowers(Objective):
                 block.__class__ = PackedBlock
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, cls.tower(encoder_name))
 
     def forward(self, *batches: Batch) -> Tensor:
@@ -208,7 +206,7 @@ class TwoTowers(Objective):
 
     def kept_bytes(self, step: StepShape) -> int:
         """The 16-bit copy of the projection under autocast, embeddings, and similarities."""
-        pairs = self.compared(step) * step.everyone
+        pairs = self.local_rows(step) * step.global_batch
         return (
             step.copies_bytes(self.projection.weight.numel())
             + self.embeddings_bytes(step)
@@ -217,9 +215,10 @@ class TwoTowers(Objective):
 
     def loss_bytes(self, step: StepShape) -> int:
         """Two float32 gradients as large as the similarities."""
-        return 2 * FLOAT32 * self.compared(step) * step.everyone
+        return 2 * FLOAT32 * self.local_rows(step) * step.global_batch
 
-    def compared(self, step: StepShape) -> int:
+    def local_rows(self, step: StepShape) -> int:
+        """How many images, or captions, this rank compares with those of all ranks."""
         return step.batch_size
 
     def embeddings_bytes(self, step: StepShape) -> int:
@@ -238,7 +237,7 @@ class TwoTowers(Objective):
         """One tower's embeddings of this rank, as they are sent."""
         return step.batch_size * self.text.joint * self.feature_bytes(step)
 
-    def gathered(self, step: StepShape, towers: int) -> list[Exchange]:
+    def gather_exchanges(self, step: StepShape, towers: int) -> list[Exchange]:
         """The embeddings of one or both towers gathered forward, and their gradients backward."""
         one = towers * self.embedding_bytes(step)
         # gloo has no reduce_scatter with gradient: OpenCLIP sends gradients by all_to_all there

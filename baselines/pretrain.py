@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
-from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, for_photos
+from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, photos_recipe
 from catlip.records.record import OMIT_DEFAULT, from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
@@ -50,11 +50,13 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
-        recipes["photos"] = PHOTOS.get(method, for_photos(STARTERS[method]))
+        recipes["photos"] = PHOTOS.get(method, photos_recipe(STARTERS[method]))
     return recipes
 
 
 def method_of(config: PretrainBaseline) -> "Method":
+    import torch
+
     from baselines.methods import BASELINES
     from baselines.openclip import CaptionTokenizer, TwoTowers
     from catlip.pretraining.method import Method, classes_of, encoder_of
@@ -68,7 +70,7 @@ def method_of(config: PretrainBaseline) -> "Method":
         raise InputError(f"--packed-captions: {method.label} has no text tower")
 
     def build() -> "Objective":
-        base_rates = classes.base_rates if classes else None
+        base_rates = classes.base_rates if classes else torch.empty(0)
         objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
         if isinstance(objective, TwoTowers) and objective.text != text:
             objective.set_text_tower(text)

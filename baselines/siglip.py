@@ -57,7 +57,7 @@ class Sigmoid(TwoTowers):
     def embeddings_bytes(self, step: StepShape) -> int:
         """This rank's pairs, and the captions of the other ranks."""
         own = step.batch_size * (4 * step.number_bytes + self.feature_bytes(step))
-        others = (step.everyone - step.batch_size) * step.number_bytes
+        others = (step.global_batch - step.batch_size) * step.number_bytes
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
@@ -67,7 +67,7 @@ class Sigmoid(TwoTowers):
     def exchanges(self, step: StepShape) -> list[Exchange]:
         """Captions travel in both directions at once; each gradient returns its caption's way."""
         if self.exchange == "gather":
-            return self.gathered(step, towers=1)
+            return self.gather_exchanges(step, towers=1)
         times = 2 * (step.ranks - 1)
         payload = times * self.embedding_bytes(step)
         exchange = Exchange(

@@ -40,9 +40,9 @@ class Superclass(Objective):
             self.idf.count(classes, present)
         logits = self.classifier(self.image_encoder(batch.images))
         weights = self.idf.weights(classes, present)
-        return sparse_cross_entropy(self.compared(logits, classes), classes, weights)
+        return sparse_cross_entropy(self.mask_logits(logits, classes), classes, weights)
 
-    def compared(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
+    def mask_logits(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
         """The logits [B, V] that the softmax compares; -inf for a class that it leaves out."""
         return logits
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from bench.communication.config import Communication
 from bench.data_path.config import DataPathBench
@@ -36,6 +36,8 @@ from catlip.program.ranges import Count
 from catlip.records.record import read_record
 from catlip.records.table import Cell, Table, print_tables, shown
 
+Bench = StepTime | Waterfall | Memory | DataPathBench | Communication
+B = TypeVar("B", StepTime, Waterfall, Memory, DataPathBench, Communication)
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
 MIN_S = 5.0  # less time is not worth a start; a part that can ends so long before it is cut off
@@ -71,7 +73,7 @@ class Device:
     """
     only: tuple[str, ...] = ()
     """Measure only the parts whose names hold one of these words; by default all."""
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto, cpu or cuda."""
     out: Path = Path("runs/bench/device")
     """Folder for the records, one folder per kind; the archive of all of them lies beside it."""
@@ -88,7 +90,7 @@ def main(config: Device) -> None:
     worker, rows, log = Worker(), [], ""
     try:
         seconds = max(MIN_S, end - time.monotonic())
-        ended, gpus = worker.run(partial(gpus_of, config.device), seconds)
+        ended, gpus = worker.run(partial(gpu_names, config.device), seconds)
         if not isinstance(gpus, list):
             raise InputError(ended.removeprefix("failed: InputError: "))
         parts = [
@@ -154,7 +156,7 @@ class Worker:
         self.pid = self.pool.submit(os.getpid).result()
 
     def run(self, task: Callable[[], object], seconds: float) -> tuple[str, Any]:
-        """How the task ended, and its result or traceback; unless well, this process ended too."""
+        """How the task ended, and its result or traceback. If it failed, this process is ended."""
         try:
             future = self.pool.submit(run_in_time, task, seconds)
             ended, result = future.result(seconds + GRACE_S)
@@ -195,11 +197,18 @@ def run_in_time(task: Callable[[], object], seconds: float) -> tuple[str, Any]:
 def parts_of(config: Device, gpus: int) -> list[Part]:
     """The parts to measure, the most telling first; on a CPU (no `gpus`) all of them are small."""
 
-    def part(name: str, seconds: int, bench: Any, how: Any = run_bench, missing: str = "") -> Part:
+    def part(
+        name: str,
+        seconds: int,
+        bench: B,
+        how: Callable[[B], None] = run_bench,
+        missing: str = "",
+    ) -> Part:
         """The part that measures what `python -m bench.KIND` would with this config."""
-        flags = {"device": config.device, "quiet": config.quiet, "out": config.out / bench.out.name}
-        chosen = replace(bench, **{name: flags[name] for name in flags if hasattr(bench, name)})
-        return Part(name, seconds, partial(how, chosen), missing)
+        bench = replace(bench, quiet=config.quiet, out=config.out / bench.out.name)
+        if not isinstance(bench, DataPathBench):
+            bench = replace(bench, device=config.device)
+        return Part(name, seconds, partial(how, bench), missing)
 
     no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
     pair = ("catlip", "clip")
@@ -209,13 +218,13 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
         forward = Waterfall(batch_size=64, orders=("forward",), compile=False)
-        ranks = partial(on_ranks, ranks=gpus)
+        ranks = partial(spawn_ranks, ranks=gpus)
         return [
             part("step time, B/16", 20, eager),
             part("step time, B/16, captions packed too, and compiled", 85, both),
             part("waterfall, forward, all image sizes", 150, forward),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),
-            part("step time at the largest batch, B/16", 15, eager, at_largest),
+            part("step time at the largest batch, B/16", 15, eager, time_largest_batch),
             part("step time from shards, B/16", 40, from_shards, missing=no_data),
             part("images from a core", 40, DataPathBench(rounds=3, workers=(0, 2))),
             part("step time, L/16", 45, replace(large, batch_size=128)),
@@ -226,7 +235,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)
-    ranks, two = partial(on_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
+    ranks, two = partial(spawn_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
     return [
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
@@ -237,7 +246,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
     ]
 
 
-def gpus_of(device: str) -> list[str]:
+def gpu_names(device: str) -> list[str]:
     import torch
 
     from catlip.training.distributed import default_device, init_distributed
@@ -248,7 +257,7 @@ def gpus_of(device: str) -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(number)]
 
 
-def run_bench(bench: Any) -> None:
+def run_bench(bench: Bench) -> None:
     from bench.measuring.training_step import free_memory
 
     free_memory()  # what the part before has left
@@ -256,7 +265,7 @@ def run_bench(bench: Any) -> None:
         import_module(type(bench).__module__.replace(".config", ".measure")).main(bench)
 
 
-def at_largest(bench: StepTime) -> None:
+def time_largest_batch(bench: StepTime) -> None:
     """Time each method by itself at nearly the largest batch that was found, if one was."""
     for path in (bench.out.parent / "memory").glob("vit_b16-*.json"):
         for method, found in read_record(path)["metrics"]["largest"].items():
@@ -264,7 +273,7 @@ def at_largest(bench: StepTime) -> None:
             run_bench(replace(bench, methods=(method,), batch_size=nearly))
 
 
-def on_ranks(bench: Any, ranks: int) -> None:
+def spawn_ranks(bench: Bench, ranks: int) -> None:
     """Run a bench on several ranks. Not by torchrun: its ranks are sessions of their own, and would
     run on beside the next part if this one was killed.
     """
@@ -275,7 +284,7 @@ def on_ranks(bench: Any, ranks: int) -> None:
     spawn(run_rank, (bench, str(ranks), str(port)), nprocs=ranks)
 
 
-def run_rank(rank: int, bench: Any, ranks: str, port: str) -> None:
+def run_rank(rank: int, bench: Bench, ranks: str, port: str) -> None:
     import torch
 
     os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))

@@ -36,9 +36,9 @@ def main() -> None:
         print("error: choose a program: python -m catlip lists them", file=sys.stderr)
         sys.exit(2)
     print("./run_all.sh runs what leads from data to page. All programs, each with its --help:\n")
-    found = list(programs())
-    width = max(len(module) for module, _ in found)
-    for module, sentence in found:
+    listed = list(programs())
+    width = max(len(module) for module, _ in listed)
+    for module, sentence in listed:
         print(f"python -m {module:{width}}  {sentence}")
 
 

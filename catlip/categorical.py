@@ -26,7 +26,7 @@ class Categorical(Objective):
 
     Args:
         base_rates: [V] float in (0, 1), the fraction of training captions with each class. The bias
-            starts at its log-odds, so that the first loss is that of a model that knows the
+            starts at its log-odds, so that the first loss is as if the model knew the
             frequency of each noun, instead of V ln 2.
         chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
             little faster.
@@ -42,10 +42,7 @@ class Categorical(Objective):
         self.classifier = linear_classifier(image_encoder.num_features, torch.logit(base_rates))
 
     @classmethod
-    def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
-        assert base_rates is not None, "a method that needs labels gets base rates"
+    def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, base_rates)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -139,7 +136,7 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         features, weight, bias, rows, values = ctx.saved_tensors
         grad_features = _wide(torch.zeros_like(features))
-        grad_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+        grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
         for first in range(0, len(weight), ctx.chunk):
             part = slice(first, first + ctx.chunk)
             logits = _wide_logits(features, weight[part], bias[part])
@@ -149,11 +146,11 @@ class _ChunkedLoss(torch.autograd.Function):
                 .index_put_((rows, column), -present, accumulate=True)
                 .mul_(*upstream)
             )
-            of_bias[part] = grad_logits.sum(dim=0)
+            grad_bias[part] = grad_logits.sum(dim=0)
             grad_logits = grad_logits.to(features.dtype)
             grad_weight[part] = grad_logits.T @ features
             grad_features += grad_logits @ weight[part].to(features.dtype)
-        return grad_features.to(features.dtype), grad_weight, of_bias, None, None, None
+        return grad_features.to(features.dtype), grad_weight, grad_bias, None, None, None
 
 
 def _wide_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
-from catlip.system.urls import is_remote, take_credentials, with_urls
+from catlip.system.urls import is_remote, show_urls, take_credentials
 
 C = TypeVar("C")
 # A config, and the function called with it, or its name.
@@ -73,10 +73,14 @@ def run(
         if subcommands and arguments and arguments[0] in subcommands:
             prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
             arguments, defaults = arguments[1:], None
-        given = _read(config, prog, arguments, defaults)
-        check_ranges(given)
-        check_out(given)
-        _called(main)(given)
+        options = _read(config, prog, arguments, defaults)
+        check_ranges(options)
+        check_out(options)
+        if isinstance(main, str):
+            module, _, function = main.partition(":")
+            getattr(importlib.import_module(module), function)(options)
+        else:
+            main(options)
     except InputError as error:
         _stop(str(error))
     except BrokenPipeError:  # the reader of the output, for example `head`, has ended
@@ -101,17 +105,9 @@ def run(
         sys.exit(130)
 
 
-def _called(main: Callable[[Any], object] | str) -> Callable[[Any], object]:
-    if not isinstance(main, str):
-        return main
-    module, _, name = main.partition(":")
-    found: Callable[[Any], object] = getattr(importlib.import_module(module), name)
-    return found
-
-
 def check_out(config: Any) -> None:
-    """Raises InputError, before any work, when the config's `out` cannot be written. Whether a file
-    or a folder is meant, the default shows: that of a file has a suffix.
+    """Raises InputError, before any work, when the config's `out` cannot be written. It is a file
+    if the default has a suffix, else a folder.
     """
     out = getattr(config, "out", None)
     if not isinstance(out, Path) or getattr(config, "dry_run", False):
@@ -120,8 +116,8 @@ def check_out(config: Any) -> None:
         raise InputError(f"--out '{out}': give the path of a new file or folder on this machine")
     default = type(config).__dataclass_fields__["out"].default
     if isinstance(default, Path) and out.exists() and out.is_dir() == bool(default.suffix):
-        there, meant = ("folder", "file") if out.is_dir() else ("file", "folder")
-        raise InputError(f"--out {out} is a {there}; give the path of a {meant}")
+        actual, expected = ("folder", "file") if out.is_dir() else ("file", "folder")
+        raise InputError(f"--out {out} is a {actual}; give the path of a {expected}")
     above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
     inside = out if out.is_dir() else above
     if not inside.is_dir() or not os.access(inside, os.W_OK | os.X_OK):
@@ -202,15 +198,15 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
 
 def _with_one_length(arguments: list[str], default: Any) -> list[str]:
     """If one of a recipe's two alternatives, such as --iterations, is given, the other is 0."""
-    given = {argument.partition("=")[0] for argument in arguments}
+    flags = {argument.partition("=")[0] for argument in arguments}
     alternatives = getattr(getattr(default, "recipe", None), "ALTERNATIVES", ())
     for name, other in itertools.permutations(alternatives, 2):
-        if f"--{name}" in given and f"--{other}" not in given:
+        if f"--{name}" in flags and f"--{other}" not in flags:
             return [*arguments, f"--{other}", "0"]
     return arguments
 
 
 def _stop(message: str) -> None:
     # In one call, because other ranks may be writing at the same time.
-    sys.stderr.write(f"error: {' '.join(with_urls(printable(message)).split())}\n")
+    sys.stderr.write(f"error: {' '.join(show_urls(printable(message)).split())}\n")
     sys.exit(2)

@@ -18,7 +18,7 @@ class StepShape:
     device_type: str = "cuda"
 
     @property
-    def everyone(self) -> int:
+    def global_batch(self) -> int:
         return self.batch_size * self.ranks
 
     def logits_bytes(self, width: int, classes: int) -> int:

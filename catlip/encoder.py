@@ -206,18 +206,18 @@ def build_encoder(
     return encoder
 
 
-def encoder_as_release(encoder: ImageEncoder) -> None:
+def init_encoder_as_release(encoder: ImageEncoder) -> None:
     """Initialise an encoder as the release does: by Xavier's uniform rule with zero biases, and
     class token and positions normally. Its configurations name rules that its code does not apply.
     """
-    linear_as_release(encoder)
+    init_linear_as_release(encoder)
     if encoder.cls_token is not None:
         nn.init.trunc_normal_(encoder.cls_token, std=CLASS_TOKEN_STD)
     if encoder.pos_embed is not None:
         nn.init.trunc_normal_(encoder.pos_embed, std=encoder.num_features**-0.5)
 
 
-def linear_as_release(module: nn.Module) -> None:
+def init_linear_as_release(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -11,7 +11,7 @@ from catlip.cli import run
 from catlip.data.decode import open_picture, rgb
 from catlip.data.shards import expand, open_shard
 from catlip.label import result
-from catlip.program.pictures import chosen, encoded_image
+from catlip.program.pictures import encode_image, spread_evenly
 from catlip.program.ranges import Count
 from catlip.records.kind import without_none
 from catlip.records.record import Record
@@ -46,15 +46,15 @@ def main(config: Examples) -> None:
     classes = {synset.name for synset in vocabulary.synsets}
     samples = []
     with Record(config.out, result.Examples, config) as record:
-        shards = [open_shard(paths[number]) for number in chosen(len(paths), config.count)]
+        shards = [open_shard(paths[number]) for number in spread_evenly(len(paths), config.count)]
         per_shard, rest = divmod(config.count, len(shards))
         for position, shard in enumerate(shards):
-            for number in chosen(len(shard), per_shard + (position < rest)):
+            for number in spread_evenly(len(shard), per_shard + (position < rest)):
                 caption = shard.caption(number, shard.draw_caption(number, seed=0, epoch=0)) or ""
                 names = [nouns().name(offset) for offset in labeller(caption)]
                 caption, image = caption[:MAX_CHARACTERS], None
                 try:
-                    image = encoded_image(np.array(rgb(open_picture(shard.image_bytes(number)))))
+                    image = encode_image(np.array(rgb(open_picture(shard.image_bytes(number)))))
                 except ValueError:
                     key = f"{shard.path.name}: {shard.keys[number]}"
                     record.notes.append(f"{key} has no readable image")

@@ -44,18 +44,16 @@ class Objective(nn.Module):
     image_encoder: nn.Module
 
     @classmethod
-    def build(
-        cls, image_encoder: "ImageEncoder", encoder_name: str, base_rates: Tensor | None
-    ) -> Self:
+    def build(cls, image_encoder: "ImageEncoder", encoder_name: str, base_rates: Tensor) -> Self:
         """The method on a freshly initialised image encoder, a key of ENCODERS.
 
         Args:
             base_rates: [V] float in (0, 1), the fraction of training captions that hold each class;
-                None for a method that needs no labels.
+                empty for a method that needs no labels.
         """
         return cls(image_encoder)
 
-    def set_progress(self, share: float) -> None:
+    def set_progress(self, fraction: float) -> None:
         """Called before each step with the fraction of the run's steps that are done, in [0, 1)."""
 
     def metrics(self) -> dict[str, Tensor]:
@@ -103,5 +101,5 @@ class Objective(nn.Module):
         ]
 
 
-def shown_as(method: Objective | type[Objective]) -> dict[str, str]:
+def page_style(method: Objective | type[Objective]) -> dict[str, str]:
     return {"label": method.label, "colour": method.colour, "marker": method.marker}

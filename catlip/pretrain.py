@@ -32,12 +32,12 @@ class PretrainCatLIP(LabelledRun):
 
 def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) -> "Categorical":
     from catlip.categorical import Categorical
-    from catlip.encoder import linear_as_release
+    from catlip.encoder import init_linear_as_release
     from catlip.pretraining.method import encoder_of
 
     objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)
     if recipe.initialization == "release":
-        linear_as_release(objective.classifier)
+        init_linear_as_release(objective.classifier)
     return objective
 
 

@@ -26,8 +26,8 @@ ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
 OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 
-# Of each operation's magnitude, the ends of the range: least and greatest value of the end, and the
-# input of its sigmoid at the start. All are the release's.
+# Operation -> the two ends of its magnitude's range: the least and the greatest value of each end,
+# and the input of its sigmoid at the start. All are the release's.
 BOUNDS = {
     "brightness": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},
     "contrast": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},
@@ -127,7 +127,7 @@ class RangeAugment(nn.Module):
         return ranges
 
 
-class Augmented(Objective):
+class AugmentedObjective(Objective):
     """Any objective on augmented images, with RangeAugment's loss added to its own."""
 
     def __init__(self, objective: Objective, range_augment: RangeAugment):
@@ -143,9 +143,9 @@ class Augmented(Objective):
     def image_encoder(self) -> nn.Module:  # type: ignore[override]  # it is not to be replaced here
         return self.objective.image_encoder
 
-    def set_progress(self, share: float) -> None:
-        self.progress = share
-        self.objective.set_progress(share)
+    def set_progress(self, fraction: float) -> None:
+        self.progress = fraction
+        self.objective.set_progress(fraction)
 
     def forward(self, *batches: Batch) -> Tensor:
         """The loss of one batch, or of all batches of a step."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines import method_names
 from catlip.data.layout import FASHION_MNIST_DIR, find_layout, validation_of
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.system.urls import is_remote
 from pipeline.options import DRAWINGS, Options, count_gpus
 from pipeline.step import Step
@@ -310,7 +310,7 @@ def bench(plan: Plan) -> Iterator[Step]:
     if plan.small:
         num_classes = "1097"  # the starter's; of the vocabulary where there is one
         if not plan.starter and plan.vocabulary.is_file():
-            num_classes = str(len(read_own(plan.vocabulary, synsets=list)["synsets"]))
+            num_classes = str(len(read_json(plan.vocabulary, synsets=list)["synsets"]))
         as_trained = (
             *("--model", plan.encoder, "--resolution", plan.resolution, "--batch-size", "64"),
             *("--num-steps", "40", "--num-classes", num_classes, *compared),

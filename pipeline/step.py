@@ -14,7 +14,7 @@ from typing import Any
 from baselines import method_names
 from catlip.program.errors import InputError
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.programs import Slot, run_command, stopped
 
@@ -115,7 +115,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     try:
         if stamp.exists():
             fix = "the step runs as if for the first time"
-            before = read_own(stamp, fix, identity=dict, done=bool, files=list)
+            before = read_json(stamp, fix, identity=dict, done=bool, files=list)
     except InputError as error:
         say(str(error))
     files_before: list[str] = before.get("files", [])

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.recipes.dry_run import flops_per_image
 
 
@@ -15,13 +16,13 @@ def test_dry_run_counts_steps_parameters_and_flops(succeed, starter, tmp_path) -
     assert not (tmp_path / "run").exists()
     lines = [line for line in done.stdout.splitlines() if re.match(r"\w[^\"]*: ", line)]
     printed = dict(line.split(": ", 1) for line in lines)
-    objective = methods.build("clip", "vit_tiny16", 48, num_classes=1, seed=0)
+    objective = methods.build(Factors("clip", "vit_tiny16", 48, num_classes=1, seed=0))
     parameters = sum(p.numel() for p in objective.parameters())
     assert printed["parameters"].startswith(f"{parameters:,}")
     assert re.findall(r"\d+", printed["steps"])[:2] == ["50", "32"]
     assert printed["layout"].startswith("1 on cpu, each with 8 micro-steps")
     assert printed["model and optimizer state"].startswith(f"{4 * 5 * parameters / 2**30:.2f} GiB")
-    batch = methods.synthetic_batch(2, "vit_tiny16", 48, num_classes=1, seed=0)
+    batch = methods.synthetic_batch(Factors("catlip", "vit_tiny16", 48, 2, num_classes=1), seed=0)
     found = float(printed["FLOPs a step"].split(",")[0])
     # The plain formula of attention is counted; the kernel of a CPU or GPU computes one of five
     # products twice, 1 % here.

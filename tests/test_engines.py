@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from catlip.cli import InputError
-from catlip.system.engines import THREADS, local, work_ahead
+from catlip.system.engines import THREADS, work_ahead, worker_pool
 
 
 def square(number):
@@ -32,7 +32,7 @@ def die(number):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_item_comes_with_its_result_or_with_the_users_error(workers):
-    with local(workers) as apply:
+    with worker_pool(workers) as apply:
         found = dict(apply(square, range(6)))
         assert dict(apply(square, [7])) == {7: 49}
         assert list(apply(square, [])) == []
@@ -41,9 +41,9 @@ def test_each_item_comes_with_its_result_or_with_the_users_error(workers):
 
 
 def test_bug_is_raised_and_death_of_a_worker_is_one_line():
-    with local(2) as apply, pytest.raises(ZeroDivisionError):
+    with worker_pool(2) as apply, pytest.raises(ZeroDivisionError):
         list(apply(fail, range(4)))
-    with pytest.raises(InputError, match="--workers"), local(2) as apply:
+    with pytest.raises(InputError, match="--workers"), worker_pool(2) as apply:
         list(apply(die, range(4)))
 
 
@@ -51,7 +51,7 @@ KILLED = """
 import time
 from catlip.system.engines import local
 if __name__ == "__main__":
-    with local(2) as apply:
+    with worker_pool(2) as apply:
         print("begun", flush=True)
         list(apply(time.sleep, [600, 600]))
 """

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from short_training import command
 
 from bench.measuring.methods import METHODS
-from catlip.objective import shown_as
+from catlip.objective import page_style
 from catlip.records.styles import KNOWN
 
 REPOSITORY = Path(__file__).parent.parent
@@ -146,4 +146,4 @@ def test_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistak
 
 def test_page_knows_every_method_of_this_project_as_it_is() -> None:
     known = {method: vars(style) for method, style in KNOWN.items() if method != "random"}
-    assert {name: shown_as(method) for name, method in METHODS.items()} == known
+    assert {name: page_style(method) for name, method in METHODS.items()} == known

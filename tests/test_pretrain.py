@@ -34,7 +34,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.encoder import build_encoder
 from catlip.pretrain import PretrainCatLIP, method_of
-from catlip.pretraining.method import apply_recipe_start, augmented, encoder_of
+from catlip.pretraining.method import add_range_augment, apply_recipe_start, encoder_of
 from catlip.pretraining.run import prepare, pretrain
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import Rank
@@ -193,7 +193,7 @@ def test_every_field_of_a_recipe_reaches_the_part_that_it_is_of() -> None:
     objective = apply_recipe_start(Sigmoid.build(encoder, "vit_tiny16", None), recipe)
     assert objective.logit_scale.item() == pytest.approx(math.log(1 / 0.04))
     assert objective.logit_bias.item() == -3
-    assert augmented(objective, recipe).range_augment.psnr == (40, 10)
+    assert add_range_augment(objective, recipe).range_augment.psnr == (40, 10)
 
 
 def test_killed_and_resumed_is_uninterrupted(starter, succeed, tmp_path, undisturbed):

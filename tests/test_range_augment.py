@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip import range_augment
-from catlip.range_augment import Augmented, Draws, RangeAugment, draw
+from catlip.range_augment import AugmentedObjective, Draws, RangeAugment, draw
 from catlip.training.distributed import init_distributed
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
@@ -118,9 +119,12 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
 
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
-    plain, augment = methods.build(method, "hybrid_mini", 16, 20, seed=0), RangeAugment()
-    batch = methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=0)
-    objective = Augmented(plain, augment)
+    plain, augment = (
+        methods.build(Factors(method, "hybrid_mini", 16, num_classes=20, seed=0)),
+        RangeAugment(),
+    )
+    batch = methods.synthetic_batch(Factors("catlip", "hybrid_mini", 16, 4, num_classes=20), seed=0)
+    objective = AugmentedObjective(plain, augment)
     assert (objective.needs, objective.whole_step) == (plain.needs, plain.whole_step)
     assert objective.image_encoder is plain.image_encoder
 
@@ -153,8 +157,9 @@ def drawn_alike_in_parts(images: Tensor) -> Draws:
 
 def test_two_micro_batches_of_clip_are_one_batch_of_double_size(monkeypatch) -> None:
     monkeypatch.setattr(range_augment, "draw", drawn_alike_in_parts)
-    encoder = ("vit_tiny16", 16, 20)  # without batch norm, which sees each micro-batch alone
-    parts = [methods.synthetic_batch(4, *encoder, seed=seed) for seed in (0, 1)]
+    # An encoder without batch norm, which sees each micro-batch alone.
+    factors = Factors("clip", "vit_tiny16", 16, batch_size=4, num_classes=20)
+    parts = [methods.synthetic_batch(factors, seed=seed) for seed in (0, 1)]
     images, tokens = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("images", "tokens")
     )
@@ -162,7 +167,7 @@ def test_two_micro_batches_of_clip_are_one_batch_of_double_size(monkeypatch) -> 
     found = []
     for batches in (parts, [whole]):
         trainer = Trainer(
-            Augmented(methods.build("clip", *encoder, seed=0), RangeAugment()),
+            AugmentedObjective(methods.build(factors), RangeAugment()),
             Optimization(precision="fp32"),
             10,
             rank=init_distributed("cpu"),

@@ -1,8 +1,6 @@
 """What the ranks of a training step send each other, from shapes alone, and how long it takes.
 
-With ViT-B/16, 256 images on each of 256 GPUs, gradients are 1,192 MB for CLIP and 833 for CatLIP.
-CLIP's embeddings add 535 MB; 16-bit numbers would be 267. A GPU's autocast computes `F.normalize`
-in float32, and its result is gathered.
+CLIP's embeddings are sent in float32, because a GPU's autocast computes `F.normalize` in it.
 
 `bench.communication` compares the bytes with a real step. Collectives run round rings, in two
 levels if there are several nodes: the g devices of a node divide the work, and each forms a ring
@@ -25,7 +23,7 @@ from catlip.training.parallel import blocks
 DDP_BUCKETS = [2**20, 25 * 2**20]
 
 
-def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[Exchange]:
+def step_exchanges(factors: Factors, world_size: int, device_type: str = "cuda") -> list[Exchange]:
     """What each rank sends in a training step, without the mean of the loss over ranks, which only
     the log needs.
 
@@ -36,7 +34,7 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
         return []
     objective = objective_of(factors)
     exchange = partial(Exchange, world_size=world_size)
-    of_method = objective.exchanges(step_shape(factors, world_size, device_type))
+    method_exchanges = objective.exchanges(step_shape(factors, world_size, device_type))
     if factors.parallel == "ddp":
         # Gradients in buckets, in about the order in which backward makes them; and rank 0's
         # buffers before each forward.
@@ -48,7 +46,7 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
             types = {buffer.dtype for buffer in buffers}
             size = sum(buffer.nbytes for buffer in buffers)
             exchanges.append(exchange("buffers", "broadcast", len(types), payload_bytes=size))
-        return [*exchanges, *of_method]
+        return [*exchanges, *method_exchanges]
     # FSDP2: each block's parameters are gathered in both passes, in the dtype of autocast; those
     # outside of blocks once, in float32 (`catlip.training.parallel.distribute`); gradients are
     # scattered once. A parameter is cut along its first dimension, padded to a multiple of the
@@ -65,7 +63,7 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
         exchange("parameters", "all_gather", 2 * number + 1, payload_bytes=gathered),
         exchange("gradients", scatters, number + 1, payload_bytes=scattered),
         exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32),
-        *of_method,
+        *method_exchanges,
     ]
 
 

@@ -6,18 +6,15 @@ passes less one of the first convolution. What is not a product (norms, GELU, so
 optimizer) is left out, as in every published count; so is the gradient of the pixels that
 RangeAugment needs, 0.2 % of a step of ViT-B/16.
 
-At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of
-CatLIP with ViT-B/16 (1.66 if the loss is not local), 1.109 times with L, and 1.053 with H, which
-the reference release pairs with the text tower of L; with OpenCLIP's text tower for H, 1,024 wide
-and 24 deep, it would be 1.19. With the image sizes of each method's released sampler it is 1.46 per
-image with B and 1.30 with H. Operations do not explain the paper's 2.7 and 2.78 (Fig. 1c).
+At 224 pixels, 65,536 pairs and 256 of them a device, CLIP takes 1.173 times the operations of
+CatLIP with ViT-B/16, 1.109 times with L and 1.053 times with H. Operations do not explain the
+paper's 2.7 and 2.78 (Fig. 1c).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import torch
 
@@ -83,7 +80,7 @@ def mean_flops_per_sample(
     factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
 ) -> float:
     """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly from
-    `sizes` (`catlip.recipes.Recipe.sizes()`): those of one step at each, divided by their samples.
+    `sizes` (`catlip.recipes.Recipe.sizes()`): a step at each size, divided by the samples of all.
     """
     steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
     flops = sum(step_flops(step, world_size, recompute) for step in steps)
@@ -96,7 +93,7 @@ def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> in
 
 
 def text_flops(text: TextTower) -> int:
-    """FLOPs of one caption's forward pass through the text tower. That of ViT-B/16: 6.0e9."""
+    """FLOPs of one caption's forward pass through the text tower. With ViT-B/16: 6.0e9."""
     return forward_flops(text_products(text))
 
 
@@ -167,16 +164,22 @@ def text_products(text: TextTower) -> list[Matmul]:
     return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 
 
-@cache
-def _objective(**shape: Any) -> Objective:
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return methods.build(**shape, seed=0)
-
-
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    shape = ("method", "model", "resolution", "num_classes", "text_context")
-    return _objective(**{name: getattr(factors, name) for name in shape})
+    shape = Factors(
+        factors.method,
+        factors.model,
+        factors.resolution,
+        num_classes=factors.num_classes,
+        text_context=factors.text_context,
+    )
+    return _build_on_meta(shape)
+
+
+@cache
+def _build_on_meta(factors: Factors) -> Objective:
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return methods.build(factors)
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

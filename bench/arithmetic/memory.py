@@ -28,7 +28,7 @@ from bench.arithmetic.flops import (
     step_shape,
     tokens_of,
 )
-from bench.measuring.factors import ON_A_CPU, Factors
+from bench.measuring.factors import CPU_BATCH, Factors
 from bench.memory.tensors import TOWERS
 from catlip.architectures import Architecture
 from catlip.costs import FLOAT32, TextTower
@@ -45,7 +45,7 @@ AUGMENTED_COPIES = 5  # of the float32 pixels, which a step keeps for RangeAugme
 # Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
 # take the rest.
 USABLE = 0.9
-MAX_IMAGES = 256  # of a bench whose user gives no batch size
+MAX_IMAGES = 256  # in the batch of a bench whose user gives no size
 
 
 def parameters(factors: Factors) -> dict[str, int]:
@@ -79,7 +79,7 @@ def activation_bytes(
     """
     objective, shape = objective_of(factors), ENCODERS[factors.model]
     heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
-    # Of the features. In fp32 the class token is a view of all normalised tokens, which keeps them.
+    # In fp32 the class token is a view of all normalised tokens, which keeps them.
     wide = product_bytes(factors)
     views = wide == FLOAT32 and shape.pool == "token"
     features = wide * factors.batch_size * shape.width * (tokens_of(factors) if views else 1)
@@ -117,17 +117,17 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
         hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
         return batch * tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
 
-    of_images = working(tokens, shape.width, shape.heads if factors.attention == "naive" else 0)
-    of_texts = working(text.context, text.width) if (text := objective.text) else 0
+    image_work = working(tokens, shape.width, shape.heads if factors.attention == "naive" else 0)
+    text_work = working(text.context, text.width) if (text := objective.text) else 0
     moments = (
         # Autocast drops its copies after the loss.
         sum(kept.values()) + cached + objective.loss_bytes(step),
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
-        + max(of_texts, step.copies_bytes(numbers["head"]), kept["logits"]),
-        kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + of_images,
-        sum(gradients.values()) + block + of_images,
+        + max(text_work, step.copies_bytes(numbers["head"]), kept["logits"]),
+        kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + image_work,
+        sum(gradients.values()) + block + image_work,
     )
     pixels = 3 * batch * factors.resolution**2
     stays = state["parameters"] + state["buffers"] + state["optimizer"] + state["average"]
@@ -181,7 +181,7 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
     one = block_bytes(factors, text.context, text, device_type)
     if device_type == "cuda":
         one += ATTENTION_COPY * product_bytes(factors) * text.context * text.width
-    # A bag of words keeps the mean of its tokens, and what its norm makes of it.
+    # A bag of words keeps the mean of its tokens, and the result of its norm.
     around = text.context if text.depth else 2
     per_caption = text.depth * one + FLOAT32 * around * text.width
     copied = text.depth * block_weights(text.width) + text.width * text.joint
@@ -200,8 +200,8 @@ def stem_numbers(factors: Factors) -> int:
     # three before norms and two after ReLUs.
     first, *blocks = hybrid_widths(shape.width)
     strides = (4, 8, 16)
-    of_blocks = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))
-    return pixels + 2 * first * (side // 2) ** 2 + 5 * of_blocks
+    block_numbers = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))
+    return pixels + 2 * first * (side // 2) ** 2 + 5 * block_numbers
 
 
 def block_weights(width: int) -> int:
@@ -220,7 +220,7 @@ def device_bytes(factors: Factors, devices: int) -> float:
     return peak - sharded * (1 - 1 / devices)
 
 
-def in_turns_bytes(steps: Sequence[Factors]) -> float:
+def interleaved_bytes(steps: Sequence[Factors]) -> float:
     """The most bytes held while these steps take turns: the state of all, and one's work."""
     states = [sum(state_bytes(step).values()) for step in steps]
     working = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
@@ -231,7 +231,8 @@ def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = M
     """The batch with which these steps can take turns: `most`, halved until they fit."""
     images = most
     while images > 1 and (
-        in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes
+        interleaved_bytes([replace(step, batch_size=images) for step in steps])
+        > USABLE * memory_bytes
     ):
         images //= 2
     return images
@@ -240,5 +241,5 @@ def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = M
 def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
     """The batch size of these steps, which take turns, if the user gives none."""
     if device.type == "cpu":
-        return ON_A_CPU
+        return CPU_BATCH
     return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)

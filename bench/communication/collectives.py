@@ -51,8 +51,8 @@ class Collective:
 
     Attributes:
         what: its purpose, as in `bench.arithmetic.exchanges`, or `loss` for the mean of the loss.
-        elements: what one rank hands in, as in `catlip.costs.Exchange`. Of a scatter, what one rank
-            gets: gloo's all_to_all is a scatter from each rank, and the n scatters together hand in
+        elements: what one rank hands in, as in `catlip.costs.Exchange`; in a scatter, what one rank
+            gets. gloo's all_to_all is a scatter from each rank, and all n scatters together hand in
             what one all_to_all would.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
     """
@@ -105,7 +105,7 @@ def _what(kind: str) -> str:
     return "gradients"
 
 
-def bare(collectives: Sequence[Collective], rank: Rank) -> Callable[[], None]:
+def replay(collectives: Sequence[Collective], rank: Rank) -> Callable[[], None]:
     """A function that performs these collectives one after another, in one piece of memory."""
     n = rank.world_size
     gathered = ("all_gather", "scatter")  # the parts of all ranks

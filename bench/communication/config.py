@@ -1,13 +1,9 @@
-"""What the ranks of a training step send each other, how long that takes, and how much of it the
-step waits for.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from baselines import method_names
-from bench.measuring.factors import MethodNames, Parallel, StepConfig
+from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
 from catlip.program.ranges import Natural
 
 
@@ -31,7 +27,11 @@ class Communication(StepConfig):
     """Number of timed steps with exchange, of timed steps without, and of repetitions of bare
     collectives; 0 for 50 on a GPU and 10 on a CPU.
     """
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", kw_only=True)
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
     out: Path = Path("runs/bench/communication")
     """Folder for the record."""
+
+    def factors(self, method: str) -> Factors:
+        step = super().factors(method)
+        return replace(step, batch_size=self.batch_size, parallel=self.parallel)

@@ -18,29 +18,27 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.arithmetic.exchanges import sent
+from bench.arithmetic.exchanges import step_exchanges
 from bench.arithmetic.memory import default_batch
 from bench.communication import result
-from bench.communication.collectives import Collective, Listener, bare
+from bench.communication.collectives import Collective, Listener, replay
 from bench.communication.config import Communication
-from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import shown
+from bench.measuring.factors import PRECISION, Factors
+from bench.measuring.methods import page_styles
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
-from catlip.records.run import Run
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
-from catlip.training.parallel import synchronised
+from catlip.training.parallel import gradient_sync
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
 NUM_STEPS = {"cpu": 10, "cuda": 50}
@@ -52,17 +50,7 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
 def main(config: Communication) -> None:
-    """Measure on all ranks; the first prints the table and writes the record."""
-    path, run, rank = measure_all(config)
-    if rank.is_main:
-        print_tables([result.exchange_table(run), result.collectives_table(run)])
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
-        print(f"wrote {path}")
-
-
-def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Rank]:
-    """Measure all methods; the first rank writes the record. Returns: path, run, and this rank."""
+    """Measure all methods on all ranks; the first prints the tables and writes the record."""
     deprecated_names = "open_clip.loss|torch.distributed"
     warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, rank = resolve(config)
@@ -71,7 +59,7 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
     hidden = config.quiet or not rank.is_main
     with record if rank.is_main else nullcontext():
-        record.shown_as = shown(config.methods)
+        record.shown_as = page_styles(config.methods)
         metrics = result.Communication(
             world_size=rank.world_size,
             backend=dist.get_backend(),
@@ -79,13 +67,18 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
             methods={},
         )
         for method in progress(config.methods, desc=f"communication {step}", disable=hidden):
-            factors = factors_of(config, method)
-            metrics.methods[method], samples = measure(factors, rank, rounds=config.num_steps)
+            metrics.methods[method], samples = measure(
+                config.factors(method), rank, rounds=config.num_steps
+            )
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.metrics = metrics.metrics()
             record.save()
         run = record.measured(metrics)
-    return record.path, run, rank
+    if rank.is_main:
+        print_tables([result.exchange_table(run), result.collectives_table(run)])
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
+        print(f"wrote {record.path}")
 
 
 def resolve(config: Communication) -> tuple[Communication, Rank]:
@@ -99,7 +92,7 @@ def resolve(config: Communication) -> tuple[Communication, Rank]:
         precision=config.precision or PRECISION[device_type],
         num_steps=config.num_steps or NUM_STEPS[device_type],
     )
-    steps = [factors_of(config, method) for method in config.methods]
+    steps = [config.factors(method) for method in config.methods]
     if ranks < 2:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:
@@ -151,7 +144,7 @@ def measure(
             alone.append(taken)
     without = steps_ms.get("step_without_exchange")
     blocking = [sum(each) for each in zip(*alone, strict=True)] if without else []
-    predicted = sent(factors, rank.world_size, rank.device.type)
+    predicted = step_exchanges(factors, rank.world_size, rank.device.type)
     exchange = result.MethodExchange(
         collectives=rows,
         sent_mb=sum(row.sent_mb for row in rows),
@@ -177,14 +170,14 @@ def time_steps(
             if isinstance(replica, DistributedDataParallel):
                 # Otherwise DDP would send buffers one step late, in the wrong kind of step.
                 replica.require_forward_param_sync = exchange
-            with synchronised(replica, last=exchange):
+            with gradient_sync(replica, last=exchange):
                 taken[name].append(timed_ms(step, rank))
     return {name: slowest(samples, rank) for name, samples in taken.items()}
 
 
 def time_bare(groups: Sequence[Sequence[Collective]], rounds: int, rank: Rank) -> list[list[float]]:
     """Milliseconds of each group's calls on the slowest rank; groups take turns."""
-    runs = [bare(group, rank) for group in groups]
+    runs = [replay(group, rank) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
     for _ in range(1 + rounds):
         for run_group, samples in zip(runs, taken, strict=True):

@@ -1,7 +1,3 @@
-"""How many images per second one core decodes, crops and batches: this project's code and other
-libraries, on the same photographs in turns.
-"""
-
 from dataclasses import dataclass
 from pathlib import Path
 

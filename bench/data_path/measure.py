@@ -91,8 +91,8 @@ def measure(config: DataPathBench, images: list[bytes], record: Record) -> resul
 
 def read_images(config: DataPathBench) -> list[bytes]:
     """The encoded images. Raises: InputError for too few of them."""
-    found = sorted((config.images or BACKGROUNDS).rglob("*"))
-    paths = [path for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
+    files = sorted((config.images or BACKGROUNDS).rglob("*"))
+    paths = [path for path in files if path.suffix.lower() in (".jpg", ".jpeg")]
     if len(paths) < SHARDS:
         raise InputError(
             f"{len(paths)} photographs (.jpg, .jpeg) in {config.images}; give at least {SHARDS}"

@@ -1,5 +1,5 @@
 """Where a transfer program writes: a record named after its encoder and data, unless `--out` is
-given. A record or a score of the same run is kept, that of another run is refused.
+given. The score of a finished run is kept.
 """
 
 import json
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
-from catlip.cli import InputError
 from catlip.data.layout import WDS
-from catlip.records.record import plain, read_record
+from catlip.program.identity import refuse_another
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.system.lock import only_writer
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ DataSpelling = Annotated[
 BY_NAME = "{encoder}-{data}.json"
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
 CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when it is finished
-# Fields of a config that do not change the result.
-WITHOUT_EFFECT = (
-    *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
-    *("max_broken", "dry_run"),
-    *("overfit", "crowds"),  # of older records
-    "recipe",  # whose fields are compared one by one
-)
 
 
 def by_recipe(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
@@ -78,41 +70,17 @@ def _slug(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"
 
 
-def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record at `path` is there; that of another config or other weights is refused."""
-    from catlip.training.folder import changes
-
-    if not path.is_file():
-        return False
-    record = read_record(path)
-    before = _identity(record.get("config"), record["metrics"].get("encoder_digest"))
-    if changed := changes(before, _identity(json.loads(json.dumps(plain(config))), digest)):
-        raise InputError(
-            f"{path} is the record of another run ({changed}); give another --out, or remove it"
-        )
-    if say:
-        print(f"{path} is already there, from the same run; remove it to make it again")
-    return True
-
-
-def _identity(config: Any, digest: Any) -> dict[str, Any]:
-    """The fields of a config, as in JSON, that determine a run, and the encoder's weights."""
-    fields = {**config, **config.get("recipe", {}), "encoder_digest": digest}
-    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
-
-
 def load_or_measure(
     folder: Path, identity: dict[str, Any], rank: "Rank", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """The score of the run in `folder`, if it is finished; else of `measure`, which is written with
-    what `determined` it, and the checkpoints are deleted. All ranks call this.
+    its identity, and the checkpoints are deleted. All ranks call this.
     """
     from catlip.training.distributed import barrier
-    from catlip.training.folder import refuse_another
 
     path = folder / SCORE
     if path.is_file():
-        finished = read_own(path, identity=dict, score=dict)
+        finished = read_json(path, identity=dict, score=dict)
         refuse_another(folder, finished["identity"], identity)
         return dict(finished["score"])
     with only_writer(folder, rank.is_main):

@@ -14,7 +14,7 @@ _end = math.inf  # of the time limit, by time.monotonic()
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Limit the rounds of `in_time` in the block."""
+    """Limit the rounds of `until_deadline` in the block."""
     global _end
     _end = time.monotonic() + seconds
     try:
@@ -23,7 +23,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         _end = math.inf
 
 
-def in_time(rounds: Iterable[T]) -> Iterator[T]:
+def until_deadline(rounds: Iterable[T]) -> Iterator[T]:
     """The first round, and those that can be expected to end in time, judged by the fastest."""
     fastest = 0.0
     for number, each in enumerate(rounds):

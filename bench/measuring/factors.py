@@ -1,11 +1,12 @@
 """What the cost of a training step depends on, and the flags that the benches of a step share."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
 from catlip.cli import InputError, choose, one_of
+from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
 from catlip.training.schedule import PRECISIONS, AdamWForm
 
@@ -16,7 +17,7 @@ EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
 Parallel = Literal["ddp", "fsdp"]
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
-ON_A_CPU = 4  # images per step by default
+CPU_BATCH = 4  # images per step by default
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class StepConfig:
+class StepConfig(RunOptions):
     """The flags that the benches of a training step share."""
 
     model: EncoderName = "vit_b16"
@@ -63,10 +64,6 @@ class StepConfig:
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = ""
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    quiet: bool = False
-    """No progress bar."""
 
     def __post_init__(self) -> None:
         if ":" in self.model:
@@ -75,9 +72,12 @@ class StepConfig:
                 f"operations are counted: {', '.join(ENCODERS)}"
             )
 
-
-def factors_of(config: Any, method: str, **others: Any) -> Factors:
-    """The factors of a bench's config, each from the field of the same name unless in `others`."""
-    fields = Factors.__dataclass_fields__
-    same = {name: value for name, value in vars(config).items() if name in fields}
-    return Factors(**same | {"method": method} | others)
+    def factors(self, method: str) -> Factors:
+        """The factors of a method's step; a bench adds those that it has flags for."""
+        return Factors(
+            method,
+            self.model,
+            self.resolution,
+            precision=self.precision,
+            num_classes=self.num_classes,
+        )

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TwoTowers, text_tower
+from bench.measuring.factors import Factors
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.costs import FLOAT32, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
-from catlip.objective import Objective, shown_as
+from catlip.objective import Objective, page_style
 
 CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
@@ -60,30 +61,24 @@ CATLIP_FORMS: tuple[type[Objective], ...] = (Categorical, ChunkedCategorical, De
 METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS} | BASELINES
 
 
-def build(
-    method: str,
-    model: str,
-    resolution: int,
-    num_classes: int,
-    *,
-    seed: int,
-    text_context: int = 0,
-    packed_captions: bool = False,
-    **encoder: Any,
-) -> Objective:
-    """The objective, with `encoder` as options of `build_encoder`; the same seed gives every method
-    the same encoder weights.
-    """
-    torch.manual_seed(seed)
-    objective = METHODS[method].build(
-        build_encoder(model, resolution, **encoder),
-        model,
-        base_rates=torch.full((num_classes,), LABELS_PER_CAPTION / num_classes),
+def build(factors: Factors) -> Objective:
+    """The objective; the same seed gives every method the same encoder weights."""
+    torch.manual_seed(factors.seed)
+    encoder = build_encoder(
+        factors.model,
+        factors.resolution,
+        attention=factors.attention,
+        patch_drop_rate=factors.patch_drop_rate,
+        checkpointing=factors.checkpointing,
+        keep_products=factors.keep_products,
     )
+    base_rates = torch.full((factors.num_classes,), LABELS_PER_CAPTION / factors.num_classes)
+    objective = METHODS[factors.method].build(encoder, factors.model, base_rates)
     if isinstance(objective, TwoTowers):
-        if text_context:
-            objective.set_text_tower(objective.tower(model, {"text_context": text_context}))
-        if packed_captions:
+        if factors.text_context:
+            shape = {"text_context": factors.text_context}
+            objective.set_text_tower(objective.tower(factors.model, shape))
+        if factors.packed_captions:
             objective.pack_captions()
     return objective
 
@@ -93,32 +88,24 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
     return text_tower(model, {"text_context": text_context})
 
 
-def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """How the page shows these methods, for a record."""
-    return {name: shown_as(METHODS[name]) for name in names}
+    return {name: page_style(METHODS[name]) for name in names}
 
 
-def synthetic_batch(
-    batch_size: int,
-    model: str,
-    resolution: int,
-    num_classes: int,
-    *,
-    seed: int,
-    text_context: int = 0,
-    caption_tokens: float = 0.0,
-    device: torch.device = CPU,
-) -> Batch:
-    """Random images, labels and tokens, on the device, as the loader makes them for `model`."""
-    context = tower_of_context(model, text_context).context
+def synthetic_batch(factors: Factors, seed: int = 0, device: torch.device = CPU) -> Batch:
+    """Random images, labels and tokens, on the device, as the loader makes them."""
+    batch_size, num_classes = factors.batch_size, factors.num_classes
+    context = tower_of_context(factors.model, factors.text_context).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}
-    images = torch.randint(256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, **there)
+    shape = batch_size, 3, factors.resolution, factors.resolution
+    images = torch.randint(256, shape, dtype=torch.uint8, **there)
     each = min(LABELS_PER_CAPTION, num_classes)
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)
     tokens = torch.randint(1, START, (batch_size, context), **there)
-    lengths = caption_lengths(batch_size, context, caption_tokens)
+    lengths = caption_lengths(batch_size, context, factors.caption_tokens)
     positions = torch.arange(context, device=device)
     ends = torch.tensor(lengths, device=device)[:, None] - 1
     tokens[:, 0] = START

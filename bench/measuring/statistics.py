@@ -36,16 +36,16 @@ def difference(samples: Sequence[float], subtracted: Sequence[float]) -> Interva
 
 
 def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float]) -> Interval:
-    one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if len(one) >= PAIRED_ROUNDS:
+    left, right = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if len(left) >= PAIRED_ROUNDS:
         from scipy.stats import quantile_test  # takes half a second
 
-        of_rounds = operation(one, other)
-        low, high = quantile_test(of_rounds, p=0.5).confidence_interval(0.95)
-        return Interval(float(np.median(of_rounds)), float(low), float(high))
-    rounds = np.random.default_rng(SEED).integers(len(one), size=(RESAMPLES, len(one)))
-    resampled = operation(np.median(one[rounds], axis=1), np.median(other[rounds], axis=1))
-    return _interval(operation(np.median(one), np.median(other)), resampled)
+        round_values = operation(left, right)
+        low, high = quantile_test(round_values, p=0.5).confidence_interval(0.95)
+        return Interval(float(np.median(round_values)), float(low), float(high))
+    rounds = np.random.default_rng(SEED).integers(len(left), size=(RESAMPLES, len(left)))
+    resampled = operation(np.median(left[rounds], axis=1), np.median(right[rounds], axis=1))
+    return _interval(operation(np.median(left), np.median(right)), resampled)
 
 
 def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Interval:

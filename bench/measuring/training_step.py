@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.training.distributed import Rank
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
@@ -25,7 +25,17 @@ RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
 
 
 class Stopwatch:
-    """Marks on the device's own clock; reading them waits for the device once, at the end."""
+    """Marks on the device's own clock; reading them waits for the device once, at the end.
+
+    A step in `bench.step_time`, and the part that ends at each mark:
+
+        data_wait   what the bench does between two steps
+        forward     the trainer clears the gradients, and asks for a batch
+        data_wait   the batch is on the device
+        forward     RangeAugment and each tower or head; then, by "loss", the loss alone
+        backward    the gradients are there
+        optimizer   gradients are clipped, weights updated and averaged: the step ends
+    """
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"
@@ -56,24 +66,12 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
     where the whole is one graph, after the loss.
     """
     with rank.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
-        objective = methods.build(
-            factors.method,
-            factors.model,
-            factors.resolution,
-            num_classes=factors.num_classes,
-            seed=factors.seed,
-            text_context=factors.text_context,
-            packed_captions=factors.packed_captions,
-            attention=factors.attention,
-            checkpointing=factors.checkpointing,
-            keep_products=factors.keep_products,
-            patch_drop_rate=factors.patch_drop_rate,
-        )
+        objective = methods.build(factors)
     for child in objective.children():
         if list(child.parameters()) and not factors.whole_graph:
             child.register_forward_hook(lambda *_: mark("forward"))
     if factors.range_augment:
-        objective = Augmented(objective, RangeAugment())
+        objective = AugmentedObjective(objective, RangeAugment())
 
     def whole_mark(part: str) -> None:
         mark("forward" if part == "loss" else part)
@@ -97,16 +95,7 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
 
 def batch_of(factors: Factors, rank: Rank) -> Batch:
     """A synthetic batch of the factors' size, on the device; each rank gets another."""
-    return methods.synthetic_batch(
-        factors.batch_size,
-        factors.model,
-        factors.resolution,
-        num_classes=factors.num_classes,
-        seed=factors.seed + rank.number,
-        text_context=factors.text_context,
-        caption_tokens=factors.caption_tokens,
-        device=rank.device,
-    )
+    return methods.synthetic_batch(factors, factors.seed + rank.number, rank.device)
 
 
 def free_memory() -> None:

@@ -1,4 +1,6 @@
-"""`python -m bench.memory`."""
+"""How much memory a training step takes, and for what: measured for one method after another,
+beside what is predicted.
+"""
 
 from bench.memory.config import Memory
 from catlip.cli import run

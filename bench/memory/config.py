@@ -1,14 +1,10 @@
-"""How much memory a training step takes, and for what: measured for one method after another,
-beside what is predicted.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from bench.measuring.factors import MethodNames, StepConfig
+from bench.measuring.factors import Factors, MethodNames, StepConfig
 from catlip.program.ranges import Count, NotNegative
 
 
@@ -37,3 +33,6 @@ class Memory(StepConfig):
     """GiB of memory that a step may take; 0 for all of the device's."""
     out: Path = Path("runs/bench/memory")
     """Folder for the record."""
+
+    def factors(self, method: str) -> Factors:
+        return replace(super().factors(method), checkpointing=self.checkpointing)

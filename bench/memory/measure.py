@@ -1,6 +1,6 @@
 """The memory of one training step, by part; and its peak as `bench.arithmetic.memory` predicts it.
 
-On a GPU the peak is that of PyTorch's allocator. A CPU has no allocator that can be asked, so there
+On a GPU, PyTorch's allocator counts the peak. A CPU has no allocator that can be asked, so there
 it is the most bytes of tensors that were alive at once (`bench.memory.tensors`). Parameters,
 optimizer state and averaged weights are there all the time. Activations go as gradients come, so
 the peak holds about the larger of the two; `other` is everything beside those: the batch, work
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from bench.arithmetic.memory import default_batch, peak_bytes
-from bench.measuring.deadline import in_time
-from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import shown
+from bench.measuring.deadline import until_deadline
+from bench.measuring.factors import PRECISION, Factors
+from bench.measuring.methods import page_styles
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import result
 from bench.memory.config import Memory
@@ -32,7 +32,6 @@ from catlip.costs import GIB
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
-from catlip.records.run import Run
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
@@ -45,22 +44,14 @@ HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
 
 
 def main(config: Memory) -> None:
-    """Measure, print, write the record."""
-    path, run = measure_all(config)
-    tables = result.memory_tables(run)
-    print_tables(tables)
-    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
-
-
-def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
-    """Measure every method at every batch size, and write the record; returns its path and run."""
+    """Measure every method at every batch size, print, and write the record."""
     rank = init_distributed(config.device)
     config = resolve(config, rank)
     variant = "-checkpointing" if config.checkpointing else ""
     step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
     path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
-        record.shown_as = shown(config.methods)
+        record.shown_as = page_styles(config.methods)
         batches = _measure_batches(config, rank, record)
         largest = {m: _largest(config, m, rank) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
@@ -69,7 +60,9 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
             )
         how = HOW[rank.device.type]
         run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
-    return path, run
+    tables = result.memory_tables(run)
+    print_tables(tables)
+    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
 
 
 def resolve(config: Memory, rank: Rank) -> Memory:
@@ -79,8 +72,7 @@ def resolve(config: Memory, rank: Rank) -> Memory:
     if config.largest and not (rank.device.type == "cuda" or config.budget_gib):
         raise InputError("--largest on a CPU needs --budget-gib: other programs share its memory")
     config = replace(config, precision=config.precision or PRECISION[rank.device.type])
-    steps = [factors_of(config, method, batch_size=1) for method in config.methods]
-    usual = min(default_batch([step], rank.device) for step in steps)
+    usual = min(default_batch([config.factors(m)], rank.device) for m in config.methods)
     return replace(config, batch_sizes=config.batch_sizes or (usual,))
 
 
@@ -103,10 +95,10 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
     batches = {size: result.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
     tried = 0
-    rounds = in_time(runs)
+    rounds = until_deadline(runs)
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
-        factors = factors_of(config, method, batch_size=size)
+        factors = replace(config.factors(method), batch_size=size)
         predicted = result.PredictedMemory(
             peak_gib=peak_bytes(factors, device_type=rank.device.type) / GIB
         )
@@ -185,7 +177,9 @@ def peak_of(trainer: Trainer, batch: Batch) -> int:
 
 
 def state_of(trainer: Trainer) -> list[Tensor]:
-    """Every tensor that a step finds when it begins."""
+    """Every tensor that a step finds when it begins. The caller must not keep the list: the step
+    frees the old gradients.
+    """
     parameters = list(trainer.objective.parameters())
     gradients = [p.grad for p in parameters if p.grad is not None]
     kept = [*trainer.objective.buffers(), *moments_of(trainer), *trainer.weights().values()]
@@ -202,7 +196,7 @@ def _largest(config: Memory, method: str, rank: Rank) -> result.LargestBatch:
     budget = budget_bytes(config, rank.device)
     free_memory()  # what an earlier search has left in the allocator
     room = budget if config.budget_gib else torch.cuda.mem_get_info(rank.device)[0]
-    step = factors_of(config, method, batch_size=1)
+    step = replace(config.factors(method), batch_size=1)
     trainer: Trainer | None = None
 
     def take(factors: Factors, rank: Rank) -> tuple[None, list[int]]:

@@ -21,19 +21,19 @@ REST = "logits"  # heads, embeddings, logits and targets
 
 
 class LiveStorage(TorchDispatchMode):
-    """Counts the bytes of what is alive while it is entered, now and at most; `held` are tensors
-    that exist already.
+    """Counts the bytes of what is alive while it is entered, now and at most; the `existing`
+    tensors count from the start.
 
     Each operator's results are counted by storage, so that views count once, from when they are
     made until nothing refers to them. The work space of a running kernel, and what the system's
     allocator keeps, are not counted.
     """
 
-    def __init__(self, held: Iterable[Tensor] = ()):
+    def __init__(self, existing: Iterable[Tensor] = ()):
         super().__init__()
         self.bytes = self.peak_bytes = 0
         self._known: set[int] = set()
-        for tensor in held:
+        for tensor in existing:
             self._count(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -59,12 +59,12 @@ class LiveStorage(TorchDispatchMode):
 
 class SavedTensors(saved_tensors_hooks):
     """While entered, notes each storage that autograd saves, once, for the part that saves it
-    first: a member of `objective` in TOWERS, or else REST. The storages in `apart` are not counted.
+    first: a member of `objective` in TOWERS, or else REST. Storages in `excluded` do not count.
     """
 
-    def __init__(self, objective: nn.Module, apart: set[int]):
+    def __init__(self, objective: nn.Module, excluded: set[int]):
         super().__init__(self._keep, lambda tensor: tensor)
-        self._apart, self._part = apart, REST
+        self._excluded, self._part = excluded, REST
         self._saved: dict[int, tuple[StorageWeakRef, str, int]] = {}
         for member, part in TOWERS.items():
             if hasattr(objective, member):
@@ -87,7 +87,7 @@ class SavedTensors(saved_tensors_hooks):
         known = self._saved.get(storage._cdata)
         # A new storage can have the address of an expired one: checkpointing drops tensors, and
         # others take their place.
-        if storage._cdata not in self._apart and (known is None or known[0].expired()):
+        if storage._cdata not in self._excluded and (known is None or known[0].expired()):
             self._saved[storage._cdata] = StorageWeakRef(storage), self._part, storage.nbytes()
         # An operation's result that is kept with its history would keep itself alive for ever.
         return tensor.detach()
@@ -106,7 +106,6 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
-    """All tensors of a batch."""
     tensors = [batch.images]
     if batch.labels is not None:
         tensors += [batch.labels.values, batch.labels.offsets]

@@ -1,4 +1,4 @@
-"""`python -m bench.plan`."""
+"""Plan a pre-training before money is spent, without running anything."""
 
 from bench.plan.config import Plan
 from catlip.cli import run

@@ -1,5 +1,3 @@
-"""Plan a pre-training before money is spent, without running anything."""
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +25,8 @@ class Plan:
     --step-time, the record's is used instead.
     """
     methods: tuple[str, ...] = ()
-    """Methods, the first as the denominator of every ratio; by default those of the step-time
-    record when one is given, else catlip, clip, siglip and superclass.
+    """Methods, the first as the denominator of every ratio; by default the methods of the
+    step-time record when one is given, else catlip, clip, siglip and superclass.
     """
     images: Positive = 13.1e9
     """Images that the pre-training sees; the paper's is 200,000 steps of 65,536."""

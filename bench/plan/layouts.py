@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from bench.arithmetic.devices import Link
-from bench.arithmetic.exchanges import exchange_ms, sent
+from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import (
     image_flops,
     objective_of,
@@ -39,7 +39,7 @@ AS_GOOD = 0.98  # of the images a second of the fastest layout
 # CLIP's step, compared with CatLIP's, took 1.03 and 1.19 times as long as the operations of both
 # say.
 RATES_DIFFER = 1.2
-BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
+BACKWARD_FRACTION = 2 / 3  # of compute: the backward pass of a matrix product is two products
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Rate:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
-        factors: those of the step whose rate it is.
+        factors: the step whose rate it is.
         flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
             device is slower than that on small batches.
         optimizer_ms: time of the optimizer in a step, whatever the batch.
@@ -76,7 +76,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class FittedLayout:
-    """A layout of `accumulation` micro-batches, and its step; bytes are those of one device."""
+    """A layout of `accumulation` micro-batches, and its step; bytes are of one device."""
 
     factors: Factors
     devices: int
@@ -135,14 +135,14 @@ def lay_out(
     embeds_twice = accumulation > 1 and objective_of(factors).whole_step
     compute_ms = rate.step_ms(whole, devices, embeds_twice=embeds_twice)
     fetched, others = [], []
-    for exchange in sent(whole, devices):
+    for exchange in step_exchanges(whole, devices):
         if exchange.what == "parameters":  # fetched again in each micro-batch
             count, payload = exchange.count * accumulation, exchange.payload_bytes * accumulation
             fetched.append(replace(exchange, count=count, payload_bytes=payload))
         else:
             others.append(exchange)
     # Gradients are sent in the last micro-batch only.
-    backward_ms = BACKWARD_SHARE * compute_ms
+    backward_ms = BACKWARD_FRACTION * compute_ms
     waited_ms = exposed_ms(fetched, backward_ms, link)
     waited_ms += exposed_ms(others, backward_ms / accumulation, link)
     return FittedLayout(
@@ -162,7 +162,7 @@ def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) ->
     backward_ms): the last is complete only when the backward pass is. For sharded parameters, the
     step waits for the first bucket, and the forward pass covers the others too.
     """
-    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_SHARE}
+    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_FRACTION}
     exposed = 0.0
     for exchange in exchanges:
         whole_ms = exchange_ms(exchange, link)
@@ -180,7 +180,7 @@ def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
     peak, objective = device_bytes(factors, devices), objective_of(factors)
     if accumulation > 1 and objective.whole_step:
         whole = replace(factors, batch_size=factors.batch_size * accumulation)
-        of_part, of_whole = step_shape(factors, devices), step_shape(whole, devices)
-        peak += objective.loss_bytes(of_whole) - objective.loss_bytes(of_part)
-        peak += objective.kept_bytes(of_whole) - objective.kept_bytes(of_part)
+        micro_step, full_step = step_shape(factors, devices), step_shape(whole, devices)
+        peak += objective.loss_bytes(full_step) - objective.loss_bytes(micro_step)
+        peak += objective.kept_bytes(full_step) - objective.kept_bytes(micro_step)
     return peak

@@ -11,11 +11,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
-from bench.arithmetic.exchanges import sent
+from bench.arithmetic.exchanges import step_exchanges
 from bench.arithmetic.flops import (
     forward_flops,
     image_flops,
@@ -28,16 +27,17 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, state_bytes
 from bench.measuring import methods
-from bench.measuring.factors import FOUR, Factors, factors_of
+from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
 from bench.plan.config import Plan
 from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
+from bench.step_time.config import StepTime as StepTimeBench
 from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.kind import Interval, Kind
-from catlip.records.record import Record, plain, read_record
+from catlip.records.record import Record, from_plain, plain, read_record
 from catlip.records.run import Run
 from catlip.records.table import print_tables
 
@@ -71,10 +71,10 @@ class Machine:
 
 def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
-    chosen = list(machines(config))
+    all_machines = list(machines(config))
     runs: list[result.PlannedRun] = []
-    for machine, number in itertools.product(chosen, config.gpus):
-        runs += planned(config, machine, number)
+    for machine, number in itertools.product(all_machines, config.gpus):
+        runs += plan_runs(config, machine, number)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
     paths = []
@@ -82,15 +82,15 @@ def main(config: Plan) -> None:
     def record(name: str, metrics: K, **settings: Any) -> Run[K]:
         """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
-        with Record(paths[-1], type(metrics), plain(config) | settings) as written:
-            written.shown_as, written.notes = methods.shown(chosen[0].rates), NOTES
-            return written.measured(metrics)
+        with Record(paths[-1], type(metrics), plain(config) | settings) as file:
+            file.shown_as, file.notes = methods.page_styles(all_machines[0].rates), NOTES
+            return file.measured(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)
-    for model, machine in {machine.model: machine for machine in chosen}.items():
+    for model, machine in {machine.model: machine for machine in all_machines}.items():
         step = analytic(config, machine, devices)
         factors = next(iter(machine.rates.values())).factors
-        one = record(
+        step_run = record(
             f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
             step,
             model=model,
@@ -98,21 +98,21 @@ def main(config: Plan) -> None:
             precision=factors.precision,
             world_size=devices,
         )
-        print_tables([result.analytic_table(one)])
+        print_tables([result.analytic_table(step_run)])
         print(
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
-    for machine in chosen:
+    for machine in all_machines:
         if machine.rates.keys() >= PAPER_LAYOUTS.keys():
             name = f"projection-{machine.model}-{_slug(machine.name)}"
             metrics = projection(config, machine)
-            many = record(name, metrics, model=machine.model, samples=config.images)
-            print_tables([result.projection_table(many)])
-            print(f"{result.ratios_in_words(many)}\n")
+            projection_run = record(name, metrics, model=machine.model, samples=config.images)
+            print_tables([result.projection_table(projection_run)])
+            print(f"{result.ratios_in_words(projection_run)}\n")
     names = [
-        dict.fromkeys(machine.model for machine in chosen),
-        dict.fromkeys(_slug(machine.name) for machine in chosen),
+        dict.fromkeys(machine.model for machine in all_machines),
+        dict.fromkeys(_slug(machine.name) for machine in all_machines),
         map(str, config.gpus),
     ]
     whole = result.Plan(images=config.images, price=config.price, runs=runs)
@@ -148,7 +148,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
     record = read_record(path)
     if record["kind"] != StepTime.kind or not record["metrics"]:
         raise InputError(f"{path} is not a finished record of {StepTime.kind}")
-    timed = StepTime.read(record["metrics"])
+    timed, config = StepTime.read(record["metrics"]), from_plain(record["config"], StepTimeBench)
     wanted = wanted or tuple(method for method in timed.methods if not method.endswith(PACKED))
     if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
@@ -156,7 +156,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
         raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods")
     device, rates = record["environment"]["device"], {}
     for method in wanted:
-        factors = factors_of(SimpleNamespace(**record["config"]), method, packed_captions=False)
+        factors = config.factors(method)
         ms, optimizer_ms = timed.methods[method].total_ms, timed.methods[method].optimizer_ms.median
         rates[method] = Rate(
             factors,
@@ -170,7 +170,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
             ends = ratio.low / ratio.value, ratio.high / ratio.value
             rates[method] = replace(rates[method], ratios=ends)
     memory_gb = record["environment"].get("device_memory_gib", math.inf)  # none of a CPU
-    return device, record["config"]["model"], rates, memory_gb
+    return device, config.model, rates, memory_gb
 
 
 def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
@@ -180,9 +180,16 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
     tflops = datasheet_tflops(gpu, config.precision)
     if tflops is None:
         raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
+    step = Factors(
+        model=model,
+        resolution=config.resolution,
+        batch_size=config.batch_size,
+        precision=config.precision,
+        num_classes=config.num_classes,
+    )
     return {
         method: Rate(
-            factors_of(config, method, model=model),
+            replace(step, method=method),
             tflops * middle * 1e9,
             f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s",
             times=(middle / most, middle / least),
@@ -199,7 +206,7 @@ def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     }
     costs = {method: method_costs(step, devices) for method, step in factors.items()}
     first, *others = factors
-    gflops = {method: of.step_gflops_per_image for method, of in costs.items()}
+    gflops = {method: cost.step_gflops_per_image for method, cost in costs.items()}
     catlip, clip = (
         mean_flops_per_sample(
             replace(factors[first], method=method), recipe.sizes(), recipe.num_devices
@@ -218,7 +225,7 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
     sent_mb: dict[str, float] = {}
-    for exchange in sent(factors, devices):
+    for exchange in step_exchanges(factors, devices):
         sent_mb[exchange.what] = sent_mb.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
     activations = activation_bytes(factors, devices)
     return result.MethodCosts(
@@ -239,7 +246,7 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
 
 def projection(config: Plan, machine: Machine) -> result.Projection:
     """CLIP and CatLIP on both published layouts; the ratio of CLIP's device-hours to CatLIP's as
-    published and on equal layouts, with the part of it that communication makes.
+    published and on equal layouts, split into computing and communication.
     """
     layouts: dict[tuple[str, str], FittedLayout] = {}
     rows = []
@@ -259,12 +266,12 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
             )
             rows.append(row)
     ratios = []
-    for name, of_clip, of_catlip in (
+    for name, clip_layout, catlip_layout in (
         ("as published", "clip", "catlip"),
         ("both as CLIP", "clip", "clip"),
         ("both as CatLIP", "catlip", "catlip"),
     ):
-        clip, catlip = layouts["clip", of_clip], layouts["catlip", of_catlip]
+        clip, catlip = layouts["clip", clip_layout], layouts["catlip", catlip_layout]
         hours = clip.device_hours(config.images) / catlip.device_hours(config.images)
         # The global batch is the same.
         compute = clip.compute_ms * clip.devices / (catlip.compute_ms * catlip.devices)
@@ -280,7 +287,7 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
     )
 
 
-def planned(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
+def plan_runs(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
     """The plan of each method that fits on `devices` devices; empty if the first does not fit."""
     layouts: dict[str, FittedLayout] = {}
     for method, rate in machine.rates.items():

@@ -42,7 +42,7 @@ class Analytic(Kind):
     """The costs of several methods.
 
     Attributes:
-        flops_ratios: `clip/catlip` -> operations per image of CLIP over those of CatLIP.
+        flops_ratios: `clip/catlip` -> CLIP's operations per image over CatLIP's.
         flops_ratio_with_own_sizes: the ratio of CLIP to CatLIP, each with the image sizes and
             number of devices that it was published with.
     """
@@ -55,7 +55,7 @@ class Analytic(Kind):
 
 
 def analytic_table(run: Run[Analytic]) -> Table:
-    """One row per method; the ratio is of operations per step, to those of the first method."""
+    """One row per method; the ratio is of operations per step, to the first method."""
     step, setup = run.measured, run.setup
     first, *_ = step.methods
     columns = ["Method", "Step, relative", "Image GF", "Text GF", "Head GF", "Step GF"]
@@ -196,7 +196,7 @@ def ratios_in_words(run: Run[Projection]) -> str:
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
     """One method on a number of devices; memory and MB sent are of one device, `exposed_ms` is
-    waiting, `ratio` of device-hours to the first method's, `source` that of the rate.
+    waiting, `ratio` of device-hours to the first method's, `source` where the rate comes from.
     """
 
     model: str
@@ -233,8 +233,8 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
     rows: list[Sequence[Cell]] = []
     heading = ""
     for row in plan.runs:
-        if (wanted := f"{row.model} on {row.gpu}") != heading:
-            heading = wanted
+        if (group := f"{row.model} on {row.gpu}") != heading:
+            heading = group
             rows.append([Cell(heading)])
         hours, ratio, parts = row.device_hours, row.ratio, ""
         if row.accumulation > 1:

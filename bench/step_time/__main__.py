@@ -1,4 +1,6 @@
-"""`python -m bench.step_time`."""
+"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
+one process.
+"""
 
 from bench.step_time.config import StepTime
 from catlip.cli import run

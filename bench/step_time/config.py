@@ -1,11 +1,7 @@
-"""What a training step costs: forward, loss, backward and optimizer of each method, interleaved in
-one process.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.measuring.factors import MethodNames, Parallel, StepConfig
+from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
 from catlip.program.ranges import Natural, NotNegative
 
 
@@ -29,12 +25,12 @@ class StepTime(StepConfig):
     text_context: Natural = 0
     """Tokens of a caption that text towers read; 0 for what goes with the encoder."""
     caption_tokens: NotNegative = 0.0
-    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for those of
-    --captions, or what goes with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as in
-    sentences on photos.
+    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for the mean
+    of --captions, or what goes with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as
+    in sentences on photos.
     """
     captions: str = ""
-    """Shards or tables; synthetic captions are as long as 10,000 of theirs in the mean."""
+    """Shards or tables; synthetic captions get the mean length of the first 10,000."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     keep_products: bool = False
@@ -65,3 +61,16 @@ class StepTime(StepConfig):
     """Folder for the record, named by model, batch, precision, options, torch and card."""
     dry_run: bool = False
     """Only print what would be timed, and the operations of its steps."""
+
+    def factors(self, method: str) -> Factors:
+        return replace(
+            super().factors(method),
+            batch_size=self.batch_size,
+            text_context=self.text_context,
+            caption_tokens=self.caption_tokens,
+            checkpointing=self.checkpointing,
+            keep_products=self.keep_products,
+            compile=bool(self.compile),
+            whole_graph=self.whole_graph,
+            parallel=self.parallel,
+        )

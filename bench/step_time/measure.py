@@ -15,12 +15,12 @@ from baselines.openclip import CaptionTokenizer
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
-from bench.measuring.deadline import in_time
-from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.deadline import until_deadline
+from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import (
     LABELS_PER_CAPTION,
     mean_caption_tokens,
-    shown,
+    page_styles,
     tower_of_context,
 )
 from bench.measuring.statistics import ratio, summarise
@@ -39,8 +39,7 @@ from catlip.label.sources import find, split
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
-from catlip.records.table import Cell, Table, print_tables
-from catlip.records.table import shown as as_text
+from catlip.records.table import Cell, Table, print_tables, shown
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
@@ -75,7 +74,7 @@ def main(config: StepTime) -> None:
         for method, steps in timed.measured.methods.items():
             eager = runs[0].measured.methods[method]
             seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
-            print(f"compiling {method} took {as_text(seconds)} s")
+            print(f"compiling {method} took {shown(seconds)} s")
     for timed in runs:
         if timed.machine.busy:
             print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
@@ -85,7 +84,7 @@ def main(config: StepTime) -> None:
 @dataclass(frozen=True)
 class Timed:
     """What was measured of one method: each of PARTS, and "total" -> its milliseconds in each timed
-    step; and those of the very first step, in which kernels are chosen or compiled.
+    step; and the time of the very first step, in which kernels are chosen or compiled.
     """
 
     ms: dict[str, list[float]]
@@ -95,7 +94,7 @@ class Timed:
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in."""
-    wanted = device.type == "cuda" if config.compile is None else config.compile
+    compiled = device.type == "cuda" if config.compile is None else config.compile
     tokens = config.caption_tokens
     if config.captions and not tokens:
         tokens = tokens_of(config.captions, tower_of_context(config.model, config.text_context))
@@ -109,7 +108,7 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     return replace(
         config,
         batch_size=config.batch_size or default_batch(steps, device),
-        compile=wanted and any(blocks(objective_of(step)) for step in steps),
+        compile=compiled and any(blocks(objective_of(step)) for step in steps),
     )
 
 
@@ -118,7 +117,7 @@ def print_steps(config: StepTime, rank: Rank) -> None:
     flops = {name: step_flops(each, rank.world_size) for name, each in variants(config).items()}
     first = next(iter(flops.values()))
     rows = [
-        [Cell(name), Cell(as_text(count / 1e12)), Cell(f"{as_text(count / first)}x")]
+        [Cell(name), Cell(shown(count / 1e12)), Cell(f"{shown(count / first)}x")]
         for name, count in flops.items()
     ]
     title = f"To be timed with {config.model} on {rank.device}"
@@ -146,12 +145,12 @@ def variants(config: StepTime) -> dict[str, Factors]:
     """What is timed: every method and, if wanted, each with a text tower once more without the
     padding of captions.
     """
-    found = {}
+    factors = {}
     for method in config.methods:
-        found[method] = factors_of(config, method, packed_captions=False)
-        if config.packed_captions and objective_of(found[method]).text:
-            found[method + result.PACKED] = replace(found[method], packed_captions=True)
-    return found
+        factors[method] = config.factors(method)
+        if config.packed_captions and objective_of(factors[method]).text:
+            factors[method + result.PACKED] = replace(factors[method], packed_captions=True)
+    return factors
 
 
 def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
@@ -181,7 +180,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
                 "(bench.memory --largest finds the largest)"
             ) from None
-        styles = shown(config.methods)
+        styles = page_styles(config.methods)
         for variant in timed.keys() - styles.keys():
             style = styles[variant.removesuffix(result.PACKED)]
             styles[variant] = style | {"label": f"{style['label']}, captions packed"}
@@ -222,7 +221,9 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     barrier()
     watch.mark()
     hidden = config.quiet or not rank.is_main
-    for _ in progress(in_time(range(rounds)), desc="step_time", total=rounds, disable=hidden):
+    for _ in progress(
+        until_deadline(range(rounds)), desc="step_time", total=rounds, disable=hidden
+    ):
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)

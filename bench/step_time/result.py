@@ -81,8 +81,8 @@ class MethodSteps:
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
     """Steps of several methods, taken in turns in one process; the ratios' names are
-    `clip/catlip`, or `clip:packed/catlip` for captions without padding. Those of FLOPs are counted,
-    not measured.
+    `clip/catlip`, or `clip:packed/catlip` for captions without padding. FLOPs are counted, not
+    measured.
     """
 
     kind = "step_time"
@@ -102,13 +102,13 @@ def section(main: Setting | None, records: Records) -> Section:
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
     tables = []
-    for i, of_device in enumerate(by_device(timed).values()):
-        table = step_table(of_device, suffix(i))
+    for i, device_runs in enumerate(by_device(timed).values()):
+        table = step_table(device_runs, suffix(i))
         # Only the table of the first device has its caption.
-        tables.append(with_warning(replace(table, caption="") if i else table, of_device))
+        tables.append(with_warning(replace(table, caption="") if i else table, device_runs))
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
-    own = [run for run in timed if run.scale == timed[0].scale]
-    fair = [Text(words) for run in own if (words := avoidable(run))]
+    same_scale = [run for run in timed if run.scale == timed[0].scale]
+    fair = [Text(words) for run in same_scale if (words := avoidable(run))]
     blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables]
     return Section("step-time", title, blocks)
 

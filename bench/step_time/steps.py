@@ -51,5 +51,4 @@ def what_was_timed(run: Run[StepKind]) -> str:
 
 
 def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:
-    """A fraction in percent."""
     return number_cell(None if fraction is None else 100 * fraction, 1, anchor, small=small)

@@ -5,7 +5,6 @@ trainings run side by side.
 """
 
 import io
-import json
 import os
 import re
 import shutil
@@ -14,13 +13,13 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
 from bench.downstream import linear_probe
 from bench.downstream.probe.result import IMAGES, LinearProbe
-from bench.measuring.factors import Factors, factors_of
+from bench.measuring.factors import Factors
 from bench.study.result import Studied
 from catlip.cli import InputError, choose
 from catlip.data.sampler import steps_for
@@ -28,6 +27,8 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.pretraining.config import LabelledRun
 from catlip.pretraining.result import Pretrain
+from catlip.program.identity import is_recorded, record_changes
+from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.records.record import (
@@ -36,11 +37,10 @@ from catlip.records.record import (
     note_beside,
     note_data,
     note_samples,
-    plain,
     read_record,
 )
 from catlip.records.run import Run, read_run
-from catlip.system.engines import local
+from catlip.system.engines import worker_pool
 from catlip.system.files import write_atomically
 
 if TYPE_CHECKING:  # torch takes seconds, which --help does not need
@@ -59,7 +59,7 @@ CONTEXT_BYTES = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(RunOptions):
     """The settings that all studies share."""
 
     shards: tuple[str, ...]
@@ -72,8 +72,6 @@ class Study:
     """Name of each method's pre-training recipe, for what the study does not change."""
     probe_recipe: str = "starter"
     """How to probe, one of bench.downstream.linear_probe's recipes."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images; by default as in catlip.pretrain."""
     workers: Count | None = None
@@ -83,8 +81,6 @@ class Study:
     """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")
     """Folder for the records, one per training."""
-    quiet: bool = False
-    """No progress bars."""
 
     def check(self) -> None:
         """Refuse now what would otherwise fail after a training. Raises: InputError."""
@@ -203,7 +199,7 @@ def run_trainings(
         study = replace(study, num_workers=readers)
         note_beside(workers - 1)
     one = partial(run_training, study, kind, measure, workers - 1, command_line())
-    with local(workers) as apply:
+    with worker_pool(workers) as apply:
         for training, error in apply(one, missing):
             if error:
                 raise InputError(f"{training.name}: {error}") from error
@@ -244,11 +240,9 @@ def has_record(study: Study, training: Training) -> bool:
     """Whether the training has its record, which may be that of --earlier. Raises: InputError."""
     path = path_of(study, training)
     earlier = study.earlier / path.name if study.earlier else path
-    if not path.exists() and earlier.exists() and is_done(earlier, training):
+    if not path.exists() and earlier.exists() and not record_changes(earlier, training):
         write_atomically(path, earlier.read_bytes())
-    if path.exists() and not is_done(path, training):
-        raise InputError(f"{path} is of another study; give another --out, or remove it")
-    return path.exists()
+    return is_recorded(path, training)
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:
@@ -262,7 +256,7 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     device = init_distributed(study.device).device
     if device.type != "cuda" or not trainings:
         return 1
-    steps = {step_of(training, batch_size=training.recipe.micro_batch) for training in trainings}
+    steps = {step_of(training) for training in trainings}
     largest = max(map(peak_bytes, steps))
     memory = torch.cuda.get_device_properties(device).total_memory
     if largest > SMALL * memory:
@@ -271,19 +265,21 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
 
 
-def step_of(training: Training, **others: Any) -> Factors:
+def step_of(training: Training) -> Factors:
+    """What the cost of a micro-step depends on."""
     recipe = training.recipe
-    others |= {"model": recipe.encoder, "range_augment": bool(recipe.range_augment)}
-    return factors_of(recipe, training.method, text_context=recipe.text_context or 0, **others)
-
-
-def is_done(path: Path, training: Training) -> bool:
-    """Whether the record at `path` was made with the settings of this training."""
-    config = read_record(path)["config"]
-    wanted: dict[str, Any] = json.loads(json.dumps(plain(training)))
-    for settings in (config, wanted):
-        settings["recipe"].pop("about", None)  # words, which may have changed since
-    return {name: config.get(name) for name in wanted} == wanted
+    return Factors(
+        training.method,
+        recipe.encoder,
+        recipe.resolution,
+        batch_size=recipe.micro_batch,
+        precision=recipe.precision,
+        attention=recipe.attention,
+        checkpointing=recipe.checkpointing,
+        patch_drop_rate=recipe.patch_drop_rate,
+        text_context=recipe.text_context or 0,
+        range_augment=bool(recipe.range_augment),
+    )
 
 
 def train_and_probe(

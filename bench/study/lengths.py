@@ -69,7 +69,8 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
     pretrain, accuracies = train_and_probe(config, cell, folder)
     recipe = cell.recipe
     images = recipe.micro_batch * recipe.num_devices
-    step = step_of(cell, batch_size=images, num_classes=len(Vocabulary.load(cell.vocabulary)))
+    num_classes = len(Vocabulary.load(cell.vocabulary))
+    step = replace(step_of(cell), batch_size=images, num_classes=num_classes)
     return Scaling(
         method=cell.method,
         encoder=cell.recipe.encoder,

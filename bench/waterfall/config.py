@@ -1,12 +1,9 @@
-"""Where the published 2.7x comes from: from the released CLIP configuration to the released CatLIP
-one, changing one factor at a time.
-"""
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bench.measuring.factors import EncoderName
+from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, NotNegative
 from catlip.records.record import OMIT_DEFAULT
 
@@ -14,7 +11,7 @@ Order = Literal["forward", "reverse"]
 
 
 @dataclass(frozen=True)
-class Waterfall:
+class Waterfall(RunOptions):
     """Change the released CLIP configuration into the released CatLIP one, one factor at a time,
     and time the step before and after each change.
 
@@ -40,14 +37,10 @@ class Waterfall:
     num_rounds: Natural = 0
     """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=OMIT_DEFAULT)
-    """Orders in which the changes of a way are made."""
+    """Orders in which the changes are made."""
     compile: bool | None = None
     """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     out: Path = Path("runs/bench/waterfall")
     """Folder for the record, named by model, batch, ranks, torch and device."""
-    quiet: bool = False
-    """No progress bar."""
     dry_run: bool = False
     """Only print what would be changed, and what operations alone would give."""

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.arithmetic.memory import images_that_fit
-from bench.measuring.deadline import in_time
+from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import Factors
 from bench.measuring.methods import mean_caption_tokens
 from bench.measuring.statistics import ratio, summarise
@@ -32,7 +31,6 @@ from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
-from catlip.records.run import Run
 from catlip.records.table import Cell, Table, listed, print_tables, shown
 from catlip.training.distributed import Rank, barrier, init_distributed
 
@@ -46,96 +44,6 @@ NOTES = (
     "image size of the sampler",
     "synthetic images that are already on the device: crops and decoding are not part of the step",
 )
-
-
-def main(config: Waterfall) -> None:
-    """Time every step of the way, both ways, print and write the record."""
-    if config.dry_run:
-        print_changes(config)
-        return
-    path, run, rank = measure_all(config)
-    if rank.is_main:
-        print_tables(result.waterfall_table(run))
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
-        print(f"wrote {path}")
-
-
-def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Rank]:
-    """Time every step of both ways; the first rank writes the record. Returns: its path, the run,
-    and this rank.
-    """
-    rank = init_distributed(config.device)
-    config = resolve(config, rank.device)
-    gpu = rank.device.type == "cuda"
-    start = released_clip(config, gpu)
-    release = release_changes(config.batch_size, gpu)
-    further = further_changes(bool(config.compile))
-    ranks = f"-n{rank.world_size}" if rank.world_size > 1 else ""
-    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(rank.device)}"
-    record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
-    record.notes += NOTES
-    to_run = sum(not change.not_run for change in (*release, *further))
-    total, hidden = 2 + len(config.orders) * to_run, config.quiet or not rank.is_main
-    with (
-        record if rank.is_main else nullcontext(),
-        progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
-    ):
-        timer = PairTimer(config, rank, record, bar)
-        run = record.measured(
-            result.Waterfall(
-                world_size=rank.world_size,
-                published_ratio=PUBLISHED_RATIO,
-                unit="ms_per_image",
-                released_flops_ratio=released_flops_ratio(config),
-                release=timer.way("release", start, release),
-                further=timer.way("further", apply_all(start, release), further),
-            )
-        )
-    return record.path, run, rank
-
-
-def print_changes(config: Waterfall) -> None:
-    """What would be timed, without timing it."""
-    rank = init_distributed(config.device)
-    config = resolve(config, rank.device)
-    gpu = rank.device.type == "cuda"
-    before, rows = released_clip(config, gpu), []
-    for change in (
-        *release_changes(config.batch_size, gpu),
-        *further_changes(bool(config.compile)),
-    ):
-        after = change(before)
-        operations = f"{shown(flops_ratio(before, after, rank.world_size))}x"
-        words = change.factor, str(change.before), str(change.after), change.not_run or operations
-        rows.append([Cell(word) for word in words])
-        before = after
-    columns = ["Factor", "Before", "After", "Operations, before / after"]
-    title = f"To be timed with {config.model}, batch {config.batch_size}, on {rank.device}"
-    caption = f"{config.num_rounds} rounds of each pair, in the orders {listed(config.orders)}."
-    print_tables([Table("changes", title, columns, rows, caption)])
-
-
-def resolve(config: Waterfall, device: torch.device) -> Waterfall:
-    """The config with every default that depends on the device filled in."""
-    gpu = device.type == "cuda"
-    model = config.model or (RELEASED_MODEL if gpu else "vit_tiny16")
-    choose("encoder", model, ENCODERS)
-    batch_size = 8
-    if gpu:
-        # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
-        end = Factors("catlip", model, num_classes=config.num_classes, range_augment=True)
-        memory = torch.cuda.get_device_properties(device).total_memory
-        batch_size = max(1, images_that_fit([end, end], memory, 4 * CLIP[RELEASE].micro_batch) // 4)
-    return replace(
-        config,
-        model=model,
-        batch_size=config.batch_size or batch_size,
-        resolution=config.resolution or CLIP[RELEASE].resolution // (1 if gpu else 2),
-        caption_tokens=mean_caption_tokens(config.caption_tokens, model),
-        num_rounds=config.num_rounds or FEWEST,
-        compile=gpu if config.compile is None else config.compile,
-    )
 
 
 @dataclass(frozen=True)
@@ -181,6 +89,84 @@ SAMPLERS = {
     f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
     for recipe in (CLIP[RELEASE], CATLIP[RELEASE])
 }
+
+
+def main(config: Waterfall) -> None:
+    """Time every change, in both orders; the first rank prints and writes the record."""
+    rank = init_distributed(config.device)
+    config = resolve(config, rank.device)
+    gpu = rank.device.type == "cuda"
+    start = released_clip(config, gpu)
+    release = release_changes(config.batch_size, gpu)
+    further = further_changes(bool(config.compile))
+    if config.dry_run:
+        print_changes(config, rank, start, changes=[*release, *further])
+        return
+    ranks = f"-n{rank.world_size}" if rank.world_size > 1 else ""
+    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(rank.device)}"
+    record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
+    record.notes += NOTES
+    num_timed = sum(not change.not_run for change in (*release, *further))
+    total, hidden = 2 + len(config.orders) * num_timed, config.quiet or not rank.is_main
+    with (
+        record if rank.is_main else nullcontext(),
+        progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
+    ):
+        timer = PairTimer(config, rank, record, bar)
+        run = record.measured(
+            result.Waterfall(
+                world_size=rank.world_size,
+                published_ratio=PUBLISHED_RATIO,
+                unit="ms_per_image",
+                released_flops_ratio=released_flops_ratio(config),
+                release=timer.time_series("release", start, release),
+                further=timer.time_series("further", apply_all(start, release), further),
+            )
+        )
+    if rank.is_main:
+        print_tables(result.waterfall_table(run))
+        if run.machine.busy:
+            print(f"warning: {run.machine.busy} Times are in doubt.")
+        print(f"wrote {record.path}")
+
+
+def print_changes(
+    config: Waterfall, rank: Rank, start: Variant, *, changes: Sequence[Change]
+) -> None:
+    """What would be timed, without timing it."""
+    before, rows = start, []
+    for change in changes:
+        after = change(before)
+        operations = f"{shown(flops_ratio(before, after, rank.world_size))}x"
+        words = change.factor, str(change.before), str(change.after), change.not_run or operations
+        rows.append([Cell(word) for word in words])
+        before = after
+    columns = ["Factor", "Before", "After", "Operations, before / after"]
+    title = f"To be timed with {config.model}, batch {config.batch_size}, on {rank.device}"
+    caption = f"{config.num_rounds} rounds of each pair, in the orders {listed(config.orders)}."
+    print_tables([Table("changes", title, columns, rows, caption)])
+
+
+def resolve(config: Waterfall, device: torch.device) -> Waterfall:
+    """The config with every default that depends on the device filled in."""
+    gpu = device.type == "cuda"
+    model = config.model or (RELEASED_MODEL if gpu else "vit_tiny16")
+    choose("encoder", model, ENCODERS)
+    batch_size = 8
+    if gpu:
+        # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
+        end = Factors("catlip", model, num_classes=config.num_classes, range_augment=True)
+        memory = torch.cuda.get_device_properties(device).total_memory
+        batch_size = max(1, images_that_fit([end, end], memory, 4 * CLIP[RELEASE].micro_batch) // 4)
+    return replace(
+        config,
+        model=model,
+        batch_size=config.batch_size or batch_size,
+        resolution=config.resolution or CLIP[RELEASE].resolution // (1 if gpu else 2),
+        caption_tokens=mean_caption_tokens(config.caption_tokens, model),
+        num_rounds=config.num_rounds or FEWEST,
+        compile=gpu if config.compile is None else config.compile,
+    )
 
 
 def released_clip(config: Waterfall, gpu: bool) -> Variant:
@@ -240,12 +226,11 @@ def further_changes(compile: bool) -> list[Change]:
 
 
 def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
-    """The variant at the end of the way."""
     return reduce(lambda variant, change: change(variant), changes, start)
 
 
 def flops_ratio(before: Variant, after: Variant, world_size: int = 1) -> float:
-    """What a change would give if time were FLOPs, those of recomputing included."""
+    """What a change would give if time were FLOPs, recomputing included."""
     first, then = (
         mean_flops_per_sample(variant.step, variant.sizes(), world_size, recompute=True)
         for variant in (before, after)
@@ -254,7 +239,7 @@ def flops_ratio(before: Variant, after: Variant, world_size: int = 1) -> float:
 
 
 def released_flops_ratio(config: Waterfall) -> float:
-    """That of the two releases as they are, whatever is timed here."""
+    """The FLOPs of the released CLIP configuration over CatLIP's, whatever is timed here."""
     batch_size, resolution = CLIP[RELEASE].micro_batch, CLIP[RELEASE].resolution
     config = replace(config, model=RELEASED_MODEL, batch_size=batch_size, resolution=resolution)
     clip = released_clip(replace(config, caption_tokens=0.0), gpu=True)
@@ -266,26 +251,26 @@ class PairTimer:
 
     def __init__(self, config: Waterfall, rank: Rank, record: Record, bar: Bar):
         self.config, self.rank, self.record, self.bar = config, rank, record, bar
-        self.turns = in_time(itertools.count())
+        self.turns = until_deadline(itertools.count())
 
-    def way(self, name: str, start: Variant, changes: Sequence[Change]) -> result.ChangeSeries:
-        """Time the way from `start` through all changes, in each order, and from start to end at
-        once.
-        """
+    def time_series(
+        self, name: str, start: Variant, changes: Sequence[Change]
+    ) -> result.ChangeSeries:
+        """Time all changes from `start` on, one by one in each order, and all at once."""
         orders: dict[str, list[result.Step]] = {}
         for order in self.config.orders:
             orders[order], before = [], start
             for change in changes[:: -1 if order == "reverse" else 1]:
                 pair, after = result.Pair(not_run=change.not_run), change(before)
                 if not change.not_run:
-                    pair = self.pair(f"{name} {order} {change.factor}", before, after)
+                    pair = self.time_pair(f"{name} {order} {change.factor}", before, after)
                 step = vars(pair) | {"before": str(change.before), "after": str(change.after)}
                 orders[order].append(result.Step(factor=change.factor, **step))
                 before = after
-        total = self.pair(f"{name} total", start, apply_all(start, changes))
+        total = self.time_pair(f"{name} total", start, apply_all(start, changes))
         return result.ChangeSeries(orders=orders, total=total)
 
-    def pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
+    def time_pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
         """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
         give.
         """

@@ -1,7 +1,7 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
 The ratio of a factor is the time per image before its change over the time after it: above 1 is
-faster, and ratios multiply. A record holds two *ways*, which are series of changes: `release`, from
+faster, and ratios multiply. A record holds two series of changes: `release`, from
 the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one), and
 `further`, from there to options that neither release uses.
 """
@@ -110,14 +110,13 @@ class ChangeSeries:
         return factors
 
     def product(self, order: str) -> float | None:
-        """The product of the ratios of all changes."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waterfall(StepKind):
-    """Both ways, and the ratio that the paper claims for the first."""
+    """Both series, and the ratio that the paper claims for the first."""
 
     kind = "waterfall"
 
@@ -159,11 +158,11 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     """From the released CLIP configuration to the released CatLIP one, the changes from first to
     last; nothing if none of them was timed.
     """
-    way = run.measured.release
-    others = {(one.name, one.change): one.ratios["reverse"] for one in way.factors}
+    series = run.measured.release
+    others = {(one.name, one.change): one.ratios["reverse"] for one in series.factors}
     bars: list[Bar] = []
     words = []
-    for step in way.orders.get("forward", []):
+    for step in series.orders.get("forward", []):
         if step.ratio and 1e-3 < step.ratio.value < 1e3:
             factor, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
             other = others[step.factor, step.change]
@@ -183,21 +182,21 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     else:
         claim = f"{shown(published, 1)}{TIMES}"
         caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
-    not_run = ", ".join(factor.name for factor in way.factors if factor.not_run)
+    not_run = ", ".join(factor.name for factor in series.factors if factor.not_run)
     caption += f". Not run: {not_run}." if not_run else "."
     draw = partial(
         _draw,
         bars=bars,
-        total=way.total.ratio and run.trusted(way.total.ratio),
+        total=series.total.ratio and run.trusted(series.total.ratio),
         published=published if is_papers else None,
     )
-    together = shown(way.product("forward"), 2)
+    together = shown(series.product("forward"), 2)
     alt = f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}."
     return [Figure(name, caption, alt, draw=draw, height=2.2 + 0.5 * len(bars))]
 
 
 def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: float | None) -> None:
-    """Bars on a logarithmic axis: that of each change begins where the one before it ends."""
+    """Bars on a logarithmic axis: the bar of each change begins where the bar before it ends."""
     from matplotlib.ticker import NullFormatter, NullLocator
 
     axes.set_xscale("log")
@@ -259,16 +258,16 @@ def _draw_bar(
 
 
 def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]:
-    """The factors of both ways with both orders side by side, and all of a way together; nothing if
-    the record has no factors.
+    """The factors of both series, with both orders side by side, and all of a series together;
+    nothing if the record has no factors.
     """
     measured = run.measured
     rows = []
-    for title, way in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
-        if not way.factors:
+    for title, series in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
+        if not series.factors:
             continue
         rows.append([Cell(title)])
-        for factor in way.factors:
+        for factor in series.factors:
             row = [Cell(factor.name), Cell(factor.change)]
             if factor.not_run:
                 why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
@@ -276,12 +275,12 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
                 continue
             ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
             rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
-        products = [times_cell(way.product(order), run.anchor) for order in ORDERS]
-        total = ratio_cell(run, way.total.ratio)
-        flops = times_cell(way.total.flops_ratio, run.anchor)
+        products = [times_cell(series.product(order), run.anchor) for order in ORDERS]
+        total = ratio_cell(run, series.total.ratio)
+        flops = times_cell(series.total.flops_ratio, run.anchor)
         rows.append([Cell("product of the above"), Cell(""), *products, flops])
         rows.append([Cell("first against last, in turns"), Cell(""), total, total, flops])
-        if way is measured.release:
+        if series is measured.release:
             claim = times_cell(measured.published_ratio, "")
             released = times_cell(measured.released_flops_ratio, run.anchor)
             rows.append([Cell("both releases: the paper's times, and FLOPs alone")])

@@ -42,7 +42,7 @@ from catlip.data.starter.scenes import (
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 MIN_DRAWINGS = 12  # of a class, on each side
@@ -87,7 +87,7 @@ def main(config: Scenes) -> None:
         "packages": {source.package: source.digest for source in sources},
     }
     manifest = config.out / MANIFEST
-    existing = read_own(manifest, f"remove all of {config.out}") if manifest.exists() else None
+    existing = read_json(manifest, f"remove all of {config.out}") if manifest.exists() else None
     images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
     if existing == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")

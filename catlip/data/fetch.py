@@ -35,7 +35,7 @@ from catlip.label.sources import TarShard
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.system.engines import local, work_ahead
+from catlip.system.engines import work_ahead, worker_pool
 from catlip.system.files import write_atomically
 from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
@@ -140,7 +140,7 @@ def main(config: Fetch) -> None:
     workers = config.workers or len(os.sched_getaffinity(0)) * several
     total = sum(sizes[path] for path, *_ in files)
     bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
-    with only_writer(config.out), bar, local(max(1, min(workers, len(files)))) as apply:
+    with only_writer(config.out), bar, worker_pool(max(1, min(workers, len(files)))) as apply:
         for (path, *_), result in apply(functools.partial(fetch_file, config), files):
             if isinstance(result, OSError):  # a full disk stops the others too
                 raise result

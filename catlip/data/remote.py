@@ -32,7 +32,7 @@ from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.files import write_atomically
 from catlip.system.lock import open_no_link
-from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
+from catlip.system.urls import add_credentials, is_remote, strip_credentials, url_of
 
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
@@ -62,7 +62,7 @@ def identity_of(path: Path) -> str:
         # hf gives the hash of a file only together with everything else that it knows, and for a
         # file in a bucket it would give what it knew before.
         options = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
-        info = _driver(path).info(with_credentials(path), **options)
+        info = _driver(path).info(add_credentials(path), **options)
         if info.get("type") == "directory":
             raise FileNotFoundError(str(path))
         if info.get("size") is None:
@@ -120,7 +120,7 @@ def read_file(path: Path) -> bytes:
     if _scheme(path) in WEB:
         return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES, SMALL_BYTES)))
     files = _driver(path)
-    content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
+    content: bytes = _with_retries(path, lambda: files.cat_file(add_credentials(path)))
     return content
 
 
@@ -144,7 +144,7 @@ def write_file(path: Path, content: bytes) -> None:
 def remove_file(path: Path) -> None:
     def remove() -> None:
         with suppress(FileNotFoundError):
-            _driver(path).rm_file(with_credentials(path))
+            _driver(path).rm_file(add_credentials(path))
 
     if is_remote(path):
         _with_retries(path, remove, verb="deleted")
@@ -155,9 +155,9 @@ def remove_file(path: Path) -> None:
 def find_remote(pattern: str) -> list[Path]:
     """The remote files that match a pattern with wildcards, sorted; their folder is listed."""
     files = _driver(pattern)
-    names = _with_retries(pattern, lambda: files.glob(with_credentials(pattern)))
+    names = _with_retries(pattern, lambda: files.glob(add_credentials(pattern)))
     # The driver may put the credentials back into a name.
-    urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
+    urls = sorted(strip_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(url)) for url in urls]
 
 
@@ -168,7 +168,7 @@ def names_in(folder: Path) -> set[str]:
 
     def ask() -> list[str]:
         try:
-            names: list[str] = _driver(folder).ls(with_credentials(folder), detail=False)
+            names: list[str] = _driver(folder).ls(add_credentials(folder), detail=False)
         except FileNotFoundError as error:
             if error.__cause__:  # the answer of a server
                 raise
@@ -311,7 +311,7 @@ def _is_encrypted(path: Path) -> bool:
     if _scheme(path) != S3:
         return False
     files = _driver(path)
-    bucket, key, _ = files.split_path(with_credentials(path))
+    bucket, key, _ = files.split_path(add_credentials(path))
     info = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
     usual = info.get("ServerSideEncryption", "AES256") == "AES256"
     return not usual or "SSECustomerAlgorithm" in info
@@ -324,7 +324,7 @@ def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
     hf = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
-    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **hf)
+    content: bytes = _driver(path).cat_file(add_credentials(path), start=start, end=end, **hf)
     if len(content) not in (size, end - start):
         raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
     yield content[start:] if len(content) == size else content
@@ -332,7 +332,7 @@ def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
 
 def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     """As `_read_range`, from an http(s) server, which may send anything; fewer at the end."""
-    url, at, headers = with_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
+    url, at, headers = add_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
     with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
         content_range = answer.r.headers.get("Content-Range", "")
         if answer.r.status != 206:
@@ -350,7 +350,7 @@ def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
     """Write a file whole or not at all."""
-    files, url = _driver(path), with_credentials(path)
+    files, url = _driver(path), add_credentials(path)
 
     def ask() -> None:
         if _scheme(path) != DISK:  # object stores show only whole files
@@ -412,7 +412,7 @@ def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[st
     if status:
         is_temporary = status >= 500 or status in RETRY_STATUSES
     reason = error.__cause__ or error
-    message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
+    message = f"{type(reason).__name__}: {strip_credentials(str(reason))}"
     return f"{url} cannot be {verb}: {message}", is_temporary
 
 
@@ -460,7 +460,7 @@ def _driver(path: str | Path) -> Any:
                 "timeout": ClientTimeout(total=LONGEST_S, sock_read=STALLED_S),
             }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
-            query = with_credentials(path).partition("?")[2]
+            query = add_credentials(path).partition("?")[2]
             options["encoded"] = "%" in url_of(path) + query
         if scheme == DISK:
             options["auto_mkdir"] = True

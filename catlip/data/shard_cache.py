@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import InputError
-from catlip.system.cache import in_cache
+from catlip.system.cache import cache_error
 from catlip.system.lock import is_still_at, open_no_link
 
 CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
@@ -100,7 +100,7 @@ class FileCache:
             part.seek(0)
             return part
         except OSError as error:
-            raise in_cache(error, path) from None
+            raise cache_error(error, path) from None
         finally:
             if is_still_at(part.fileno(), temporary):
                 temporary.unlink()

@@ -26,8 +26,8 @@ from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, statu
 from catlip.data.starter import edition_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
-from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
-from catlip.system.engines import local
+from catlip.system.cache import cache_dir, npz_bytes, read_npz, write_to_cache
+from catlip.system.engines import worker_pool
 from catlip.system.urls import is_remote
 
 EDITION = 5  # raised whenever the same shards give other counts, digests or skipped samples
@@ -113,7 +113,7 @@ def open_shards(
     named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
     file = cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
     with suppress(FileNotFoundError, ValueError):
-        arrays = unpacked(file)
+        arrays = read_npz(file)
         if np.array_equal(arrays["statuses"], [status_of(path) for path in paths]):
             skipped = json.loads(arrays["skipped"].tobytes())
             warn_if_above_cache(patterns, int(arrays["remote_bytes"]))
@@ -133,7 +133,7 @@ def open_shards(
     statuses = np.array([content.status for content in contents], dtype=np.int64)
     arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
     arrays["remote_bytes"] = np.array(remote_bytes)
-    write_to_cache(file, packed(arrays))
+    write_to_cache(file, npz_bytes(arrays))
     return ShardSet(paths, counts, digests, skipped)
 
 
@@ -164,7 +164,7 @@ def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     distinct = list(dict.fromkeys(paths))
     are_few = len(distinct) <= FEW
     hidden = quiet or (are_few and not any(map(is_remote, paths)))  # it takes a moment
-    with local(1 if are_few else len(os.sched_getaffinity(0))) as apply:
+    with worker_pool(1 if are_few else len(os.sched_getaffinity(0))) as apply:
         results, total = apply(content_of, distinct), len(distinct)
         bar = progress(results, "indexing", total, disable=hidden, unit=" shards", leave=False)
         contents = dict(bar)

@@ -29,7 +29,7 @@ from catlip.cli import InputError
 from catlip.data.layout import TAR
 from catlip.data.remote import find_remote, identity_of, open_remote
 from catlip.data.tar_index import EDITION, KINDS, captions_at, index_tar, read_member, read_metadata
-from catlip.system.cache import cache_dir, kept, packed, unpacked
+from catlip.system.cache import cache_dir, npz_bytes, read_npz, read_or_make
 from catlip.system.files import write_atomically
 from catlip.system.urls import is_remote, take_credentials, url_of
 
@@ -179,16 +179,16 @@ def _indexed(path: Path, identity: str) -> Shard:
         head = {"identity": identity, "digest": index["digest"], "skipped": index["skipped"]}
         lines = {"keys": "\n".join(index["keys"]), "about": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
-        return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
+        return npz_bytes(texts | {name: index[name] for name in (*KINDS, "num_captions")})
 
-    return kept(_index_file(path), make, lambda _: read_index(path, identity))
+    return read_or_make(_index_file(path), make, lambda _: read_index(path, identity))
 
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
     """The shard from its stored index. Raises: FileNotFoundError; ValueError if it is of another
     version of the shard.
     """
-    arrays: dict[str, Any] = {**unpacked(_index_file(path))}
+    arrays: dict[str, Any] = {**read_npz(_index_file(path))}
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:
         raise ValueError("the index of another version of the shard")

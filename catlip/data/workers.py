@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
-from catlip.system.engines import STOPS, attempt, stops_held
+from catlip.system.engines import STOPS, attempt, delay_stops
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class Items(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs."""
         try:
-            with stops_held():
+            with delay_stops():
                 items = iter(self.loader)
             for item in items:
                 if isinstance(item, (InputError, OSError)):

@@ -32,9 +32,9 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import as_text, print_tables
-from catlip.system.engines import Apply, local, on_ray, work_ahead
+from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
 from catlip.system.foreign import printable
-from catlip.system.urls import is_remote, with_urls
+from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import labels_table
 from catlip.words.wordnet import nouns
 
@@ -153,10 +153,10 @@ def main(config: Label) -> None:
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
     if config.engine == "local":
-        engine = local(config.workers or len(os.sched_getaffinity(0)))
+        engine = worker_pool(config.workers or len(os.sched_getaffinity(0)))
     else:
         names = {"CATLIP_CACHE", CACHE_SIZE} & os.environ.keys()
-        engine = on_ray(config.ray_address, {name: os.environ[name] for name in names})
+        engine = ray_cluster(config.ray_address, {name: os.environ[name] for name in names})
     with engine as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
@@ -211,7 +211,7 @@ def main(config: Label) -> None:
             "words are no nouns of WordNet; labels are for English captions only",
             file=sys.stderr,
         )
-    print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
+    print(show_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
 def _apply_to_each(

@@ -28,8 +28,8 @@ from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, remove_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
-from catlip.system.cache import packed, unpacked
-from catlip.system.foreign import read_own
+from catlip.system.cache import npz_bytes, read_npz
+from catlip.system.foreign import read_json
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
@@ -74,15 +74,15 @@ def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    write_file(path, packed({"values": labels.values, "offsets": labels.offsets, "meta": meta}))
+    write_file(path, npz_bytes({"values": labels.values, "offsets": labels.offsets, "meta": meta}))
 
 
 def read_sidecar(path: Path) -> Labels:
     """The labels in a file, or behind a URL. Raises: InputError if damaged, FileNotFoundError."""
     content = read_file(path)
     try:
-        arrays = unpacked(io.BytesIO(content))
-        meta = read_own(path, content=arrays["meta"].tobytes())
+        arrays = read_npz(io.BytesIO(content))
+        meta = read_json(path, content=arrays["meta"].tobytes())
         return Labels(arrays["values"], arrays["offsets"], meta)
     except (ValueError, KeyError) as error:
         raise InputError(
@@ -137,7 +137,7 @@ def _plan_files(folder: Path, rule: str) -> list[Path]:
 
 
 def _read_plan(file: Path, rule: str) -> set[str]:
-    return set(read_own(file, f"label again, by --rule {rule}", list, content=read_file(file)))
+    return set(read_json(file, f"label again, by --rule {rule}", list, content=read_file(file)))
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:

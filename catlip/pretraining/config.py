@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 from catlip.cli import InputError
-from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.options import ReadingOptions
+from catlip.program.ranges import Count, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.records.record import OMIT_DEFAULT
 from catlip.system.urls import is_remote
 
 
 @dataclass(frozen=True)
-class PretrainRun:
+class PretrainRun(ReadingOptions):
     """The options of a pre-training run by any method."""
 
     recipe: Recipe
@@ -23,13 +23,6 @@ class PretrainRun:
     """Folder of the run; its record is written beside it, as NAME.json."""
     seed: Seed = 0
     """Seed of the weights, the order of the samples, and their crops."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    num_workers: Natural | None = None
-    """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one, none on a single core; with a GPU that does not hold all pictures, the number of cores per
-    rank minus one."""
-    max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """ddp, or fsdp, which shards weights and optimizer over processes, and keeps weights and
     activations of blocks in 16 bits."""
@@ -56,8 +49,6 @@ class PretrainRun:
     """A Weights & Biases project to log to as well."""
     dry_run: bool = False
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
-    quiet: bool = False
-    """No progress bar."""
 
     def __post_init__(self) -> None:
         if self.mirror and not is_remote(self.mirror):

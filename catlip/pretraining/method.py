@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from catlip.cli import InputError
 from catlip.data.loader import LabelSource
-from catlip.encoder import ImageEncoder, build_encoder, encoder_as_release
+from catlip.encoder import ImageEncoder, build_encoder, init_encoder_as_release
 from catlip.objective import Objective
 from catlip.pretraining.config import LabelledRun
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import Recipe
 from catlip.vocabulary import Vocabulary, vocabulary_identity
@@ -78,7 +78,7 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
         checkpointing=recipe.checkpointing,
     )
     if recipe.initialization == "release":
-        encoder_as_release(encoder)
+        init_encoder_as_release(encoder)
     return encoder
 
 
@@ -99,9 +99,9 @@ def apply_recipe_start(objective: Objective, recipe: Recipe) -> Objective:
     return objective
 
 
-def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
+def add_range_augment(objective: Objective, recipe: ImageRecipe) -> Objective:
     """The objective on images augmented by RangeAugment, if the recipe has it."""
     if not recipe.range_augment:
         return objective
     start, end = recipe.range_augment
-    return Augmented(objective, RangeAugment((start, end)))
+    return AugmentedObjective(objective, RangeAugment((start, end)))

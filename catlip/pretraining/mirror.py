@@ -1,8 +1,8 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
-After each checkpoint, and at the end, changed files of the folder are copied, and last an index of
-the files that belong together, and of the run that they are of. A run goes on from its copy if that
-has a newer checkpoint; the copy of another run is neither fetched nor replaced.
+After each checkpoint, and at the end, changed files of the folder are copied, and last an index,
+which lists the files that belong together and names their run. A run goes on from its copy if the
+copy has a newer checkpoint; the copy of another run is neither fetched nor replaced.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
+from catlip.program.identity import changes
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
-from catlip.training.folder import changes
 
 INDEX = "mirror.json"
 CHECKPOINTS = "checkpoints/"
@@ -113,5 +113,5 @@ class Mirror:
 
 def _newest(names: Iterable[str]) -> int:
     """The step of the newest checkpoint among files of a run; -1 without one."""
-    found = filter(None, map(CHECKPOINT.fullmatch, names))
-    return max((int(checkpoint[1]) for checkpoint in found), default=-1)
+    checkpoints = filter(None, map(CHECKPOINT.fullmatch, names))
+    return max((int(checkpoint[1]) for checkpoint in checkpoints), default=-1)

@@ -19,12 +19,13 @@ from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
-from catlip.objective import shown_as
+from catlip.objective import page_style
 from catlip.pretraining.config import PretrainRun
-from catlip.pretraining.method import Method, apply_recipe_start, augmented
+from catlip.pretraining.method import Method, add_range_augment, apply_recipe_start
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
+from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record, note_data, plain
@@ -37,24 +38,24 @@ from catlip.training.distributed import (
     init_distributed,
     rank0_first,
 )
-from catlip.training.folder import discard, refuse_another
+from catlip.training.folder import discard
 from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
 
-OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only labels need
+LABEL_SETTINGS = ("vocabulary", "num_classes", "labels_dir")  # only methods with labels need them
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training at its first step; `identity` goes to its files, what it `read` to the record."""
+    """A training at its first step; `identity` goes to its files, `data_identity` to the record."""
 
     trainer: Trainer
     data: DataPath
     identity: dict[str, Any]
-    read: dict[str, Any]
+    data_identity: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
         pin_memory = self.trainer.rank.device.type == "cuda"
@@ -104,7 +105,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
 def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
     recipe = config.recipe
     with torch.device("meta"):  # only shapes: even the largest encoder takes no memory, and seconds
-        objective = augmented(apply_recipe_start(method.build(), recipe), recipe)
+        objective = add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
     num_samples = 0
     if config.shards and not recipe.iterations:
         num_samples = int(_shards(config, rank).counts.sum())
@@ -142,7 +143,7 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         device_cache=device_cache,
     )
     torch.manual_seed(config.seed)
-    objective = augmented(apply_recipe_start(method.build(), recipe), recipe)
+    objective = add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
     identity = recipe.identity()
     if classes:
         identity |= classes.identity
@@ -166,11 +167,11 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
     config = replace(config, compile=trainer.implementation.compile)
     settings = plain(config) | {"method": objective.name}
     if "labels" not in objective.needs:
-        settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
+        settings = {name: value for name, value in settings.items() if name not in LABEL_SETTINGS}
     record = Record(path, Pretrain, settings)
     record.environment["ranks"] = rank.world_size
     with record if rank.is_main else nullcontext():
-        note_data({"pretrain": training.read})
+        note_data({"pretrain": training.data_identity})
         lines = train(
             trainer,
             lambda step: training.batches(step, config.num_workers),
@@ -183,7 +184,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else None,
         )
-        record.shown_as[objective.name] = shown_as(objective)
+        record.shown_as[objective.name] = page_style(objective)
         broken, keys = broken_images(config.out, data.shards)
         record.samples |= samples_of(lines, keys)
         if trainer.accumulation > 1:

@@ -17,7 +17,7 @@ from catlip.cli import InputError
 from catlip.program.ranges import Fraction
 from catlip.records.record import Record
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 
 MAX_BROKEN = 0.01  # the default of --max-broken
 # The type of that flag, with its help.
@@ -137,7 +137,7 @@ def read_lines(path: Path, **fields: type) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [
-        read_own(path, f"delete its line {number}", content=line, **fields)
+        read_json(path, f"delete its line {number}", content=line, **fields)
         for number, line in enumerate(path.read_bytes().splitlines(), 1)
         if line.endswith(b"}")
     ]

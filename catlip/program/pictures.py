@@ -13,7 +13,7 @@ LARGEST = 320  # pixels of the longer side of a picture in a record
 QUALITY = 85
 
 
-def chosen(count: int, wanted: int) -> Sequence[int]:
+def spread_evenly(count: int, wanted: int) -> Sequence[int]:
     """Which of `count` images to draw: at most `wanted`, evenly spread, equal for all encoders."""
     wanted = min(count, wanted)
     return [count * number // wanted for number in range(wanted)]
@@ -24,12 +24,12 @@ def scale_of(height: int, width: int) -> float:
     return min(1.0, LARGEST / max(height, width))
 
 
-def encoded_image(pixels: NDArray[np.uint8]) -> str:
+def encode_image(pixels: NDArray[np.uint8]) -> str:
     """[H, W, 3] RGB as a JPEG in base64, at `scale_of` its size."""
     return _encoded(pixels, Image.Resampling.LANCZOS, "JPEG", quality=QUALITY)
 
 
-def encoded_map(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
+def encode_map(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
     """[H, W] class ids, or bool at one bit per pixel, as a PNG in base64."""
     return _encoded(values, Image.Resampling.NEAREST, "PNG", optimize=True)
 

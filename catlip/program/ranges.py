@@ -50,7 +50,7 @@ PositiveFraction = Annotated[float, Range(above=0, at_most=1)]
 def check_ranges(config: Any) -> None:
     """Check that every number of a config, and of the configs in it, is finite and in its range."""
     kind: type = type(config)
-    for name, ranges in _ranges_of(kind).items():
+    for name, ranges in _field_ranges(kind).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             check_ranges(value)
@@ -61,15 +61,17 @@ def check_ranges(config: Any) -> None:
 
 
 @functools.cache
-def _ranges_of(config: type) -> dict[str, list[Range]]:
+def _field_ranges(config: type) -> dict[str, list[Range]]:
     hints = typing.get_type_hints(config, include_extras=True)
-    return {field.name: list(_ranges_in(hints[field.name])) for field in dataclasses.fields(config)}
+    return {
+        field.name: list(_find_ranges(hints[field.name])) for field in dataclasses.fields(config)
+    }
 
 
-def _ranges_in(hint: Any) -> Iterator[Range]:
+def _find_ranges(hint: Any) -> Iterator[Range]:
     yield from (item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Range))
     for part in typing.get_args(hint):
-        yield from _ranges_in(part)
+        yield from _find_ranges(part)
 
 
 def _numbers(value: Any) -> Iterator[float]:

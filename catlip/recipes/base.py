@@ -81,7 +81,7 @@ class MultiScaleRecipe(ImageRecipe):
     micro_batch: Count = 1024
     """Images per device and micro-step at the base resolution."""
     resolution: Count = 224
-    """Base resolution in pixels; also that of the position embeddings."""
+    """Base resolution in pixels; also for the position embeddings."""
     min_resolution: Count = 128
     """Smallest image of the multi-scale sampler."""
     max_resolution: Count = 320

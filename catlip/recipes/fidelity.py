@@ -7,10 +7,10 @@ notes.
 
 from typing import Any
 
-# The warm-up is at most one step in LEAST_SHARE: with little data a run is shorter than the warm-up
+# The warm-up takes at most one step in so many: with little data, a run is shorter than the warm-up
 # of Table 7.
 MIN_WARMUP_DIVISOR = 10
-# All other methods are methods of pre-training.
+# Tasks; all other methods are methods of pre-training.
 TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
 Recipe = Any  # an ImageRecipe; its module imports more than a report should need
 
@@ -22,7 +22,7 @@ def warmup_steps(recipe: Recipe, num_steps: int) -> int:
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
     """The differences from the release in a training by `recipe`; [] for this project's recipes.
-    Methods are named as in records, those of transfer as in TRANSFER.
+    Methods are named as in records; TRANSFER names the tasks of transfer.
     """
     if recipe.source == "own":
         return []
@@ -32,7 +32,7 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
     warmup = recipe.warmup_iterations
     if num_steps is not None and transfers:
         warmup = warmup_steps(recipe, num_steps)
-    # Each is how it is here and in the release, and whether it concerns this training.
+    # What differs -> whether it concerns this training.
     concerns = {
         "stem: ViT's one strided convolution; in the release three with batch norm (--encoder "
         "..._conv)": own_stem,

@@ -32,7 +32,7 @@ class Recipe(MultiScaleRecipe):
     """own: the encoder as timm initialises it, and the biases of CatLIP's classifier by the
     frequency of each noun. release: linear layers by Xavier's rule, with biases of zero."""
     temperature: Positive | None = field(default=None, metadata=OMIT_DEFAULT)
-    """Initial value of the learned temperature; None for that of the method's authors."""
+    """Initial value of the learned temperature; None for the value of the method's authors."""
     logit_bias: float | None = field(default=None, metadata=OMIT_DEFAULT)
     """Initial value of SigLIP's learned bias; None for its authors' -10."""
     text_context: Count | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -43,8 +43,8 @@ class Recipe(MultiScaleRecipe):
     text_layers: Natural | None = field(default=None, metadata=OMIT_DEFAULT)
     """Blocks of the text tower; 0 for a bag of words, the mean of the tokens' embeddings."""
     label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=OMIT_DEFAULT)
-    """Of an image with several captions, methods with labels learn the nouns of the one that is
-    drawn in each epoch, as methods with tokens read it, or those of all."""
+    """Whose nouns methods with labels learn, if an image has several captions: drawn, the caption
+    that methods with tokens read in this epoch, or all of them."""
 
 
 DATACOMP = Recipe(
@@ -84,7 +84,7 @@ CC3M = Recipe(
     warmup_iterations=1_000,
 )
 # One image size only: below 64 pixels the multi-scale sampler has no room. Batch, rate, warm-up,
-# decay and crop are those of the best of 16 trials, reports/records/starter/tuning/catlip-00.json.
+# decay and crop are from the best of 16 trials, reports/records/starter/tuning/catlip-00.json.
 # CLIP has its own values of these below, and shares all others.
 STARTER = Recipe(
     about="The starter data, minutes on two CPU cores; says nothing about the paper.",
@@ -107,7 +107,7 @@ STARTER = Recipe(
 )
 
 
-def for_photos(starter: Recipe) -> Recipe:
+def photos_recipe(starter: Recipe) -> Recipe:
     """The starter's recipe for photographs with sentences, of which 1.5 % are longer than its 24
     tokens, and 0.1 % than 32. See reports/records/photos/tuning: the best is the same.
     """
@@ -138,7 +138,7 @@ def _as_released(recipe: Recipe, about: str) -> Recipe:
 
 CATLIP = {
     "starter": STARTER,
-    "photos": replace(for_photos(STARTER), warmup_iterations=441),
+    "photos": replace(photos_recipe(STARTER), warmup_iterations=441),
     "cc3m_b16": CC3M,
     "cc3m_b16_1gpu": _on_one_gpu(
         CC3M, "Table 6(a) on one GPU: the same 2,048 images a step, accumulated."
@@ -208,7 +208,7 @@ STARTERS = {
         temperature=0.046,
         logit_bias=-7.5,
     ),
-    # clip_bag-00; its settings, but for the temperature, are those of CatLIP's best trial.
+    # clip_bag-00; its settings, but for the temperature, are CatLIP's best.
     "clip_bag": replace(BASELINE_STARTER, temperature=0.0242),
     "superclass": BASELINE_STARTER,
     "catlip_softmax": BASELINE_STARTER,
@@ -227,7 +227,7 @@ STARTERS = {
 # Recipes for photographs of methods that were tuned on them, beside CatLIP and CLIP.
 PHOTOS = {
     "clip_bag": replace(  # reports/records/photos/tuning/clip_bag-10.json, its best finalist too
-        for_photos(STARTERS["clip_bag"]),
+        photos_recipe(STARTERS["clip_bag"]),
         micro_batch=64,
         max_lr=1.47e-3,
         min_lr=1.47e-5,
@@ -249,7 +249,7 @@ CLIP_STARTER = replace(  # the best of 16 trials, reports/records/starter/tuning
 )
 CLIP = {
     "starter": CLIP_STARTER,
-    "photos": replace(for_photos(CLIP_STARTER), warmup_iterations=119),
+    "photos": replace(photos_recipe(CLIP_STARTER), warmup_iterations=119),
     "cc3m_b16": CC3M_CLIP,
     "cc3m_b16_1gpu": _on_one_gpu(
         CC3M_CLIP, "Table 6(a) on one GPU: 2,048 pairs contrasted, accumulated."

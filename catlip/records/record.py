@@ -32,7 +32,7 @@ from catlip.records import claims, styles
 from catlip.records.kind import Kind
 from catlip.records.run import Run, read_run
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.system.machine import Usage
 
 SCHEMA = 1
@@ -223,7 +223,7 @@ def build_name(device: Any) -> str:
 
 def read_record(path: Path) -> dict[str, Any]:
     """A record as JSON. Raises: InputError if it is none, OSError."""
-    return dict(read_own(path, kind=str, metrics=dict))
+    return dict(read_json(path, kind=str, metrics=dict))
 
 
 def environment() -> dict[str, Any]:

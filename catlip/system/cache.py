@@ -23,11 +23,11 @@ def cache_dir(name: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise in_cache(error, path) from None
+        raise cache_error(error, path) from None
     return path
 
 
-def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
+def read_or_make(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
     """What `read` gives for a file; if there is none, or it is refused, `make` makes it anew."""
     try:
         return read(path)
@@ -40,22 +40,21 @@ def write_to_cache(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise in_cache(error, path) from None
+        raise cache_error(error, path) from None
 
 
-def in_cache(error: OSError, path: Path) -> OSError:
+def cache_error(error: OSError, path: Path) -> OSError:
     """The same error, with the path and what to do."""
     return OSError(error.errno, f"{error.strerror} in the cache; {HINT}", str(path))
 
 
-def packed(arrays: Mapping[str, Any]) -> bytes:
-    """Arrays as the content of an npz file."""
+def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
-def unpacked(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
     """The arrays of an npz file. Raises: ValueError if damaged, OSError if it cannot be opened."""
     try:
         with np.load(path, allow_pickle=False) as arrays:

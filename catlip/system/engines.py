@@ -5,7 +5,7 @@ soon as it is done. Only a few items are in work at a time, so that millions of 
 memory. An error that the user can correct (a damaged file, a full disk) is a result like any other:
 the other items go on, and the item is not tried again.
 
-    with local(workers=4) as apply:
+    with worker_pool(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
             print(path, size)
 """
@@ -47,7 +47,7 @@ class Apply(Protocol):
 
 
 @contextmanager
-def local(workers: int) -> Iterator[Apply]:
+def worker_pool(workers: int) -> Iterator[Apply]:
     """Work in `workers` processes, or in this one. After an error, items in work are finished."""
     if workers == 1:
         yield _in_turn
@@ -80,8 +80,8 @@ def local(workers: int) -> Iterator[Apply]:
 
 
 def _begin_worker(start_method: str) -> None:
-    """Start processes as the parent does, which for this one was another way. Stop as by a
-    cluster's signal when the parent is killed: this worker would wait for items for ever.
+    """Start processes in the parent's way, not in the way in which this one was started. Stop when
+    the parent is killed: this worker would wait for items for ever.
     """
     multiprocessing.set_start_method(start_method, force=True)
 
@@ -94,7 +94,7 @@ def _begin_worker(start_method: str) -> None:
 
 
 @contextmanager
-def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
+def ray_cluster(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     """Work as tasks of the Ray cluster at `address`, repeated elsewhere if a machine dies."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -188,7 +188,7 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 
 @contextmanager
-def stops_held() -> Iterator[None]:
+def delay_stops() -> Iterator[None]:
     """Delay the signals STOPS until the block ends; processes started in it do not get them."""
     if multiprocessing.get_start_method() != "fork":
         # Spawning a process also starts the resource tracker, which would unblock SIGTERM.

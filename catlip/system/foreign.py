@@ -51,7 +51,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         return file.read(size if most is None else most)  # and no further, if it grows
 
 
-def read_own(
+def read_json(
     path: Path, fix: str = AGAIN, of: type[Any] = dict, content: bytes | None = None, **fields: type
 ) -> Any:
     """The JSON value in a file of our own, or in its `content`: of the type `of`, an object with

@@ -40,7 +40,7 @@ def tree_s(root: int) -> float:
             # The name before the columns may contain anything.
             columns = (entry / "stat").read_text().rpartition(")")[2].split()
             parents[int(entry.name)] = int(columns[1])
-            # Its time, and that of the children it waited for.
+            # Its time, and the time of the children it waited for.
             ticks[int(entry.name)] = sum(map(int, columns[11:15]))
 
     def descends(process: int) -> bool:

@@ -24,7 +24,7 @@ HOST = re.compile(r"(\[.*\]|[^:{}*]*)(:\d*)?")
 WITH_USER = re.compile(r"[^\s/@:]+:[^\s@]*@")  # also after a single slash
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
-HELD = "CATLIP_URL_"  # prefix of the environment variables
+VARIABLE = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
 MIN_SECRET = 6  # characters; a shorter value would be found in innocent words
 
@@ -40,7 +40,7 @@ def url_of(path: str | Path) -> str:
     return f"{scheme.lower()}://{root}{rest.lstrip('/')}"
 
 
-def with_urls(text: str) -> str:
+def show_urls(text: str) -> str:
     """The text with its remote paths as URLs: `s3://bucket/0.tar` for `s3:/bucket/0.tar`."""
     try:
         from fsspec import available_protocols
@@ -55,8 +55,8 @@ def with_urls(text: str) -> str:
 
 
 def take_credentials(argument: str) -> str:
-    """The argument without the credentials of its URL, which this process then holds for it and
-    what lies in it as a folder, or for the folder of a pattern.
+    """The argument without the credentials of its URL. This process keeps them for the URL and all
+    that lies below it, or below the folder of a pattern.
     """
     begin = SCHEME.search(argument)
     if not begin:
@@ -71,7 +71,7 @@ def take_credentials(argument: str) -> str:
     user, _, host = place.rpartition("@")
     is_odd = scheme in WITH_QUERY and not HOST.fullmatch(host)
     is_password = ":" in place and not user and "@" in (path or query)
-    is_password &= with_credentials(url := f"{scheme}://{rest}") == url  # none were taken before
+    is_password &= add_credentials(url := f"{scheme}://{rest}") == url  # none were taken before
     if is_odd or is_password or (SCHEME.search(rest) and ("@" in path or "::" in rest)):
         raise InputError(
             "the host of a URL cannot be told from its password; write / ? # and : in a password "
@@ -82,26 +82,26 @@ def take_credentials(argument: str) -> str:
         if pattern:
             folder = folder.rpartition("/")[0]
         beginning = f"{scheme}://{host}/{folder}".rstrip("/")
-        name = HELD + sha256(beginning.encode()).hexdigest()[:16]
+        name = VARIABLE + sha256(beginning.encode()).hexdigest()[:16]
         os.environ[name] = json.dumps([beginning, user, query])
     return f"{argument[: begin.start()]}{scheme}://{host}{slash}{path}"
 
 
-def with_credentials(path: str | Path) -> str:
+def add_credentials(path: str | Path) -> str:
     """The URL of a remote path, with the credentials that this process holds for it."""
     url = url_of(path)
-    fitting = [held for held in _held() if f"{url}/".startswith(f"{held[0]}/")]
-    _, user, query = max(fitting, default=("", "", ""), key=lambda held: len(held[0]))
+    fitting = [entry for entry in _credentials() if f"{url}/".startswith(f"{entry[0]}/")]
+    _, user, query = max(fitting, default=("", "", ""), key=lambda entry: len(entry[0]))
     scheme, _, rest = url.partition("://")
     if user:
         user = f"{quote(user, safe=IN_USER)}@"
     return f"{scheme}://{user}{rest}{'?' if query else ''}{query}"
 
 
-def without_credentials(text: str) -> str:
+def strip_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
-    for _, user, query in _held():
+    for _, user, query in _credentials():
         secrets += [user, user.partition(":")[2], query]
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= MIN_SECRET:
@@ -110,9 +110,9 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
 
 
-def _held() -> Iterator[tuple[str, str, str]]:
+def _credentials() -> Iterator[tuple[str, str, str]]:
     """Beginning of the URLs, user with password, and query."""
     for name, value in os.environ.items():
-        if name.startswith(HELD):
+        if name.startswith(VARIABLE):
             beginning, user, query = json.loads(value)
             yield beginning, user, query

@@ -1,7 +1,7 @@
 """Which attention kernel runs: PyTorch chooses one for each call, by device, type, shape and mask.
 
 The choice is visible where operations are dispatched, also in modules of other libraries. Compiled
-blocks are not watched: if they were, they would run uncompiled, and with other rounding.
+blocks are not note_kernels: if they were, they would run uncompiled, and with other rounding.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class _Watch(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def watched(module: nn.Module, wanted: bool = True) -> AbstractContextManager[object]:
+def note_kernels(module: nn.Module, wanted: bool = True) -> AbstractContextManager[object]:
     """A context for a forward pass of `module` that notes its attention kernels in the record."""
     if not wanted or any(part._compiled_call_impl is not None for part in module.modules()):
         return nullcontext()

@@ -25,10 +25,10 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
+from catlip.program.identity import refuse_another
 from catlip.system.files import remove_leftovers, replacing, write_atomically
 from catlip.training.distributed import all_gather_objects, rank_and_world_size
-from catlip.training.folder import refuse_another
-from catlip.training.parallel import whole
+from catlip.training.parallel import gather_tensor
 from catlip.weights.files import DIGEST, digest_of
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
@@ -82,8 +82,8 @@ def save(
             f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
             f"{error})",
         ) from error
-    earlier = [other for other in complete(folder) if step_of(other) <= step]
-    for old in {*complete(folder)} - {*earlier[-KEEP:]}:
+    earlier = [other for other in list_checkpoints(folder) if step_of(other) <= step]
+    for old in {*list_checkpoints(folder)} - {*earlier[-KEEP:]}:
         old.unlink()
     return path
 
@@ -98,20 +98,20 @@ def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     }
 
 
-def copied(state: State, wanted: bool) -> State:
+def copy_to_host(state: State, wanted: bool) -> State:
     """A copy in main memory if wanted, a tensor at a time, as a GPU has no room for all that is
     gathered; all ranks call it if the state is sharded.
     """
     copies: State = {part: {} for part in state}
     for part, tensors in state.items():
         for name, tensor in tensors.items():
-            gathered = whole(tensor.detach())
+            gathered = gather_tensor(tensor.detach())
             if wanted:
                 copies[part][name] = gathered.to("cpu", copy=True)
     return copies
 
 
-def complete(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the oldest first."""
     paths = [path for path in folder.glob("step-????????*.pt") if path.stem[5:].isdigit()]
     return sorted(paths, key=step_of)
@@ -123,7 +123,7 @@ def step_of(path: Path) -> int:
 
 def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
     """What `load` makes of the newest checkpoint that is not damaged, or None."""
-    paths = complete(folder)[::-1]
+    paths = list_checkpoints(folder)[::-1]
     if any(other != paths for other in all_gather_objects(paths)):
         raise InputError(
             f"ranks see different checkpoints in {folder}; put the run's folder on storage that "

@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from catlip.cli import InputError
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 
 # Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.
 GLIBC = ((-1, 2**31 - 1), (-2, 64 * 2**20), (-4, 0))
@@ -197,4 +197,4 @@ def use_threads(folder: Path, rank: Rank) -> None:
 
 def threads_of(folder: Path) -> int | None:
     path = folder / THREADS
-    return read_own(path, "write the run's number into it", int) if path.exists() else None
+    return read_json(path, "write the run's number into it", int) if path.exists() else None

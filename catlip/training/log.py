@@ -1,7 +1,7 @@
 """The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and wandb if asked for.
 
-A run that goes on from a checkpoint, which holds the lines up to its step, drops those of later
-steps: its log equals that of an uninterrupted run.
+A run that goes on from a checkpoint, which holds the lines up to its step, drops the
+lines of later steps: its log equals the log of an uninterrupted run.
 """
 
 import itertools
@@ -83,7 +83,7 @@ class Log:
         """Add a line for the `recent` steps, up to and including `step`, and return it."""
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
-        shown = {
+        values = {
             **means(recent),
             "learning_rate": learning_rate,
             "images_per_s": images / seconds,
@@ -98,13 +98,13 @@ class Log:
             "seconds": before["seconds"] + seconds,
             "broken": len(self.broken.met),
         }
-        line = so_far | shown
+        line = so_far | values
         self.lines.append(line)
         if self.rank.is_main:
             with naming(self.path), open(self.path, "a") as file:
                 file.write(json.dumps(line) + "\n")
             with naming(self.path.parent):
-                for name, value in shown.items():
+                for name, value in values.items():
                     self.board.add_scalar(name, value, step)
                 self.board.flush()  # what a kill loses would not be written by the resumed run
             if self.wandb:

@@ -8,7 +8,6 @@ SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.trainin
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from catlip.program.progress import progress
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import barrier, use_threads
 from catlip.training.log import Log, Progress
-from catlip.training.preempt import noted_stops
+from catlip.training.preempt import catch_stops
 from catlip.training.schedule import learning_rate
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -57,11 +56,10 @@ def train(
     history = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
     recent = [Progress(**step) for step in history.unlogged]
-    stream = on_device(batches(trainer.step), trainer.rank.device)
+    stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
-    saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
-        noted_stops() as notice,
+        catch_stops() as notice,
         CheckpointWriter(after_checkpoint) as writer,
         progress(
             total=trainer.num_steps,
@@ -99,8 +97,10 @@ def train(
                 _write_weights(trainer, path, log, config=config)
             if planned or asked:
                 writer.wait()
-                writer.write(saving(recent))
-                notice.exit_if_told(trainer.step, trainer.rank, saved=writer.wait)
+                writer.write(
+                    trainer.checkpoint_writer(folder / "checkpoints", config, log.lines, recent)
+                )
+                notice.exit_if_stopped(trainer.step, trainer.rank, saved=writer.wait)
     _write_weights(trainer, folder / "weights.safetensors", log, config=config)
     log.close()
     if trainer.rank.is_main and log.broken.met:
@@ -117,7 +117,7 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
         save_weights(path, weights, config | {PROGRESS: done})
 
 
-def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     """The batches, on the device. For a GPU, each batch is copied on a separate stream, from pinned
     memory, or cropped from the pictures there, while the GPU works on the batch before.
     """

@@ -38,7 +38,7 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     """The module to call in place of `objective`; with one process and DDP, the objective itself.
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
-    between them have it too, also those of one process; gradients are reduced, and weights stored,
+    between them have it, also with one process; gradients are reduced, and weights stored,
     in float32.
     """
     if parallel == "ddp":
@@ -57,7 +57,7 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     return objective
 
 
-def synchronised(replica: nn.Module, last: bool) -> AbstractContextManager[None]:
+def gradient_sync(replica: nn.Module, last: bool) -> AbstractContextManager[None]:
     """The context of a micro-step: ranks exchange gradients only in the last one of a step."""
     if isinstance(replica, FSDPModule):
         replica.set_requires_gradient_sync(last)
@@ -91,12 +91,12 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return square.sqrt()
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """This rank's part of a sharded tensor, in the same memory; any other tensor itself."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def gather_tensor(tensor: Tensor) -> Tensor:
     """A sharded tensor gathered from all ranks, which must all call it; any other tensor itself."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -132,11 +132,11 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     least two modules of one class with weights.
     """
     members = list(module.children())
-    alike = (
+    is_series = (
         isinstance(module, nn.ModuleList | nn.Sequential)
         and len({type(member) for member in members}) == 1
     )
-    if alike and len(members) > 1 and any(True for _ in module.parameters()):
+    if is_series and len(members) > 1 and any(True for _ in module.parameters()):
         return members
     return [block for member in members for block in blocks(member)]
 
@@ -146,9 +146,10 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
 
 
 def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
-    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Each
-    image size has a graph: one for all would depend on the order of sizes, and so on where a run
-    was stopped.
+    """Compile the blocks in place, or with `whole` the module itself. Each image size has a graph:
+    one for all would depend on the order of sizes, and so on where a run was stopped.
+
+    Returns: whether there is anything to compile.
     """
     compiled = [module] if whole else blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))
@@ -168,7 +169,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 @functools.cache  # a program that trains many small classifiers says it once
 def warn_if_emulated(device: torch.device, precision: str) -> None:
     """Warn if the processor has no instructions for that precision: matrix products then take some
-    70 times as long as in fp32. Of x86 processors, those with AVX-512 have them for bf16.
+    70 times as long as in fp32. x86 processors with AVX-512 have them for bf16.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return

@@ -27,19 +27,19 @@ class Notice:
     received: signal.Signals | None = None
     leaves: bool = False
 
-    def exit_if_told(self, step: int, rank: Rank, saved: Callable[[], object]) -> None:
-        """End this process with EXIT_CODE if any rank was told to stop; all ranks call it after the
+    def exit_if_stopped(self, step: int, rank: Rank, saved: Callable[[], object]) -> None:
+        """End this process with EXIT_CODE if any rank got a signal; all ranks call it after the
         same steps. `saved` returns when the checkpoint of this step is written.
         """
-        told = [received for received in all_gather_objects(self.received) if received]
-        if not told:
+        stops = [one for one in all_gather_objects(self.received) if one is not None]
+        if not stops:
             return
         self.leaves = True
         saved()
         barrier()  # torchrun would kill a rank that still writes as soon as another one left
         if rank.is_main:
             print(
-                f"{told[0].name}: stopped after step {step}, which is saved; run the same command "
+                f"{stops[0].name}: stopped after step {step}, which is saved; run the same command "
                 "again to go on",
                 file=sys.stderr,
             )
@@ -47,7 +47,7 @@ class Notice:
 
 
 @contextmanager
-def noted_stops() -> Iterator[Notice]:
+def catch_stops() -> Iterator[Notice]:
     """Note the signals that arrive in the block, instead of ending the process at once."""
     notice = Notice()
 

@@ -1,6 +1,7 @@
 """How the weights are optimised: a recipe's numbers, its optimizer, and its learning rate."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # recipes and the command line are read without torch
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
+BLOCK = re.compile(r"blocks\.(\d+)\.")  # in the name of a parameter
 AdamWForm = Literal["fused", "foreach", "loop"]
 
 
@@ -95,6 +97,31 @@ def adamw(
     ]
     forms = {"fused": form == "fused", "foreach": form == "foreach"}
     return torch.optim.AdamW(options, lr=recipe.max_lr, betas=recipe.betas, eps=recipe.eps, **forms)
+
+
+def layer_decay_scales(encoder: "nn.Module", decay: float, prefix: str) -> dict[str, float]:
+    """The factor of the learning rate of each parameter of a ViT, by its name after `prefix`. At
+    layer decay r: r for the last norm and the last block, r^depth for the first block, and
+    r^(depth + 1) for what comes before the blocks: stem and positions.
+
+    Raises: InputError if it has no series of numbered blocks, unless r is 1.
+    """
+    names = [name for name, _ in encoder.named_parameters()]
+    blocks = {i: block for i, name in enumerate(names) if (block := BLOCK.search(name))}
+    if decay != 1 and len({block.string[: block.start()] for block in blocks.values()}) != 1:
+        raise InputError(
+            "--layer-decay needs an encoder with one series of numbered blocks, as a ViT has; "
+            "for others, such as a CNN, give --layer-decay 1"
+        )
+    depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
+    scales = {}
+    for i, name in enumerate(names):
+        if i in blocks:
+            layers_above = depth - int(blocks[i][1])
+        else:
+            layers_above = depth + 1 if i < min(blocks, default=0) else 1
+        scales[f"{prefix}{name}"] = decay**layers_above
+    return scales
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:

@@ -23,7 +23,7 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.records.record import note_begun
 from catlip.training import checkpoint
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.log import Progress
 from catlip.training.parallel import (
@@ -33,12 +33,12 @@ from catlip.training.parallel import (
     compile_blocks,
     distribute,
     finish_gradients,
+    gather_tensor,
     gradient_norm,
-    local,
+    gradient_sync,
+    local_part,
     mean_over_ranks,
-    synchronised,
     warn_if_emulated,
-    whole,
 )
 from catlip.training.schedule import (
     AdamWForm,
@@ -129,8 +129,8 @@ class Trainer:
         raised on all, and the weights are those before the step.
 
         Args:
-            asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
-                answer is exchanged together with the loss.
+            wants_checkpoint: whether this rank asks all ranks for a checkpoint after this step;
+                the answer is exchanged together with the loss.
         """
         begin = time.perf_counter()
         wait, images = 0.0, 0
@@ -150,8 +150,8 @@ class Trainer:
         note_begun()
         mean_loss = torch.stack(losses).mean()
         asks = mean_loss.new_full((), float(wants_checkpoint()))
-        of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
-        numbers = torch.stack([*of_all, self._clip()])
+        means = mean_over_ranks(torch.stack([mean_loss, asks]))
+        numbers = torch.stack([*means, self._clip()])
         read = begin_reading(numbers)
 
         def checked() -> list[float]:
@@ -161,8 +161,8 @@ class Trainer:
             return [loss, asking, norm]
 
         if self._skips_on_device:
-            # What GradScaler sets: the kernel then changes nothing, so it need not wait for the
-            # host to look, and the host looks while it runs.
+            # If found_inf is 1, fused AdamW leaves the weights as they are. So the kernel can start
+            # before the host has read the loss.
             finite = numbers.isfinite().all()
             self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
         else:
@@ -194,7 +194,7 @@ class Trainer:
                     torch._dynamo.maybe_mark_dynamic(batch.labels.values, 0)
         with (
             autocast(self.rank.device, self.optimization.precision),
-            watched(self.objective, not self._watched),
+            note_kernels(self.objective, not self._watched),
         ):
             loss: Tensor = self.replica(*batches)
         self._watched = True
@@ -210,7 +210,7 @@ class Trainer:
             "scaler": scaler,
         }
 
-    def saving(
+    def checkpoint_writer(
         self,
         folder: Path,
         config: dict[str, Any],
@@ -224,7 +224,7 @@ class Trainer:
         is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None
-        state = checkpoint.copied(self.state(), wanted=is_main)
+        state = checkpoint.copy_to_host(self.state(), wanted=is_main)
         write = partial(checkpoint.save, folder, self.step, state, config, history)
         return write if is_main else None
 
@@ -245,7 +245,7 @@ class Trainer:
         running statistic can be, while loss and gradient are finite.
         """
         tensors = [*self.objective.state_dict().values(), *self._averages().values()]
-        parts = [local(tensor).detach() for tensor in tensors]
+        parts = [local_part(tensor).detach() for tensor in tensors]
         # A rank has no part of a tensor with fewer rows than ranks.
         numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
@@ -258,7 +258,7 @@ class Trainer:
     def weights(self) -> dict[str, Tensor]:
         """The unsharded weights to transfer, averaged if they are; all ranks call it."""
         values = self._averages() or self.objective.state_dict()
-        return {name: whole(tensor) for name, tensor in values.items()}
+        return {name: gather_tensor(tensor) for name, tensor in values.items()}
 
     def _averages(self) -> dict[str, Tensor]:
         return self.average.values if self.average else {}
@@ -267,7 +267,7 @@ class Trainer:
         last = micro_step + len(batches) == self.accumulation
         number = micro_step * self.rank.world_size + self.rank.number
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
-        with synchronised(self.replica, last):
+        with gradient_sync(self.replica, last):
             loss = self.loss(*batches)
             self.mark("loss")
             self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
@@ -285,7 +285,7 @@ class Trainer:
 
 def metrics_of(objective: Objective) -> dict[str, float]:
     metrics = objective.metrics()
-    values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
+    values = [gather_tensor(value.detach()).float().reshape(()) for value in metrics.values()]
     return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}
 
 
@@ -312,8 +312,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the state after step `step`; after the first it is the state."""
-        averages = [local(self.values[name]) for name in self._averaged]
-        current = [local(self._current[name]) for name in self._averaged]
+        averages = [local_part(self.values[name]) for name in self._averaged]
+        current = [local_part(self._current[name]) for name in self._averaged]
         decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
         torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
         for name in self.values.keys() - set(self._averaged):

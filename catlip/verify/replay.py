@@ -17,6 +17,7 @@ from catlip.cli import InputError
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
 from catlip.program.broken import read_lines
+from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
 from catlip.records.record import environment, plain, read_record
 from catlip.records.table import Cell, Table, as_text
@@ -28,10 +29,9 @@ from catlip.training.distributed import (
     init_distributed,
     threads_of,
 )
-from catlip.training.folder import changes, refuse_another
 from catlip.training.log import Progress, means
-from catlip.training.loop import on_device
-from catlip.training.parallel import whole
+from catlip.training.loop import copy_ahead
+from catlip.training.parallel import gather_tensor
 from catlip.training.trainer import metrics_of
 from catlip.weights.files import read_file, shorten
 
@@ -150,7 +150,7 @@ def read_run(path: Path) -> RecordedRun:
     }
     if (last := folder / "weights.safetensors").exists():
         weights[max(lines)] = last
-    paths = checkpoint.complete(folder / "checkpoints")
+    paths = checkpoint.list_checkpoints(folder / "checkpoints")
     checkpoints = {checkpoint.step_of(path): path for path in paths}
     return RecordedRun(folder, content, lines, checkpoints=checkpoints, weights=weights)
 
@@ -248,7 +248,7 @@ class Replay:
             yield from self._weights(start)
         if start == end:
             return
-        batches = on_device(self.training.batches(start, self.num_workers), trainer.rank.device)
+        batches = copy_ahead(self.training.batches(start, self.num_workers), trainer.rank.device)
         while trainer.step < end:
             recent.append(trainer.train_step(batches))
             on_step()
@@ -285,7 +285,7 @@ class Replay:
         if saved.keys() != now.keys():
             names = shorten(sorted(saved.keys() ^ now.keys()))
             return replace(comparison, differs=f"only one of them has {names}")
-        pairs = {name: (saved[name], whole(now[name]).cpu()) for name in saved}
+        pairs = {name: (saved[name], gather_tensor(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {shorten(unlike)}" if unlike else ""

@@ -23,7 +23,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import as_text
-from catlip.system.urls import is_remote, with_urls
+from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary import Vocabulary, build, result
 from catlip.vocabulary.counts import Counts, count, merge
 from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set
@@ -148,14 +148,14 @@ def _label_files(labels: Sequence[Path], rule: str | None) -> list[Path]:
         plans = {rule: planned_names(source, rule) for rule in set(rules.values())}
         if missing := sorted(set().union(*plans.values()) - {path.name for path in listing}):
             raise InputError(
-                f"{with_urls(str(source))}: the labelling is not finished, {len(missing)} labels "
+                f"{show_urls(str(source))}: the labelling is not finished, {len(missing)} labels "
                 f"files are missing, first {missing[0]}; run its `python -m catlip.label` command "
                 "again"
             )
         kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
         if left := len(listing) - len(kept):
             print(
-                f"{with_urls(str(source))}: {left} of {len(listing)} labels files are left out: "
+                f"{show_urls(str(source))}: {left} of {len(listing)} labels files are left out: "
                 "the last labelling there did not name their shards",
                 file=sys.stderr,
             )

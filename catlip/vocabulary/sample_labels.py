@@ -20,7 +20,7 @@ from catlip.data.shards import Shard
 from catlip.label.sidecar import read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.engines import work_ahead
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
 
@@ -81,7 +81,7 @@ class VocabularyLabels:
                 with file.open("offsets.npy") as member:
                     np.lib.format.read_magic(member)
                     (length,), _, _ = np.lib.format.read_array_header_1_0(member)
-            meta, labelled = read_own(sidecar, content=array.tobytes()), length - 1
+            meta, labelled = read_json(sidecar, content=array.tobytes()), length - 1
             content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
             label_version, made_from = LabelVersion.from_meta(meta), (content.encode(), num_samples)
         except FileNotFoundError:

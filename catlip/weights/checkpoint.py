@@ -21,7 +21,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
 from catlip.records.record import from_plain
-from catlip.training.checkpoint import complete
+from catlip.training.checkpoint import list_checkpoints
 from catlip.weights.files import differences, plain_tensors, read_config, read_file, shorten
 from catlip.weights.released import RESOLUTION, Layout, detect_layout, split_parts
 
@@ -109,7 +109,7 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
                 f"no weights at {path}; give the folder of a finished run, or another encoder"
             )
         return read_checkpoint(path)
-    checkpoints = complete(folder / "checkpoints")
+    checkpoints = list_checkpoints(folder / "checkpoints")
     if not checkpoints:
         raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
     return read_checkpoint(checkpoints[-1], raw=True)

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from catlip.cli import InputError
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 
 ZIP = b"PK\x03\x04"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
@@ -96,7 +96,7 @@ def digest_of(tensors: Mapping[str, Tensor], config: dict[str, Any]) -> str:
 
 def read_config(text: Any, path: Path) -> dict[str, Any]:
     """The config that this project writes beside weights."""
-    return dict(read_own(path, "its config cannot be read", content=str(text).encode()))
+    return dict(read_json(path, "its config cannot be read", content=str(text).encode()))
 
 
 def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.system.cache import kept, packed, unpacked
+from catlip.system.cache import npz_bytes, read_npz, read_or_make
 from catlip.words import TAGGER, source_of, tagger_dir
 
 TABLES_FILE = "tables-2.npz"  # the number changes with the content of the file
@@ -48,7 +48,7 @@ class Tagger:
     """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights, which `source` names."""
 
     def __init__(self) -> None:
-        arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
+        arrays = read_or_make(tagger_dir() / TABLES_FILE, _packed_weights, read_npz)
         self.source = source_of(tagger_dir())
         self.classes, features, known, paired = (
             arrays[name].tobytes().decode().split("\n") for name in TABLES
@@ -259,7 +259,7 @@ def _packed_weights() -> bytes:
         "weights": table.round().astype(np.float32),
         "known_tags": np.array([columns[tag] for tag in known.values()], dtype=np.int32),
     }
-    return packed(arrays)
+    return npz_bytes(arrays)
 
 
 def _lines(texts: Iterable[str]) -> NDArray[np.uint8]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.system.cache import kept
-from catlip.system.foreign import read_own
+from catlip.system.cache import read_or_make
+from catlip.system.foreign import read_json
 from catlip.words import wordnet_dir
 
 VERSION = "3.0"
@@ -122,10 +122,10 @@ def _without_ending(forms: Sequence[str]) -> list[str]:
 @functools.cache
 def nouns() -> Nouns:
     """WordNet 3.0's nouns, from the cache or from its data files."""
-    tables = kept(
+    tables = read_or_make(
         wordnet_dir() / INDEX_FILE,
         _packed_nouns,
-        lambda path: read_own(path, first_senses=dict, offsets=list, names=list),
+        lambda path: read_json(path, first_senses=dict, offsets=list, names=list),
     )
     return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
 

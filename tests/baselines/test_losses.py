@@ -12,6 +12,7 @@ from torch import Tensor
 from baselines.clip import MAX_LOGIT_SCALE
 from baselines.openclip import END, TEXT_TOWERS
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.architectures import ENCODERS, Architecture
 from catlip.data.loader import Batch
 from catlip.objective import Objective
@@ -27,12 +28,12 @@ def _a_small_encoder_with_a_class_token(monkeypatch) -> None:
 
 
 def build(method: str, model: str = "hybrid_mini") -> Objective:
-    return methods.build(method, model, 32, num_classes=10, seed=0).double()
+    return methods.build(Factors(method, model, 32, num_classes=10, seed=0)).double()
 
 
 def batch_of(step: int, model: str = "hybrid_mini") -> Batch:
     """Captions of few words, so that they share some, one without any, and float64 pixels."""
-    batch = methods.synthetic_batch(B, model, 32, num_classes=10, seed=step)
+    batch = methods.synthetic_batch(Factors("catlip", model, 32, B, num_classes=10), seed=step)
     tokens = batch.tokens.clone()
     tokens[:, 1:-1] %= 40
     tokens[0, 1:] = 0

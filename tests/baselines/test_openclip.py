@@ -21,6 +21,7 @@ from baselines.openclip import (
 )
 from baselines.pretrain import PretrainBaseline, method_of, recipes_of
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.objective import Objective
@@ -47,13 +48,15 @@ def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> No
 
 @pytest.mark.parametrize("method", BASELINES)
 def test_baseline_starts_from_the_encoder_of_every_other(method) -> None:
-    objective = methods.build(method, "hybrid_mini", 32, num_classes=10, seed=3)
+    objective = methods.build(Factors(method, "hybrid_mini", 32, num_classes=10, seed=3))
     assert objective.needs <= {"labels", "tokens"}
     torch.manual_seed(3)
     encoder = build_encoder("hybrid_mini", 32).state_dict()
     for name, value in objective.image_encoder.state_dict().items():
         assert torch.equal(value, encoder[name])
-    objective(methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=0)).backward()
+    objective(
+        methods.synthetic_batch(Factors("catlip", "hybrid_mini", 32, 4, num_classes=10), seed=0)
+    ).backward()
     for name, parameter in objective.named_parameters():
         assert parameter.ndim > 0, f"{name} could not be sharded"
         assert parameter.grad is not None, name
@@ -134,7 +137,9 @@ def captions(lengths: list[int]) -> Tensor:
 
 
 def loss_and_gradients(objective: Objective, lengths: list[int]) -> list[Tensor]:
-    batch = methods.synthetic_batch(len(lengths), "hybrid_mini", 16, num_classes=5, seed=0)
+    batch = methods.synthetic_batch(
+        Factors("catlip", "hybrid_mini", 16, len(lengths), num_classes=5), seed=0
+    )
     objective.zero_grad()
     images = batch.images.to(next(objective.parameters()).dtype) / 255
     tokens = captions(lengths)
@@ -145,7 +150,7 @@ def loss_and_gradients(objective: Objective, lengths: list[int]) -> list[Tensor]
 
 def both_ways(method: str = "clip") -> tuple[TwoTowers, TwoTowers]:
     """A method that computes the padding of captions, and one with its weights that does not."""
-    padded = methods.build(method, "hybrid_mini", 16, num_classes=5, seed=0).eval()
+    padded = methods.build(Factors(method, "hybrid_mini", 16, num_classes=5, seed=0)).eval()
     packed = deepcopy(padded)
     packed.pack_captions()
     return padded, packed
@@ -207,10 +212,10 @@ def test_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> N
     seen = []
     block = objective.text_encoder.transformer.resblocks[0]
     block.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
-    batch = methods.synthetic_batch(3, "hybrid_mini", 48, num_classes=5, seed=0)
+    batch = methods.synthetic_batch(Factors("catlip", "hybrid_mini", 48, 3, num_classes=5), seed=0)
     objective(replace(batch, tokens=captions([3, 9, 5]), lengths=[3, 9, 5]))
     assert seen == [(3 + 9 + 5, objective.text.width)]
 
 
 def build(method: str) -> Objective:
-    return methods.build(method, "hybrid_mini", 32, num_classes=5, seed=0)
+    return methods.build(Factors(method, "hybrid_mini", 32, num_classes=5, seed=0))

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from baselines.methods import BASELINES
 from baselines.openclip import START, TEXT_TOWERS, TextTower
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.training.distributed import Rank, init_distributed
-from catlip.training.parallel import Parallel, distribute, mean_over_ranks, whole
+from catlip.training.parallel import Parallel, distribute, gather_tensor, mean_over_ranks
 
 PAIRS, NUM_CLASSES = 12, 10
 TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
@@ -83,7 +84,8 @@ def build(method: str) -> nn.Module:
 def pairs() -> Batch:
     """A fixed batch, of captions of 2 to 14 tokens that share words."""
     batch = methods.synthetic_batch(
-        PAIRS, "vit_tiny16", 32, num_classes=NUM_CLASSES, seed=0, caption_tokens=8.0
+        Factors("catlip", "vit_tiny16", 32, PAIRS, num_classes=NUM_CLASSES, caption_tokens=8.0),
+        seed=0,
     )
     tokens = batch.tokens[:, : TEXT.context]
     return replace(batch, tokens=torch.where(tokens < START, tokens % 100, tokens))
@@ -110,7 +112,9 @@ def compute(rank: Rank, folder: Path) -> None:
         loss = replica(*mine)
         loss.backward()
         found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}
-        found |= {name: whole(parameter.grad) for name, parameter in objective.named_parameters()}
+        found |= {
+            name: gather_tensor(parameter.grad) for name, parameter in objective.named_parameters()
+        }
         if rank.is_main:
             save_file(found, folder / f"{method}-{parallel}-{count}.safetensors")
 

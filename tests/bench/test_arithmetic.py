@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.openclip import TwoTowers, text_tower
 from bench.arithmetic.devices import Link
-from bench.arithmetic.exchanges import exchange_ms, sent
+from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import image_flops, mean_flops_per_sample, step_flops, text_flops
 from bench.arithmetic.memory import (
     USABLE,
@@ -194,7 +194,10 @@ def test_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> N
 
 
 def total_mb(factors: Factors, world_size: int, what: str) -> float:
-    return sum(found.sent_bytes for found in sent(factors, world_size) if found.what == what) / 1e6
+    return (
+        sum(found.sent_bytes for found in step_exchanges(factors, world_size) if found.what == what)
+        / 1e6
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_bytes_sent_for_gradients_are_the_published_ones(method, world_size, gra
 
 
 def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
-    on_gpu, on_cpu = (sent(Factors("clip"), 256, device) for device in ("cuda", "cpu"))
+    on_gpu, on_cpu = (step_exchanges(Factors("clip"), 256, device) for device in ("cuda", "cpu"))
     narrow = sum(found.sent_bytes for found in on_cpu if found.what == "features") / 1e6
     assert narrow == pytest.approx(2 * 133.7, rel=1e-3)  # what a 16-bit implementation sends
     assert total_mb(Factors("clip"), 256, "features") == pytest.approx(2 * narrow)
@@ -220,7 +223,7 @@ def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
     """Counted at the loopback device, 2 and 3 ranks: as many bytes as of an all_reduce."""
     factors = Factors("catlip", "vit_tiny16", 32, 4, "fp32", num_classes=100, parallel="fsdp")
     on_gpu, on_cpu = (
-        {exchange.what: exchange for exchange in sent(factors, 4, device)}
+        {exchange.what: exchange for exchange in step_exchanges(factors, 4, device)}
         for device in ("cuda", "cpu")
     )
     assert on_gpu["parameters"] == on_cpu["parameters"]
@@ -231,8 +234,8 @@ def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
 
 @EVERY_METHOD
 def test_embeddings_are_sent_by_contrastive_methods_alone(method) -> None:
-    assert sent(Factors(method), world_size=1) == []
-    what = {found.what for found in sent(Factors(method), world_size=4)}
+    assert step_exchanges(Factors(method), world_size=1) == []
+    what = {found.what for found in step_exchanges(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
     assert ("counts" in what) == (
         method in ("superclass", "superclip", "catlip_softmax", "batch_nouns", "clip_masked")

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from fake_ranks import all_reduced, fake_ranks
 
-from bench.arithmetic.exchanges import sent
-from bench.communication.collectives import Listener, bare
+from bench.arithmetic.exchanges import step_exchanges
+from bench.communication.collectives import Listener, replay
 from bench.communication.measure import time_steps
 from bench.measuring.factors import Factors
 from bench.measuring.methods import CATLIP_FORMS, METHODS
@@ -55,7 +55,7 @@ def test_record_has_what_ranks_send(succeed, tmp_path, ranks, parallel, precisio
         factors = Factors(
             *(method, "hybrid_micro", 32, 2, precision), num_classes=50, parallel=parallel
         )
-        exchanges = sent(factors, ranks, "cpu")
+        exchanges = step_exchanges(factors, ranks, "cpu")
         expected = {(e.what, e.kind): [e.count, e.sent_bytes / 1e6] for e in exchanges}
         assert found == {what: pytest.approx(sizes) for what, sizes in expected.items()}
         assert costs["sent_mb"] == pytest.approx(costs["predicted_sent_mb"])
@@ -102,11 +102,11 @@ def test_many_ranks_send_what_arithmetic_says(rank, method, parallel) -> None:
         if collective.what != "loss":
             found[collective.what] += collective.sent_bytes(rank.world_size)
     expected: Counter[str] = Counter()
-    for exchange in sent(factors, rank.world_size, "cuda"):
+    for exchange in step_exchanges(factors, rank.world_size, "cuda"):
         expected[exchange.what] += exchange.sent_bytes
     assert found == pytest.approx(expected)
     with Listener() as of_bare:
-        bare(heard.calls, rank)()
+        replay(heard.calls, rank)()
     shapes = [[(c.kind, c.elements, c.dtype) for c in each.calls] for each in (heard, of_bare)]
     assert shapes[0] == shapes[1]
 

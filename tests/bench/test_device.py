@@ -15,7 +15,7 @@ import pytest
 
 from bench import device
 from bench.device import Device, Part, parts_of, run_in_time
-from bench.measuring.deadline import in_time
+from bench.measuring.deadline import until_deadline
 from catlip.cli import InputError
 
 broken = False  # whether an error has left this process unable to compute, as CUDA's can
@@ -62,7 +62,7 @@ def no_gpus(device: str) -> list[str]:
 def run_parts(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
     """Runs these parts; returns how each ended."""
     tables = []
-    monkeypatch.setattr(device, "gpus_of", no_gpus)
+    monkeypatch.setattr(device, "gpu_names", no_gpus)
     monkeypatch.setattr(device, "print_tables", tables.extend)
     monkeypatch.setattr(device, "START_S", 3.0)
 
@@ -165,14 +165,14 @@ def test_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
     rounds: list[int] = []
 
     def takes_turns() -> None:
-        for number in in_time(range(1000)):
+        for number in until_deadline(range(1000)):
             time.sleep(0.1)
             rounds.append(number)
 
     ended, _ = run_in_time(takes_turns, 7)
     assert "measured" in ended
     assert 1 < len(rounds) < 25
-    assert len(list(in_time(range(1000)))) == 1000  # the limit is over
+    assert len(list(until_deadline(range(1000)))) == 1000  # the limit is over
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 8])

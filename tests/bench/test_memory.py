@@ -83,7 +83,7 @@ def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> 
                 numbers.exp()
             return numbers.exp()
 
-    saved = SavedTensors(Dropping(), apart=set())
+    saved = SavedTensors(Dropping(), excluded=set())
     with saved:
         result = Dropping()(torch.zeros(100, requires_grad=True))
     assert saved.bytes() == {"image_encoder": 0, "text_tower": 0, "logits": result.nbytes}

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.arithmetic.devices import A100_NODES
-from bench.arithmetic.exchanges import sent
+from bench.arithmetic.exchanges import step_exchanges
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.memory import USABLE, device_bytes
 from bench.measuring.factors import Factors
 from bench.plan.config import Plan
 from bench.plan.layouts import RATES_DIFFER, Rate, best_layout, exposed_ms, lay_out
-from bench.plan.planning import machines, planned
+from bench.plan.planning import machines, plan_runs
 from catlip.cli import InputError
 from catlip.costs import GIB, Exchange
 from catlip.records.kind import Interval
@@ -96,7 +96,7 @@ def test_gradients_hide_behind_the_last_micro_batch_alone() -> None:
         factors = replace(whole, batch_size=256 // parts)
         found = lay_out(of_one, factors, 8, accumulation=parts, link=link)
         backward_ms = 2 / 3 * found.compute_ms / parts
-        expected = exposed_ms(sent(whole, 8), backward_ms, link)
+        expected = exposed_ms(step_exchanges(whole, 8), backward_ms, link)
         exposed[parts] = found.exposed_ms
         assert found.exposed_ms == pytest.approx(expected)
     assert exposed[4] > 1.2 * exposed[1] > 0
@@ -112,7 +112,7 @@ def test_state_that_no_device_holds_alone_is_sharded() -> None:
 def test_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     config = Plan(*(("vit_b16",), TWO), gpus=(1,), global_batch=4, images=4e6, step_time=STEP_TIME)
     (machine,) = machines(config)
-    catlip, clip = planned(config, machine, 1)
+    catlip, clip = plan_runs(config, machine, 1)
     recorded = json.loads(STEP_TIME.read_text())["metrics"]
     ms, hours = recorded["methods"]["clip"]["total_ms"], clip.device_hours
     assert clip.step_ms == pytest.approx(ms["median"])
@@ -127,7 +127,7 @@ def test_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
 def test_hours_are_of_all_devices_and_all_images() -> None:
     config = Plan(methods=TWO, gpus=(8,), global_batch=2048, images=1e6)
     (machine,) = machines(config)
-    for run in planned(config, machine, 8):
+    for run in plan_runs(config, machine, 8):
         assert (run.devices, run.global_batch, run.accumulation * run.micro_batch) == (8, 2048, 256)
         hours = run.step_ms / 3.6e6 * 1e6 / 2048
         assert run.device_hours.value == pytest.approx(8 * hours)
@@ -145,7 +145,7 @@ def test_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
 def test_assumed_rate_has_the_range_that_was_assumed() -> None:
     config = Plan(methods=TWO, gpus=(1,), global_batch=64, mfu=(0.2, 0.4))
     (machine,) = machines(config)
-    catlip, clip = planned(config, machine, 1)
+    catlip, clip = plan_runs(config, machine, 1)
     factors = Factors("catlip", batch_size=64)
     most = step_flops(factors) / 64 * config.images / (0.2 * 989e12) / 3600
     assert catlip.device_hours.high == pytest.approx(most)

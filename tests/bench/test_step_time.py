@@ -23,7 +23,7 @@ from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.config import StepTime
 from bench.step_time.measure import PARTS, main, resolve, variants
-from catlip.range_augment import Augmented
+from catlip.range_augment import AugmentedObjective
 from catlip.records.record import build_name
 from catlip.records.run import TIMES
 from catlip.system import machine
@@ -83,7 +83,7 @@ def test_committed_ratios_are_those_of_the_samples_beside_them() -> None:
 def test_rounds_timed_before_the_deadline_are_kept(monkeypatch, capsys, tmp_path, others) -> None:
     taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
     monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
-    monkeypatch.setattr(measure, "in_time", lambda rounds: islice(rounds, 5))
+    monkeypatch.setattr(measure, "until_deadline", lambda rounds: islice(rounds, 5))
     main(replace(CONFIG, num_steps=100, out=tmp_path))
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
@@ -214,7 +214,7 @@ def test_every_factor_reaches_the_trainer() -> None:
     for changed in (False, True):
         trainer = small(method="clip", **(factors if changed else {}))
         objective, implementation = trainer.objective, trainer.implementation
-        assert isinstance(objective, Augmented) == changed
+        assert isinstance(objective, AugmentedObjective) == changed
         assert implementation.optimizer == ("foreach" if changed else "fused")
         assert implementation.norm == (norm_by_loop if changed else gradient_norm)
         assert trainer.optimizer.defaults["foreach"] == changed

@@ -25,7 +25,7 @@ from bench.downstream.probe.result import score_of
 from bench.measuring.factors import Factors
 from bench.study import lengths, noise, thresholds, tuning
 from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
-from bench.study.engine import is_done, workers_for
+from bench.study.engine import workers_for
 from bench.study.lengths import Lengths, cells, spread
 from bench.study.noise import KINDS, NoiseStudy, NoisyTraining, read_noise, write_noisy
 from bench.study.result import Robustness, Trial
@@ -38,6 +38,7 @@ from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.__main__ import EDITION
 from catlip.data.starter.probe_tasks import load_task
 from catlip.pretrain import PretrainCatLIP
+from catlip.program.identity import record_changes
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, read_record
 from catlip.records.run import read_run
@@ -107,7 +108,7 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(study, tmp_path
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
         assert (tmp_path / name).read_bytes() == (study.out / name).read_bytes()
-    assert not is_done(tmp_path / name, replace(cells(study)[1], shards=("others",)))
+    assert record_changes(tmp_path / name, replace(cells(study)[1], shards=("others",)))
 
 
 def test_trainings_side_by_side_give_the_same(study, tmp_path, capsys) -> None:
@@ -190,8 +191,8 @@ def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -
     for name, recipe in (("words", replace(cell.recipe, about="")), ("rate", CATLIP["starter"])):
         with Record(tmp_path / f"{name}.json", "scaling", replace(cell, recipe=recipe)):
             pass
-    assert is_done(tmp_path / "words.json", cell)
-    assert not is_done(tmp_path / "rate.json", cell)
+    assert not record_changes(tmp_path / "words.json", cell)
+    assert record_changes(tmp_path / "rate.json", cell)
 
 
 def test_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
@@ -281,7 +282,7 @@ def test_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) ->
         config = Tuning(**places, final_images=138_880)
         one = (config, record["config"]["method"], record["config"]["trial"])
         is_final = record["kind"] == "finalist"
-        assert is_done(
+        assert not record_changes(
             path, final_of(*one, record["config"]["seed"]) if is_final else trial_of(*one)
         )
 

@@ -103,7 +103,7 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path) -> None:
     record = Record(tmp_path / "way.json", Waterfall, {})
     with progress(disable=True) as bar:
         timer = PairTimer(Config(num_rounds=2), init_distributed("cpu"), record, bar)
-        way = timer.way("way", start, changes)
+        way = timer.time_series("way", start, changes)
     assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
     forward, reverse = way.orders["forward"], way.orders["reverse"]
     assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]

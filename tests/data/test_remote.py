@@ -28,7 +28,7 @@ from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand, write_shard
-from catlip.system.urls import take_credentials, with_credentials, with_urls, without_credentials
+from catlip.system.urls import add_credentials, show_urls, strip_credentials, take_credentials
 
 MB = 10**6
 CONTENT = os.urandom(3 * MB)
@@ -376,15 +376,15 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(http, mon
     named = f"http://ann:hidden-word@{http.place}/a/{{0..1}}.tar?sig=hidden%2Fsignature"
     (path, _) = expand(named)
     assert str(path) == f"http:/{http.place}/a/0.tar"
-    assert with_credentials(path) == named.replace("{0..1}", "0")
-    assert with_credentials(Path(f"http://{http.place}/b/0.tar")) == f"http://{http.place}/b/0.tar"
+    assert add_credentials(path) == named.replace("{0..1}", "0")
+    assert add_credentials(Path(f"http://{http.place}/b/0.tar")) == f"http://{http.place}/b/0.tar"
     with open_file(path) as file:
         assert file.read() == CONTENT
     assert http.queries == {"sig=hidden%2Fsignature"}
     assert http.authorizations == {"Basic YW5uOmhpZGRlbi13b3Jk"}
     message = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
-    assert "hidden" not in without_credentials(message)
-    assert SECRET_KEY not in without_credentials(message)
+    assert "hidden" not in strip_credentials(message)
+    assert SECRET_KEY not in strip_credentials(message)
 
 
 def test_credentials_are_taken_from_urls_alone(monkeypatch):
@@ -402,9 +402,9 @@ def test_credentials_are_taken_from_urls_alone(monkeypatch):
         assert take_credentials(text) == text
     assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
     path = Path("s3://bucket/{0..1}.tar")
-    assert with_urls(f"`label {path}`, 12:/ C:/x") == "`label s3://bucket/{0..1}.tar`, 12:/ C:/x"
-    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
-    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
+    assert show_urls(f"`label {path}`, 12:/ C:/x") == "`label s3://bucket/{0..1}.tar`, 12:/ C:/x"
+    assert show_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
+    assert show_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 
 
 @pytest.mark.parametrize("odd", ["'", '"', " ", "@", ":", "%2F", "%3F"])
@@ -436,10 +436,10 @@ def test_credentials_go_only_to_their_host_and_folder(named, elsewhere, monkeypa
     monkeypatch.setattr(os, "environ", os.environ.copy())
     stripped = take_credentials(named)
     assert "word" not in stripped
-    assert with_credentials(Path(elsewhere)) == elsewhere
+    assert add_credentials(Path(elsewhere)) == elsewhere
     if "{" not in stripped:
-        assert "word" in with_credentials(Path(stripped))
-        assert "word" in with_credentials(Path(stripped) / "b")
+        assert "word" in add_credentials(Path(stripped))
+        assert "word" in add_credentials(Path(stripped) / "b")
 
 
 @pytest.mark.parametrize(
@@ -472,5 +472,5 @@ def test_password_that_cannot_be_told_is_refused_and_not_repeated(url: str) -> N
 def test_credentials_after_a_single_slash_are_taken_too(named, stripped, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     assert take_credentials(named) == stripped
-    assert "word@" in with_credentials(Path(stripped.removeprefix("--shards=")))
-    assert "word" not in without_credentials(f"cannot read {named.partition('?')[0]}")
+    assert "word@" in add_credentials(Path(stripped.removeprefix("--shards=")))
+    assert "word" not in strip_credentials(f"cannot read {named.partition('?')[0]}")

@@ -26,13 +26,13 @@ from bench.waterfall import measure, result
 from bench.waterfall import measure as waterfall
 from catlip.cli import InputError
 from catlip.objective import Objective
-from catlip.pretraining.method import augmented
+from catlip.pretraining.method import add_range_augment
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
-from catlip.training.loop import on_device
+from catlip.training.loop import copy_ahead
 
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
@@ -139,10 +139,10 @@ def test_largest_pair_of_the_waterfall_fits(rank, tmp_path, quick) -> None:
     with progress(disable=True) as bar:
         record = Record(tmp_path / "pairs.json", result.Waterfall, {})
         timer = measure.PairTimer(config, rank, record, bar)
-        assert timer.pair("largest", *pair).not_run is None
+        assert timer.time_pair("largest", *pair).not_run is None
         free_memory()
         before = torch.cuda.memory_reserved()
-        assert "out of memory" in timer.pair("larger", *larger).not_run
+        assert "out of memory" in timer.time_pair("larger", *larger).not_run
     assert torch.cuda.memory_reserved() <= before
 
 
@@ -154,7 +154,7 @@ def test_step_waits_once_and_copies_the_addresses_of_gradients_alone(
     plain = methods.build
 
     def build_augmented(*arguments, **options) -> Objective:
-        return augmented(plain(*arguments, **options), CATLIP["datacomp_b16"])
+        return add_range_augment(plain(*arguments, **options), CATLIP["datacomp_b16"])
 
     monkeypatch.setattr(methods, "build", build_augmented)
     factors = replace(TINY, method=method, packed_captions=packed)
@@ -168,7 +168,9 @@ def test_step_waits_once_and_copies_the_addresses_of_gradients_alone(
 @pytest.mark.parametrize("method", ["clip", "superclip", "clip_catlip"])
 def test_micro_batches_drop_the_same_patches_in_the_backward_pass(rank, method) -> None:
     batch = batch_of(TINY, rank)
-    objective = methods.build(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
+    objective = methods.build(
+        Factors(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
+    )
     objective.to(rank.device).train()
     states = []
     objective.image_encoder.register_forward_pre_hook(
@@ -192,7 +194,7 @@ def test_synthetic_images_are_made_on_the_device(rank) -> None:
 def test_next_batch_is_copied_ahead_and_aside(rank) -> None:
     batch = batch_of(TINY, init_distributed("cpu")).pin_memory()
     copies, aside = counted("copies_to_device"), counted("copies_aside")
-    assert next(on_device(repeat(batch, 3), rank.device)).images.is_cuda
+    assert next(copy_ahead(repeat(batch, 3), rank.device)).images.is_cuda
     of_two = 2 * 4  # images, tokens, values and offsets of labels
     assert counted("copies_to_device") - copies == counted("copies_aside") - aside == of_two
 

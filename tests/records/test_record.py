@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from catlip.cli import InputError
+from catlip.program.identity import changes
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, note_begun, plain
 from catlip.system.files import write_atomically
-from catlip.training.folder import changes
 
 
 def test_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:

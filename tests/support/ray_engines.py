@@ -11,7 +11,7 @@ import pytest
 from glosses import glosses
 
 from catlip.cli import InputError
-from catlip.system.engines import on_ray
+from catlip.system.engines import ray_cluster
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_dead_worker_is_tried_again_and_an_error_is_not(cluster, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return os.environ.get("GIVEN"), number
 
-    with on_ray(cluster.address, {"GIVEN": "x"}) as apply:
+    with ray_cluster(cluster.address, {"GIVEN": "x"}) as apply:
         found = dict(apply(attempt, range(4)))
     assert str(found.pop(1)) == "one is refused"
     assert found == {number: ("x", number) for number in (0, 2, 3)}

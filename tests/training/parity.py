@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import init_distributed
 from catlip.training.parallel import Parallel
@@ -22,7 +23,8 @@ def three_steps(
 ) -> tuple[list[tuple[float, float]], dict[str, torch.Tensor]]:
     """Losses and gradient norms, and all weights and their average, whole."""
     rank = init_distributed("cpu")
-    objective = methods.build(method, model, 32, num_classes=20, seed=0)
+    factors = Factors(method, model, 32, batch_size=4, num_classes=20)
+    objective = methods.build(factors)
     recipe = replace(STARTER, precision=precision, ema_decay=0.5, warmup_iterations=0)
     trainer = Trainer(
         objective, recipe, 10, rank=rank, accumulation=2, implementation=Implementation(parallel)
@@ -30,9 +32,7 @@ def three_steps(
     numbers = []
     for step in range(3):
         seeds = [10 * step + 2 * micro_step + rank.number for micro_step in range(2)]
-        done = trainer.train_step(
-            methods.synthetic_batch(4, model, 32, num_classes=20, seed=seed) for seed in seeds
-        )
+        done = trainer.train_step(methods.synthetic_batch(factors, seed=seed) for seed in seeds)
         numbers.append((done.loss, done.grad_norm))
     averaged = {f"averaged {name}": value for name, value in trainer.weights().items()}
     trainer.average = None

@@ -36,7 +36,7 @@ def test_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
     step, values = read(tmp_path, {"seed": 0})
     assert step == 100_000_000
     assert torch.equal(values, torch.full((10,), 1e8))
-    newest = checkpoint.complete(tmp_path)[-1]
+    newest = checkpoint.list_checkpoints(tmp_path)[-1]
     assert checkpoint.load(newest, {"seed": 0}, state(0)).history == history
 
 

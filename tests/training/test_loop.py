@@ -14,10 +14,11 @@ from torch import nn
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
+from catlip.program.identity import refuse_another
 from catlip.recipes.pretrain import STARTER
-from catlip.training.checkpoint import copied
+from catlip.training.checkpoint import copy_to_host
 from catlip.training.distributed import Rank
-from catlip.training.folder import discard, refuse_another
+from catlip.training.folder import discard
 from catlip.training.loop import CheckpointWriter, train
 from catlip.training.schedule import AdamWForm, Optimization, learning_rate
 from catlip.training.trainer import Implementation, Trainer
@@ -98,10 +99,10 @@ def assert_same_log(found: list[dict[str, float]], expected: list[dict[str, floa
 def test_step_that_is_not_finite_changes_nothing(poison, form) -> None:
     one = trainer(form=form)
     one.train_step(iter([Points(points())]))
-    before = copied(one.state(), wanted=True)
+    before = copy_to_host(one.state(), wanted=True)
     with pytest.raises(InputError, match=r"step 1 .*rank 0 .*0, 1, 2"):
         one.train_step(iter([Points(points() * poison)]))
-    torch.testing.assert_close(copied(one.state(), wanted=True), before, rtol=0, atol=0)
+    torch.testing.assert_close(copy_to_host(one.state(), wanted=True), before, rtol=0, atol=0)
     assert one.step == 1
 
 

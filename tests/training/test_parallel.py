@@ -15,7 +15,9 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.measuring.training_step import build
 from catlip.architectures import ENCODERS, Architecture
+from catlip.categorical import Categorical
 from catlip.data.loader import RaggedLabels
+from catlip.encoder import build_encoder
 from catlip.training import parallel
 from catlip.training.distributed import default_device, init_distributed
 from catlip.training.parallel import compile_blocks
@@ -89,7 +91,9 @@ def test_compiled_parts_have_a_graph_for_each_size(counted, method, model) -> No
         how = {"compile": compiled, "whole_graph": compiled and whole}
         trainer = build(Factors(method, model, 32, 2, "fp32", num_classes=9, **how), ONE_RANK)
         for step, size in enumerate((32, 48, 32, 64, 48), 2):
-            batch = methods.synthetic_batch(2, model, size, num_classes=9, seed=size)
+            batch = methods.synthetic_batch(
+                Factors("catlip", model, size, 2, num_classes=9), seed=size
+            )
             # Each batch has another number of labels.
             batch.labels = RaggedLabels(torch.arange(step), torch.tensor([0, 0, step]))
             trainer.loss(batch).backward()
@@ -101,10 +105,15 @@ def test_compiled_parts_have_a_graph_for_each_size(counted, method, model) -> No
 def test_blocks_that_drop_paths_have_own_graphs_up_to_a_limit(monkeypatch, counted) -> None:
     monkeypatch.setattr(parallel, "MAX_GRAPHS", 2)  # of each block
     monkeypatch.setitem(ENCODERS, "vit_mini16", Architecture(width=64, depth=2, heads=2))
-    objective = methods.build("catlip", "vit_mini16", 32, 5, seed=0, drop_path=0.5)
+    encoder = build_encoder("vit_mini16", 32, drop_path=0.5)
+    objective = Categorical(encoder, torch.full((5,), 0.5))
     compile_blocks(objective)
-    for size in (32, 48):
-        objective(methods.synthetic_batch(2, "vit_tiny16", size, num_classes=5, seed=0))
+    small, middle, large = (
+        methods.synthetic_batch(Factors(batch_size=2, resolution=size, num_classes=5))
+        for size in (32, 48, 64)
+    )
+    objective(small)
+    objective(middle)
     assert counted["unique_graphs"] == 4
     with pytest.raises(FailOnRecompileLimitHit):  # they would run uncompiled
-        objective(methods.synthetic_batch(2, "vit_tiny16", 64, num_classes=5, seed=0))
+        objective(large)

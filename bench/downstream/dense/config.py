@@ -1,17 +1,17 @@
 """The options that detection, segmentation and multi-label classification share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from bench.downstream.outputs import filled_in
-from catlip.program.broken import MAX_BROKEN, MaxBroken
+from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(ReadingOptions):
     """The flags that the three programs share."""
 
     kind: ClassVar[str]  # of its record, and the task's name in catlip.recipes.fidelity
@@ -28,15 +28,10 @@ class Dense:
     """Seed of the order of images, the crops, the head, and a random encoder."""
     draw: Natural = 6
     """Number of test images whose predictions the record keeps, to be drawn in the report."""
-    num_workers: Natural = 1
+    num_workers: Natural = field(default=1, kw_only=True)
     """Processes that read images, per rank."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     checkpoint_every: Count = 500
     """Optimizer steps between checkpoints."""
-    quiet: bool = False
-    """No progress bars."""
     dry_run: bool = False
     """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
     no data.

@@ -58,8 +58,9 @@ from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
 from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import MAX_BROKEN, cause_of
-from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
+from catlip.program.pictures import encode_image, encode_map, scale_of, spread_evenly
 from catlip.program.progress import Bar, progress
+from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
@@ -68,10 +69,10 @@ from catlip.training.parallel import (
     autocast,
     distribute,
     gradient_norm,
+    gradient_sync,
     mean_over_ranks,
-    synchronised,
 )
-from catlip.training.preempt import Notice, noted_stops
+from catlip.training.preempt import Notice, catch_stops
 from catlip.training.schedule import adamw, augmentation_progress
 from catlip.training.trainer import WeightAverage
 
@@ -87,10 +88,11 @@ SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
 class Detect(DenseTask):
+    recipe: DetectionRecipe
     record_kind = result.Detection
 
     @classmethod
-    def check(cls, recipe: DetectionRecipe, rank: Rank) -> None:
+    def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
         # The log of an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
@@ -134,7 +136,7 @@ class Detect(DenseTask):
         )
         note_begun()
         try:
-            with noted_stops() as notice, self.bar(len(plan), start) as trainer.bar:
+            with catch_stops() as notice, self.bar(len(plan), start) as trainer.bar:
                 trainer.register_hooks([Checkpoints(checkpointer, config.checkpoint_every, notice)])
                 trainer.train(start, len(plan))
         except FloatingPointError as error:  # detectron2 raises it too
@@ -168,7 +170,9 @@ class Detect(DenseTask):
             for kind, short in KINDS.items()
             for what, value in results[kind].items()
         }
-        pictures = [evaluator.picture(split, number) for number in chosen(len(split), config.draw)]
+        pictures = [
+            evaluator.picture(split, number) for number in spread_evenly(len(split), config.draw)
+        ]
         return scores | {"pictures": pictures}
 
 
@@ -296,7 +300,7 @@ class DetectionTrainer(SimpleTrainer):
             number = micro_step * rank.world_size + rank.number
             seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
             torch.manual_seed(seed)
-            with synchronised(self.model, last=micro_step + 1 == self.accumulation):
+            with gradient_sync(self.model, last=micro_step + 1 == self.accumulation):
                 with autocast(rank.device, recipe.precision):
                     parts: dict[str, Tensor] = self.model(images)
                 total = torch.stack(list(parts.values())).sum() / self.accumulation
@@ -344,7 +348,7 @@ class Checkpoints(PeriodicCheckpointer):
     def after_step(self) -> None:
         super().after_step()
         step = self.trainer.iter
-        self.notice.exit_if_told(
+        self.notice.exit_if_stopped(
             step + 1,
             self.trainer.rank,
             saved=lambda: self.checkpointer.save(f"{self.file_prefix}_{step:07d}"),
@@ -403,12 +407,12 @@ class Scores(COCOEvaluator):
             left, top, width, height = item["bbox"]
             box = [float(side) * scale for side in (left, top, left + width, top + height)]
             class_id = split.class_ids[item["category_id"]]
-            return {"class": class_id, "box": box, "mask": encoded_map(mask.astype(bool))}
+            return {"class": class_id, "box": box, "mask": encode_map(mask.astype(bool))}
 
         pixels = np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
         return {
             "key": image["file_name"],
-            "image": encoded_image(pixels),
+            "image": encode_image(pixels),
             "truth": [drawn(item, truth.annToMask(item)) for item in objects],
             "predicted": [
                 # An object has the same id among the boxes and among the masks.

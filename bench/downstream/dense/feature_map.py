@@ -13,7 +13,8 @@ from catlip.cli import InputError
 from catlip.encoder import unit_range
 from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Normalised
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
+from catlip.training.schedule import layer_decay_scales
 
 GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block
 
@@ -70,7 +71,7 @@ class FeatureMap(nn.Module):
         grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
         batch, height, width = grid.shape[:3]
         tokens = vit.norm_pre(vit._pos_embed(grid))
-        with watched(self, not self._watched):
+        with note_kernels(self, not self._watched):
             for block, window in zip(vit.blocks, self.windows, strict=True):
                 if window:
                     tokens = _within_windows(block, tokens, height, width=width, side=window)
@@ -82,18 +83,11 @@ class FeatureMap(nn.Module):
 
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """The factor of a parameter's learning rate, in a model on a feature map named `prefix`. At
-    layer decay r: r for last norm and block, r^depth for the first block, r^(depth + 1) for stem,
-    positions and, as in the release, RangeAugment; else 1.
+    """The factor of a parameter's learning rate, in a model on a feature map named `prefix`. As in
+    the release, RangeAugment learns as slowly as the stem.
     """
-    if name.startswith("range_augment."):
-        return float(decay ** (features.depth + 1))
-    if not name.startswith(prefix):
-        return 1.0
-    _, part, *rest = name.removeprefix(prefix).split(".")
-    if part == "blocks":
-        return float(decay ** (features.depth - int(rest[0])))
-    return float(decay ** (1 if part in ("norm", "fc_norm") else features.depth + 1))
+    scales = layer_decay_scales(features, decay, prefix)
+    return min(scales.values()) if name.startswith("range_augment.") else scales.get(name, 1.0)
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:

@@ -24,21 +24,22 @@ from torch.utils.data import Dataset, Sampler
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import is_written, load_or_measure
+from bench.downstream.outputs import load_or_measure
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.encoders.load import LoadedEncoder, open_encoder
 from catlip.program.broken import BrokenImage, BrokenImages
+from catlip.program.identity import is_recorded, refuse_another
 from catlip.program.progress import Bar, progress
+from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record
 from catlip.system.files import write_atomically
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import Rank, barrier, init_distributed, use_threads
-from catlip.training.folder import refuse_another
 from catlip.training.trainer import WeightAverage
 
 MAX_POINTS = 1000  # of a loss curve in a record; in a longer run each is the mean of several steps
@@ -54,17 +55,19 @@ Results = dict[str, Any]  # metrics by name, and samples, which are lists
 class DenseTask(ABC):
     """One run of a task. `recipe` is the config's, changed where the encoder needs it."""
 
+    config: Dense
+    recipe: ImageRecipe
     record_kind: ClassVar[type[result.Dense]]
     # Whether a training can only be resumed on as many processes as it was begun on.
     fixed_processes: ClassVar[bool] = False
 
-    def __init__(self, config: Any, rank: Rank, encoder: LoadedEncoder):
+    def __init__(self, config: Dense, rank: Rank, encoder: LoadedEncoder):
         self.config, self.rank, self.encoder = config, rank, encoder
         self.recipe = config.recipe
         self.hidden = config.quiet or not rank.is_main  # no progress bar
 
     @classmethod
-    def check(cls, recipe: Any, rank: Rank) -> None:
+    def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         """Refuse a recipe that cannot be trained on this device."""
         if rank.device.type == "cpu" and recipe.precision != "fp32":
             raise InputError(
@@ -72,7 +75,7 @@ class DenseTask(ABC):
             )
 
     @classmethod
-    def open_encoder(cls, config: Any, rank: Rank) -> LoadedEncoder:
+    def open_encoder(cls, config: Dense, rank: Rank) -> LoadedEncoder:
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
@@ -117,7 +120,7 @@ def main(config: Dense) -> None:
     task_type.check(config.recipe, rank)
     encoder = task_type.open_encoder(config, rank)
     digest = encoder.digest()  # before a feature map drops the class token
-    if is_written(config.out, config, digest, say=rank.is_main):
+    if is_recorded(config.out, config, {"encoder_digest": digest}, say=rank.is_main):
         return
     record = Record(config.out, kind=task_type.record_kind, config=config)
     with record if rank.is_main else nullcontext():
@@ -201,7 +204,7 @@ def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
     """Note beside the checkpoints what determines the run, or refuse those of another run."""
     path = folder / "checkpoints" / "identity.json"
     if path.is_file():
-        refuse_another(folder, read_own(path, f"remove all of {path.parent}"), identity)
+        refuse_another(folder, read_json(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked
     if rank.is_main:
         write_atomically(path, json.dumps(identity).encode())

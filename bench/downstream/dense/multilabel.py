@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import CocoSplit, SplitName, folder_of, read_coco
+from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import DenseTask, Results
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.datasets import Split, file_bytes, name_labels
@@ -32,7 +33,8 @@ from bench.downstream.probe.fit import (
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import read_broken, read_lines
-from catlip.program.pictures import chosen, encoded_image
+from catlip.program.pictures import encode_image, spread_evenly
+from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.vocabulary.label_sets import label_set
 
@@ -40,6 +42,8 @@ MAX_SHOWN = 5  # predictions for each picture in the record
 
 
 class MultiLabelTask(DenseTask):
+    config: MultiLabel
+    recipe: TransferRecipe
     record_kind = result.Multilabel
 
     def __init__(self, config: MultiLabel, rank: Rank, encoder: LoadedEncoder):
@@ -48,7 +52,8 @@ class MultiLabelTask(DenseTask):
         self.origins: list[dict[str, Any]] = []  # of the rows of a transferred head
 
     @classmethod
-    def open_encoder(cls, config: MultiLabel, rank: Rank) -> LoadedEncoder:
+    def open_encoder(cls, config: Dense, rank: Rank) -> LoadedEncoder:
+        assert isinstance(config, MultiLabel)
         return load_encoder(
             config.encoder,
             config.seed,
@@ -104,7 +109,9 @@ class MultiLabelTask(DenseTask):
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
         row_of = {number: row for row, number in enumerate(numbers.tolist())}
-        drawn = [row_of[number] for number in chosen(len(images), config.draw) if number in row_of]
+        drawn = [
+            row_of[number] for number in spread_evenly(len(images), config.draw) if number in row_of
+        ]
         broken = [read_broken(config.folder).images(), *(of_rank for _, _, of_rank in ranks)]
         return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
             "num_val": len(numbers),
@@ -153,7 +160,7 @@ def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
     best = chances.topk(min(MAX_SHOWN, len(chances)))
     return {
         "key": val.keys[number],
-        "image": encoded_image(np.asarray(rgb_picture(val.image_bytes(number)))),
+        "image": encode_image(np.asarray(rgb_picture(val.image_bytes(number)))),
         "truth": np.flatnonzero(val.labels[number]).tolist(),
         "predicted": [
             {"class": c, "score": s}

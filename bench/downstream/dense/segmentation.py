@@ -38,14 +38,15 @@ from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Result
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
-from catlip.program.pictures import chosen, encoded_image, encoded_map
+from catlip.program.pictures import encode_image, encode_map, spread_evenly
 from catlip.program.progress import progress
+from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.parallel import AUTOCAST
-from catlip.training.preempt import Notice, noted_stops
+from catlip.training.preempt import Notice, catch_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
 from catlip.training.trainer import WeightAverage
 
@@ -64,11 +65,12 @@ AS_STORED = "color_ignore_orientation"
 
 
 class Segment(DenseTask):
+    recipe: SegmentationRecipe
     record_kind = result.Segmentation
     fixed_processes = True
 
     @classmethod
-    def check(cls, recipe: SegmentationRecipe, rank: Rank) -> None:
+    def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
         # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
@@ -98,7 +100,7 @@ class Segment(DenseTask):
         checkpoints = config.folder / "checkpoints"
         steps = Steps(self, model, batches)
         # mmengine prints what it resumes from, whatever its log's level.
-        with redirect_stdout(io.StringIO()), noted_stops() as notice:
+        with redirect_stdout(io.StringIO()), catch_stops() as notice:
             every = config.checkpoint_every * accumulation
             runner = SegmentationRunner(
                 model=model,
@@ -146,7 +148,10 @@ class Segment(DenseTask):
         side = self.recipe.resolution  # of the square, of the shorter side, and of the window
         results: Results = {}
         pictures: dict[str, dict[str, str]] = {}
-        drawn = [split.images[number].image.stem for number in chosen(len(split), self.config.draw)]
+        drawn = [
+            split.images[number].image.stem
+            for number in spread_evenly(len(split), self.config.draw)
+        ]
         for protocol in PROTOCOLS:
             model.test_cfg = ConfigDict(mode="whole")
             if protocol == "slide":
@@ -170,13 +175,13 @@ class Segment(DenseTask):
                     if protocol == "fixed" and key in drawn:
                         maps = (sample.gt_sem_seg, sample.pred_sem_seg)
                         truth, predicted = (
-                            encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))
+                            encode_map(labels.data[0].cpu().numpy().astype(np.uint8))
                             for labels in maps
                         )
                         pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
                         pictures[key] = {
                             "key": key,
-                            "image": encoded_image(pixels),
+                            "image": encode_image(pixels),
                             "truth": truth,
                             "predicted": predicted,
                         }
@@ -329,7 +334,7 @@ class Checkpoints(CheckpointHook):
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
         step, micro_steps = divmod(runner.iter + 1, self.accumulation)
         if not micro_steps:
-            self.notice.exit_if_told(step, self.rank, lambda: self._save_checkpoint(runner))
+            self.notice.exit_if_stopped(step, self.rank, lambda: self._save_checkpoint(runner))
 
 
 def optim_wrapper(

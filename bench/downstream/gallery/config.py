@@ -1,15 +1,15 @@
 """Test images drawn at random, with what each encoder makes of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.downstream.outputs import DataSpelling, filled_in
-from catlip.program.broken import MAX_BROKEN, MaxBroken
+from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Natural, Seed
 
 
 @dataclass(frozen=True)
-class Gallery:
+class Gallery(ReadingOptions):
     """Write small pictures of test images into a record for the report, with what a linear
     classifier on each encoder's features predicts, and which training images are nearest.
 
@@ -28,13 +28,8 @@ class Gallery:
     """Images of each split to encode; of a larger split, so many are drawn."""
     seed: Seed = 0
     """Which images are drawn; also the seed of the classifier and of a random encoder."""
-    num_workers: Natural = 1
+    num_workers: Natural = field(default=1, kw_only=True)
     """Processes that decode images."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    quiet: bool = False
-    """No progress bars."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, encoder=""))

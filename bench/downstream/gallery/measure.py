@@ -4,22 +4,19 @@ from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from bench.downstream.gallery import result
 from bench.downstream.gallery.config import Gallery
 from bench.downstream.gallery.result import EncoderScore, Picture
 from bench.downstream.probe.datasets import Split, load_tasks
-from bench.downstream.probe.features import extract
+from bench.downstream.probe.features import extract, nearest_neighbours
 from bench.downstream.probe.fit import fit_linear, random_head
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoders.load import load_encoder
 from catlip.program.broken import BrokenImages
-from catlip.program.pictures import encoded_image
+from catlip.program.pictures import encode_image
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.records.kind import without_none
 from catlip.records.record import Record
@@ -61,7 +58,7 @@ def main(config: Gallery) -> None:
             tested = tested.of(numbers)
             head = random_head(encoder.num_features, task.num_classes, config.seed)
             fitted = fit_linear(known, tested, head, "random", STARTER_PROBE, config.seed)
-            nearest = nearest_images(known.values, tested.values)
+            _, nearest = nearest_neighbours(known.values, tested.values, NEIGHBOURS)
             of_class = (known.labels[nearest] == tested.labels[:, None]).double().mean().item()
             scores.append(EncoderScore(encoder.method, fitted.top1, of_class))
             print(
@@ -90,12 +87,5 @@ def main(config: Gallery) -> None:
 
 def picture(split: Split, number: int, names: Sequence[str]) -> Picture:
     """The central square of an image, as this project's encoders see it."""
-    image = encoded_image(centre_crop(split.image_bytes(number), SIDE))
+    image = encode_image(centre_crop(split.image_bytes(number), SIDE))
     return Picture(key=split.keys[number], image=image, label=names[split.labels[number]])
-
-
-def nearest_images(train: Tensor, test: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """[n, count]: the rows of `train` with the highest cosine to each of `test`, highest first."""
-    known = F.normalize(train, dim=1)
-    batches = (F.normalize(rows, dim=1) for rows in test.split(1024))
-    return torch.cat([(rows @ known.T).topk(min(count, len(known))).indices for rows in batches])

@@ -10,8 +10,8 @@ import tyro
 
 from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in
 from bench.downstream.probe.result import Init
-from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
+from catlip.program.options import ReadingOptions
+from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
 from catlip.transfer_init import ALPHA, Bias, Scale, Ties
 
@@ -33,7 +33,7 @@ class TransferOptions:
 
 
 @dataclass(frozen=True)
-class OnTasks:
+class OnTasks(ReadingOptions):
     """What probes, fine-tuning and readouts share."""
 
     encoder: str
@@ -46,13 +46,6 @@ class OnTasks:
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seed: Seed = 0
     """Seed of a random encoder, and of the first classifier."""
-    num_workers: Natural | None = None
-    """Processes that decode images, per rank; by default as in catlip.pretrain."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    quiet: bool = False
-    """No progress bars."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))

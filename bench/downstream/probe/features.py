@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -17,11 +17,14 @@ from catlip.cli import InputError
 from catlip.data.workers import Items
 from catlip.encoders.preprocess import Preprocess
 from catlip.program.broken import BrokenImage, BrokenImages
+from catlip.program.options import ReadingOptions
 from catlip.program.progress import progress
-from catlip.training.attention import watched
+from catlip.training.attention import note_kernels
 from catlip.training.distributed import Rank
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
+
+NEIGHBOURS_BATCH = 1024  # images whose nearest neighbours are looked for at a time
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def extract(
     module: nn.Module,
     preprocess: Preprocess,
     split: Split,
-    reading: Any,  # the program's config: num_workers, quiet, max_broken
+    reading: ReadingOptions,
     known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Features:
     """The features of the images of a split that can be read, in its order. An image whose key is
@@ -69,7 +72,7 @@ def extract(
         if broken.add(left_out):
             broken.check(len(split), reading.max_broken)
         if whole:
-            with watched(module, not rows):
+            with note_kernels(module, not rows):
                 values = module(images.to(device, non_blocking=True)).float()
             rows |= zip(whole, values, strict=True)
     if not rows:
@@ -107,7 +110,7 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 
 
 def extract_part(
-    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Any, rank: Rank
+    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: ReadingOptions, rank: Rank
 ) -> Features:
     """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
     part = split.take(np.arange(rank.number, len(split), rank.world_size))
@@ -118,7 +121,7 @@ def extract_part(
 class Extractor:
     """Features of splits by one encoder, each computed once; an image of several splits too."""
 
-    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Any):
+    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: ReadingOptions):
         self.module, self.preprocess, self.reading = module, preprocess, reading
         self.done: list[tuple[Split, Features]] = []
 
@@ -133,6 +136,20 @@ class Extractor:
         features = extract(self.module, self.preprocess, split, reading=self.reading, known=known)
         self.done.append((split, features))
         return features
+
+
+@torch.inference_mode()
+def nearest_neighbours(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The highest cosines [n, count] of each row of `test` [n, D] with rows of `train`, the highest
+    first, and the numbers of these rows.
+    """
+    known = F.normalize(train, dim=1)
+    parts = [
+        (F.normalize(rows, dim=1) @ known.T).topk(min(count, len(known)))
+        for rows in test.split(NEIGHBOURS_BATCH)
+    ]
+    cosines, numbers = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    return cosines, numbers
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

@@ -1,14 +1,13 @@
 """Trains and tests one classifier: on a frozen encoder, with the encoder, or on cached features."""
 
 import itertools
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bench.downstream.outputs import load_or_measure
-from bench.downstream.probe.config import TransferOptions
+from bench.downstream.probe.config import Sweep, TransferOptions
 from bench.downstream.probe.datasets import Split, Task, held_out
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
@@ -26,11 +25,11 @@ from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
-from catlip.encoder import linear_as_release
+from catlip.encoder import init_linear_as_release
 from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Preprocess
 from catlip.objective import Objective
-from catlip.pretraining.method import augmented
+from catlip.pretraining.method import add_range_augment
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.base import Initialization
 from catlip.recipes.fidelity import warmup_steps
@@ -38,6 +37,7 @@ from catlip.recipes.transfer import TransferRecipe
 from catlip.records.record import read_record
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.loop import train
+from catlip.training.schedule import layer_decay_scales
 from catlip.training.trainer import Implementation, Trainer
 from catlip.transfer_init import Origin
 from catlip.transfer_init.head import transfer_rows
@@ -45,7 +45,9 @@ from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.weights.checkpoint import Checkpoint
 
-BLOCK = re.compile(r"blocks\.(\d+)\.")
+if TYPE_CHECKING:
+    from bench.downstream.multilabel import MultiLabel
+
 MIN_DEVIATION = 1e-6
 LOG_EVERY = 20
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
@@ -91,7 +93,7 @@ class Training:
     identity: dict[str, Any]
     seed: int
     rank: Rank
-    options: Any  # the program's config
+    options: "Sweep | MultiLabel"
 
 
 def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
@@ -133,19 +135,10 @@ class Classification(Objective):
         else:
             self.image_encoder = image_encoder
         self.head = head
-        self.label_smoothing, self.layer_decay = recipe.label_smoothing, recipe.layer_decay
+        self.label_smoothing = recipe.label_smoothing
         self.frozen, self.multi_label = frozen, multi_label
         image_encoder.requires_grad_(not frozen)
-        names = [name for name, _ in image_encoder.named_parameters()]
-        blocks = {i: block for i, name in enumerate(names) if (block := BLOCK.search(name))}
-        self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
-        self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
-        series = {block.string[: block.start()] for block in blocks.values()}
-        if recipe.layer_decay != 1 and len(series) != 1:
-            raise InputError(
-                "--layer-decay needs an encoder with one series of numbered blocks, as a ViT has; "
-                "for others, such as a CNN, give --layer-decay 1"
-            )
+        self.lr_scales = layer_decay_scales(image_encoder, recipe.layer_decay, "image_encoder.")
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
@@ -165,15 +158,7 @@ class Classification(Objective):
         return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
     def lr_scale(self, name: str) -> float:
-        """At layer decay r: 1 for the head, r for the last norm and the last block, r^depth for the
-        first block, r^(depth + 1) for the stem.
-        """
-        in_encoder = name.removeprefix("image_encoder.")
-        if in_encoder == name:
-            return 1.0
-        if block := BLOCK.search(in_encoder):
-            return self.layer_decay ** (self.depth - int(block[1]))
-        return self.layer_decay ** (self.depth + 1 if in_encoder in self.stem else 1)
+        return self.lr_scales.get(name, 1.0)
 
 
 def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
@@ -192,7 +177,7 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         max_broken=options.max_broken,
     )
     trainer = Trainer(
-        augmented(classification, recipe),
+        add_range_augment(classification, recipe),
         replace(recipe, warmup_iterations=warmup_steps(recipe, len(data.plan))),
         len(data.plan),
         rank=rank,
@@ -335,7 +320,7 @@ def random_head(
     torch.manual_seed(seed)
     head = nn.Linear(num_features, num_classes)
     if initialization == "release":
-        linear_as_release(head)
+        init_linear_as_release(head)
     return head
 
 

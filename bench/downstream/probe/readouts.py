@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.downstream.outputs import is_written
 from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
-from bench.downstream.probe.features import Extractor, Features, hits
+from bench.downstream.probe.features import Extractor, Features, hits, nearest_neighbours
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
 from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
+from catlip.program.identity import is_recorded
 from catlip.records.record import Record
 from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns
@@ -46,7 +46,7 @@ Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
-    if is_written(config.out, config, encoder.digest()):
+    if is_recorded(config.out, config, {"encoder_digest": encoder.digest()}, say=True):
         return
     with Record(config.out, kind=Readout, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
@@ -89,13 +89,12 @@ def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
     """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote."""
-    known = F.normalize(train.values, dim=1)
+    cosines, numbers = nearest_neighbours(train.values, test.values, neighbours)
     counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
-    batches = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
-    for values, labels in batches:
-        nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
-        votes = torch.zeros(len(values), num_classes, device=values.device)
-        votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
+    columns = (cosines, train.labels[numbers], test.labels)
+    for near, voted, labels in zip(*(column.split(TEST_BATCH) for column in columns), strict=True):
+        votes = torch.zeros(len(near), num_classes, device=near.device)
+        votes.scatter_add_(1, voted, (near / TEMPERATURE).exp())
         counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels).sum(0)
     top1, top5 = (counts / len(test)).tolist()
     return top1, top5

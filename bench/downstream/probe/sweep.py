@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench.downstream.outputs import is_written
 from bench.downstream.probe.config import Sweep
 from bench.downstream.probe.datasets import HELD_OUT, Task, load_tasks
 from bench.downstream.probe.features import Extractor
@@ -40,6 +39,7 @@ from bench.downstream.probe.result import (
 from catlip.cli import InputError
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import BrokenImages
+from catlip.program.identity import is_recorded
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record
@@ -55,7 +55,8 @@ def main(config: Sweep) -> None:
         print_transfer(config.recipe, config.trained, rank)
         return
     encoder = _load(config, rank.device)
-    if is_written(config.out, config, encoder.digest(), say=rank.is_main):
+    inputs = {"encoder_digest": encoder.digest()}
+    if is_recorded(config.out, config, inputs, say=rank.is_main):
         return
     frozen: type[LinearProbe | L2Probe] = L2Probe if config.by_l2_sweep else LinearProbe
     kind = frozen if config.trained == "probe" else Finetune

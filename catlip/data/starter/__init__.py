@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from catlip.system.foreign import read_own
+from catlip.system.foreign import read_json
 
 MANIFEST = "starter.json"
 
@@ -16,4 +16,4 @@ def edition_of(shards: Path) -> dict[str, int]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """What was built, and of what. Raises: InputError if the file is damaged, OSError."""
-    return dict(read_own(path, f"remove all of {path.parent}", edition=int, shards=dict))
+    return dict(read_json(path, f"remove all of {path.parent}", edition=int, shards=dict))

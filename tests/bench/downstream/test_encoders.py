@@ -21,7 +21,7 @@ from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.encoders import load
 from catlip.encoders.load import LoadedEncoder, load_encoder, open_encoder
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert
@@ -48,7 +48,7 @@ def picture() -> bytes:
 def objective(seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
     catlip = Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1))
-    made = Augmented(catlip, RangeAugment())
+    made = AugmentedObjective(catlip, RangeAugment())
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -1, 1)

@@ -30,7 +30,7 @@ from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.encoders.load import load_encoder
-from catlip.range_augment import Augmented, RangeAugment
+from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.distributed import Rank
 from catlip.training.schedule import adamw
@@ -53,7 +53,7 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
     recipe = replace(tiny_recipe, layer_decay=R)
     made: nn.Module = classification("random:vit_tiny16@32", recipe)
     if wrapped:
-        made = Augmented(made, RangeAugment())
+        made = AugmentedObjective(made, RangeAugment())
     names = {id(parameter): name for name, parameter in made.named_parameters()}
     found = {
         names[id(parameter)]: group["lr_scale"]
