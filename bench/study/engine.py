@@ -163,6 +163,10 @@ class Training:
     def name(self) -> str:  # of its record
         raise NotImplementedError
 
+    def config(self) -> dict[str, Any]:
+        """The fields under the names that they have in records."""
+        return vars(self)
+
 
 def run_trainings(
     study: U,
@@ -226,7 +230,7 @@ def run_training(
     folder = path.with_suffix("")
     quiet = replace(study, quiet=study.quiet or beside > 0)
     try:
-        with Record(path, kind=kind, config=training, command=command) as record:
+        with Record(path, kind=kind, config=training.config(), command=command) as record:
             note_beside(beside)
             with redirect_stdout(io.StringIO()):  # what it prints is in the record
                 record.measured(measure(quiet, training, folder))
@@ -281,7 +285,7 @@ def step_of(training: Training, **others: Any) -> Factors:
 def is_done(path: Path, training: Training) -> bool:
     """Whether the record at `path` was made with the settings of this training."""
     config = read_record(path)["config"]
-    wanted: dict[str, Any] = json.loads(json.dumps(plain(training)))
+    wanted: dict[str, Any] = json.loads(json.dumps(plain(training.config())))
     for settings in (config, wanted):
         settings["recipe"].pop("about", None)  # words, which may have changed since
     return {name: config.get(name) for name in wanted} == wanted

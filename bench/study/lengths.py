@@ -15,7 +15,7 @@ from bench.study.engine import (
     step_of,
     train_and_probe,
 )
-from bench.study.lengths_result import Scaling, scaling_table
+from bench.study.lengths_result import LengthTraining, lengths_table
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.shards import expand
@@ -60,17 +60,17 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     config.check()
-    print_tables([scaling_table(run_trainings(config, cells(config), Scaling, measure))])
+    print_tables([lengths_table(run_trainings(config, cells(config), LengthTraining, measure))])
 
 
-def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
+def measure(config: Lengths, cell: Cell, folder: Path) -> LengthTraining:
     from bench.arithmetic.flops import step_flops  # torch takes seconds to load
 
     pretrain, accuracies = train_and_probe(config, cell, folder)
     recipe = cell.recipe
     images = recipe.micro_batch * recipe.num_devices
     step = step_of(cell, batch_size=images, num_classes=len(Vocabulary.load(cell.vocabulary)))
-    return Scaling(
+    return LengthTraining(
         method=cell.method,
         encoder=cell.recipe.encoder,
         fraction=cell.fraction,

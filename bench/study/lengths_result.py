@@ -25,7 +25,7 @@ COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling(Studied):
+class LengthTraining(Studied):
     """One training on a fraction of the shards, and the probe of its encoder. It was asked to see
     `images`, and in whole steps saw `images_seen`; `flops` are those of all its steps.
     """
@@ -42,7 +42,7 @@ class Scaling(Studied):
     final_loss: float
 
 
-Runs = Sequence[Run[Scaling]]
+Runs = Sequence[Run[LengthTraining]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def curves(runs: Runs) -> list[Curve]:
     encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
     found = []
     for method in dict.fromkeys(run.measured.method for run in whole):
-        by_seed: dict[int, dict[int, Run[Scaling]]] = {}
+        by_seed: dict[int, dict[int, Run[LengthTraining]]] = {}
         for run in whole:
             if (run.measured.method, run.measured.encoder) == (method, encoder):
                 by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
@@ -120,7 +120,7 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
     each; seconds are compared within each device that no other training shared.
     """
     points: dict[str, list[Score]] = {}
-    groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
+    groups: dict[str, list[Run[LengthTraining]]] = {"": [*runs]}
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}
         alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
@@ -146,10 +146,10 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
     return points
 
 
-def scaling_table(runs: Runs) -> Table:
+def lengths_table(runs: Runs) -> Table:
     """One row per encoder, fraction, length and method, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    groups: dict[tuple[tuple[str, float, int], str], list[Scaling]] = {}
+    groups: dict[tuple[tuple[str, float, int], str], list[LengthTraining]] = {}
     for run in runs:
         one = run.measured
         groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)
@@ -166,7 +166,7 @@ def scaling_table(runs: Runs) -> Table:
 
 
 def cost_panels(
-    records: Sequence[Run[Scaling]],
+    records: Sequence[Run[LengthTraining]],
     suffix: str = "",
     first: Sequence[str] = (),
     floor: dict[str, float] | None = None,

@@ -1,4 +1,4 @@
-"""Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
+"""Results of the studies of tuning, conditions and thresholds (of lengths: lengths_result.py)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from statistics import fmean
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -43,7 +43,8 @@ LABELLED = (
     "runs/starter/vocabulary.json"
 )
 TUNING = f"python -m bench.study tuning {LABELLED} --probe starter-validation:data/starter"
-NOISE = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
+# The old spelling of `conditions`, which the page still shows.
+CONDITIONS = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
 THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"
@@ -231,10 +232,10 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     return Section("tuning", "Tuning", [Text(words), *blocks])
 
 
-# --- Noise ----------------------------------------------------------------------------------------
+# --- Conditions -----------------------------------------------------------------------------------
 
-NONE = "none"  # the name of no noise
-IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
+NONE = "none"  # the condition that changes nothing
+IN_WORDS = {  # condition -> what it is, with its value or percentage
     NONE: "captions as they are",
     "lost": "{percent} % of the samples lost",
     "shuffled": "{percent} % of the captions swapped",
@@ -249,26 +250,26 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
 }
 
 
-def in_words(noise: str) -> str:
+def condition_in_words(condition: str) -> str:
     """`lost=0.4` as `40 % of the samples lost`."""
-    kind, _, value = noise.partition("=")
+    kind, _, value = condition.partition("=")
     try:
         percent = f"{100 * float(value):.3g}"
     except ValueError:
         percent = value
-    words = IN_WORDS.get(noise, IN_WORDS.get(kind, noise))
+    words = IN_WORDS.get(kind, condition)
     return clipped(words.format(value=value, percent=percent), 40)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robustness(Studied):
-    """One training with a noise (KIND=FRACTION, or `none`): how many samples it leaves, the classes
-    of its vocabulary, and which fraction of the clean classes is among these.
+class ConditionTraining(Studied):
+    """One training under a condition (KIND=VALUE, or `none`): how many samples it leaves, the
+    classes of its vocabulary, and which fraction of the usual classes is among these.
     """
 
     kind = "robustness"
 
-    noise: str
+    condition: str  # `noise` in records
     seed: int
     samples: int | None
     classes: int
@@ -276,25 +277,37 @@ class Robustness(Studied):
     images_seen: float
     final_loss: float
 
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return super().read({**metrics, "condition": metrics.get("noise")})
 
-def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> list[Table]:
+    def metrics(self) -> dict[str, Any]:
+        return {
+            "noise" if name == "condition" else name: value
+            for name, value in super().metrics().items()
+        }
+
+
+def conditions_table(
+    runs: Iterable[Run[ConditionTraining]], name: str = "robustness"
+) -> list[Table]:
     """A row per condition and method: what the condition changes, paired by seed."""
-    groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
+    groups: dict[tuple[float, str, str], dict[int, Run[ConditionTraining]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
         one = run.measured
         images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
-        groups.setdefault((images, one.noise, one.method), {})[one.seed] = run
+        groups.setdefault((images, one.condition, one.method), {})[one.seed] = run
         tasks |= dict.fromkeys(task for task in one.accuracies if TASK_PART_SEPARATOR not in task)
     rows = []
-    for (images, noise, method), group in groups.items():
+    for (images, condition, method), group in groups.items():
         clean = groups.get((images, NONE, method), {})
-        is_rotated = noise.startswith("teams=")  # tested on other images
-        if noise == NONE or is_rotated or not clean:
+        tests_others = condition.startswith("teams=")  # on other images
+        if condition == NONE or tests_others or not clean:
             continue
         first = next(iter(group.values()))
         kept = Cell(shown(100 * first.measured.classes_kept, 0), anchor=first.anchor)
-        row = [Cell(in_words(noise)), Cell(name_of(method)), kept]
+        row = [Cell(condition_in_words(condition)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
                 {
@@ -319,17 +332,17 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
-def robustness_section(main: Setting | None, records: Records) -> Section:
+def conditions_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Captions from the web are not lists of nouns, some belong to another image, and links "
         "break. Each method is trained on data that were changed so, and the vocabulary is built "
         "from them."
     )
-    scales = by_scale(records, main, Robustness)
+    scales = by_scale(records, main, ConditionTraining)
     tables = [
-        t for i, runs in enumerate(scales) for t in robustness_table(runs, f"robustness{suffix(i)}")
+        t for i, runs in enumerate(scales) for t in conditions_table(runs, f"robustness{suffix(i)}")
     ]
-    blocks = tables or to_fill("Nothing was trained with noise.", NOISE)
+    blocks = tables or to_fill("Nothing was trained with noise.", CONDITIONS)
     return Section("robustness", "Noise", [Text(words), *blocks])
 
 

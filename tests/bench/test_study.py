@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -22,13 +23,12 @@ from bench.arithmetic.flops import step_flops
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import score_of
 from bench.measuring.factors import Factors
-from bench.study import lengths, noise, thresholds, tuning
+from bench.study import conditions, lengths, thresholds, tuning
+from bench.study.conditions import CHANGES, Conditions, read_condition, write_shards
 from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
 from bench.study.lengths import Lengths, cells, spread
-from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
-from bench.study.noise import main as noise_study
-from bench.study.result import Robustness, Trial
+from bench.study.result import ConditionTraining, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, trial_of
 from catlip import data, pretrain, vocabulary
@@ -347,21 +347,21 @@ def test_the_recipe_is_the_best_of_the_committed_trials(scale: str, method: str)
     assert set(chosen.values()) <= {None}
 
 
-# --- Noise ----------------------------------------------------------------------------------------
+# --- Conditions -----------------------------------------------------------------------------------
 
 CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
 
 
-def noisy(spelling: str, seed: int = 0) -> list[str | None]:
-    kind, fraction = read_noise(spelling)
-    return KINDS[kind](CAPTIONS, fraction, np.random.default_rng(seed))
+def changed_captions(spelling: str, seed: int = 0) -> list[str | None]:
+    kind, fraction = read_condition(spelling)
+    return CHANGES[kind](CAPTIONS, fraction, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHANGES)
 @given(fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
-    after = noisy(f"{kind}={fraction}", seed)
-    assert after == noisy(f"{kind}={fraction}", seed)
+def test_a_condition_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
+    after = changed_captions(f"{kind}={fraction}", seed)
+    assert after == changed_captions(f"{kind}={fraction}", seed)
     changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
     assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
     if kind == "shuffled":
@@ -376,36 +376,44 @@ def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, se
     "spelling",
     ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"],
 )
-def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
+def test_an_impossible_condition_is_refused(spelling) -> None:
     with pytest.raises(InputError):
-        read_noise(spelling)
+        read_condition(spelling)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_noisy_shards_hold_the_same_images_and_several_captions_stay_several(tmp_path, kind):
+def test_the_former_name_of_the_program_and_its_flag_are_understood(monkeypatch, capsys) -> None:
+    words = "study noise --noises rotten=1 --shards a --labels-dir b --vocabulary c --probe d"
+    monkeypatch.setattr("sys.argv", words.split())
+    with pytest.raises(SystemExit):
+        runpy.run_module("bench.study", run_name="__main__")
+    assert "no condition is called 'rotten'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changed_shards_hold_the_same_images_and_several_captions_stay_several(tmp_path, kind):
     texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
     samples = [
         (key, {"gif": b"GIF89a" + key.encode(), "txt": "\n".join(lines).encode()})
         for key, lines in texts.items()
     ]
     write_shard(tmp_path / "0.tar", samples)
-    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", f"{kind}=0.2", quiet=True)
-    shard = open_shard(tmp_path / "noisy" / "00000.tar")
+    write_shards([tmp_path / "0.tar"], tmp_path / "changed", f"{kind}=0.2", quiet=True)
+    shard = open_shard(tmp_path / "changed" / "00000.tar")
     after = [shard.captions(number) for number in range(len(shard))]
     for number, key in enumerate(shard.keys):
         assert shard.image_bytes(number) == b"GIF89a" + key.encode()
         assert kind != "lost" or after[number] == texts[key]
     assert kind != "lost" or 120 < len(after) < 190
     assert all(len(captions) == 2 and "second" in captions[1] for captions in after)
-    write_noisy([tmp_path / "0.tar"] * 2, tmp_path / "two", f"{kind}=0.2", quiet=True)
+    write_shards([tmp_path / "0.tar"] * 2, tmp_path / "two", f"{kind}=0.2", quiet=True)
     one, other = map(open_shard, expand(str(tmp_path / "two")))
     assert [one.captions(n) for n in range(100)] != [other.captions(n) for n in range(100)]
 
 
-def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
+def test_methods_are_trained_on_what_a_condition_leaves_and_its_vocabulary(starter, tmp_path):
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    config = NoiseStudy(**places, noises=("none", "lost=0.5"), images=64, seeds=(0,))
-    noise.main(config)
+    config = Conditions(**places, conditions=("none", "lost=0.5"), images=64, seeds=(0,))
+    conditions.main(config)
     clean = metrics(config.out / "catlip-none-64-seed0.json")
     path = config.out / "catlip-lost-0.5-64-seed0.json"
     lost = metrics(path)
@@ -414,15 +422,15 @@ def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter,
     assert 0 < lost["classes_kept"] < clean["classes_kept"] == 1
     assert sorted(path.suffix for path in config.out.iterdir()) == [".json"] * 2
     path.unlink()
-    noise.main(config)
-    assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same noise"
+    conditions.main(config)
+    assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same captions"
 
 
 # --- Editions of the starter data ----------------------------------------------------------------
 
 
-def of_edition(starter, folder: Path, noise: str) -> list[Shard]:
-    write_noisy(expand(str(starter.shards)), folder, noise, quiet=True)
+def of_edition(starter, folder: Path, condition: str) -> list[Shard]:
+    write_shards(expand(str(starter.shards)), folder, condition, quiet=True)
     return [open_shard(path) for path in expand(str(folder))]
 
 
@@ -431,14 +439,14 @@ def keys_of(shards: list[Shard]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("noise", "field", "left_out"),
+    ("condition", "field", "left_out"),
     [
         ("heldout=0.5", "name", held_out(0.5)),
         ("teams=openmoji+twemoji", "source", {"openmoji", "twemoji"}),
     ],
 )
-def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, noise, field, left_out):
-    kept, expected = keys_of(of_edition(starter, tmp_path, noise)), set()
+def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, condition, field, left_out):
+    kept, expected = keys_of(of_edition(starter, tmp_path, condition)), set()
     for shard in map(open_shard, expand(str(starter.shards))):
         for number, key in enumerate(shard.keys):
             if not {entry[field] for entry in shard.metadata(number)["objects"]} & left_out:
@@ -467,7 +475,7 @@ def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_pa
     assert {shard.metadata(number)["source"] for shard, number in task.test} == teams
     assert len({shard.keys[number] for shard, number in task.test}) == len(task.test)
     assert {shard.keys[n] for shard, n in usual.train} <= {shard.keys[n] for shard, n in task.train}
-    parts = parts_of_test(tmp_path / "probe", "teams", 0)["concepts"]
+    parts = parts_of_test(tmp_path / "probe")["concepts"]
     assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
 
 
@@ -483,7 +491,7 @@ def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter
     order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
     assert held_out(0.1) < held_out(0.33) == {*order[:144]}
-    parts = parts_of_test(starter.root, "heldout", 0.3)["concepts"]
+    parts = parts_of_test(starter.root, held_out(0.3))["concepts"]
     assert {*parts} == {"held out", "seen"}
 
 
@@ -492,17 +500,17 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     starter, tmp_path, condition, monkeypatch
 ) -> None:
     """And a class is as frequent as it was: the threshold falls with the captions."""
-    thresholds, build = [], noise.build_from_labels
+    thresholds, build = [], conditions.build_from_labels
 
     def build_noted(config: Any) -> None:
         thresholds.append(config.threshold)
         build(config)
 
-    monkeypatch.setattr(noise, "build_from_labels", build_noted)
+    monkeypatch.setattr(conditions, "build_from_labels", build_noted)
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     places["probe"] = f"starter:{starter.root}"
-    study = NoiseStudy(**places, noises=(condition,), images=64, seeds=(0,))
-    noise_study(study)
+    study = Conditions(**places, conditions=(condition,), images=64, seeds=(0,))
+    conditions.main(study)
     left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
     captions = sum(open_shards(expand(str(starter.shards))).counts)
     assert thresholds == [round(3 * left / captions)] != [3]
@@ -511,20 +519,25 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     parts = [top1 for task, top1 in accuracies.items() if task.startswith("concepts, ")]
     assert len(parts) == 2
     assert min(parts) - 1e-9 <= accuracies["concepts"] <= max(parts) + 1e-9
-    run = read_run(read_record(path), Robustness)
+    run = read_run(read_record(path), ConditionTraining)
     scores = {task: score_of(run, task) for task in accuracies}
     assert {task: s.value / 100 for task, s in scores.items()} == pytest.approx(accuracies)
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
-        noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
+        conditions.main(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
 def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    methods = ("catlip", "clip", "siglip")
-    config = NoiseStudy(**places, noises=("recipe=clip",), images=64, seeds=(0,), methods=methods)
-    noise_study(config)
+    config = Conditions(
+        **on(starter, tmp_path),
+        vocabulary=starter.vocabulary,
+        conditions=("recipe=clip",),
+        images=64,
+        seeds=(0,),
+        methods=("catlip", "clip", "siglip"),
+    )
+    conditions.main(config)
     trained = [read_record(path)["config"]["recipe"] for path in sorted(config.out.glob("*.json"))]
     assert len(trained) == 3
     assert trained[0] == trained[1] == trained[2]
@@ -535,8 +548,8 @@ def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None
 def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path) -> None:
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
     committed = {"images": 128, "seeds": (0,), "tuned": COMMITTED / "starter" / "tuning"}
-    config = NoiseStudy(**places, **committed, noises=("batch=64",), methods=("catlip", "clip"))
-    noise_study(config)
+    config = Conditions(**places, **committed, conditions=("batch=64",), methods=("catlip", "clip"))
+    conditions.main(config)
     for method in config.methods:
         tried = [metrics(config.tuned / f"{method}-{number:02}.json") for number in range(16)]
         of_batch = [one for one in tried if one["drawn"]["images_per_step"] == 64]
@@ -547,19 +560,19 @@ def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path
         assert (recipe["max_lr"], recipe["weight_decay"]) == (best["max_lr"], best["weight_decay"])
         assert recipe.get("temperature") == best.get("temperature")
     with pytest.raises(InputError, match=r"no trial of catlip in .* had it"):
-        noise_study(replace(config, noises=("batch=8",)))
+        conditions.main(replace(config, conditions=("batch=8",)))
 
 
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=1"])
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    config = NoiseStudy(**places, noises=(tower,), images=64, seeds=(0,), methods=("clip",))
-    noise_study(config)
+    config = Conditions(**places, conditions=(tower,), images=64, seeds=(0,), methods=("clip",))
+    conditions.main(config)
     (path,) = config.out.glob("*.json")
     field, _, value = tower.partition("=")
     assert read_record(path)["config"]["recipe"][field] == int(value)
     with pytest.raises(InputError, match="no text tower"):
-        noise_study(replace(config, methods=("catlip",)))
+        conditions.main(replace(config, methods=("catlip",)))
 
 
 # --- Thresholds -----------------------------------------------------------------------------------

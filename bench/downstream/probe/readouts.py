@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.downstream.outputs import is_written
+from bench.downstream.probe import result
 from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
-from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
+from bench.downstream.probe.result import TaskResult, ZeroShotMethod
 from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -48,7 +49,7 @@ def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
     if is_written(config.out, config, encoder.digest()):
         return
-    with Record(config.out, kind=Readout, config=config) as record:
+    with Record(config.out, kind=result.Readouts, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         tasks: dict[str, TaskResult] = {}
@@ -59,19 +60,19 @@ def main(config: Readouts) -> None:
             broken.add([*train.broken.images(), *test.broken.images()])
             broken.note(record)
             top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
-            result = TaskResult(
+            on_task = TaskResult(
                 num_classes=task.num_classes, num_test=len(test), knn_top1=top1, knn_top5=top5
             )
             line = f"{encoder.method:8} {task.name:10} nearest neighbours {top1:.3f}"
             if scores := zero_shot(config, encoder, task, train=train, record=record):
                 top1, top5 = hits(scores(test.values), test.labels).double().mean(0).tolist()
-                result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
+                on_task = replace(on_task, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
-            tasks[task.name] = result
+            tasks[task.name] = on_task
             way: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
-                Readout(
+                result.Readouts(
                     broken=broken.counts(),
                     method=encoder.method,
                     pretrain_seed=encoder.pretrain_seed,

@@ -206,7 +206,7 @@ class Finetune(OnTasks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Readout(OnTasks):
+class Readouts(OnTasks):
     """Accuracies of classes that were read out of features without training."""
 
     kind = "readout"

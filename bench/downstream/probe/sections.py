@@ -14,7 +14,7 @@ from bench.downstream.probe.result import (
     LabelOrigin,
     LinearProbe,
     OnTasks,
-    Readout,
+    Readouts,
     SweepRun,
     accuracy_cell,
     by_class,
@@ -48,7 +48,7 @@ MAX_CLASSES = 60  # of a figure that has a row for each
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
 PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
-READOUT = f"python -m bench.downstream.readouts {ENCODER}"
+READOUTS = f"python -m bench.downstream.readouts {ENCODER}"
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -69,10 +69,10 @@ def worth_section(main: Setting | None, records: Records) -> Section:
         blocks += side_by_side(class_figures(of_scale, clip))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
-    for i, readouts in enumerate(by_scale(records, main, Readout)):
-        blocks += readout_table(readouts, suffix(i))
-    if not records.of(Readout):
-        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
+    for i, readouts in enumerate(by_scale(records, main, Readouts)):
+        blocks += readouts_table(readouts, suffix(i))
+    if not records.of(Readouts):
+        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUTS)
     return Section("worth", "Probes and fine-tuning", blocks)
 
 
@@ -169,7 +169,7 @@ def _class_figure(
     return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
 
 
-def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
+def readouts_table(readouts: Runs, suffix: str = "") -> list[Table]:
     """Accuracy without training a classifier, of one root and scale."""
     columns = {
         "zero-shot": (readouts, "zero_shot_top1"),
