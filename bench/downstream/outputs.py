@@ -1,5 +1,5 @@
 """Where a transfer program writes: a record named after its encoder and data, unless `--out` is
-given. A record or a score of the same run is kept, that of another run is refused.
+given. A record or a score of the same run is kept, and one of another run is refused.
 """
 
 import json
@@ -29,9 +29,9 @@ DataSpelling = Annotated[
         "val/ or test/, or wds:URL of such tars, as hf://datasets/clip-benchmark/wds_cifar10."
     ),
 ]
-BY_NAME = "{encoder}-{data}.json"
-SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
-CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when it is finished
+RECORD_NAME = "{encoder}-{data}.json"
+SCORE = "score.json"  # in the folder of a run: its score and its identity
+CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when the run is finished
 # Fields of a config that do not change the result.
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
@@ -41,20 +41,20 @@ WITHOUT_EFFECT = (
 )
 
 
-def by_recipe(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
-    """Name of a recipe -> the config with it, of an encoder and data that are to be given."""
+def recipe_configs(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
+    """Name of a recipe -> the config with it; the user gives the encoder and the data."""
     return {
         name: config(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
         for name, recipe in recipes.items()
     }
 
 
-def filled_in(out: Path, data: str, encoder: str) -> Path:
+def fill_names(out: Path, data: str, encoder: str) -> Path:
     """`out` with the names of the encoder and of the data set."""
     if tyro.MISSING in (data, encoder):  # as in the default of a recipe
         return out
-    named = str(out).replace("{encoder}", encoder_name(encoder))
-    return Path(named.replace("{data}", data_name(data)))
+    name = str(out).replace("{encoder}", encoder_name(encoder))
+    return Path(name.replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:
@@ -79,7 +79,9 @@ def _slug(words: str) -> str:
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record at `path` is there; that of another config or other weights is refused."""
+    """Whether the record at `path` is there. Raises: InputError if its run had another config or
+    other weights.
+    """
     from catlip.training.folder import changes
 
     if not path.is_file():
@@ -104,8 +106,8 @@ def _identity(config: Any, digest: Any) -> dict[str, Any]:
 def load_or_measure(
     folder: Path, identity: dict[str, Any], rank: "Rank", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`, if it is finished; else of `measure`, which is written with
-    what `determined` it, and the checkpoints are deleted. All ranks call this.
+    """The score of the run in `folder`: read if the run is finished, else measured and written with
+    the identity, and the checkpoints are deleted. All ranks call this.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another

@@ -33,7 +33,7 @@ from bench.downstream.probe.result import (
 )
 from bench.study.editions import (
     captions_without,
-    held_out,
+    held_out_concepts,
     parts_of_test,
     read_teams,
     several_captions,
@@ -119,10 +119,8 @@ class ConditionedTraining(Training):
         condition = self.condition.replace("=", "-")
         return f"{self.method}-{condition}-{self.images}-seed{self.seed}"
 
-    def config(self) -> dict[str, Any]:
-        return {
-            "noise" if name == "condition" else name: value for name, value in vars(self).items()
-        }
+    def config(self) -> dict[str, Any]:  # `noise` in records is the condition
+        return {name.replace("condition", "noise"): value for name, value in vars(self).items()}
 
 
 def main(config: Conditions) -> None:
@@ -134,7 +132,7 @@ def main(config: Conditions) -> None:
     config.check()
     trainings: dict[str, list[ConditionedTraining]] = {name: [] for name in config.conditions}
     for condition, method in product(config.conditions, config.methods):
-        recipe = config.of_length(recipe_under(config, method, condition), config.images)
+        recipe = config.recipe_of_length(recipe_under(config, method, condition), config.images)
         for seed in config.seeds:
             training = config.training(method, recipe, seed, config.vocabulary)
             trainings[condition].append(
@@ -179,7 +177,7 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
     if kind in DIVIDING:
         probe = read_run(read_record(folder / "probe.json"), LinearProbe)
         root = Path(changed.probe.removeprefix(STARTER))
-        left_out = held_out(value) if kind == "heldout" else ()
+        left_out = held_out_concepts(value) if kind == "heldout" else ()
         for whole, parts in parts_of_test(root, left_out).items():
             for part in np.unique(parts):
                 task = f"{whole}{TASK_PART_SEPARATOR}{part}"
@@ -304,7 +302,7 @@ def _change(shard: Shard, number: int, captions: Sequence[str], condition: str) 
     """The captions of the shard of this number under a condition."""
     kind, value = read_condition(condition)
     if kind == "heldout":
-        return captions_without(shard, captions, "name", held_out(value))
+        return captions_without(shard, captions, "name", held_out_concepts(value))
     if kind == "teams":
         return captions_without(shard, captions, "source", value)
     if kind == "captions":

@@ -23,7 +23,7 @@ from catlip.data.starter.samples import drawing_caption, generator, scene_captio
 TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
 
 
-def held_out(fraction: float) -> frozenset[str]:
+def held_out_concepts(fraction: float) -> frozenset[str]:
     """The first of the probe's concepts, in an order that was drawn once with seed 0."""
     names = Path(starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     return frozenset(names[: round(fraction * len(names))])

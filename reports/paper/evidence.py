@@ -20,9 +20,9 @@ from bench.downstream.probe.result import (
     OnTasks,
     Readouts,
     agreed,
-    by_importance,
     is_published,
-    without_classes,
+    short_task_title,
+    tasks_by_importance,
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.lengths_result import LengthTraining, cost_of
@@ -155,8 +155,8 @@ class Trained:
         names = [task for record in records for task in record.measured.tasks]
         names += [task for cell in self.of(LengthTraining) for task in cell.measured.accuracies]
         return {
-            task: without_classes(records, task)
-            for task in by_importance(names, records)
+            task: short_task_title(records, task)
+            for task in tasks_by_importance(names, records)
             if self.scale not in SCALES or (task in PAPERS and is_published(records, task))
         }
 

@@ -25,9 +25,9 @@ from bench.downstream.probe.result import score_of
 from bench.measuring.factors import Factors
 from bench.study import conditions, lengths, thresholds, tuning
 from bench.study.conditions import CHANGES, Conditions, read_condition, write_shards
-from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
+from bench.study.editions import held_out_concepts, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
-from bench.study.lengths import Lengths, cells, spread
+from bench.study.lengths import Lengths, list_trainings, spread
 from bench.study.result import ConditionTraining, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, trial_of
@@ -107,7 +107,7 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
         assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
-    assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
+    assert not is_done(tmp_path / name, replace(list_trainings(of_lengths)[1], shards=("others",)))
 
 
 def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> None:
@@ -147,7 +147,7 @@ def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monke
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     config = Lengths(**ELSEWHERE, encoders=(encoder,), images=(1_000,))
-    assert workers_for(config, cells(config)) == workers
+    assert workers_for(config, list_trainings(config)) == workers
 
 
 def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:
@@ -186,7 +186,7 @@ def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says
 
 def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
-    cell = cells(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
+    cell = list_trainings(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
     for name, recipe in (("words", replace(cell.recipe, about="")), ("rate", CATLIP["starter"])):
         with Record(tmp_path / f"{name}.json", "scaling", replace(cell, recipe=recipe)):
             pass
@@ -198,7 +198,7 @@ def test_a_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     encoders = ("hybrid_micro", "hybrid_mini")
     lengths = (1_000, 16_000, 512_000)
-    found = cells(Lengths(**ELSEWHERE, images=lengths, encoders=encoders, seeds=(3, 5)))
+    found = list_trainings(Lengths(**ELSEWHERE, images=lengths, encoders=encoders, seeds=(3, 5)))
     assert len(found) == 3 * 2 * 2 * 2 == len({cell.name for cell in found})
     whole = CATLIP["starter"]
     for recipe in (cell.recipe for cell in found if cell.method == "catlip"):
@@ -216,7 +216,7 @@ def test_a_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
 @pytest.mark.parametrize(("encoder", "own"), [("vit_l16", "_l16"), ("vit_l16_conv", "_b16")])
 def test_an_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
     given = {"methods": ("catlip",), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
-    (cell,) = cells(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
+    (cell,) = list_trainings(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
     expected = replace(CATLIP[f"datacomp{own}"], encoder=encoder)
     for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
         assert getattr(cell.recipe, name) == getattr(expected, name)
@@ -231,7 +231,7 @@ def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path, monkeypatch) -> 
     assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
     given = {**ELSEWHERE, "shards": every, "images": (64,), "seeds": (0,), "methods": ("catlip",)}
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
-    whole, part = cells(Lengths(**given, fractions=(1.0, 0.25)))
+    whole, part = list_trainings(Lengths(**given, fractions=(1.0, 0.25)))
     assert (whole.shards, part.shards) == (every, spread(every, 0.25))
 
 
@@ -441,7 +441,7 @@ def keys_of(shards: list[Shard]) -> set[str]:
 @pytest.mark.parametrize(
     ("condition", "field", "left_out"),
     [
-        ("heldout=0.5", "name", held_out(0.5)),
+        ("heldout=0.5", "name", held_out_concepts(0.5)),
         ("teams=openmoji+twemoji", "source", {"openmoji", "twemoji"}),
     ],
 )
@@ -490,8 +490,8 @@ def test_a_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tm
 def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter) -> None:
     order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
-    assert held_out(0.1) < held_out(0.33) == {*order[:144]}
-    parts = parts_of_test(starter.root, held_out(0.3))["concepts"]
+    assert held_out_concepts(0.1) < held_out_concepts(0.33) == {*order[:144]}
+    parts = parts_of_test(starter.root, held_out_concepts(0.3))["concepts"]
     assert {*parts} == {"held out", "seen"}
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from bench.downstream.outputs import filled_in
+from bench.downstream.outputs import fill_names
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
@@ -43,7 +43,7 @@ class Dense:
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+        object.__setattr__(self, "out", fill_names(self.out, self.data, self.encoder))
 
     @property
     def folder(self) -> Path:

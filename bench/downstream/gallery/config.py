@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.downstream.outputs import DataSpelling, filled_in
+from bench.downstream.outputs import DataSpelling, fill_names
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 
@@ -37,4 +37,4 @@ class Gallery:
     """No progress bars."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, encoder=""))
+        object.__setattr__(self, "out", fill_names(self.out, self.data, encoder=""))

@@ -26,8 +26,8 @@ BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with mo
 
 @dataclass(frozen=True)
 class Features:
-    """The features [n, D] of the images of a split, without those that cannot be read, their labels
-    [n] on the same device, and their numbers in the split, ascending.
+    """The features [n, D] of the images of a split that can be read, their labels [n] on the same
+    device, and their numbers in the split, ascending.
     """
 
     values: Tensor
@@ -38,10 +38,10 @@ class Features:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def of(self, numbers: NDArray[np.int64]) -> "Features":
+    def take(self, numbers: NDArray[np.int64]) -> "Features":
         rows = np.flatnonzero(np.isin(self.numbers, numbers))
-        places = torch.from_numpy(rows).to(self.labels.device)
-        return Features(self.values[places], self.labels[places], self.numbers[rows])
+        index = torch.from_numpy(rows).to(self.labels.device)
+        return Features(self.values[index], self.labels[index], self.numbers[rows])
 
 
 @torch.inference_mode()
@@ -109,14 +109,14 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 def extract_part(
     module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Any, rank: Rank
 ) -> Features:
-    """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
+    """`extract` for this rank's part of the images, with their numbers in the whole `split`."""
     part = split.take(np.arange(rank.number, len(split), rank.world_size))
     features = extract(module, preprocess, part, reading=reading)
     return replace(features, numbers=features.numbers * rank.world_size + rank.number)
 
 
 class Extractor:
-    """Features of splits by one encoder, each computed once; an image of several splits too."""
+    """Features of splits by one encoder. Each image is encoded once, even if it is in several."""
 
     def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Any):
         self.module, self.preprocess, self.reading = module, preprocess, reading

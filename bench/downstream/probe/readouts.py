@@ -29,12 +29,12 @@ from catlip.records.record import Record
 from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns
 
-# Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
+# The temperature of a vote, and k = 20, are from Wu et al. 2018 and DINO (Caron et al. 2021).
 TEMPERATURE = 0.07
 TEST_BATCH, TEXT_BATCH = 1024, 256
 Template = Callable[[str], str]
 PLAIN_TEMPLATES = ("{}".format, "a picture of a {}.".format, "a drawing of a {}.".format)
-# What is chosen among, in words, and its templates; of several, a class has their mean.
+# Choices of templates, in words; with several templates, a class has their mean.
 TEMPLATES: dict[str, Sequence[Template]] = {
     "the bare name": PLAIN_TEMPLATES[:1],
     "a picture of a NAME.": PLAIN_TEMPLATES[1:2],
@@ -69,7 +69,7 @@ def main(config: Readouts) -> None:
                 on_task = replace(on_task, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
             tasks[task.name] = on_task
-            way: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
+            method: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
                 result.Readouts(
@@ -77,7 +77,7 @@ def main(config: Readouts) -> None:
                     method=encoder.method,
                     pretrain_seed=encoder.pretrain_seed,
                     encoder_digest=encoder.digest(),
-                    zero_shot=way if is_zero_shot else None,
+                    zero_shot=method if is_zero_shot else None,
                     tasks=tasks,
                 )
             )
@@ -90,11 +90,11 @@ def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
     """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote."""
-    known = F.normalize(train.values, dim=1)
+    examples = F.normalize(train.values, dim=1)
     counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
     batches = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
     for values, labels in batches:
-        nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
+        nearest = (F.normalize(values, dim=1) @ examples.T).topk(min(neighbours, len(train)))
         votes = torch.zeros(len(values), num_classes, device=values.device)
         votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())
         counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels).sum(0)
@@ -120,17 +120,17 @@ def zero_shot(
     except InputError as error:
         record.notes.append(f"{task.name} was not classified zero-shot: {error}")
         return None
-    never = [number for number, origin in enumerate(origins) if not origin.matched]
+    unmatched = [number for number, origin in enumerate(origins) if not origin.matched]
     head.to(encoder.device)
     record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
 
     @torch.inference_mode()
-    def by_rows(features: Tensor) -> Tensor:
+    def score(features: Tensor) -> Tensor:
         scores: Tensor = head(features)
-        scores[:, never] = -torch.inf
+        scores[:, unmatched] = -torch.inf
         return scores
 
-    return by_rows
+    return score
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Towers:
 
 
 def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
-    """Of an OpenCLIP model or of a run; None for an encoder without a text tower."""
+    """The towers of an OpenCLIP model or of a run; None for an encoder without a text tower."""
     checkpoint, device = encoder.checkpoint, encoder.device
     if spelling.startswith("openclip:"):
         import open_clip
@@ -211,8 +211,8 @@ def choose_prompts(towers: Towers, task: Task, train: Features) -> tuple[Tensor,
 def names_head(
     encoder: LoadedEncoder, spelling: str, task: Task, train: Features
 ) -> tuple[nn.Linear, str]:
-    """A linear classifier of the embeddings of the classes' names, and the prompts in words. On an
-    image whose projection is of the mean length, its logits are those of the method's own loss.
+    """A linear classifier made of the embeddings of the classes' names, and the prompts in words.
+    For an image whose projection has the mean length, its logits equal those in the method's loss.
     """
     towers = towers_of(encoder, spelling)
     if towers is None or not isinstance(towers.project, nn.Linear):
@@ -241,12 +241,12 @@ def class_names(task: Task) -> list[str]:
     """The names of classes in prompts: OpenCLIP's for ImageNet's synsets, else without marks."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    known = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
+    imagenet_names = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
     synsets = set(nouns().offsets.tolist())
     names = []
     for label in task.labels.names:
         name = label
         if WNID.fullmatch(label) and int(label[1:]) in synsets:
             name = nouns().name(int(label[1:])).partition(".")[0]
-        names.append(known.get(label) or name.replace("_", " ").replace("-", " "))
+        names.append(imagenet_names.get(label) or name.replace("_", " ").replace("-", " "))
     return names
