@@ -327,7 +327,7 @@ def method_cell(method: str) -> Cell:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A classifier with its record. `fraction`, in %, is the used one, of an image a class or more."""
+    """A classifier with its record. `fraction`, in %, is what it used: an image a class or more."""
 
     record: Run[OnTasks]
     task: str
