@@ -37,7 +37,7 @@ WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
     *("max_broken", "dry_run"),
     *("overfit", "crowds"),  # of older records
-    "recipe",  # whose fields are compared one by one
+    "recipe",  # its fields are compared one by one
 )
 
 
@@ -51,7 +51,7 @@ def recipe_configs(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict
 
 def fill_names(out: Path, data: str, encoder: str) -> Path:
     """`out` with the names of the encoder and of the data set."""
-    if tyro.MISSING in (data, encoder):  # as in the default of a recipe
+    if tyro.MISSING in (data, encoder):  # a recipe's default
         return out
     name = str(out).replace("{encoder}", encoder_name(encoder))
     return Path(name.replace("{data}", data_name(data)))
@@ -98,7 +98,7 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
 
 
 def _identity(config: Any, digest: Any) -> dict[str, Any]:
-    """The fields of a config, as in JSON, that determine a run, and the encoder's weights."""
+    """What determines a run: fields of its config, as JSON has them, and the encoder's weights."""
     fields = {**config, **config.get("recipe", {}), "encoder_digest": digest}
     return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 

@@ -221,7 +221,7 @@ def prepare_data(config: Conditions, condition: str) -> dict[str, Any]:
             write_probe(root, expand(config.shards), folder / "probe", value)
         threshold = given.threshold
         if threshold and given.source.captions and kind in EDITIONS:
-            # A class is as frequent as it was: three teams of five would else leave half of them.
+            # Else fewer captions would drop classes that are as common as they were.
             captions = sum(int(open_shard(path).num_captions.sum()) for path in expand(str(shards)))
             threshold = round(threshold * captions / given.source.captions)
         words = None

@@ -161,28 +161,23 @@ def lengths_table(runs: Runs) -> Table:
     return Table("scaling", "Accuracy against length, data and encoder", columns, rows=rows)
 
 
-def cost_panels(
-    records: Sequence[Run[LengthTraining]],
-    suffix: str = "",
-    first: Sequence[str] = (),
-    floor: dict[str, float] | None = None,
-) -> list[Block]:
+def cost_panels(runs: Runs, first: Sequence[str], floor: dict[str, float]) -> list[Block]:
     """Accuracy against the operations of a training: a panel for each task, the tasks in `first`
     first; nothing if no method has several lengths. `floor`: task -> accuracy of random init, in %.
     """
-    by_method = curves(records)
+    by_method = curves(runs)
     names = [task for curve in by_method for task in curve.top1]
     tasks = dict.fromkeys([*(task for task in first if task in names), *names])
-    panels, how, floors = list[Figure](), "", floor or {}
+    panels, how = list[Figure](), ""
     for i, task in enumerate(tasks, 1):
         lines = _lines(by_method, task)
         how = how_drawn(lines)
         panels.append(
             Figure(
-                f"scaling_{i}{suffix}",
+                f"scaling_{i}",
                 "",
                 f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
-                draw=partial(_draw, lines=lines, title=task, floor=floors.get(task)),
+                draw=partial(_draw, lines=lines, title=task, floor=floor.get(task)),
                 height=0.82 * height_for(lines),
             )
         )

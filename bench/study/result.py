@@ -111,7 +111,7 @@ class Trial(Studied):
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist(Trial):
-    """One of the best trials' recipes, trained as long as in the end; several seeds of each."""
+    """A training of full length by one of the best trials' recipes, with one of several seeds."""
 
     kind = "finalist"
 
@@ -395,7 +395,7 @@ def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[floa
     return by_probe
 
 
-def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:
+def threshold_table(run: Run[Threshold], scale: str) -> list[Table]:
     """One row per threshold: what it leaves, and the probes' accuracies."""
     by_probe = threshold_accuracies(run)
     rows = []
@@ -410,10 +410,10 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
     columns = ["Threshold", *(column for column, _ in LEFT.values())]
     columns += [f"{probe}, top-1 (%)" for probe in by_probe]
     title = f"The pruning threshold {at_scale(scale)} on {run.device}"
-    return [Table(f"threshold{suffix}", title, columns, rows=rows)] if rows else []
+    return [Table("threshold", title, columns, rows=rows)] if rows else []
 
 
-def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
+def threshold_figures(record: Run[Threshold], suffix: str) -> list[Figure]:
     """Accuracy by pruning threshold, a line for each probe, in Figure 6's form, if there is one."""
     lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):

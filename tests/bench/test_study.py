@@ -81,39 +81,41 @@ def written(folder: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def of_lengths(starter, tmp_path_factory) -> Lengths:
+def lengths_study(starter, tmp_path_factory) -> Lengths:
     places = on(starter, tmp_path_factory.mktemp("lengths"))
     config = Lengths(**places, vocabulary=starter.vocabulary, images=(64,), seeds=(0,))
     lengths.main(config)
     return config
 
 
-def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None:
-    lost, kept = sorted(of_lengths.out.iterdir())
-    before, content = written(of_lengths.out), metrics(lost)
+def test_a_study_goes_on_with_the_trainings_that_are_missing(lengths_study) -> None:
+    lost, kept = sorted(lengths_study.out.iterdir())
+    before, content = written(lengths_study.out), metrics(lost)
     lost.unlink()
-    lengths.main(of_lengths)
-    assert written(of_lengths.out)[kept] == before[kept]
+    lengths.main(lengths_study)
+    assert written(lengths_study.out)[kept] == before[kept]
     again = metrics(lost)
     for name in ("accuracies", "flops", "final_loss", "images_seen"):
         assert again[name] == content[name]
-    classes = len(Vocabulary.load(of_lengths.vocabulary))
+    classes = len(Vocabulary.load(lengths_study.vocabulary))
     one = Factors("catlip", "hybrid_mini", 48, 32, "fp32", num_classes=classes)
     assert again["flops"] == pytest.approx(step_flops(one) * 64 / 32)
 
 
-def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp_path) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, earlier=of_lengths.out))
+def test_earlier_records_are_taken_if_they_are_of_the_same_study(lengths_study, tmp_path) -> None:
+    lengths.main(replace(lengths_study, out=tmp_path, earlier=lengths_study.out))
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
-        assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
-    assert not is_done(tmp_path / name, replace(list_trainings(of_lengths)[1], shards=("others",)))
+        assert (tmp_path / name).read_bytes() == (lengths_study.out / name).read_bytes()
+    assert not is_done(
+        tmp_path / name, replace(list_trainings(lengths_study)[1], shards=("others",))
+    )
 
 
-def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> None:
-    lengths.main(replace(of_lengths, out=tmp_path, workers=2, quiet=False))
+def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys) -> None:
+    lengths.main(replace(lengths_study, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
-    for path in of_lengths.out.iterdir():
+    for path in lengths_study.out.iterdir():
         alone, beside = read_record(path), read_record(tmp_path / path.name)
         assert beside["metrics"]["accuracies"] == alone["metrics"]["accuracies"]
         assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
@@ -122,8 +124,8 @@ def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> N
     assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_a_failure_names_its_training(of_lengths, tmp_path) -> None:
-    config = replace(of_lengths, out=tmp_path, labels_dir=tmp_path / "none")
+def test_a_failure_names_its_training(lengths_study, tmp_path) -> None:
+    config = replace(lengths_study, out=tmp_path, labels_dir=tmp_path / "none")
     with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
         lengths.main(config)
 
@@ -150,16 +152,16 @@ def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monke
     assert workers_for(config, list_trainings(config)) == workers
 
 
-def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:
+def test_a_record_tells_which_data_it_was_made_from(lengths_study, starter) -> None:
     shards = open_shards(expand(str(starter.shards)))
-    for path in of_lengths.out.iterdir():
+    for path in lengths_study.out.iterdir():
         data = json.loads(path.read_text())["environment"]["data"]
         assert data["pretrain"] == {
             "digest": shards.digest,
             "samples": shards.counts.sum(),
             "edition": EDITION,
         }
-        for task in load_tasks(of_lengths.probe):
+        for task in load_tasks(lengths_study.probe):
             assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
@@ -177,11 +179,11 @@ def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None
         ({"probe_recipe": "table_7"}, "table_7a"),
     ],
 )
-def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says) -> None:
-    before = written(of_lengths.out)
+def test_a_mistake_is_found_before_anything_is_trained(lengths_study, changes, says) -> None:
+    before = written(lengths_study.out)
     with pytest.raises(InputError, match=re.escape(says)):
-        lengths.main(replace(of_lengths, **changes))
-    assert written(of_lengths.out) == before
+        lengths.main(replace(lengths_study, **changes))
+    assert written(lengths_study.out) == before
 
 
 def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
@@ -349,6 +351,12 @@ def test_the_recipe_is_the_best_of_the_committed_trials(scale: str, method: str)
 
 # --- Conditions -----------------------------------------------------------------------------------
 
+
+def under(starter, folder: Path, *names: str, **options: Any) -> Conditions:
+    places = on(starter, folder) | {"vocabulary": starter.vocabulary}
+    return Conditions(**places | {"images": 64, "seeds": (0,)} | options, conditions=names)
+
+
 CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
 
 
@@ -411,8 +419,7 @@ def test_changed_shards_hold_the_same_images_and_several_captions_stay_several(t
 
 
 def test_methods_are_trained_on_what_a_condition_leaves_and_its_vocabulary(starter, tmp_path):
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    config = Conditions(**places, conditions=("none", "lost=0.5"), images=64, seeds=(0,))
+    config = under(starter, tmp_path, "none", "lost=0.5", methods=("catlip",))
     conditions.main(config)
     clean = metrics(config.out / "catlip-none-64-seed0.json")
     path = config.out / "catlip-lost-0.5-64-seed0.json"
@@ -429,7 +436,7 @@ def test_methods_are_trained_on_what_a_condition_leaves_and_its_vocabulary(start
 # --- Editions of the starter data ----------------------------------------------------------------
 
 
-def of_edition(starter, folder: Path, condition: str) -> list[Shard]:
+def edition_shards(starter, folder: Path, condition: str) -> list[Shard]:
     write_shards(expand(str(starter.shards)), folder, condition, quiet=True)
     return [open_shard(path) for path in expand(str(folder))]
 
@@ -446,7 +453,7 @@ def keys_of(shards: list[Shard]) -> set[str]:
     ],
 )
 def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, condition, field, left_out):
-    kept, expected = keys_of(of_edition(starter, tmp_path, condition)), set()
+    kept, expected = keys_of(edition_shards(starter, tmp_path, condition)), set()
     for shard in map(open_shard, expand(str(starter.shards))):
         for number, key in enumerate(shard.keys):
             if not {entry[field] for entry in shard.metadata(number)["objects"]} & left_out:
@@ -457,7 +464,7 @@ def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, conditio
 
 def test_several_captions_are_a_line_each_and_name_what_is_there(starter, tmp_path) -> None:
     (before,) = map(open_shard, expand(str(starter.shards)))
-    (after,) = of_edition(starter, tmp_path, "captions=4")
+    (after,) = edition_shards(starter, tmp_path, "captions=4")
     assert after.keys == before.keys
     for number in range(len(after)):
         captions = after.captions(number)
@@ -507,11 +514,10 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
         build(config)
 
     monkeypatch.setattr(conditions, "build_from_labels", build_noted)
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    places["probe"] = f"starter:{starter.root}"
-    study = Conditions(**places, conditions=(condition,), images=64, seeds=(0,))
+    probe = {"probe": f"starter:{starter.root}", "methods": ("catlip",)}
+    study = under(starter, tmp_path, condition, **probe)
     conditions.main(study)
-    left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
+    left = sum(map(len, edition_shards(starter, tmp_path / "edition", condition)))
     captions = sum(open_shards(expand(str(starter.shards))).counts)
     assert thresholds == [round(3 * left / captions)] != [3]
     (path,) = study.out.glob("*.json")
@@ -529,14 +535,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
 
 
 def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None:
-    config = Conditions(
-        **on(starter, tmp_path),
-        vocabulary=starter.vocabulary,
-        conditions=("recipe=clip",),
-        images=64,
-        seeds=(0,),
-        methods=("catlip", "clip", "siglip"),
-    )
+    config = under(starter, tmp_path, "recipe=clip", methods=("catlip", "clip", "siglip"))
     conditions.main(config)
     trained = [read_record(path)["config"]["recipe"] for path in sorted(config.out.glob("*.json"))]
     assert len(trained) == 3
@@ -546,9 +545,8 @@ def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None
 
 
 def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    committed = {"images": 128, "seeds": (0,), "tuned": COMMITTED / "starter" / "tuning"}
-    config = Conditions(**places, **committed, conditions=("batch=64",), methods=("catlip", "clip"))
+    tuned = COMMITTED / "starter" / "tuning"
+    config = under(starter, tmp_path, "batch=64", images=128, tuned=tuned)
     conditions.main(config)
     for method in config.methods:
         tried = [metrics(config.tuned / f"{method}-{number:02}.json") for number in range(16)]
@@ -565,8 +563,7 @@ def test_a_batch_comes_with_the_best_of_the_trials_that_had_it(starter, tmp_path
 
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=1"])
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    config = Conditions(**places, conditions=(tower,), images=64, seeds=(0,), methods=("clip",))
+    config = under(starter, tmp_path, tower, methods=("clip",))
     conditions.main(config)
     (path,) = config.out.glob("*.json")
     field, _, value = tower.partition("=")

@@ -65,7 +65,7 @@ class MultiLabelTask(DenseTask):
         if config.init == "random":
             head = random_head(encoder.num_features, len(names), seed, config.recipe.initialization)
         else:
-            # For COCO's own names the senses chosen by hand, for others the first noun sense.
+            # Senses of COCO's names were chosen by hand; other names get their first noun sense.
             coco = label_set("coco")
             labels = coco if tuple(names) == coco.names else name_labels("coco", names)
             head, origins = transfer_head(encoder, config.encoder, labels, config.transfer, seed)

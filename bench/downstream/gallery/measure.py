@@ -94,8 +94,10 @@ def picture(split: Split, number: int, names: Sequence[str]) -> Picture:
     return Picture(key=split.keys[number], image=image, label=names[split.labels[number]])
 
 
-def nearest_images(train: Tensor, test: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """[n, count]: the rows of `train` with the highest cosine to each of `test`, highest first."""
+def nearest_images(train: Tensor, test: Tensor) -> Tensor:
+    """[n, NEIGHBOURS]: the rows of `train` with the highest cosines to each of `test`, in order."""
     examples = F.normalize(train, dim=1)
     batches = (F.normalize(rows, dim=1) for rows in test.split(1024))
-    return torch.cat([(rows @ examples.T).topk(min(count, len(train))).indices for rows in batches])
+    return torch.cat(
+        [(rows @ examples.T).topk(min(NEIGHBOURS, len(train))).indices for rows in batches]
+    )

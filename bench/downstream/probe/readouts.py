@@ -238,7 +238,7 @@ def embed_classes(towers: Towers, task: Task, templates: Sequence[Template]) -> 
 
 
 def class_names(task: Task) -> list[str]:
-    """The names of classes in prompts: OpenCLIP's for ImageNet's synsets, else without marks."""
+    """Class names for prompts: OpenCLIP's for ImageNet's synsets; others without `_` and `-`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
     imagenet_names = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))

@@ -25,7 +25,7 @@ T = TypeVar("T")
 CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
 TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
-PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
+PLURALS = ("concepts", "subgroups")  # task names that can follow a number
 IMAGES = "test_images"  # in samples: rows of TestImages
 TASK_PART_SEPARATOR = ", "  # between a task and the part of its test images
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
@@ -281,15 +281,13 @@ def agreed(values: Iterable[T | None]) -> T | None:
 # Accuracies, in percent; a NaN stays NaN
 
 
-def on_task(record: Run[OnTasks], task: str, metric: str = "top1") -> float | None:
+def on_task(record: Run[OnTasks], task: str, metric: str) -> float | None:
     """An accuracy, a field of `TaskResult`; None where the record has none."""
     fraction = getattr(record.measured.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
-def accuracy_cell(
-    records: Sequence[Run[OnTasks]], method: str, task: str, metric: str = "top1"
-) -> Cell:
+def accuracy_cell(records: Sequence[Run[OnTasks]], method: str, task: str, metric: str) -> Cell:
     """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
     the encoders trained here decide which recipe counts.
     """

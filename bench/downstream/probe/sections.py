@@ -171,7 +171,7 @@ def _class_figure(
     return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
 
 
-def readouts_table(readouts: Runs, suffix: str = "") -> list[Table]:
+def readouts_table(readouts: Runs, suffix: str) -> list[Table]:
     """Accuracy without training a classifier, for one root and scale."""
     columns = {
         "zero-shot": (readouts, "zero_shot_top1"),

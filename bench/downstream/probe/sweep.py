@@ -124,7 +124,7 @@ def main(config: Sweep) -> None:
 
 
 def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
-    # Cached features are of the encoder's own size.
+    # Features are cached at the encoder's size, not at the recipe's.
     side = 0 if config.uses_cached_features else config.recipe.resolution
     resize = config.recipe.test_resize
     return load_encoder(config.encoder, config.seed, device, resolution=side, resize=resize)

@@ -31,6 +31,15 @@ def write_folders(root: Path, names: tuple[str, ...], count: int = 4) -> str:
     return f"folder:{root}"
 
 
+def write_noise(root: Path, count: int) -> str:
+    """Four classes of pictures that no feature tells apart; the spelling of that data set."""
+    for number in range(count):
+        folder = root / ("train", "val")[number % 2] / f"{number // 2 % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(png(128, number))
+    return f"folder:{root}"
+
+
 def vocabulary_of(*names: str) -> Vocabulary:
     """A vocabulary of these synsets, the first the most frequent."""
     offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hub import running_hub
 from sklearn.linear_model import LogisticRegression
-from small_data import ON_A_CPU, png
+from small_data import ON_A_CPU, png, write_noise
 
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe.datasets import load_tasks
@@ -145,11 +145,8 @@ def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets: Path, tmp_p
 
 def test_each_seed_holds_out_other_images_and_the_classifier_is_trained_on_all(tmp_path) -> None:
     """On noise, where the strength that is best depends on what is held out."""
-    for number in range(80):
-        folder = tmp_path / "data" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    (task,) = load_tasks(f"folder:{tmp_path / 'data'}")
+    data = write_noise(tmp_path / "data", 80)
+    (task,) = load_tasks(data)
     encoder = load_encoder(RANDOM, 0, torch.device("cpu"))
     features = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
     train, test = features(task.train), features(task.test)
@@ -162,7 +159,7 @@ def test_each_seed_holds_out_other_images_and_the_classifier_is_trained_on_all(t
         right = hits_of(regress(train, strength, 4), test)[:, 0].double().mean().item()
         expected.append((strength, right))
     assert len(set(expected)) == 2
-    found = probed(f"folder:{tmp_path / 'data'}", tmp_path / "l2.json", seeds=2)
+    found = probed(data, tmp_path / "l2.json", seeds=2)
     assert [(row["l2"], row["top1"]) for row in rows(found)] == expected
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from small_data import ON_A_CPU, png, write_folders
+from small_data import ON_A_CPU, png, write_folders, write_noise
 from torch import nn
 
 from baselines.methods import BASELINES
@@ -59,11 +59,7 @@ def read_out(out, encoder: object, data: str, **options: Any) -> dict[str, Any]:
 
 def test_so_many_neighbours_vote_as_are_asked_for(tmp_path) -> None:
     """On noise, where other numbers of neighbours are right about other images."""
-    for number in range(128):
-        folder = tmp_path / "data" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    data = f"folder:{tmp_path / 'data'}"
+    data = write_noise(tmp_path / "data", 128)
     (task,) = load_tasks(data)
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     extractor = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))

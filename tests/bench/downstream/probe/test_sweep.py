@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_data import ON_A_CPU, png, write_folders
+from small_data import ON_A_CPU, png, write_folders, write_noise
 
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
@@ -223,11 +223,8 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
 
 def test_each_classifier_of_a_sweep_is_that_of_its_own_seed(sweep, make_run, tmp_path) -> None:
     """On noise, where every start, subset and order ends in other mistakes."""
-    for number in range(64):
-        folder = tmp_path / "noise" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(png(128, number))
-    noise = {"encoder": make_run(), "data": f"folder:{tmp_path / 'noise'}", "fraction": (0.5, 1.0)}
+    data = write_noise(tmp_path / "noise", 64)
+    noise = {"encoder": make_run(), "data": data, "fraction": (0.5, 1.0)}
     both = rows_of(sweep("cached", name="both", seeds=2, **noise))
     first, second = (rows_of(sweep("cached", name=f"{s}", seed=s, **noise)) for s in (0, 1))
     assert both == [*first, *second]
