@@ -347,8 +347,8 @@ def cost(
     )
 
 
-# Images that the trainings of the study of lengths see; fractions and noises are compared at the
-# middle length, encoders there and at the longest. The two longest cost more than all others
+# Images that the trainings of the study of lengths see; fractions and conditions are compared at
+# the middle length, encoders there and at the longest. The two longest cost more than all others
 # together, and have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
@@ -358,7 +358,7 @@ LENGTHS = {
 }
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
-NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
+CONDITIONS = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 # Of the starter, at the length of its own trainings: other data, and other text towers of CLIP.
 WHOLE = "139264"
 EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
@@ -409,9 +409,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
 
     def conditions(name: str, images: str, *which: str, **options: Any) -> Part:
         records = [f"{one.replace('=', '-')}-{images}-seed*" for one in which]
-        arguments = ["--images", images, "--noises", *which]
+        arguments = ["--images", images, "--conditions", *which]
         arguments += ["--tuned", str(plan.runs / "tuning")] if which == BATCHES else []
-        return Part(name, "noise", "robustness", arguments, records, **options)
+        return Part(name, "conditions", "robustness", arguments, records, **options)
 
     few, sizes = SEEDS_OF_LONGEST, ("--encoders", *encoders)
     yield lengths("lengths", short, [usual])
@@ -420,7 +420,7 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     yield Part("fractions", "lengths", "scaling", fractions, ["*-of-*"])
     yield lengths("long", [longer, longest], [usual], seeds=few)
     yield lengths("long-encoders", [longest], encoders, *sizes, seeds=few)
-    yield conditions("noise", middle, *NOISES)
+    yield conditions("conditions", middle, *CONDITIONS)
     prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
     yield Part("thresholds", "thresholds", "threshold", prunings, [])
     if plan.starter:
@@ -440,8 +440,8 @@ def parts_of(plan: Plan) -> Iterator[Part]:
 
 def study(plan: Plan) -> Iterator[Step]:
     """With --study: each method tuned alike, trained at several lengths, on fractions of the data,
-    by several encoders and with noise; CatLIP with several vocabularies; and of the starter, what
-    could turn the answer.
+    by several encoders and under other conditions; CatLIP with several vocabularies; and for the
+    starter, what could turn the answer.
     """
     options = plan.options
     for part in parts_of(plan) if options.study else ():

@@ -93,7 +93,7 @@ class Experiment(NamedTuple):
     encoder: str
     images: float
     fraction: float
-    noise: str
+    condition: str
     task: str
 
 
@@ -109,7 +109,7 @@ def accuracies(frame: "pd.DataFrame") -> "pd.DataFrame":
     ]
     # Of few columns: a loop over rows costs as much as they are many.
     rows = rows[[*Experiment._fields, "method", "seed", "settings", "record", "value", "correct"]]
-    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "noise": "", "task": ""})
+    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "condition": "", "task": ""})
     return rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
 
 
@@ -187,7 +187,7 @@ def write_pairs(config: WritePairs) -> None:
 
 def _line(where: str, same: Experiment, estimate: Estimate) -> list[Cell]:
     what = [same.kind, same.encoder, f"{same.images:,.0f} images" if same.images else ""]
-    what += [same.noise, f"{100 * same.fraction:g} %" if same.fraction < 1 else ""]
+    what += [same.condition, f"{100 * same.fraction:g} %" if same.fraction < 1 else ""]
     over = f"{estimate.pairs} seeds"
     over += f", {estimate.images:,} images" if estimate.images else ""
     over += f" in {estimate.clusters:,} groups" if estimate.clusters else ""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
     *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
-    *("noise", "probe_seed"),
+    *("condition", "probe_seed"),
     *("metric", "value", "correct", "settings", "record"),
 )
 # A dictionary in a field of this name has the values of a column as its keys.
@@ -114,7 +114,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "seconds": None if run.machine.beside else as_number(metrics.get("train_seconds")),
             "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
             "fraction": as_number(metrics.get("fraction")),
-            "noise": metrics.get("noise"),
+            "condition": metrics.get("noise"),
             "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
             "device": run.where,
             "settings": hashlib.sha256(run.settings_key.encode()).hexdigest()[:12],

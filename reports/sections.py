@@ -20,8 +20,8 @@ from bench.downstream.probe.sections import (
     worth_section,
 )
 from bench.plan.result import projection_section
-from bench.study.lengths_result import LENGTHS, Scaling, cost_panels
-from bench.study.result import robustness_section, threshold_section, tuning_section
+from bench.study.lengths_result import LENGTHS, LengthTraining, cost_panels
+from bench.study.result import conditions_section, threshold_section, tuning_section
 from catlip.pretraining.result import Pretrain
 from catlip.recipes.result import Recipes
 from catlip.records.blocks import (
@@ -171,7 +171,7 @@ def build_page(records: Records) -> Page:
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),
-                robustness_section(main, records),
+                conditions_section(main, records),
                 tuning_section(main, records),
                 _training(main),
             ],
@@ -263,7 +263,7 @@ def _lengths(main: Setting | None) -> Section:
     if main:
         untrained = {task: main.accuracy("random", task) for task in main.tasks}
         floor = {task: found.mean for task, found in untrained.items() if found}
-        panels = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
+        panels = cost_panels(main.of(LengthTraining), first=main.tasks, floor=floor)
     missing = to_fill("No training of several lengths has been recorded.", LENGTHS)
     return Section("lengths", "Accuracy against the operations of a training", panels or missing)
 

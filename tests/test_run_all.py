@@ -200,7 +200,7 @@ def probes_of(lines: list[str]) -> dict[str, list[str]]:
 @pytest.fixture(autouse=True)
 def no_fashion_mnist(monkeypatch) -> None:
     """It would be probed too where Debian's package has it."""
-    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", Path("absent"))
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST_DIR", Path("absent"))
 
 
 @pytest.mark.parametrize("scale", ["photos", "cc3m"])
@@ -263,7 +263,7 @@ def test_further_probes_are_checked_and_have_names_of_their_own(
 def test_small_encoders_are_probed_on_tasks_far_from_their_data(
     user, monkeypatch, scale: str, probes: list[str], far: set[str]
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST_DIR", REPOSITORY)  # as if it were installed
     words = flags(user, "--shards") if scale != "starter" else []
     words += ["--methods", "catlip,clip"]
     for probe in probes:
@@ -362,7 +362,7 @@ def test_photographs_are_fetched_without_data(
     scale, gpus, shards, data, fetched, user, monkeypatch
 ):
     monkeypatch.setattr("pipeline.options.count_gpus", lambda device: gpus)
-    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST_DIR", REPOSITORY)  # as if it were installed
     lines = dry_run("--scale", scale)
     printed, commands = "\n".join(lines), [line for line in lines if not line.startswith("#")]
     for words in (f"To be fetched, {fetched}", shards, "licence: captions free to use with credit"):

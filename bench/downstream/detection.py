@@ -7,7 +7,7 @@ from typing import ClassVar
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.outputs import RECORD_NAME, recipe_configs
 from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
@@ -28,10 +28,10 @@ class Detection(Dense):
     recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(
         default_factory=lambda: DETECTIONS["starter"]
     )
-    out: Path = Path("runs/bench/detection") / BY_NAME
+    out: Path = Path("runs/bench/detection") / RECORD_NAME
 
 
-RECIPES = by_recipe(Detection, DETECTIONS)
+RECIPES = recipe_configs(Detection, DETECTIONS)
 
 if __name__ == "__main__":
     run(Detection, "bench.downstream.dense.harness:main", RECIPES)

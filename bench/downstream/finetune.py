@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.outputs import RECORD_NAME, recipe_configs
 from bench.downstream.probe.config import Sweep
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
@@ -24,10 +24,10 @@ class Finetune(Sweep):
 
     trained: ClassVar[str] = "finetune"
 
-    out: Path = Path("runs/bench/finetune") / BY_NAME
+    out: Path = Path("runs/bench/finetune") / RECORD_NAME
 
 
-RECIPES = by_recipe(Finetune, FINETUNES)
+RECIPES = recipe_configs(Finetune, FINETUNES)
 
 if __name__ == "__main__":
     run(Finetune, "bench.downstream.probe.sweep:main", RECIPES)

@@ -2,8 +2,8 @@
 on?  (Section 4, Table 7a)
 
 As in the paper, the classifier is trained on augmented images that pass through the frozen encoder;
-on cached features it takes seconds instead of hours, but does not give the same number. Nor does
-the protocol of CLIP and CLIP_benchmark, whose records are a kind of their own, `l2_probe`.
+on cached features it takes seconds instead of hours, but gives another number. So does the protocol
+of CLIP and CLIP_benchmark, whose records have the kind `l2_probe`.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.outputs import RECORD_NAME, recipe_configs
 from bench.downstream.probe.config import Sweep
 from bench.downstream.probe.result import L2Probe
 from bench.downstream.probe.result import LinearProbe as LinearProbeResult
@@ -20,8 +20,10 @@ from catlip.cli import InputError, run
 from catlip.recipes.transfer import PROBES
 
 # Settings of a recipe that a classifier on cached features depends on.
-READ_ON_FEATURES = {"epochs", "iterations", "min_steps", "micro_batch", "num_devices", "max_lr"}
-READ_ON_FEATURES |= {"min_lr", "weight_decay", "label_smoothing", "initialization", "test_resize"}
+FEATURE_SETTINGS = {
+    *("epochs", "iterations", "min_steps", "micro_batch", "num_devices", "max_lr", "min_lr"),
+    *("weight_decay", "label_smoothing", "initialization", "test_resize"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class LinearProbe(Sweep):
 
     trained: ClassVar[str] = "probe"
 
-    out: Path = Path("runs/bench/{kind}") / BY_NAME
+    out: Path = Path("runs/bench/{kind}") / RECORD_NAME
     protocol: Literal["recipe", "l2_sweep"] = "recipe"
     """recipe: as the recipe says. l2_sweep: as CLIP and CLIP_benchmark, without the recipe:
     logistic regression on cached features, its L2 strength chosen on val/, if there are val/ and
@@ -56,20 +58,20 @@ class LinearProbe(Sweep):
     def __post_init__(self) -> None:
         super().__post_init__()
         if tyro.MISSING not in (self.encoder, self.data):
-            kind = (L2Probe if self.by_l2_sweep else LinearProbeResult).kind
+            kind = (L2Probe if self.is_l2_sweep else LinearProbeResult).kind
             object.__setattr__(self, "out", Path(str(self.out).replace("{kind}", kind)))
-        if self.by_l2_sweep and {*self.init} != {"random"}:
+        if self.is_l2_sweep and {*self.init} != {"random"}:
             raise InputError("--protocol l2_sweep ends at its minimum from any start: no --init")
         presets = (preset for preset in PROBES.values() if preset.about == self.recipe.about)
-        own = vars(next(presets, self.recipe))
-        given = {name for name, value in vars(self.recipe).items() if value != own[name]}
-        given -= {"test_resize"} if self.by_l2_sweep else READ_ON_FEATURES
-        if given and self.on_cached_features:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        preset = vars(next(presets, self.recipe))
+        changed = {name for name, value in vars(self.recipe).items() if value != preset[name]}
+        changed -= {"test_resize"} if self.is_l2_sweep else FEATURE_SETTINGS
+        if changed and self.uses_cached_features:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(changed))
             raise InputError(f"a probe on cached features does not read {flags}")
 
 
-RECIPES = by_recipe(LinearProbe, PROBES)
+RECIPES = recipe_configs(LinearProbe, PROBES)
 RECIPES["starter"] = replace(RECIPES["starter"], cached_features=True)
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.outputs import RECORD_NAME, recipe_configs
 from bench.downstream.probe.config import TransferOptions
 from catlip.cli import InputError, run
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
@@ -30,7 +30,7 @@ class MultiLabel(Dense):
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
         default_factory=lambda: MULTILABELS["starter"]
     )
-    out: Path = Path("runs/bench/multilabel") / BY_NAME
+    out: Path = Path("runs/bench/multilabel") / RECORD_NAME
     init: Literal["random", "transfer"] = "random"
     """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
@@ -45,7 +45,7 @@ class MultiLabel(Dense):
             raise InputError("--label-smoothing: several labels have a loss without it")
 
 
-RECIPES = by_recipe(MultiLabel, MULTILABELS)
+RECIPES = recipe_configs(MultiLabel, MULTILABELS)
 
 if __name__ == "__main__":
     run(MultiLabel, "bench.downstream.dense.harness:main", RECIPES)

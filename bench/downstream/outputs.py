@@ -28,25 +28,25 @@ DataSpelling = Annotated[
         "val/ or test/, or wds:URL of such tars, as hf://datasets/clip-benchmark/wds_cifar10."
     ),
 ]
-BY_NAME = "{encoder}-{data}.json"
-SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
-CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when it is finished
+RECORD_NAME = "{encoder}-{data}.json"
+SCORE = "score.json"  # in the folder of a run: its score and its identity
+CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when the run is finished
 
 
-def by_recipe(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
-    """Name of a recipe -> the config with it, of an encoder and data that are to be given."""
+def recipe_configs(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
+    """Name of a recipe -> the config with it; the user gives the encoder and the data."""
     return {
         name: config(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
         for name, recipe in recipes.items()
     }
 
 
-def filled_in(out: Path, data: str, encoder: str) -> Path:
+def fill_names(out: Path, data: str, encoder: str) -> Path:
     """`out` with the names of the encoder and of the data set."""
-    if tyro.MISSING in (data, encoder):  # as in the default of a recipe
+    if tyro.MISSING in (data, encoder):  # a recipe's default
         return out
-    named = str(out).replace("{encoder}", encoder_name(encoder))
-    return Path(named.replace("{data}", data_name(data)))
+    name = str(out).replace("{encoder}", encoder_name(encoder))
+    return Path(name.replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.outputs import RECORD_NAME, recipe_configs
 from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
@@ -28,10 +28,10 @@ class Segmentation(Dense):
     recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(
         default_factory=lambda: SEGMENTATIONS["starter"]
     )
-    out: Path = Path("runs/bench/segmentation") / BY_NAME
+    out: Path = Path("runs/bench/segmentation") / RECORD_NAME
 
 
-RECIPES = by_recipe(Segmentation, SEGMENTATIONS)
+RECIPES = recipe_configs(Segmentation, SEGMENTATIONS)
 
 if __name__ == "__main__":
     run(Segmentation, "bench.downstream.dense.harness:main", RECIPES)

@@ -1,1 +1,1 @@
-"""Studies of many trainings: tuning, lengths, noise and thresholds."""
+"""Studies of many trainings: tuning, lengths, conditions and thresholds."""

@@ -1,10 +1,11 @@
-"""Studies of many trainings: which recipe of each method is best, and what their length, the data,
-the encoder, noise and the pruning threshold change.
+"""Studies of many trainings: which recipe of each method is best, and what changes with their
+length, the data, the encoder and the pruning threshold.
 """
 
+import sys
 from dataclasses import dataclass
 
-from bench.study import lengths, noise, thresholds, tuning
+from bench.study import conditions, lengths, thresholds, tuning
 from catlip.cli import Program, run
 
 
@@ -14,21 +15,25 @@ class Studies:
 
     python -m bench.study tuning --help
     python -m bench.study lengths --help
-    python -m bench.study noise --help
+    python -m bench.study conditions --help
     python -m bench.study thresholds --help
     """
 
 
 def main(config: Studies) -> None:
-    for name in subcommands:
+    for name in SUBCOMMANDS:
         print(f"python -m bench.study {name} --help")
 
 
+SUBCOMMANDS: dict[str, Program] = {
+    "tuning": (tuning.Tuning, tuning.main),
+    "lengths": (lengths.Lengths, lengths.main),
+    "conditions": (conditions.Conditions, conditions.main),
+    "thresholds": (thresholds.Thresholds, thresholds.main),
+}
+
 if __name__ == "__main__":
-    subcommands: dict[str, Program] = {
-        "tuning": (tuning.Tuning, tuning.main),
-        "lengths": (lengths.Lengths, lengths.main),
-        "noise": (noise.NoiseStudy, noise.main),
-        "thresholds": (thresholds.Thresholds, thresholds.main),
-    }
-    run(Studies, main, subcommands=subcommands)
+    if sys.argv[1:2] == ["noise"]:  # the former name, in the commands of committed records
+        flags = [flag.replace("--noises", "--conditions") for flag in sys.argv[2:]]
+        sys.argv[1:] = ["conditions", *flags]
+    run(Studies, main, subcommands=SUBCOMMANDS)

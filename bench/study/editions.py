@@ -23,8 +23,8 @@ from catlip.data.starter.samples import drawing_caption, named_generator, scene_
 TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
 
 
-def held_out(fraction: float) -> frozenset[str]:
-    """The first of the probe's concepts in an order that was drawn once, with seed 0."""
+def held_out_concepts(fraction: float) -> frozenset[str]:
+    """The first of the probe's concepts, in an order that was drawn once with seed 0."""
     names = Path(starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     return frozenset(names[: round(fraction * len(names))])
 
@@ -41,37 +41,34 @@ def _authors_of(split: str) -> dict[str, str]:
     return {source.name: source.authors for source in read_sources() if source.split == split}
 
 
-def without(
+def captions_without(
     shard: Shard, captions: Sequence[str], field: str, left_out: frozenset[str]
 ) -> list[str | None]:
-    """The captions, None where an object has one of these values of `name` or `source`."""
+    """The captions, None where an object's `field`, name or source, is left out."""
     return [
         None if {entry[field] for entry in _metadata(shard, number)["objects"]} & left_out else text
         for number, text in enumerate(captions)
     ]
 
 
-def several(shard: Shard, captions: Sequence[str], count: int) -> list[str | None]:
-    """`count` captions of each image, or as many as differ, a line each; the first is its own."""
-    return [
-        "\n".join(_several(shard.keys[number], text, _metadata(shard, number), count=count))
-        for number, text in enumerate(captions)
-    ]
-
-
-def _several(key: str, caption: str, metadata: dict[str, Any], count: int) -> list[str]:
-    draw = named_generator(0, f"captions/{key}")
-    objects = metadata["objects"]
-    different = {caption: None}
-    for _ in range(TRIES * count):
-        if metadata["kind"] == "drawing":
-            text = drawing_caption(_concepts()[objects[0]["concept"]], draw)
-        else:
-            text = scene_caption([entry["name"] for entry in objects], draw)
-        different[text] = None
-        if len(different) == count:
-            break
-    return [*different]
+def several_captions(shard: Shard, captions: Sequence[str], count: int) -> list[str | None]:
+    """`count` captions of each image, or as many as differ, a line each; the given one first."""
+    texts: list[str | None] = []
+    for number, caption in enumerate(captions):
+        draw = named_generator(0, f"captions/{shard.keys[number]}")
+        metadata = _metadata(shard, number)
+        objects = metadata["objects"]
+        different = {caption: None}
+        for _ in range(TRIES * count):
+            if metadata["kind"] == "drawing":
+                text = drawing_caption(_concepts()[objects[0]["concept"]], draw)
+            else:
+                text = scene_caption([entry["name"] for entry in objects], draw)
+            different[text] = None
+            if len(different) == count:
+                break
+        texts.append("\n".join(different))
+    return texts
 
 
 @functools.cache
@@ -80,8 +77,8 @@ def _concepts() -> dict[str, Concept]:
 
 
 def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozenset[str]) -> None:
-    """The probe of the data at `root`, tested on one image of each drawing of other teams, and
-    fitted to the drawings of those that are none of these.
+    """The probe of the data at `root`: its test images are one of each drawing by `teams`; it is
+    fitted to the drawings of teams that are none of these.
     """
     folder.mkdir(parents=True)
     tested = {authors for name, authors in _authors_of("pretrain").items() if name in teams}
@@ -90,11 +87,11 @@ def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozens
     if kept == {*fitted}:
         (folder / "probe-train").symlink_to((root / "probe-train").resolve())
     else:
-        _write_those(expand(str(root / "probe-train")), folder / "probe-train", kept)
-    _write_those(shards, folder / "probe-test", teams, view=0)
+        _write_teams(expand(str(root / "probe-train")), folder / "probe-train", kept)
+    _write_teams(shards, folder / "probe-test", teams, view=0)
 
 
-def _write_those(
+def _write_teams(
     shards: Sequence[Path], folder: Path, teams: Collection[str], view: int | None = None
 ) -> None:
     """One shard of these teams' drawings, of all views or of one."""
@@ -108,15 +105,18 @@ def _write_those(
     write_shard(folder / "00000.tar", samples)
 
 
-def parts_of_test(root: Path, condition: str, value: float) -> dict[str, NDArray[np.str_]]:
-    """Task -> the part to which each test image belongs: held out or seen, or its team."""
-    names = held_out(value) if condition == "heldout" else frozenset()
+def parts_of_test(root: Path, left_out: Collection[str] = ()) -> dict[str, NDArray[np.str_]]:
+    """Task -> the part of each test image: its team or, if concepts are left out, whether its
+    concept is `held out` or `seen`.
+    """
     parts = {}
     for task in TASKS:
         metadata = [_metadata(shard, number) for shard, number in load_task(root, task).test]
-        of_concepts = ["held out" if entry["name"] in names else "seen" for entry in metadata]
-        of_teams = [entry["source"] for entry in metadata]
-        parts[task] = np.array(of_concepts if condition == "heldout" else of_teams)
+        if left_out:
+            names = ["held out" if entry["name"] in left_out else "seen" for entry in metadata]
+        else:
+            names = [entry["source"] for entry in metadata]
+        parts[task] = np.array(names)
     return parts
 
 

@@ -1,6 +1,6 @@
 """The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
-probe of its encoder, and writes one record. What has its record is not done again; what was
-interrupted goes on. On a GPU, which a small encoder leaves idle most of the time, several
+probe of its encoder, and writes one record. A training that has its record is not repeated, and an
+interrupted one goes on. On a GPU, which a small encoder leaves idle most of the time, several
 trainings run side by side.
 """
 
@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
@@ -50,12 +50,10 @@ S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
-FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
+FEW_LABELS = 0.1  # of the training images of each class; other probes have all of them
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
-# A training that takes more of a GPU's memory than this occupies it alone.
-SMALL = 1 / 16
-# Memory of a process on a GPU beside the step and the pictures: its context and libraries.
-CONTEXT_BYTES = 2**30
+MAX_SHARED = 1 / 16  # of a GPU's memory: a training that takes more runs there alone
+CONTEXT_BYTES = 2**30  # of each process on a GPU, for its context and libraries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +108,9 @@ class Study(RunOptions):
     def num_samples(self) -> int:
         return int(sum(open_shards(expand(self.shards), self.quiet).counts))
 
-    def of_length(self, base: Recipe, images: int) -> Recipe:
-        """The recipe with a schedule over `images` images. The warm-up of a longer one is the same
-        share of it; of a shorter one it is as long, but at most a fifth.
+    def recipe_of_length(self, base: Recipe, images: int) -> Recipe:
+        """The recipe with a schedule over `images` images. If it gets longer, the warm-up stays the
+        same fraction of it; else the warm-up is as long as before, but at most a fifth.
         """
         steps = steps_for(images, base.sizes(), base.num_devices)
         whole = base.iterations or base.num_steps(self.num_samples)
@@ -159,6 +157,10 @@ class Training:
     def name(self) -> str:  # of its record
         raise NotImplementedError
 
+    def config(self) -> dict[str, Any]:
+        """The fields under the names that they have in records."""
+        return vars(self)
+
 
 def run_trainings(
     study: U,
@@ -167,25 +169,26 @@ def run_trainings(
     measure: Callable[[U, T, Path], S],
     prepare: Callable[[], object] = lambda: None,
 ) -> list[Run[S]]:
-    """The record of each training: the one at --out, or that of --earlier, or a new one of what
-    `measure` returns, which may fill the folder that it is given. Raises: InputError.
+    """The record of each training, taken from --out or from --earlier, or made now.
+    Raises: InputError.
 
     Args:
-        measure: a function of a module, as other processes call it.
-        prepare: called before, if a record is missing.
+        measure: a function of a module, since other processes call it: does a training in the
+            folder that it is given, and returns the metrics.
+        prepare: called first, if a record is missing.
     """
     missing, done = [], 0
 
-    def tell(training: T) -> None:
+    def report(training: T) -> None:
         if not study.quiet:
-            run = read_run(read_record(path_of(study, training)), kind)
+            run = read_run(read_record(record_path(study, training)), kind)
             progress = f"{done} of {len(trainings)}"
             print(f"{progress}, {training.name}: {run.measured.outcome}", flush=True)
 
     for training in trainings:
         if has_record(study, training):
             done += 1
-            tell(training)
+            report(training)
         else:
             missing.append(training)
     if missing:
@@ -198,15 +201,15 @@ def run_trainings(
         readers = max(1, cores // workers - 1) if study.num_workers is None else study.num_workers
         study = replace(study, num_workers=readers)
         note_beside(workers - 1)
-    one = partial(run_training, study, kind, measure, workers - 1, command_line())
+    run_one = partial(run_training, study, kind, measure, workers - 1, command_line())
     with worker_pool(workers) as apply:
-        for training, error in apply(one, missing):
+        for training, error in apply(run_one, missing):
             if error:
                 raise InputError(f"{training.name}: {error}") from error
             done += 1
-            tell(training)
+            report(training)
     print(f"{len(trainings)} records in {study.out}")
-    return [read_run(read_record(path_of(study, training)), kind) for training in trainings]
+    return [read_run(read_record(record_path(study, training)), kind) for training in trainings]
 
 
 def run_training(
@@ -218,11 +221,11 @@ def run_training(
     training: T,
 ) -> None:
     """Write the record of a training, `beside` others on the same device."""
-    path = path_of(study, training)
+    path = record_path(study, training)
     folder = path.with_suffix("")
     quiet = replace(study, quiet=study.quiet or beside > 0)
     try:
-        with Record(path, kind=kind, config=training, command=command) as record:
+        with Record(path, kind=kind, config=training.config(), command=command) as record:
             note_beside(beside)
             with redirect_stdout(io.StringIO()):  # what it prints is in the record
                 record.measured(measure(quiet, training, folder))
@@ -232,13 +235,13 @@ def run_training(
     shutil.rmtree(folder)
 
 
-def path_of(study: Study, training: Training) -> Path:
+def record_path(study: Study, training: Training) -> Path:
     return study.out / f"{training.name}.json"
 
 
 def has_record(study: Study, training: Training) -> bool:
-    """Whether the training has its record, which may be that of --earlier. Raises: InputError."""
-    path = path_of(study, training)
+    """Whether the training has its record, perhaps copied from --earlier. Raises: InputError."""
+    path = record_path(study, training)
     earlier = study.earlier / path.name if study.earlier else path
     if not path.exists() and earlier.exists() and not record_changes(earlier, training):
         write_atomically(path, earlier.read_bytes())
@@ -246,7 +249,7 @@ def has_record(study: Study, training: Training) -> bool:
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:
-    """How many to run at a time: on a GPU, as many as have two cores each, and memory."""
+    """How many to run at a time: on a GPU, as many as have memory, and two cores each."""
     import torch
 
     from bench.arithmetic.memory import peak_bytes
@@ -259,7 +262,7 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     steps = {step_of(training) for training in trainings}
     largest = max(map(peak_bytes, steps))
     memory = torch.cuda.get_device_properties(device).total_memory
-    if largest > SMALL * memory:
+    if largest > MAX_SHARED * memory:
         return 1
     fitting = int(memory / (largest + CACHE_FRACTION * memory + CONTEXT_BYTES))
     return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
@@ -285,8 +288,10 @@ def step_of(training: Training) -> Factors:
 def train_and_probe(
     study: Study, training: Training, folder: Path
 ) -> tuple[Pretrain, dict[str, float]]:
-    """Pre-train in `folder`, or go on there, and probe the encoder: what the training measured, and
-    task -> mean top-1 accuracy. Raises: InputError, also where it diverges.
+    """Pre-train in `folder`, or go on there, and probe the encoder.
+
+    Returns: the training's metrics, and task -> mean top-1 accuracy.
+    Raises: InputError, also if the training diverges.
     """
     from bench.downstream.probe.sweep import main as run_sweep  # torch takes seconds to load
 
@@ -313,7 +318,7 @@ def train_and_probe(
         data=training.probe,
         out=folder / "probe.json",
         cached_features=True,
-        fraction=(FEW, 1.0),
+        fraction=(FEW_LABELS, 1.0),
         seeds=CLASSIFIERS,
         seed=training.seed,
         num_workers=study.num_workers,

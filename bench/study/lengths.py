@@ -1,5 +1,5 @@
-"""Accuracy against the length of training, the size of the data and of the encoder: each cell is a
-training to the end of its schedule. Vary one factor per command, all into the same folder.
+"""Accuracy against the length of training, the size of the data and the size of the encoder: each
+training goes to the end of its own schedule. Vary one factor per command, all into the same folder.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from bench.study.engine import (
     step_of,
     train_and_probe,
 )
-from bench.study.lengths_result import Scaling, scaling_table
+from bench.study.lengths_result import LengthTraining, lengths_table
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.shards import expand
@@ -39,16 +39,16 @@ class Lengths(StudyOfMethods):
     """Fractions of the shards to train on; those used are evenly spaced among all."""
     encoders: tuple[str, ...] = ()
     """Image encoders; by default the recipe's. Each is trained by the recipe of its size, if there
-    is one, as datacomp_l16 beside datacomp_b16; else by --recipe.
+    is one, such as datacomp_l16 beside datacomp_b16; else by --recipe.
     """
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the trainings and their probes."""
     out: Path = Path("runs/starter/scaling")
-    """Folder for the records, one per cell."""
+    """Folder for the records, one per training."""
 
 
 @dataclass(frozen=True)
-class Cell(Training):
+class SizedTraining(Training):
     images: int
     fraction: float
 
@@ -60,23 +60,23 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     config.check()
-    print_tables([scaling_table(run_trainings(config, cells(config), Scaling, measure))])
+    runs = run_trainings(config, list_trainings(config), LengthTraining, measure)
+    print_tables([lengths_table(runs)])
 
 
-def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
+def measure(config: Lengths, training: SizedTraining, folder: Path) -> LengthTraining:
     from bench.arithmetic.flops import step_flops  # torch takes seconds to load
 
-    pretrain, accuracies = train_and_probe(config, cell, folder)
-    recipe = cell.recipe
-    images = recipe.micro_batch * recipe.num_devices
-    num_classes = len(Vocabulary.load(cell.vocabulary))
-    step = replace(step_of(cell), batch_size=images, num_classes=num_classes)
-    return Scaling(
-        method=cell.method,
-        encoder=cell.recipe.encoder,
-        fraction=cell.fraction,
-        images=cell.images,
-        seed=cell.seed,
+    pretrain, accuracies = train_and_probe(config, training, folder)
+    batch_size = training.recipe.micro_batch * training.recipe.num_devices
+    num_classes = len(Vocabulary.load(training.vocabulary))
+    step = replace(step_of(training), batch_size=batch_size, num_classes=num_classes)
+    return LengthTraining(
+        method=training.method,
+        encoder=training.recipe.encoder,
+        fraction=training.fraction,
+        images=training.images,
+        seed=training.seed,
         images_seen=pretrain.images_seen,
         flops=step_flops(step) * pretrain.iterations,
         train_seconds=pretrain.train_seconds,
@@ -85,18 +85,24 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
     )
 
 
-def cells(config: Lengths) -> list[Cell]:
+def list_trainings(config: Lengths) -> list[SizedTraining]:
     """All combinations, the shortest trainings first. Raises: InputError."""
     trainings = []
-    every = product(sorted(config.images), config.fractions, config.encoders or ("",))
-    for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
+    for images, fraction, encoder, method, seed in product(
+        sorted(config.images),
+        config.fractions,
+        config.encoders or ("",),
+        config.methods,
+        config.seeds,
+    ):
         base = config.base_recipe(method)
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        training = config.training(method, config.of_length(base, images), seed, config.vocabulary)
+        recipe = config.recipe_of_length(base, images)
+        training = config.training(method, recipe, seed, config.vocabulary)
         training = replace(training, shards=spread(config.shards, fraction))
-        trainings.append(Cell(**vars(training), images=images, fraction=fraction))
+        trainings.append(SizedTraining(**vars(training), images=images, fraction=fraction))
     return trainings
 
 

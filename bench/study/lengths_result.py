@@ -1,12 +1,11 @@
 """Results of the study of lengths: trainings of several lengths, on several fractions of the data,
-with several encoders; and methods compared at equal cost.
+with several encoders; and comparisons of methods at equal cost.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
@@ -25,9 +24,9 @@ COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scaling(Studied):
-    """One training on a fraction of the shards, and the probe of its encoder. It was asked to see
-    `images`, and in whole steps saw `images_seen`; `flops` are those of all its steps.
+class LengthTraining(Studied):
+    """One training on a fraction of the shards, and the probe of its encoder. It was to see
+    `images`, and in whole steps saw `images_seen`; `flops` counts all its steps.
     """
 
     kind = "scaling"
@@ -42,13 +41,13 @@ class Scaling(Studied):
     final_loss: float
 
 
-Runs = Sequence[Run[Scaling]]
+Runs = Sequence[Run[LengthTraining]]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's trainings of several lengths on all of the data, with one encoder: seed -> those
-    of each length, ascending; only seeds that every length has.
+    """A method's trainings of several lengths on all of the data, with one encoder: seed -> a
+    training of each length, ascending. A seed that some length lacks is left out.
     """
 
     method: str
@@ -78,9 +77,9 @@ def curves(runs: Runs) -> list[Curve]:
     for run in whole:
         lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
     encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
-    found = []
+    complete = []
     for method in dict.fromkeys(run.measured.method for run in whole):
-        by_seed: dict[int, dict[int, Run[Scaling]]] = {}
+        by_seed: dict[int, dict[int, Run[LengthTraining]]] = {}
         for run in whole:
             if (run.measured.method, run.measured.encoder) == (method, encoder):
                 by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
@@ -91,17 +90,17 @@ def curves(runs: Runs) -> list[Curve]:
             if len(row) == len(images)
         }
         if len(images) > 1 and rows:
-            found.append(Curve(method, encoder, rows))
-    return found
+            complete.append(Curve(method, encoder, rows))
+    return complete
 
 
 def at_cost(costs: Sequence[float], values: Sequence[N], cost: float) -> N | None:
     """The value at `cost`, interpolated in the logarithm of `costs`; None outside of these."""
     if not costs[0] <= cost <= costs[-1]:
         return None
-    place = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))
-    before, after = math.floor(place), math.ceil(place)
-    return values[before] + (values[after] - values[before]) * (place - before)
+    position = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))
+    before, after = math.floor(position), math.ceil(position)
+    return values[before] + (values[after] - values[before]) * (position - before)
 
 
 def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> float | None:
@@ -116,90 +115,82 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
 
 
 def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
-    """Task -> CatLIP - this CLIP in points at the lower cost of their longest trainings, a seed
-    each; seconds are compared within each device that no other training shared.
+    """Task -> CatLIP minus this CLIP in points, for each seed, at the cost of the longest trainings
+    (the lower one of the two methods'). Seconds are compared within each device, without trainings
+    that shared it.
     """
     points: dict[str, list[Score]] = {}
-    groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
+    groups: dict[str, list[Run[LengthTraining]]] = {"": [*runs]}
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}
         alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
         devices = {*map(device_of, alone)} - {""}
         groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
     for group in groups.values():
-        of_method = {curve.method: curve for curve in curves(group)}
-        if not of_method.keys() >= {CATLIP, clip}:
+        by_method = {curve.method: curve for curve in curves(group)}
+        if not by_method.keys() >= {CATLIP, clip}:
             continue
-        one, other = of_method[CATLIP], of_method[clip]
+        one, other = by_method[CATLIP], by_method[clip]
         costs, other_costs = one.costs(cost), other.costs(cost)
         budget = min(costs[-1], other_costs[-1])
         for task, by_seed in one.top1.items():
-            for seed, row in other.top1.get(task, {}).items():
-                if seed not in by_seed:
-                    continue
-                first, second = (
-                    at_cost(costs, by_seed[seed], budget),
-                    at_cost(other_costs, row, budget),
-                )
+            other_by_seed = other.top1.get(task, {})
+            for seed in (seed for seed in other_by_seed if seed in by_seed):
+                first = at_cost(costs, by_seed[seed], budget)
+                second = at_cost(other_costs, other_by_seed[seed], budget)
                 if first is not None and second is not None:
                     points.setdefault(task, []).append(first - second)
     return points
 
 
-def scaling_table(runs: Runs) -> Table:
+def lengths_table(runs: Runs) -> Table:
     """One row per encoder, fraction, length and method, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    groups: dict[tuple[tuple[str, float, int], str], list[Scaling]] = {}
-    for run in runs:
-        one = run.measured
-        groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)
+    groups: dict[tuple[str, float, int, str], list[LengthTraining]] = {}
+    for one in (run.measured for run in runs):
+        groups.setdefault((one.encoder, one.fraction, one.images, one.method), []).append(one)
     rows = []
-    for ((encoder, fraction, images), method), cells in sorted(groups.items()):
+    for (encoder, fraction, images, method), same in sorted(groups.items()):
         texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
-        row = [*map(Cell, texts), Cell(shown(cells[0].flops / 1e12))]
+        row = [*map(Cell, texts), Cell(shown(same[0].flops / 1e12))]
         for task in tasks:
-            row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in cells), 1))
+            row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in same), 1))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
     columns += [f"{task}, top-1 (%)" for task in tasks]
     return Table("scaling", "Accuracy against length, data and encoder", columns, rows=rows)
 
 
-def cost_panels(
-    records: Sequence[Run[Scaling]],
-    suffix: str = "",
-    first: Sequence[str] = (),
-    floor: dict[str, float] | None = None,
-) -> list[Block]:
-    """Accuracy against the operations of a training, a panel for each task, those of `first` first;
-    nothing if no method has several lengths. `floor` is the accuracy of random init by task, in %.
+def cost_panels(runs: Runs, first: Sequence[str], floor: dict[str, float]) -> list[Block]:
+    """Accuracy against the operations of a training: a panel for each task, the tasks in `first`
+    first; nothing if no method has several lengths. `floor`: task -> accuracy of random init, in %.
     """
-    of_methods = curves(records)
-    names = [task for curve in of_methods for task in curve.top1]
+    by_method = curves(runs)
+    names = [task for curve in by_method for task in curve.top1]
     tasks = dict.fromkeys([*(task for task in first if task in names), *names])
-    panels, how, floors = list[Figure](), "", floor or {}
+    panels, how = list[Figure](), ""
     for i, task in enumerate(tasks, 1):
-        lines = _lines(of_methods, task)
+        lines = _lines(by_method, task)
         how = how_drawn(lines)
         panels.append(
             Figure(
-                f"scaling_{i}{suffix}",
+                f"scaling_{i}",
                 "",
                 f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
-                draw=partial(_draw, lines=lines, title=task, floor=floors.get(task)),
+                draw=partial(_draw, lines=lines, title=task, floor=floor.get(task)),
                 height=0.82 * height_for(lines),
             )
         )
-    n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))
+    n = " or ".join(map(str, sorted({len(curve.rows) for curve in by_method})))
     caption = (
         f"A mark is a training to the end of its schedule, a line the mean of {n} seeds. {how}"
     )
     return side_by_side(panels, caption.strip())
 
 
-def _lines(of_methods: Sequence[Curve], task: str) -> list[Line]:
+def _lines(by_method: Sequence[Curve], task: str) -> list[Line]:
     lines = []
-    for curve in of_methods:
+    for curve in by_method:
         points = [
             (flops / 1e12, str(seed), top1)
             for seed, row in curve.top1.get(task, {}).items()
@@ -218,7 +209,14 @@ def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) ->
     axes.set_ylabel(f"{title}, top-1 (%)")
     if floor is not None and math.isfinite(floor):
         axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.4)
-        place = (axes.get_xlim()[1], floor)
-        how: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": "right"}
-        axes.annotate("random init", place, (-4, 2), color=MUTED, fontsize=9, **how)
+        axes.annotate(
+            "random init",
+            (axes.get_xlim()[1], floor),
+            (-4, 2),
+            textcoords="offset points",
+            va="bottom",
+            ha="right",
+            color=MUTED,
+            fontsize=9,
+        )
     draw_accuracies(axes, lines, {x: brief(x) for x, _ in lines[0].points})

@@ -1,4 +1,4 @@
-"""Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
+"""Results of the studies of tuning, conditions and thresholds (of lengths: lengths_result.py)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from statistics import fmean
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -43,7 +43,8 @@ LABELLED = (
     "runs/starter/vocabulary.json"
 )
 TUNING = f"python -m bench.study tuning {LABELLED} --probe starter-validation:data/starter"
-NOISE = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
+# The old spelling of `conditions`, which the page still shows.
+CONDITIONS = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
 THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"
@@ -110,12 +111,12 @@ class Trial(Studied):
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist(Trial):
-    """One of the best trials' recipes, trained as long as in the end; several seeds of each."""
+    """A training of full length by one of the best trials' recipes, with one of several seeds."""
 
     kind = "finalist"
 
 
-def by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[Trial]]]]:
+def group_by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[Trial]]]]:
     """Method -> trial -> its runs, several if they are finalists."""
     groups: dict[str, dict[int, list[Run[Trial]]]] = {}
     for run in runs:
@@ -131,25 +132,25 @@ def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
     """Method -> the numbers of its best trials, the best first."""
     return {
         method: sorted(trials, key=lambda trial: mean_score(trials[trial]), reverse=True)[:count]
-        for method, trials in by_trial(runs).items()
+        for method, trials in group_by_trial(runs).items()
     }
 
 
 def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
-    """The CLIP among these methods that CatLIP is compared with: that of the text tower which is
-    best on validation, by finalists where each tower has some, else by trials; of towers that were
-    not both tuned, the bag of words, which is the better one wherever they were.
+    """The CLIP among these methods that CatLIP is compared with: the one whose text tower is best
+    on validation, by finalists where each tower has some, else by trials. If not all towers were
+    tuned, it is the bag of words, which is the better one wherever all were.
     """
     among = [clip for clip in CLIPS if clip in {*methods}] or [CLIPS[-1]]
-    every = [*records]
+    records = [*records]
     for kind in (Finalist, Trial):
-        runs = [run for run in of_kind(every, kind) if run.method in among]
+        runs = [run for run in of_kind(records, kind) if run.method in among]
         tuned = Counter(run.setup.recipe.encoder for run in runs)
         usual = tuned.most_common(1)[0][0] if tuned else ""
         runs = [run for run in runs if run.setup.recipe.encoder == usual]
         best = {
             method: max(map(mean_score, trials.values()))
-            for method, trials in by_trial(runs).items()
+            for method, trials in group_by_trial(runs).items()
         }
         if best.keys() >= {*among}:
             return max(among, key=lambda clip: best[clip])
@@ -158,16 +159,18 @@ def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
 
 def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     """One row per method: how many trials it had, and the best one; each recipe once."""
-    rows, told = [], set[int]()
-    for method, trials in by_trial(runs).items():
+    rows, listed_trials = [], set[int]()
+    for method, trials in group_by_trial(runs).items():
         best = max(trials.values(), key=mean_score)
         score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
-        measured = best[0].measured
-        which = f"{measured.trial}"
-        if len(best) == 1 and measured.trial not in told:  # else of the table of trials
-            told.add(measured.trial)
-            drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
-            which += f": {drawn}"
+        trial = best[0].measured
+        which = f"{trial.trial}"
+        if (
+            len(best) == 1 and trial.trial not in listed_trials
+        ):  # a finalist is in the trials' table
+            listed_trials.add(trial.trial)
+            settings = ", ".join(f"{name} {value:.3g}" for name, value in trial.drawn.items())
+            which += f": {settings}"
         rows.append([Cell(name_of(method)), Cell(str(len(trials))), score, Cell(which)])
     columns = ["Method", "Trials", "Best, validation (%)", "Its number"]
     return Table(name, title, columns, rows=rows)
@@ -177,7 +180,7 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     """How often CatLIP is above each CLIP among recipes that both were trained with; may be
     empty.
     """
-    drawn = {
+    by_draw = {
         (one.method, one.trial, one.drawn["max_lr"]): one
         for one in (run.measured for run in runs)
         if one.accuracies
@@ -185,9 +188,9 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     sentences = []
     for clip in CLIPS:
         pairs = [
-            (one, drawn[clip, trial, rate])
-            for (method, trial, rate), one in drawn.items()
-            if method == CATLIP and (clip, trial, rate) in drawn
+            (one, by_draw[clip, trial, rate])
+            for (method, trial, rate), one in by_draw.items()
+            if method == CATLIP and (clip, trial, rate) in by_draw
         ]
         if not pairs:
             continue
@@ -215,26 +218,25 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
 
 
 def tuning_section(main: Setting | None, records: Records) -> Section:
-    words = (
+    introduction = (
         "Each method gets the same trials from the same ranges: short trainings, judged on "
         "validation data that no other number uses."
     )
     blocks: list[Block] = []
-    for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
-        table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {of}")
+    for i, (words, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
+        table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {words}")
         blocks.append(replace(table, caption=shared_draws(trials), folded=i > 0))
-    for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
-        title = f"Finalists {of}"
-        table = tuning_table(finalists, f"finalists{suffix(i)}", title)
+    for i, (words, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
+        table = tuning_table(finalists, f"finalists{suffix(i)}", f"Finalists {words}")
         blocks.append(replace(table, folded=i > 0))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
-    return Section("tuning", "Tuning", [Text(words), *blocks])
+    return Section("tuning", "Tuning", [Text(introduction), *blocks])
 
 
-# --- Noise ----------------------------------------------------------------------------------------
+# --- Conditions -----------------------------------------------------------------------------------
 
-NONE = "none"  # the name of no noise
-IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
+NONE = "none"  # the condition that changes nothing
+IN_WORDS = {  # condition -> what it is, with its value or percentage
     NONE: "captions as they are",
     "lost": "{percent} % of the samples lost",
     "shuffled": "{percent} % of the captions swapped",
@@ -249,26 +251,26 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
 }
 
 
-def in_words(noise: str) -> str:
+def condition_in_words(condition: str) -> str:
     """`lost=0.4` as `40 % of the samples lost`."""
-    kind, _, value = noise.partition("=")
+    kind, _, value = condition.partition("=")
     try:
         percent = f"{100 * float(value):.3g}"
     except ValueError:
         percent = value
-    words = IN_WORDS.get(noise, IN_WORDS.get(kind, noise))
+    words = IN_WORDS.get(kind, condition)
     return clipped(words.format(value=value, percent=percent), 40)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robustness(Studied):
-    """One training with a noise (KIND=FRACTION, or `none`): how many samples it leaves, the classes
-    of its vocabulary, and which fraction of the clean classes is among these.
+class ConditionTraining(Studied):
+    """One training under a condition (KIND=VALUE, or `none`): how many samples it leaves, the
+    classes of its vocabulary, and which fraction of the usual classes is among these.
     """
 
     kind = "robustness"
 
-    noise: str
+    condition: str  # `noise` in records
     seed: int
     samples: int | None
     classes: int
@@ -276,25 +278,35 @@ class Robustness(Studied):
     images_seen: float
     final_loss: float
 
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        return super().read({**metrics, "condition": metrics.get("noise")})
 
-def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> list[Table]:
+    def metrics(self) -> dict[str, Any]:
+        metrics = super().metrics()
+        return {name.replace("condition", "noise"): value for name, value in metrics.items()}
+
+
+def conditions_table(
+    runs: Iterable[Run[ConditionTraining]], name: str = "robustness"
+) -> list[Table]:
     """A row per condition and method: what the condition changes, paired by seed."""
-    groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
+    groups: dict[tuple[float, str, str], dict[int, Run[ConditionTraining]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
         one = run.measured
         images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
-        groups.setdefault((images, one.noise, one.method), {})[one.seed] = run
+        groups.setdefault((images, one.condition, one.method), {})[one.seed] = run
         tasks |= dict.fromkeys(task for task in one.accuracies if TASK_PART_SEPARATOR not in task)
     rows = []
-    for (images, noise, method), group in groups.items():
-        clean = groups.get((images, NONE, method), {})
-        is_rotated = noise.startswith("teams=")  # tested on other images
-        if noise == NONE or is_rotated or not clean:
+    for (images, condition, method), group in groups.items():
+        usual = groups.get((images, NONE, method), {})
+        tests_others = condition.startswith("teams=")  # on other images
+        if condition == NONE or tests_others or not usual:
             continue
         first = next(iter(group.values()))
         kept = Cell(shown(100 * first.measured.classes_kept, 0), anchor=first.anchor)
-        row = [Cell(in_words(noise)), Cell(name_of(method)), kept]
+        row = [Cell(condition_in_words(condition)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
                 {
@@ -302,7 +314,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
                     for seed, run in side.items()
                     if task in run.measured.accuracies
                 }
-                for side in (group, clean)
+                for side in (group, usual)
             )
             row.append(
                 mean_and_ends([top1[seed] - before[seed] for seed in top1 if seed in before])
@@ -319,17 +331,17 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
-def robustness_section(main: Setting | None, records: Records) -> Section:
+def conditions_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Captions from the web are not lists of nouns, some belong to another image, and links "
         "break. Each method is trained on data that were changed so, and the vocabulary is built "
         "from them."
     )
-    scales = by_scale(records, main, Robustness)
+    scales = by_scale(records, main, ConditionTraining)
     tables = [
-        t for i, runs in enumerate(scales) for t in robustness_table(runs, f"robustness{suffix(i)}")
+        t for i, runs in enumerate(scales) for t in conditions_table(runs, f"robustness{suffix(i)}")
     ]
-    blocks = tables or to_fill("Nothing was trained with noise.", NOISE)
+    blocks = tables or to_fill("Nothing was trained with noise.", CONDITIONS)
     return Section("robustness", "Noise", [Text(words), *blocks])
 
 
@@ -356,7 +368,7 @@ class ThresholdTraining(Studied):
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Kind):
     """Threshold -> what it leaves of the classes and of the captions' labels, and the means over
-    seeds of a training's cost and accuracies with these classes; an accuracy is `concepts_top1`.
+    seeds of a training's cost and accuracies with these classes, such as `concepts_top1`.
     """
 
     kind = "threshold"
@@ -377,13 +389,13 @@ def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[floa
         probe = name.removesuffix("_top1")
         if levels:
             by_probe[LABEL_SETS.get(probe, clipped(probe, 24))] = {
-                threshold: {seed: fmean(each) for seed, each in of_seed.items()}
-                for threshold, of_seed in levels.items()
+                threshold: {seed: fmean(each) for seed, each in by_seed.items()}
+                for threshold, by_seed in levels.items()
             }
     return by_probe
 
 
-def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:
+def threshold_table(run: Run[Threshold], scale: str) -> list[Table]:
     """One row per threshold: what it leaves, and the probes' accuracies."""
     by_probe = threshold_accuracies(run)
     rows = []
@@ -398,15 +410,15 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
     columns = ["Threshold", *(column for column, _ in LEFT.values())]
     columns += [f"{probe}, top-1 (%)" for probe in by_probe]
     title = f"The pruning threshold {at_scale(scale)} on {run.device}"
-    return [Table(f"threshold{suffix}", title, columns, rows=rows)] if rows else []
+    return [Table("threshold", title, columns, rows=rows)] if rows else []
 
 
-def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
+def threshold_figures(record: Run[Threshold], suffix: str) -> list[Figure]:
     """Accuracy by pruning threshold, a line for each probe, in Figure 6's form, if there is one."""
     lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
-        marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
+        marks = [(t, top1) for t, by_seed in levels.items() for top1 in by_seed.values()]
         means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
         lines.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
     if not lines:

@@ -42,12 +42,12 @@ class Thresholds(Study):
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of the trainings and their probes."""
     out: Path = Path("runs/starter/threshold")
-    """Folder for the record threshold.json, and for those of the trainings."""
+    """Folder for the record threshold.json, and for the records of the trainings."""
 
 
 @dataclass(frozen=True)
 class PrunedTraining(Training):
-    """What determines one training; the path of a vocabulary does not say what is in it."""
+    """The path of a vocabulary does not say what is in it, so its identity is compared too."""
 
     threshold: int
     vocabulary_identity: str
@@ -61,11 +61,11 @@ def main(config: Thresholds) -> None:
     config.check()
     recipe = config.base_recipe("catlip")
     if config.images:
-        recipe = config.of_length(recipe, config.images)
+        recipe = config.recipe_of_length(recipe, config.images)
     # The page does not read the folder of a record's name.
     path, folder = config.out / "threshold.json", config.out / "threshold"
     vocabularies = {t: folder / f"vocabulary-above-{t}.json" for t in config.thresholds}
-    left = prune(config, vocabularies)
+    counts = prune(config, vocabularies)
     trainings = [
         PrunedTraining(
             **vars(config.training("catlip", recipe, seed, vocabularies[threshold])),
@@ -86,9 +86,9 @@ def main(config: Thresholds) -> None:
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         summary = {}
         for threshold in config.thresholds:
-            of_threshold = [row for row in rows if row["threshold"] == threshold]
-            summary[threshold] = left[threshold] | {
-                name: fmean(row[name] for row in of_threshold)
+            same = [row for row in rows if row["threshold"] == threshold]
+            summary[threshold] = counts[threshold] | {
+                name: fmean(row[name] for row in same)
                 for name in rows[0]
                 if name not in ("threshold", "seed")
             }

@@ -29,11 +29,11 @@ T = TypeVar("T", bound=Trial)
 
 
 def _log(low: float, high: float) -> Callable[[float], float]:
-    return lambda share: math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return lambda position: math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
 
 
 def _linear(low: float, high: float) -> Callable[[float], float]:
-    return lambda share: low + share * (high - low)
+    return lambda position: low + position * (high - low)
 
 
 # Setting -> its value for a number in [0, 1); the same for every method that has the setting.
@@ -41,7 +41,7 @@ RANGES: dict[str, Callable[[float], float]] = {
     "max_lr": _log(2.5e-4, 8e-3),
     "weight_decay": _log(0.01, 0.5),
     "warmup_share": _linear(0.02, 0.2),
-    "images_per_step": lambda share: 2 ** (5 + int(3 * share)),
+    "images_per_step": lambda position: 2 ** (5 + int(3 * position)),
     "least_crop": _linear(0.3, 0.9),
     "temperature": _log(0.02, 0.2),
     "logit_bias": _linear(-12, 0),
@@ -130,23 +130,23 @@ def main(config: Tuning) -> None:
 
 def measure(kind: type[T], config: Tuning, trial: TrialTraining, folder: Path) -> T:
     """A training that diverges is an outcome, not an error."""
-    found: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
+    settings: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
     try:
         pretrain, accuracies = train_and_probe(config, trial, folder)
     except InputError as error:
         if "finite" not in str(error):
             raise
-        return kind(**found, accuracies={}, failed=str(error))
+        return kind(**settings, accuracies={}, failed=str(error))
     seen, seconds = pretrain.images_seen, pretrain.train_seconds
-    return kind(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
+    return kind(**settings, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
 
 
 def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:
     """A trial's recipe over more images: the warm-up is the same share of it."""
     base = config.base_recipe(method)
     steps = base.num_steps(config.num_samples)
-    of_recipe = round(steps * images_per_step(base.sizes(), base.num_devices))
-    images = config.final_images or of_recipe
+    whole = round(steps * images_per_step(base.sizes(), base.num_devices))
+    images = config.final_images or whole
     trial = trial_of(replace(config, images=images), method, number)
     return FinalTraining(**{**vars(trial), "seed": seed})
 
@@ -159,8 +159,8 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     sobol = SobolEngine(len(RANGES), scramble=True, seed=config.seed)
     point = sobol.draw(number + 1)[number].tolist()
     drawn = {
-        name: of(share)
-        for (name, of), share in zip(RANGES.items(), point, strict=True)
+        name: value_at(position)
+        for (name, value_at), position in zip(RANGES.items(), point, strict=True)
         if name in known_methods()[method].starts or name not in LOGITS
     }
     if config.encoder:

@@ -18,14 +18,14 @@ from bench.downstream.probe.result import (
     Finetune,
     LinearProbe,
     OnTasks,
-    Readout,
+    Readouts,
     agreed,
-    by_importance,
     is_published,
-    without_classes,
+    short_task_title,
+    tasks_by_importance,
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
-from bench.study.lengths_result import Scaling, cost_of
+from bench.study.lengths_result import LengthTraining, cost_of
 from bench.study.result import best_clip
 from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
 from catlip.records.claims import Test, min_pairs
@@ -140,7 +140,7 @@ class Trained:
         caveats = []
         if self.encoder not in ENCODERS:
             caveats.append(f"with {clipped(self.encoder, 24)}")
-        lengths = [cell.measured.images_seen for cell in self.of(Scaling)]
+        lengths = [cell.measured.images_seen for cell in self.of(LengthTraining)]
         is_long = not lengths or is_enough(max(lengths), self.scale)
         if not is_long or not all(map(is_whole, self.of(Pretrain))):
             caveats.append(SHORTER)
@@ -150,13 +150,13 @@ class Trained:
     def tasks(self) -> Mapping[str, str]:
         """Task -> title, of the tasks that count: all; at the paper's scale, its own."""
         records: list[Run[OnTasks]] = []
-        for kind in (LinearProbe, Finetune, Readout):
+        for kind in (LinearProbe, Finetune, Readouts):
             records += self.of(kind)
         names = [task for record in records for task in record.measured.tasks]
-        names += [task for cell in self.of(Scaling) for task in cell.measured.accuracies]
+        names += [task for cell in self.of(LengthTraining) for task in cell.measured.accuracies]
         return {
-            task: without_classes(records, task)
-            for task in by_importance(names, records)
+            task: short_task_title(records, task)
+            for task in tasks_by_importance(names, records)
             if self.scale not in SCALES or (task in PAPERS and is_published(records, task))
         }
 
@@ -518,7 +518,7 @@ def _comparable(test: Test, rows: "pd.DataFrame") -> tuple["pd.DataFrame", str]:
     """Of a study, the trainings of the length that has the most levels (of equals, the most
     trainings, then the longest); elsewhere, the paper's encoders and data sets.
     """
-    if test.kinds == (Scaling.kind,):
+    if test.kinds == (LengthTraining.kind,):
         if test.level == "fraction":  # of the encoder that has the most of them
             rows = rows[rows.encoder == rows.groupby("encoder").fraction.nunique().idxmax()]
         else:

@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR
-from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, best_clip, in_words
+from bench.study.lengths_result import COSTS, LengthTraining, at_equal_cost, curves
+from bench.study.result import NONE, best_clip, condition_in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
 from catlip.records.run import Records, Run, of_kind
 from catlip.records.styles import CATLIP, is_ours, name_of, ordered
@@ -104,7 +104,7 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
     found, by_path = [], {run.path: run for run in runs}
     for same, methods in cells.items():
         # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
-        one = methods.get(CATLIP, cells.get(same._replace(noise=NONE), {}).get(CATLIP))
+        one = methods.get(CATLIP, cells.get(same._replace(condition=NONE), {}).get(CATLIP))
         others = [method for method in methods if method not in (CATLIP, "random")]
         if HEADING_OF[same.kind] not in (PROBE, CONDITION) or same.fraction < 1:
             others = [best_clip(others, runs)]
@@ -115,7 +115,7 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 found.append((_sort_key(same, sizes), difference))
     ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
-    ranked += _at_equal_cost(of_kind(runs, Scaling), clip)
+    ranked += _at_equal_cost(of_kind(runs, LengthTraining), clip)
     return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
 
 
@@ -142,7 +142,7 @@ def _difference(
     elif heading == LENGTH and same.fraction < 1:
         heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
     elif heading == CONDITION:
-        words = [] if is_other and same.noise == NONE else [in_words(same.noise)]
+        words = [] if is_other and same.condition == NONE else [condition_in_words(same.condition)]
     elif heading == PROBE and is_other and same.fraction == 1:
         heading = OTHERS
     elif heading in (PROBE, FINETUNED):
@@ -167,11 +167,12 @@ def _difference(
 
 def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
     at = (sizes.get(same.encoder, 0.0), same.fraction, same.images)
-    condition = (same.noise != NONE, same.noise, same.task.partition(TASK_PART_SEPARATOR)[2])
+    part = same.task.partition(TASK_PART_SEPARATOR)[2]
+    condition = (same.condition != NONE, same.condition, part)
     return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
 
 
-def _at_equal_cost(runs: Sequence[Run[Scaling]], clip: str) -> Iterator[Difference]:
+def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[Difference]:
     """At the lower cost of the two longest trainings, interpolated between lengths."""
     of_method = {curve.method: curve for curve in curves(runs)}
     other = clip if clip in of_method else best_clip(of_method, ())

@@ -16,12 +16,12 @@ from typing import TypeVar
 from bench.downstream.probe.result import (
     PLURALS,
     LinearProbe,
-    by_importance,
-    in_percent,
+    accuracy_in_percent,
     score_of,
     score_on,
+    short_task_title,
     task_title,
-    without_classes,
+    tasks_by_importance,
 )
 from bench.step_time.result import PACKED, StepTime
 from bench.study.result import best_clip
@@ -103,7 +103,7 @@ class Setting:
             is_far = task in (*PLURALS, FASHION_MNIST) and task not in asked
             return not probed_by[task] >= {*self.pair}, is_far, task not in asked
 
-        return sorted(by_importance(probed_by, probes), key=rank)
+        return sorted(tasks_by_importance(probed_by, probes), key=rank)
 
     @property
     def first_tasks(self) -> list[str]:
@@ -119,7 +119,7 @@ class Setting:
 
     def name(self, task: str) -> str:
         """`concepts`, or `ImageNet-1k`."""
-        return without_classes(self.of(LinearProbe), task)
+        return short_task_title(self.of(LinearProbe), task)
 
     @cached_property
     def differences(self) -> list[Difference]:
@@ -138,7 +138,7 @@ class Setting:
 
     def accuracies(self, method: str, task: str) -> dict[int | None, float]:
         """Seed of pre-training -> linear-probe accuracy on a task, in percent."""
-        return by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
+        return by_seed(self.probes(method, task).records, lambda r: accuracy_in_percent(r, task))
 
     @cache  # noqa: B019
     def probes(self, method: str, task: str) -> Comparable[LinearProbe]:
@@ -210,7 +210,7 @@ class Setting:
             return Pairs([], [], [])
 
         def score(run: Run[LinearProbe]) -> Score | None:
-            if run.seed is None or in_percent(run, task) is None:
+            if run.seed is None or accuracy_in_percent(run, task) is None:
                 return None
             whole = score_of(run, task)
             return whole if images is None else score_on(whole, images)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.downstream.probe.result import LinearProbe
 from bench.plan.result import Analytic, Projection
 from bench.step_time.steps import step_description
-from bench.study.lengths_result import Scaling
+from bench.study.lengths_result import LengthTraining
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.pretraining.result import Pretrain
 from catlip.records.blocks import Answer
@@ -288,7 +288,7 @@ def larger_encoders(
     """The differences with each encoder that is larger than the usual one, on all data: (encoder,
     operations over those of the usual one) -> images seen -> differences.
     """
-    runs = [run.measured for run in setting.of(Scaling)]
+    runs = [run.measured for run in setting.of(LengthTraining)]
     flops = {
         one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP
     }

@@ -64,7 +64,7 @@ def _under_condition(setting: Setting, condition: str, part: str, words: str) ->
     found = [
         one
         for one in setting.differences
-        if one.same.noise.startswith(condition) and one.part == part and one.method in CLIPS
+        if one.same.condition.startswith(condition) and one.part == part and one.method in CLIPS
     ]
     clip = best_clip((one.method for one in found), setting.records)
     found = longest([one for one in found if one.method == clip])

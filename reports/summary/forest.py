@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bench.downstream.probe.result import (
     TASK_PART_SEPARATOR,
     LinearProbe,
-    by_importance,
     task_title,
+    tasks_by_importance,
 )
 from bench.study.lengths_result import LENGTHS
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
@@ -246,7 +246,7 @@ def forest_section(settings: Sequence[Setting]) -> Section:
 def _blocks(setting: Setting, suffix: str) -> list[Block]:
     """The figures of one scale, and a table of their numbers."""
     every, probes = setting.differences, setting.of(LinearProbe)
-    tasks = by_importance((one.task for one in every if one.task), probes)
+    tasks = tasks_by_importance((one.task for one in every if one.task), probes)
     titles = {task: task_title(probes, task) for task in tasks}
     if any(not one.task for one in every):
         titles[""] = "Measure of each row"

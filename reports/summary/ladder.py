@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
-from bench.study.result import LABELLED, NONE, Robustness
+from bench.study.result import LABELLED, NONE, ConditionTraining
 from catlip.records.blocks import Section, side_by_side, to_fill
 from catlip.records.estimate import Estimate
 from catlip.records.figures import Figure
@@ -39,7 +39,7 @@ def ladder(setting: Setting) -> list[Figure]:
     """A panel for each task, a row for each change; nothing unless every method was trained on as
     many images.
     """
-    trained = [run for run in setting.of(Robustness) if _is_step(run)]
+    trained = [run for run in setting.of(ConditionTraining) if _is_step(run)]
     images = max((run.measured.images_seen for run in trained), default=0)
     runs = {run.path: run for run in trained if alike_in_images(run.measured.images_seen, images)}
     frame = frame_of(Records((), tuple(runs.values()), ()))
@@ -91,7 +91,7 @@ def ladder_section(main: Setting | None) -> Section:
     )
 
 
-def _is_step(run: Run[Robustness]) -> bool:
+def _is_step(run: Run[ConditionTraining]) -> bool:
     """Whether it was trained by CatLIP's recipe on the captions as they are."""
-    noise = run.measured.noise
-    return run.method in STEPS and noise == (NONE if run.method == CATLIP else RECIPE)
+    condition = NONE if run.method == CATLIP else RECIPE
+    return run.method in STEPS and run.measured.condition == condition

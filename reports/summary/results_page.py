@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from bench.downstream.probe.result import LinearProbe, task_title
-from bench.study.result import Finalist, Trial, by_trial, mean_score
+from bench.study.result import Finalist, Trial, group_by_trial, mean_score
 from catlip.records.run import Records
 from catlip.records.styles import name_of
 from catlip.records.table import Cell, Table, escape_markdown, mean_and_spread, shown
@@ -164,8 +164,8 @@ def _trials(every: Sequence[Setting]) -> list[str]:
     columns += ["Validation, full length (%)", "Batch", "Learning rate"]
     rows = []
     for setting in every:
-        finalists, data = by_trial(setting.of(Finalist)), data_of(setting)
-        for method, trials in by_trial(setting.of(Trial)).items():
+        finalists, data = group_by_trial(setting.of(Finalist)), data_of(setting)
+        for method, trials in group_by_trial(setting.of(Trial)).items():
             ended = finalists.get(method, {})
             best = max(ended or trials, key=lambda trial: mean_score((ended or trials)[trial]))
             recipe = trials[best][0].recipe

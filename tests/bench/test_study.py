@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,12 +24,18 @@ from bench.arithmetic.flops import step_flops
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import score_of
 from bench.measuring.factors import Factors
-from bench.study import lengths, noise, thresholds, tuning
-from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
+from bench.study import conditions, lengths, thresholds, tuning
+from bench.study.conditions import (
+    CHANGES,
+    ConditionedTraining,
+    Conditions,
+    read_condition,
+    write_shards,
+)
+from bench.study.editions import held_out_concepts, parts_of_test, read_teams, write_probe
 from bench.study.engine import workers_for
-from bench.study.lengths import Lengths, cells, spread
-from bench.study.noise import KINDS, NoiseStudy, NoisyTraining, read_noise, write_noisy
-from bench.study.result import Robustness, Trial
+from bench.study.lengths import Lengths, list_trainings, spread
+from bench.study.result import ConditionTraining, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, trial_of
 from catlip import data, pretrain, vocabulary
@@ -82,39 +89,40 @@ def written(folder: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def study(starter, tmp_path_factory) -> Lengths:
+def lengths_study(starter, tmp_path_factory) -> Lengths:
     places = on(starter, tmp_path_factory.mktemp("lengths"))
     config = Lengths(**places, vocabulary=starter.vocabulary, images=(64,), seeds=(0,))
     lengths.main(config)
     return config
 
 
-def test_study_goes_on_with_the_trainings_that_are_missing(study) -> None:
-    lost, kept = sorted(study.out.iterdir())
-    before, content = written(study.out), metrics(lost)
+def test_study_goes_on_with_the_trainings_that_are_missing(lengths_study) -> None:
+    lost, kept = sorted(lengths_study.out.iterdir())
+    before, content = written(lengths_study.out), metrics(lost)
     lost.unlink()
-    lengths.main(study)
-    assert written(study.out)[kept] == before[kept]
+    lengths.main(lengths_study)
+    assert written(lengths_study.out)[kept] == before[kept]
     again = metrics(lost)
     for name in ("accuracies", "flops", "final_loss", "images_seen"):
         assert again[name] == content[name]
-    classes = len(Vocabulary.load(study.vocabulary))
+    classes = len(Vocabulary.load(lengths_study.vocabulary))
     one = Factors("catlip", "hybrid_mini", 48, 32, "fp32", num_classes=classes)
     assert again["flops"] == pytest.approx(step_flops(one) * 64 / 32)
 
 
-def test_earlier_records_are_taken_if_they_are_of_the_same_study(study, tmp_path) -> None:
-    lengths.main(replace(study, out=tmp_path, earlier=study.out))
+def test_earlier_records_are_taken_if_they_are_of_the_same_study(lengths_study, tmp_path) -> None:
+    lengths.main(replace(lengths_study, out=tmp_path, earlier=lengths_study.out))
     for method in ("catlip", "clip"):
         name = f"{method}-hybrid_mini-64-seed0.json"
-        assert (tmp_path / name).read_bytes() == (study.out / name).read_bytes()
-    assert record_changes(tmp_path / name, replace(cells(study)[1], shards=("others",)))
+        assert (tmp_path / name).read_bytes() == (lengths_study.out / name).read_bytes()
+    other = replace(list_trainings(lengths_study)[1], shards=("others",))
+    assert record_changes(tmp_path / name, other)
 
 
-def test_trainings_side_by_side_give_the_same(study, tmp_path, capsys) -> None:
-    lengths.main(replace(study, out=tmp_path, workers=2, quiet=False))
+def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys) -> None:
+    lengths.main(replace(lengths_study, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
-    for path in study.out.iterdir():
+    for path in lengths_study.out.iterdir():
         alone, beside = read_record(path), read_record(tmp_path / path.name)
         assert beside["metrics"]["accuracies"] == alone["metrics"]["accuracies"]
         assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
@@ -123,8 +131,8 @@ def test_trainings_side_by_side_give_the_same(study, tmp_path, capsys) -> None:
     assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_failure_names_its_training(study, tmp_path) -> None:
-    config = replace(study, out=tmp_path, labels_dir=tmp_path / "none")
+def test_failure_names_its_training(lengths_study, tmp_path) -> None:
+    config = replace(lengths_study, out=tmp_path, labels_dir=tmp_path / "none")
     with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
         lengths.main(config)
 
@@ -148,19 +156,19 @@ def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monke
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     config = Lengths(**ELSEWHERE, encoders=(encoder,), images=(1_000,))
-    assert workers_for(config, cells(config)) == workers
+    assert workers_for(config, list_trainings(config)) == workers
 
 
-def test_record_tells_which_data_it_was_made_from(study, starter) -> None:
+def test_record_tells_which_data_it_was_made_from(lengths_study, starter) -> None:
     shards = open_shards(expand(str(starter.shards)))
-    for path in study.out.iterdir():
+    for path in lengths_study.out.iterdir():
         data = json.loads(path.read_text())["environment"]["data"]
         assert data["pretrain"] == {
             "digest": shards.digest,
             "samples": shards.counts.sum(),
             "edition": EDITION,
         }
-        for task in load_tasks(study.probe):
+        for task in load_tasks(lengths_study.probe):
             assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
@@ -178,16 +186,16 @@ def test_record_tells_which_data_it_was_made_from(study, starter) -> None:
         ({"probe_recipe": "table_7"}, "table_7a"),
     ],
 )
-def test_mistake_is_found_before_anything_is_trained(study, changes, says) -> None:
-    before = written(study.out)
+def test_mistake_is_found_before_anything_is_trained(lengths_study, changes, says) -> None:
+    before = written(lengths_study.out)
     with pytest.raises(InputError, match=re.escape(says)):
-        lengths.main(replace(study, **changes))
-    assert written(study.out) == before
+        lengths.main(replace(lengths_study, **changes))
+    assert written(lengths_study.out) == before
 
 
 def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
-    cell = cells(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
+    cell = list_trainings(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
     for name, recipe in (("words", replace(cell.recipe, about="")), ("rate", CATLIP["starter"])):
         with Record(tmp_path / f"{name}.json", "scaling", replace(cell, recipe=recipe)):
             pass
@@ -199,7 +207,7 @@ def test_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     encoders = ("hybrid_micro", "hybrid_mini")
     lengths = (1_000, 16_000, 512_000)
-    found = cells(Lengths(**ELSEWHERE, images=lengths, encoders=encoders, seeds=(3, 5)))
+    found = list_trainings(Lengths(**ELSEWHERE, images=lengths, encoders=encoders, seeds=(3, 5)))
     assert len(found) == 3 * 2 * 2 * 2 == len({cell.name for cell in found})
     whole = CATLIP["starter"]
     for recipe in (cell.recipe for cell in found if cell.method == "catlip"):
@@ -217,7 +225,7 @@ def test_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
 @pytest.mark.parametrize(("encoder", "own"), [("vit_l16", "_l16"), ("vit_l16_conv", "_b16")])
 def test_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
     given = {"methods": ("catlip",), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
-    (cell,) = cells(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
+    (cell,) = list_trainings(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
     expected = replace(CATLIP[f"datacomp{own}"], encoder=encoder)
     for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
         assert getattr(cell.recipe, name) == getattr(expected, name)
@@ -232,7 +240,7 @@ def test_fraction_of_the_shards_is_spread_over_them(tmp_path, monkeypatch) -> No
     assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
     given = {**ELSEWHERE, "shards": every, "images": (64,), "seeds": (0,), "methods": ("catlip",)}
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
-    whole, part = cells(Lengths(**given, fractions=(1.0, 0.25)))
+    whole, part = list_trainings(Lengths(**given, fractions=(1.0, 0.25)))
     assert (whole.shards, part.shards) == (every, spread(every, 0.25))
 
 
@@ -348,21 +356,27 @@ def test_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> 
     assert set(chosen.values()) <= {None}
 
 
-# --- Noise ----------------------------------------------------------------------------------------
+# --- Conditions -----------------------------------------------------------------------------------
+
+
+def under(starter, folder: Path, *names: str, **options: Any) -> Conditions:
+    places = on(starter, folder) | {"vocabulary": starter.vocabulary}
+    return Conditions(**places | {"images": 64, "seeds": (0,)} | options, conditions=names)
+
 
 CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
 
 
-def noisy(spelling: str, seed: int = 0) -> list[str | None]:
-    kind, fraction = read_noise(spelling)
-    return KINDS[kind](CAPTIONS, fraction, np.random.default_rng(seed))
+def changed_captions(spelling: str, seed: int = 0) -> list[str | None]:
+    kind, fraction = read_condition(spelling)
+    return CHANGES[kind](CAPTIONS, fraction, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHANGES)
 @given(fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
-def test_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
-    after = noisy(f"{kind}={fraction}", seed)
-    assert after == noisy(f"{kind}={fraction}", seed)
+def test_condition_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
+    after = changed_captions(f"{kind}={fraction}", seed)
+    assert after == changed_captions(f"{kind}={fraction}", seed)
     changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
     assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
     if kind == "shuffled":
@@ -377,36 +391,43 @@ def test_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed
     "spelling",
     ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"],
 )
-def test_noise_that_cannot_be_is_refused(spelling) -> None:
+def test_impossible_condition_is_refused(spelling) -> None:
     with pytest.raises(InputError):
-        read_noise(spelling)
+        read_condition(spelling)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_noisy_shards_hold_the_same_images(tmp_path, kind):
+def test_former_name_of_the_program_and_its_flag_are_understood(monkeypatch, capsys) -> None:
+    words = "study noise --noises rotten=1 --shards a --labels-dir b --vocabulary c --probe d"
+    monkeypatch.setattr("sys.argv", words.split())
+    with pytest.raises(SystemExit):
+        runpy.run_module("bench.study", run_name="__main__")
+    assert "no condition is called 'rotten'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_changed_shards_hold_the_same_images_and_several_captions_stay_several(tmp_path, kind):
     texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
     samples = [
         (key, {"gif": b"GIF89a" + key.encode(), "txt": "\n".join(lines).encode()})
         for key, lines in texts.items()
     ]
     write_shard(tmp_path / "0.tar", samples)
-    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", f"{kind}=0.2", quiet=True)
-    shard = open_shard(tmp_path / "noisy" / "00000.tar")
+    write_shards([tmp_path / "0.tar"], tmp_path / "changed", f"{kind}=0.2", quiet=True)
+    shard = open_shard(tmp_path / "changed" / "00000.tar")
     after = [shard.captions(number) for number in range(len(shard))]
     for number, key in enumerate(shard.keys):
         assert shard.image_bytes(number) == b"GIF89a" + key.encode()
         assert kind != "lost" or after[number] == texts[key]
     assert kind != "lost" or 120 < len(after) < 190
     assert all(len(captions) == 2 and "second" in captions[1] for captions in after)
-    write_noisy([tmp_path / "0.tar"] * 2, tmp_path / "two", f"{kind}=0.2", quiet=True)
+    write_shards([tmp_path / "0.tar"] * 2, tmp_path / "two", f"{kind}=0.2", quiet=True)
     one, other = map(open_shard, expand(str(tmp_path / "two")))
     assert [one.captions(n) for n in range(100)] != [other.captions(n) for n in range(100)]
 
 
-def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    config = NoiseStudy(**places, noises=("none", "lost=0.5"), images=64, seeds=(0,))
-    noise.main(config)
+def test_methods_are_trained_on_what_a_condition_leaves_and_its_vocabulary(starter, tmp_path):
+    config = under(starter, tmp_path, "none", "lost=0.5", methods=("catlip",))
+    conditions.main(config)
     clean = metrics(config.out / "catlip-none-64-seed0.json")
     path = config.out / "catlip-lost-0.5-64-seed0.json"
     lost = metrics(path)
@@ -415,15 +436,15 @@ def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter,
     assert 0 < lost["classes_kept"] < clean["classes_kept"] == 1
     assert sorted(path.suffix for path in config.out.iterdir()) == [".json"] * 2
     path.unlink()
-    noise.main(config)
-    assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same noise"
+    conditions.main(config)
+    assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same captions"
 
 
 # --- Editions of the starter data ----------------------------------------------------------------
 
 
-def of_edition(starter, folder: Path, noise: str) -> list[Shard]:
-    write_noisy(expand(str(starter.shards)), folder, noise, quiet=True)
+def edition_shards(starter, folder: Path, condition: str) -> list[Shard]:
+    write_shards(expand(str(starter.shards)), folder, condition, quiet=True)
     return [open_shard(path) for path in expand(str(folder))]
 
 
@@ -432,14 +453,14 @@ def keys_of(shards: list[Shard]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("noise", "field", "left_out"),
+    ("condition", "field", "left_out"),
     [
-        ("heldout=0.5", "name", held_out(0.5)),
+        ("heldout=0.5", "name", held_out_concepts(0.5)),
         ("teams=openmoji+twemoji", "source", {"openmoji", "twemoji"}),
     ],
 )
-def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, noise, field, left_out):
-    kept, expected = keys_of(of_edition(starter, tmp_path, noise)), set()
+def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, condition, field, left_out):
+    kept, expected = keys_of(edition_shards(starter, tmp_path, condition)), set()
     for shard in map(open_shard, expand(str(starter.shards))):
         for number, key in enumerate(shard.keys):
             if not {entry[field] for entry in shard.metadata(number)["objects"]} & left_out:
@@ -450,7 +471,7 @@ def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, noise, f
 
 def test_several_captions_are_a_line_each_and_name_what_is_there(starter, tmp_path) -> None:
     (before,) = map(open_shard, expand(str(starter.shards)))
-    (after,) = of_edition(starter, tmp_path, "captions=4")
+    (after,) = edition_shards(starter, tmp_path, "captions=4")
     assert after.keys == before.keys
     for number in range(len(after)):
         captions = after.captions(number)
@@ -468,7 +489,7 @@ def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_pa
     assert {shard.metadata(number)["source"] for shard, number in task.test} == teams
     assert len({shard.keys[number] for shard, number in task.test}) == len(task.test)
     assert {shard.keys[n] for shard, n in usual.train} <= {shard.keys[n] for shard, n in task.train}
-    parts = parts_of_test(tmp_path / "probe", "teams", 0)["concepts"]
+    parts = parts_of_test(tmp_path / "probe")["concepts"]
     assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
 
 
@@ -483,8 +504,8 @@ def test_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_
 def test_concepts_are_held_out_in_one_order(starter) -> None:
     order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
-    assert held_out(0.1) < held_out(0.33) == {*order[:144]}
-    parts = parts_of_test(starter.root, "heldout", 0.3)["concepts"]
+    assert held_out_concepts(0.1) < held_out_concepts(0.33) == {*order[:144]}
+    parts = parts_of_test(starter.root, held_out_concepts(0.3))["concepts"]
     assert {*parts} == {"held out", "seen"}
 
 
@@ -493,18 +514,17 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     starter, tmp_path, condition, monkeypatch
 ) -> None:
     """And a class is as frequent as it was: the threshold falls with the captions."""
-    thresholds, build = [], noise.build_from_labels
+    thresholds, build = [], conditions.build_from_labels
 
     def build_noted(config: Any) -> None:
         thresholds.append(config.threshold)
         build(config)
 
-    monkeypatch.setattr(noise, "build_from_labels", build_noted)
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    places["probe"] = f"starter:{starter.root}"
-    study = NoiseStudy(**places, noises=(condition,), images=64, seeds=(0,))
-    noise.main(study)
-    left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
+    monkeypatch.setattr(conditions, "build_from_labels", build_noted)
+    probe = {"probe": f"starter:{starter.root}", "methods": ("catlip",)}
+    study = under(starter, tmp_path, condition, **probe)
+    conditions.main(study)
+    left = sum(map(len, edition_shards(starter, tmp_path / "edition", condition)))
     captions = sum(open_shards(expand(str(starter.shards))).counts)
     assert thresholds == [round(3 * left / captions)] != [3]
     (path,) = study.out.glob("*.json")
@@ -512,28 +532,28 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     parts = [top1 for task, top1 in accuracies.items() if task.startswith("concepts, ")]
     assert len(parts) == 2
     assert min(parts) - 1e-9 <= accuracies["concepts"] <= max(parts) + 1e-9
-    run = read_run(read_record(path), Robustness)
+    run = read_run(read_record(path), ConditionTraining)
     scores = {task: score_of(run, task) for task in accuracies}
     assert {task: s.value / 100 for task, s in scores.items()} == pytest.approx(accuracies)
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
-        noise.main(replace(study, probe=f"starter-validation:{starter.root}"))
+        conditions.main(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
 @pytest.fixture
-def planned(starter, tmp_path, monkeypatch) -> Callable[..., list[NoisyTraining]]:
-    """A noise and methods -> the trainings that the study would run."""
-    trainings: list[NoisyTraining] = []
+def planned(starter, tmp_path, monkeypatch) -> Callable[..., list[ConditionedTraining]]:
+    """A condition and methods -> the trainings that the study would run."""
+    trainings: list[ConditionedTraining] = []
     monkeypatch.setattr(
-        noise, "run_trainings", lambda _, these, *rest: trainings.extend(these) or []
+        conditions, "run_trainings", lambda _, these, *rest: trainings.extend(these) or []
     )
 
-    def plan(spelling: str, *methods: str) -> list[NoisyTraining]:
+    def plan(spelling: str, *methods: str) -> list[ConditionedTraining]:
         trainings.clear()
-        places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": methods}
         tuned = COMMITTED / "starter" / "tuning"
-        noise.main(NoiseStudy(**places, noises=(spelling,), images=128, seeds=(0,), tuned=tuned))
+        options = {"methods": methods, "images": 128, "tuned": tuned}
+        conditions.main(under(starter, tmp_path, spelling, **options))
         return list(trainings)
 
     return plan
@@ -563,6 +583,8 @@ def test_batch_comes_with_the_best_of_the_trials_that_had_it(planned) -> None:
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(planned, tower):
     field, _, value = tower.partition("=")
     assert [getattr(training.recipe, field) for training in planned(tower, "clip")] == [int(value)]
+    with pytest.raises(InputError, match="no text tower"):
+        planned(tower, "catlip")
 
 
 # --- Thresholds -----------------------------------------------------------------------------------

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from bench.downstream.probe.result import packed, packed_ids, score_of
 from bench.study.lengths_result import COSTS as UNITS
 from bench.study.lengths_result import (
-    Scaling,
+    LengthTraining,
     at_cost,
     at_equal_cost,
     cost_of,
-    scaling_table,
+    lengths_table,
 )
 from bench.study.result import (
-    Robustness,
+    ConditionTraining,
     Trial,
     best_trials,
-    robustness_table,
+    conditions_table,
     shared_draws,
     tuning_table,
 )
@@ -48,9 +48,9 @@ def test_cost_of_what_is_reached_at_a_cost_is_that_cost(gains, part) -> None:
     assert cost_of(COSTS, values, 2 * values[-1]) is at_cost(COSTS, values, 2 * COSTS[-1]) is None
 
 
-def trained(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
+def trained(method: str, images: int, seed: int, top1: float) -> Run[LengthTraining]:
     cost = {"catlip": 1, "clip": 2}[method] * images
-    scaling = Scaling(
+    scaling = LengthTraining(
         method=method,
         encoder="hybrid_mini",
         fraction=1.0,
@@ -97,7 +97,7 @@ def test_long_lists_of_test_images_are_read_whole() -> None:
     assert cleaned(samples) == samples
 
 
-def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
+def grid(catlip: float, clip: float) -> list[Run[LengthTraining]]:
     """Two methods that gain so many hundredths with each doubling, three seeds a point apart."""
     return [
         trained(method, images, seed, 0.1 + gain * step + seed / 100)
@@ -107,13 +107,13 @@ def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
     ]
 
 
-def at_each_cost(runs: list[Run[Scaling]]) -> list[list[float]]:
+def at_each_cost(runs: list[Run[LengthTraining]]) -> list[list[float]]:
     """Differences in points, at equal FLOPs and at equal seconds."""
     scores = (at_equal_cost(runs, cost, "clip").get("concepts", []) for cost in UNITS)
     return [[score.value for score in of_cost] for of_cost in scores]
 
 
-def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:
+def elsewhere(run: Run[LengthTraining], times: float = 1.0) -> Run[LengthTraining]:
     slower = replace(run.measured, train_seconds=times * run.measured.train_seconds)
     return replace(run, machine=Environment(device="Other CPU"), measured=slower)
 
@@ -138,7 +138,7 @@ def test_seconds_are_compared_within_each_device() -> None:
 
 
 def test_row_of_lengths_is_a_mean_over_seeds() -> None:
-    table = scaling_table(grid(0.04, 0.02))
+    table = lengths_table(grid(0.04, 0.02))
     images = list(table.columns).index("Images seen")
     assert [row[images].text for row in table.rows[:3]] == ["1,000", "1,000", "2,000"]
     means = [row[-1].full for row in table.rows[:3]]
@@ -168,13 +168,14 @@ def test_draws_are_paired_by_trial_and_rate() -> None:
     assert shared_draws(runs[:3]) == ""
 
 
-def test_cost_of_a_noise_is_paired_by_seed() -> None:
+def test_cost_of_a_condition_is_paired_by_seed() -> None:
     sizes = {"samples": 100, "classes": 10, "classes_kept": 1.0, "images_seen": 64}
     runs = []
-    for noise, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):
+    for condition, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):
         for seed in seeds:
             found = {"final_loss": 1.0, "accuracies": {"concepts": top1 + seed / 10}}
-            runs.append(run_of(Robustness(method="clip", noise=noise, seed=seed, **sizes, **found)))
+            found |= {"method": "clip", "condition": condition, "seed": seed}
+            runs.append(run_of(ConditionTraining(**sizes, **found)))
     longer = replace(runs[-1].measured, images_seen=128)  # of another length: no pair
-    ((chatty,),) = (table.rows for table in robustness_table([*runs, run_of(longer)]))
+    ((chatty,),) = (table.rows for table in conditions_table([*runs, run_of(longer)]))
     assert chatty[3].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report_support import can_be_shown, page_in, records_in
 
-from bench.study.lengths_result import Scaling
+from bench.study.lengths_result import LengthTraining
 from catlip.records.run import Records
 from catlip.records.table import MISSING
 from reports.read.records import read_records
@@ -91,7 +91,8 @@ def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, writ
         write_study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
     write_record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
-    assert {task for r in records.of(Scaling) for task in r.measured.accuracies} == {"concepts"}
+    trained = [run.measured for run in records.of(LengthTraining)]
+    assert {task for one in trained for task in one.accuracies} == {"concepts"}
     assert len(reasons(records)) == 4
     assert "another probe" in reasons(records)["catlip-8-mine.json"]
     can_be_shown(build_page(records), are_drawn=False)

@@ -29,7 +29,8 @@ def test_bits_have_the_mean_of_their_accuracy(frame):
     rows = frame[frame.correct.notna() & (frame.task == "concepts")]
     # These have other test images.
     rows = rows[
-        ~rows.noise.fillna("").str.startswith("teams=") & ~rows.kind.isin(["tuning", "finalist"])
+        ~rows.condition.fillna("").str.startswith("teams=")
+        & ~rows.kind.isin(["tuning", "finalist"])
     ]
     assert {*rows.probe_seed.isna()} == {True, False}
     for row in rows.groupby(["kind", rows.probe_seed.isna()]).head(20).itertuples():

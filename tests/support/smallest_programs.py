@@ -139,8 +139,10 @@ SMALLEST = {
     "bench.study": Smallest(""),
     "bench.study tuning": Smallest(f"{STUDY} --methods catlip --trials 1", "tuning", (LABELLED,)),
     "bench.study lengths": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
-    "bench.study noise": Smallest(
-        f"{STUDY} --methods catlip --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
+    "bench.study conditions": Smallest(
+        f"{STUDY} --methods catlip --conditions none shuffled=0.5 --seeds 0",
+        "robustness",
+        (LABELLED,),
     ),
     "bench.study thresholds": Smallest(
         f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 --images 64 {QUIET}",

@@ -52,8 +52,8 @@ class Split:
 
 def folder_of(spelling: str, kind: Literal["coco", "ade20k"]) -> Path:
     """The folder that `KIND:DIR` names."""
-    found, _, folder = spelling.partition(":")
-    if found != kind or not folder:
+    prefix, _, folder = spelling.partition(":")
+    if prefix != kind or not folder:
         raise InputError(f"data {spelling!r} is not {kind}:DIR, with a folder in {kind}'s layout")
     return Path(folder)
 
@@ -70,8 +70,8 @@ def _look_at_all(look: Callable[[Any], T], images: list[Any]) -> list[T]:
     """What `look` finds for each image: each rank looks at a part, and all ranks get all."""
     rank, ranks = rank_and_world_size()
     with ThreadPoolExecutor() as pool:
-        of_rank = list(pool.map(look, images[rank::ranks]))
-    parts = all_gather_objects(of_rank)
+        part = list(pool.map(look, images[rank::ranks]))
+    parts = all_gather_objects(part)
     return [parts[number % ranks][number // ranks] for number in range(len(images))]
 
 

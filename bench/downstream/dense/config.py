@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from bench.downstream.outputs import filled_in
+from bench.downstream.outputs import fill_names
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.base import ImageRecipe
@@ -38,7 +38,7 @@ class Dense(ReadingOptions):
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+        object.__setattr__(self, "out", fill_names(self.out, self.data, self.encoder))
 
     @property
     def folder(self) -> Path:

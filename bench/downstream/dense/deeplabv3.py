@@ -34,11 +34,11 @@ def segmentor(
     if side % patch:
         raise InputError(f"resolution {side} is not a multiple of the encoder's patch, {patch}")
     stride = recipe.output_stride or patch
-    # Half of the encoder's own where the dilations would be too small.
+    # Half of the encoder's stride where the dilations would be too small.
     if not recipe.output_stride and min(recipe.dilations) * DILATED_AT // patch < MIN_DILATION:
         stride = patch // 2
     features = FeatureMap(encoder, stride, drop_path=recipe.drop_path)
-    # They cover as many pixels at another stride.
+    # At another stride, dilated kernels still cover as many pixels.
     dilations = [DILATED_AT * dilation // stride for dilation in recipe.dilations]
     psnr = recipe.range_augment
     return EncoderSegmentor(

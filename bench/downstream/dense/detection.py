@@ -80,7 +80,7 @@ LOSSES = (
     *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
     "loss_range_augment",
 )
-# Not `annotations/` of the run's folder, which may be that of the data set, too.
+# Not `annotations/` in the run's folder, since that may also be the data set's folder.
 ANNOTATIONS = f"{CHECKPOINTS}/annotations"
 KINDS = {"bbox": "box", "segm": "mask"}
 # The first of COCOeval.stats, in their order.
@@ -94,7 +94,7 @@ class Detect(DenseTask):
     @classmethod
     def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
-        # The log of an exception that is raised as well, and how detectron2 calls torch.
+        # They log an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
@@ -182,27 +182,27 @@ TASK = Detect
 
 
 def read_masks(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """The images that can be read, with the objects that have a mask. Every image is decoded once:
-    a fault would else stop the run later, or be read wrongly in a test.
+    """The images that can be read, with the objects that have a mask. Every image is decoded once;
+    otherwise a fault could stop the run later, or spoil a test.
     """
-    found = read_coco(root, split, max_broken, fault_of=_fault)
-    listed = list(chain.from_iterable(found.annotations))
+    coco = read_coco(root, split, max_broken, fault_of=_fault)
+    listed = list(chain.from_iterable(coco.annotations))
     if len({one.get("id") for one in listed}) != len(listed) or any(
         "area" not in one or "segmentation" not in one for one in listed
     ):
         raise InputError(
-            f"an annotation of {found.folder.name} has no area, no segmentation, or no id of its "
+            f"an annotation of {coco.folder.name} has no area, no segmentation, or no id of its "
             "own; average precision needs them"
         )
     images, annotations = [], []
-    for image, of_image in zip(found.images, found.annotations, strict=True):
-        with_mask = [one for one in of_image if one["segmentation"]]
-        if split == "val" or any(not one.get("iscrowd") for one in with_mask):
+    for image, of_image in zip(coco.images, coco.annotations, strict=True):
+        masked = [one for one in of_image if one["segmentation"]]
+        if split == "val" or any(not one.get("iscrowd") for one in masked):
             images.append(image)
-            annotations.append(with_mask)
+            annotations.append(masked)
     if not any(annotations):
-        raise InputError(f"no object of {found.folder.name} has a mask")
-    return replace(found, images=images, annotations=annotations)
+        raise InputError(f"no object of {coco.folder.name} has a mask")
+    return replace(coco, images=images, annotations=annotations)
 
 
 def _fault(path: Path, listed: Entry) -> str:
@@ -400,8 +400,8 @@ class Scores(COCOEvaluator):
         scale = scale_of(image["height"], image["width"])
         truth, masks = self.evaluated["segm"].cocoGt, self.evaluated["segm"].cocoDt
         objects = [item for item in split.annotations[number] if not item.get("iscrowd")]
-        found = self.evaluated["bbox"].cocoDt.imgToAnns.get(image["id"], [])
-        best = sorted(found, key=lambda item: -item["score"])[: len(objects)]
+        boxes = self.evaluated["bbox"].cocoDt.imgToAnns.get(image["id"], [])
+        best = sorted(boxes, key=lambda item: -item["score"])[: len(objects)]
 
         def drawn(item: dict[str, Any], mask: NDArray[np.uint8]) -> dict[str, Any]:
             left, top, width, height = item["bbox"]

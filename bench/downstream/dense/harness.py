@@ -1,8 +1,8 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`main` does what all tasks share; `DenseTask` is what each of them does in its own way: read its
-data, build, train and test its model. Trainings save and resume by their library's own checkpoints,
-which are deleted when the run is finished.
+`main` does what all tasks share. A `DenseTask` reads its data, and builds, trains and tests its
+model. Trainings save and resume by their library's own checkpoints, which are deleted when the run
+is finished.
 """
 
 import io
@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, Sampler
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import load_or_measure
+from bench.downstream.outputs import CHECKPOINTS, load_or_measure
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
@@ -129,8 +129,8 @@ def main(config: Dense) -> None:
             record.measured(metrics)
     if rank.is_main:
         scores = metrics.accuracies().items()
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in scores if value is not None)
-        print(f"{encoder.method:8} {shown}")
+        words = "  ".join(f"{name} {value:.3f}" for name, value in scores if value is not None)
+        print(f"{encoder.method:8} {words}")
         print(f"wrote {record.path}")
 
 
@@ -201,8 +201,8 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
 
 
 def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
-    """Note beside the checkpoints what determines the run, or refuse those of another run."""
-    path = folder / "checkpoints" / "identity.json"
+    """Write the run's identity beside its checkpoints, or refuse checkpoints of another run."""
+    path = folder / CHECKPOINTS / "identity.json"
     if path.is_file():
         refuse_another(folder, read_json(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked

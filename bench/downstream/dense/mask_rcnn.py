@@ -44,22 +44,22 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     model.backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(strides[-1]))
     model.backbone.square_pad = 0  # MaskRCNN pads
 
-    of_proposals, proposals = [*strides, 2 * strides[-1]], model.proposal_generator
-    in_training, sampled = recipe.proposals
-    in_testing = recipe.test_proposals
-    proposals.in_features = [_level(stride) for stride in of_proposals]
+    proposal_strides, proposals = [*strides, 2 * strides[-1]], model.proposal_generator
+    num_training, num_sampled = recipe.proposals
+    num_testing = recipe.test_proposals
+    proposals.in_features = [_level(stride) for stride in proposal_strides]
     proposals.head.in_channels = channels
-    proposals.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in of_proposals]
-    proposals.anchor_generator.strides = of_proposals
+    proposals.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in proposal_strides]
+    proposals.anchor_generator.strides = proposal_strides
     proposals.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
-    proposals.pre_nms_topk = (2 * in_testing, in_testing)
-    proposals.post_nms_topk = (in_training, in_testing)
+    proposals.pre_nms_topk = (2 * num_testing, num_testing)
+    proposals.post_nms_topk = (num_training, num_testing)
     proposals.smooth_l1_beta = recipe.smooth_l1_beta
 
     # The heads use all levels but the last, which is for proposals alone.
     heads = model.roi_heads
     heads.num_classes = num_classes
-    heads.batch_size_per_image = sampled
+    heads.batch_size_per_image = num_sampled
     heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
     for pooler in (heads.box_pooler, heads.mask_pooler):
         pooler.scales = [1 / stride for stride in strides]

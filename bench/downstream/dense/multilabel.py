@@ -1,9 +1,9 @@
 """Which categories are on an image: a linear classifier on an encoder, trained together by the loop
 and the data path of pre-training.
 
-It is scored by average precision in two ways: the mean over categories (macro, which the paper
-reports), without categories that no test image has, and that of all decisions together (micro). A
-category is on an image also where only a crowd of it is annotated, as in the release.
+It is scored by average precision in two ways: as the mean over the categories that test images have
+(macro, which the paper reports), and over all decisions together (micro). As in the release, a
+category is on an image also where only a crowd of it is annotated.
 """
 
 from functools import partial
@@ -25,8 +25,8 @@ from bench.downstream.probe.features import extract_part
 from bench.downstream.probe.fit import (
     Classification,
     Training,
-    fitting,
     random_head,
+    recipe_for_encoder,
     train_weights,
     transfer_head,
 )
@@ -48,7 +48,7 @@ class MultiLabelTask(DenseTask):
 
     def __init__(self, config: MultiLabel, rank: Rank, encoder: LoadedEncoder):
         super().__init__(config, rank, encoder)
-        self.recipe = fitting(config.recipe, encoder)
+        self.recipe = recipe_for_encoder(config.recipe, encoder)
         self.origins: list[dict[str, Any]] = []  # of the rows of a transferred head
 
     @classmethod
@@ -70,7 +70,7 @@ class MultiLabelTask(DenseTask):
         if config.init == "random":
             head = random_head(encoder.num_features, len(names), seed, config.recipe.initialization)
         else:
-            # For COCO's own names the senses chosen by hand, for others the first noun sense.
+            # Senses of COCO's names were chosen by hand; other names get their first noun sense.
             coco = label_set("coco")
             labels = coco if tuple(names) == coco.names else name_labels("coco", names)
             head, origins = transfer_head(encoder, config.encoder, labels, config.transfer, seed)
@@ -90,7 +90,7 @@ class MultiLabelTask(DenseTask):
         training = Training(
             config.folder, self.recipe, identity, seed=config.seed, rank=self.rank, options=config
         )
-        results: Results = {**train_weights(training, model, as_split(split))}
+        results: Results = {**train_weights(training, model, split_of_coco(split))}
         if self.rank.is_main:
             lines = read_lines(config.folder / "log.jsonl", step=int)
             results["loss"] = [[line["step"], line["loss"]] for line in lines]
@@ -100,7 +100,7 @@ class MultiLabelTask(DenseTask):
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
-        config, preprocess, images = self.config, self.encoder.preprocess, as_split(split)
+        config, preprocess, images = self.config, self.encoder.preprocess, split_of_coco(split)
         features = extract_part(
             model.image_encoder, preprocess, images, reading=config, rank=self.rank
         )
@@ -123,7 +123,7 @@ class MultiLabelTask(DenseTask):
 TASK = MultiLabelTask
 
 
-def as_split(coco: CocoSplit) -> Split:
+def split_of_coco(coco: CocoSplit) -> Split:
     """The images of a split of COCO's, each with the categories that are on it."""
     labels = np.zeros((len(coco.images), len(coco.categories)), dtype=bool)
     class_ids = coco.class_ids

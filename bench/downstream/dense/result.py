@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from bench.downstream.probe.result import (
     LabelOrigin,
     Transferred,
+    accuracy_in_percent,
     accuracy_of,
     agreed,
     check_fractions,
-    in_percent,
     method_cell,
     methods_of,
 )
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.records.figures import Figure
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
-from catlip.records.run import Records, Run, Setting
+from catlip.records.run import Records, Run, Setting, of_kind
 from catlip.records.select import alike, at_scale, by_scale, suffix
 from catlip.records.styles import name_of
 from catlip.records.table import Cell, Table, clipped, shown
@@ -39,31 +39,27 @@ Object = TypedDict("Object", {"class": int, "box": tuple[float, float, float, fl
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelsPicture:
-    """A test image (in base64, like all images here), its classes, and the most likely ones."""
+class Picture:
+    """A test image in base64, like all images here."""
 
     key: str
     image: str
-    truth: list[int]
-    predicted: list[Guess]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapPicture:
-    """A test image with its label map and the predicted one."""
+class LabelsPicture(Picture):
+    truth: list[int]
+    predicted: list[Guess]  # the most likely classes
 
-    key: str
-    image: str
+
+@dataclass(frozen=True, kw_only=True)
+class MapPicture(Picture):
     truth: str
     predicted: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectsPicture:
-    """A test image with its objects, and the predicted objects."""
-
-    key: str
-    image: str
+class ObjectsPicture(Picture):
     truth: list[Object]
     predicted: list[Object]
 
@@ -101,7 +97,7 @@ class Dense(Transferred):
 
 @dataclass(frozen=True, kw_only=True)
 class Multilabel(Dense):
-    """Average precision of labels: the mean over classes, and that of all answers together."""
+    """Average precision of labels: the mean over classes, and over all answers together."""
 
     kind = "multilabel"
     task, title = "multi-label classification", "Labels"
@@ -179,21 +175,22 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
     """A row for each method, and another with Transfer Init; a column for each measure."""
     columns: list[tuple[str, list[Run[Dense]]]] = []
     for task in TASKS:
-        runs = [record for record in records if record.kind == task.kind]
+        runs = of_kind(records, task)
         columns += [(measure, runs) for measure in task.measures if runs and measure != SLIDING]
     rows = []
     for method, is_transfer in product(methods_of(records), (False, True)):
         cells = []
         for measure, runs in columns:
-            of_row = [
+            same = [
                 run
                 for run in runs
                 if run.method == method
                 and (run.setup.init == "transfer") == is_transfer
-                and in_percent(run, measure) is not None
+                and accuracy_in_percent(run, measure) is not None
             ]
-            kept = alike(of_row, runs)
-            cells.append(replace(accuracy_of(kept.records, measure), remarks=kept.remarks))
+            comparable = alike(same, runs)
+            cell = accuracy_of(comparable.records, measure)
+            cells.append(replace(cell, remarks=comparable.remarks))
         if any(cell.quantity for cell in cells):
             rows.append([Cell(method_cell(method).text + ", Transfer Init" * is_transfer), *cells])
     if not rows:
@@ -209,7 +206,7 @@ def _caption(records: Runs) -> str:
         "classes of the average precision."
     ]
     for task in TASKS:
-        runs = [record for record in records if record.kind == task.kind]
+        runs = of_kind(records, task)
         if sizes := agreed(tuple(record.measured.sizes().values()) for record in runs):
             train, val, classes = (shown(size, 0) for size in sizes)
             sentences.append(
@@ -236,10 +233,8 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
     for task in TASKS:
         runs = [
             record
-            for record in records
-            if record.kind == task.kind
-            and record.samples.get("pictures")
-            and record.setup.init != "transfer"
+            for record in of_kind(records, task)
+            if record.samples.get("pictures") and record.setup.init != "transfer"
         ]
         if not runs:
             continue

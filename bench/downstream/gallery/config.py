@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.downstream.outputs import DataSpelling, filled_in
+from bench.downstream.outputs import DataSpelling, fill_names
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Natural, Seed
 
@@ -32,4 +32,4 @@ class Gallery(ReadingOptions):
     """Processes that decode images."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, encoder=""))
+        object.__setattr__(self, "out", fill_names(self.out, self.data, encoder=""))

@@ -30,7 +30,7 @@ SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
 def main(config: Gallery) -> None:
     if not 1 <= len(config.encoders) <= 4:  # a record should stay below 400 kB
         raise InputError("--encoders: give one to four")
-    # Of the starter's two tasks, the one with more images a class.
+    # The starter has two tasks; this one has more images a class.
     task = min(load_tasks(config.data), key=lambda task: task.num_classes)
     draw = streams.generator(config.seed, streams.GALLERY)
     train, test = (
@@ -47,23 +47,23 @@ def main(config: Gallery) -> None:
             [extract(one.module, one.preprocess, split, config) for split in (train, test)]
             for one in encoders
         ]
-        # Of the test images, those that all encoders can read.
-        numbers = reduce(np.intersect1d, [of_test.numbers for _, of_test in features])
+        # The test images that all encoders can read.
+        numbers = reduce(np.intersect1d, [tested.numbers for _, tested in features])
         mixed = draw.permutation(len(numbers)).tolist()
         pictures = [picture(test, numbers[row], names) for row in mixed[:PICTURES]]
 
         scores, broken = list[EncoderScore](), BrokenImages()
         for encoder, (known, tested) in zip(encoders, features, strict=True):
             broken.add([*known.broken.images(), *tested.broken.images()])
-            tested = tested.of(numbers)
+            tested = tested.take(numbers)
             head = random_head(encoder.num_features, task.num_classes, config.seed)
             fitted = fit_linear(known, tested, head, "random", STARTER_PROBE, config.seed)
             _, nearest = nearest_neighbours(known.values, tested.values, NEIGHBOURS)
-            of_class = (known.labels[nearest] == tested.labels[:, None]).double().mean().item()
-            scores.append(EncoderScore(encoder.method, fitted.top1, of_class))
+            right = (known.labels[nearest] == tested.labels[:, None]).double().mean().item()
+            scores.append(EncoderScore(encoder.method, fitted.top1, right))
             print(
                 f"{encoder.method:8} {task.name:10} linear classifier {fitted.top1:.3f}  nearest "
-                f"images of the same class {of_class:.3f}"
+                f"images of the same class {right:.3f}"
             )
             predicted = [names[label] for label in fitted.predicted]
             for i, (row, one) in enumerate(zip(mixed, pictures, strict=False)):

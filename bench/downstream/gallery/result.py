@@ -83,11 +83,11 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
     """Rows of test images, and below each a row of predictions by each encoder."""
     gallery, pictures, rows = record.measured, pictures_of(record), list[Row]()
     for start in range(0, len(pictures), COLUMNS):
-        of_row = pictures[start : start + COLUMNS]
-        images = [Panel(decoded(one.image, "RGB"), words=lines(one.label)) for one in of_row]
+        row = pictures[start : start + COLUMNS]
+        images = [Panel(decoded(one.image, "RGB"), words=lines(one.label)) for one in row]
         rows.append(("truth", images))
         for i, encoder in enumerate(gallery.encoders):
-            predicted = [marked(None, one.predicted[i], one.label) for one in of_row]
+            predicted = [marked(None, one.predicted[i], one.label) for one in row]
             rows.append((clipped(name_of(encoder.method), 20), predicted))
     right = [f"{shown(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders]
     caption = (
@@ -101,7 +101,7 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
 
 
 def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
-    """Of each image a row for each encoder: the image in a frame, and those nearest to it."""
+    """For each image a row for each encoder: the image in a frame, and its nearest images."""
     encoders, rows = record.measured.encoders, list[Row]()
     queries = [one for one in pictures_of(record) if any(one.neighbours)]
     for one in queries[: NEIGHBOUR_ROWS // len(encoders)]:

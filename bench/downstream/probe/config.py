@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in
+from bench.downstream.outputs import RECORD_NAME, DataSpelling, fill_names
 from bench.downstream.probe.result import Init
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, PositiveFraction, Seed
@@ -48,7 +48,7 @@ class OnTasks(ReadingOptions):
     """Seed of a random encoder, and of the first classifier."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+        object.__setattr__(self, "out", fill_names(self.out, self.data, self.encoder))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +72,11 @@ class Sweep(OnTasks):
     """Print the resolved recipe, and what differs from the release, and stop."""
 
     @property
-    def on_cached_features(self) -> bool:
-        return getattr(self, "cached_features", False) or self.by_l2_sweep
+    def uses_cached_features(self) -> bool:
+        return getattr(self, "cached_features", False) or self.is_l2_sweep
 
     @property
-    def by_l2_sweep(self) -> bool:
+    def is_l2_sweep(self) -> bool:
         return getattr(self, "protocol", "") == "l2_sweep"
 
 
@@ -95,6 +95,6 @@ class Readouts(OnTasks):
     of CLIP or an OpenCLIP model, by prompts.
     """
 
-    out: Path = Path("runs/bench/readout") / BY_NAME
+    out: Path = Path("runs/bench/readout") / RECORD_NAME
     neighbours: Count = 20
     """Number of nearest training images that vote, each with weight exp(cosine / 0.07)."""

@@ -127,14 +127,14 @@ class Split:
         order = mixed[np.argsort(self.labels[mixed], kind="stable")]
         sizes = np.unique(self.labels, return_counts=True)[1]
         rank = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        kept = np.maximum(1, np.round(fraction * sizes).astype(np.int64))
-        return self.take(np.sort(order[rank < np.repeat(kept, sizes)]))
+        counts = np.maximum(1, np.round(fraction * sizes).astype(np.int64))
+        return self.take(np.sort(order[rank < np.repeat(counts, sizes)]))
 
 
 @dataclass(frozen=True)
 class Task:
-    """`val` is for choosing, where the data have it beside what is tested on; `note` says that.
-    Test images with the same number in `clusters` were sampled together; None if each is its own.
+    """Where the data have `val` beside the test images, it is for choosing; `note` says so. Test
+    images with the same number in `clusters` were sampled together; None if each stands alone.
     """
 
     name: str
@@ -164,13 +164,13 @@ def load_tasks(spelling: str) -> list[Task]:
     return SOURCES[layout.kind](layout)
 
 
-def held_out(train: Split, seed: int = 0) -> tuple[Split, Split]:
-    """Most training images of each class, and those that are held out. Raises: InputError."""
-    kept = train.subset(1 - HELD_OUT, seed)
-    others = np.flatnonzero(~np.isin(train.keys, kept.keys))
+def hold_out(train: Split, seed: int = 0) -> tuple[Split, Split]:
+    """Most training images of each class, and the remaining ones. Raises: InputError."""
+    most = train.subset(1 - HELD_OUT, seed)
+    others = np.flatnonzero(~np.isin(train.keys, most.keys))
     if not len(others):
         raise InputError(f"{train.path} has too few images of each class to hold some out")
-    return kept, train.take(others)
+    return most, train.take(others)
 
 
 def starter(layout: Layout) -> list[Task]:
@@ -202,7 +202,7 @@ def fashion_mnist(layout: Layout) -> list[Task]:
             raise InputError(f"{path} has {len(images)} images, but there are {len(labels)} labels")
         keys = [str(number) for number in range(len(images))]
         splits.append(Split(path, keys, labels, image_bytes=partial(_png, images)))
-    train, test = held_out(splits[0]) if layout.validation else splits
+    train, test = hold_out(splits[0]) if layout.validation else splits
     return [Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test)]
 
 
@@ -223,7 +223,7 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     files = names_in(root) if is_remote(root) else {*os.listdir(root)}
     paths = layout.splits or find_splits(layout.kind, root, files)
     if layout.validation:
-        paths = (paths[0], *paths[2:])  # without what it is tested on, if that is apart
+        paths = (paths[0], *paths[2:])  # without a separate test set
     if is_remote(root) or paths[0].is_file() or any(paths[0].glob("*.tar")):
         splits = [tar_split(path) for path in paths]
         num_classes = 1 + max(int(split.labels.max()) for split in splits)
@@ -238,12 +238,12 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     name = name_on_page(layout.kind, root, names)
     labels = name_labels(layout.kind, names)
     if paths[0] == root:
-        train, test = held_out(splits[0])
+        train, test = hold_out(splits[0])
         if not layout.validation:
             return [Task(name, labels, train, test, note=f"{name}: {DRAWN}")]
         splits = [train]
     if layout.validation:
-        train, test = splits if len(splits) > 1 else held_out(splits[0])
+        train, test = splits if len(splits) > 1 else hold_out(splits[0])
         return [Task(name, labels, train, test)]
     tested = paths[1].name if paths[1].suffix == TAR else f"{paths[1].name}/"
     note = "" if paths[1].stem == "val" else f"{name}: tested on {tested}"
@@ -317,11 +317,11 @@ def name_on_page(kind: str, root: Path, names: Sequence[str]) -> str:
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:
     """Class names with the synsets they mean: a WordNet id is one itself."""
-    known = set(nouns().offsets.tolist())
+    offsets = set(nouns().offsets.tolist())
     synsets: list[tuple[int, ...]] = []
     for name in names:
         if WNID.fullmatch(name):
-            synsets.append((int(name[1:]),) if int(name[1:]) in known else ())
+            synsets.append((int(name[1:]),) if int(name[1:]) in offsets else ())
         elif name.isdecimal():  # the number of a class, and not the noun "seven"
             synsets.append(())
         else:  # in names of Places365 a variety follows the hyphen

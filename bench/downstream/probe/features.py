@@ -29,8 +29,8 @@ NEIGHBOURS_BATCH = 1024  # images whose nearest neighbours are looked for at a t
 
 @dataclass(frozen=True)
 class Features:
-    """The features [n, D] of the images of a split, without those that cannot be read, their labels
-    [n] on the same device, and their numbers in the split, ascending.
+    """The features [n, D] of the images of a split that can be read, their labels [n] on the same
+    device, and their numbers in the split, ascending.
     """
 
     values: Tensor
@@ -41,10 +41,10 @@ class Features:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def of(self, numbers: NDArray[np.int64]) -> "Features":
+    def take(self, numbers: NDArray[np.int64]) -> "Features":
         rows = np.flatnonzero(np.isin(self.numbers, numbers))
-        places = torch.from_numpy(rows).to(self.labels.device)
-        return Features(self.values[places], self.labels[places], self.numbers[rows])
+        index = torch.from_numpy(rows).to(self.labels.device)
+        return Features(self.values[index], self.labels[index], self.numbers[rows])
 
 
 @torch.inference_mode()
@@ -112,14 +112,14 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 def extract_part(
     module: nn.Module, preprocess: Preprocess, split: Split, *, reading: ReadingOptions, rank: Rank
 ) -> Features:
-    """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
+    """`extract` for this rank's part of the images, with their numbers in the whole `split`."""
     part = split.take(np.arange(rank.number, len(split), rank.world_size))
     features = extract(module, preprocess, part, reading=reading)
     return replace(features, numbers=features.numbers * rank.world_size + rank.number)
 
 
 class Extractor:
-    """Features of splits by one encoder, each computed once; an image of several splits too."""
+    """Features of splits by one encoder. Each image is encoded once, even if it is in several."""
 
     def __init__(self, module: nn.Module, preprocess: Preprocess, reading: ReadingOptions):
         self.module, self.preprocess, self.reading = module, preprocess, reading

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bench.downstream.outputs import load_or_measure
 from bench.downstream.probe.config import Sweep, TransferOptions
-from bench.downstream.probe.datasets import Split, Task, held_out
+from bench.downstream.probe.datasets import Split, Task, hold_out
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import Init, packed
@@ -210,24 +210,24 @@ def evaluate(
     features = extract_part(encoder, preprocess, test, reading=options, rank=rank)
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
     broken = list(itertools.chain(*all_gather_objects(features.broken.images())))
-    mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
-    by_image = dict(sorted(itertools.chain(*all_gather_objects(mine))))
-    tested = np.array([*by_image.values()])
+    part = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
+    hits_by_image = dict(sorted(itertools.chain(*all_gather_objects(part))))
+    tested = np.array([*hits_by_image.values()])
     top1, top5 = tested.mean(axis=0).tolist()
     return {
         "top1": top1,
         "top5": top5,
         "correct": packed(tested[:, 0]),
-        "unreadable": [number for number in range(len(test)) if number not in by_image],
+        "unreadable": [number for number in range(len(test)) if number not in hits_by_image],
         "broken": broken,
     }
 
 
-def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
-    """The recipe; for an encoder that takes images of one size only, without the other sizes."""
-    side = recipe.resolution
+def recipe_for_encoder(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
+    """The recipe, without its other sizes if the encoder takes images of one size only."""
     if encoder.any_size:
         return recipe
+    side = recipe.resolution
     return replace(recipe, min_resolution=side, max_resolution=side, num_scales=1)
 
 
@@ -238,10 +238,10 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
     unreadable = np.setdiff1d(np.arange(len(fit.task.test)), test.numbers).tolist()
     numbers = {key: number for number, key in enumerate(fit.task.train.keys)}
 
-    def of(keys: Iterable[str]) -> Features:
-        return whole.of(np.array([numbers[key] for key in keys], dtype=np.int64))
+    def take(split: Split) -> Features:
+        return whole.take(np.array([numbers[key] for key in split.keys], dtype=np.int64))
 
-    train = whole if fit.fraction == 1 else of(fit.train.keys)
+    train = whole if fit.fraction == 1 else take(fit.train)
     if recipe:
         score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
         return replace(score, unreadable=unreadable, broken=broken)
@@ -249,8 +249,7 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
         part, judges = train, features(fit.task.val)
         broken += judges.broken.images()
     else:
-        kept, others = held_out(fit.train, fit.seed)
-        part, judges = of(kept.keys), of(others.keys)
+        part, judges = map(take, hold_out(fit.train, fit.seed))
     began, classes = time.perf_counter(), fit.task.num_classes
     strength = choose_strength(part, judges, classes, features.reading.quiet)
     classifier = regress(train, strength, classes)

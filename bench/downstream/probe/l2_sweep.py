@@ -23,12 +23,12 @@ Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes],
 
 
 def choose_strength(train: Features, held_out: Features, num_classes: int, quiet: bool) -> float:
-    """The strength with most held-out images right; of equals, the largest."""
+    """The strength with most held-out images right; if several are equal, the largest."""
     unit = train.values.double().var(0, correction=0).mean().clamp_min(1e-12).item()
     best, most, classifier = 0.0, -1, None
     for exponent in progress(EXPONENTS, desc="L2 sweep", disable=quiet, leave=False):
-        # CLIP looks from coarse to fine, and may pass a better one by. All are affordable, as each
-        # starts at its neighbour's minimum.
+        # CLIP searches from coarse to fine, and can miss the best. Here all are tried: this is
+        # affordable, since each starts at its neighbour's minimum.
         classifier = regress(train, unit * 10**exponent, num_classes, classifier)
         right = int(hits_of(classifier, held_out)[:, 0].sum())
         if right > most:
@@ -66,8 +66,8 @@ def regress(
         optimizer.zero_grad()
         total = strength / (2 * count) * (weight / scale[:, None]).square().sum()
         total.backward()
-        for some, of_some in zip(values.split(ROWS), labels.split(ROWS), strict=True):
-            part = F.cross_entropy(some @ weight + bias, of_some, reduction="sum") / count
+        for rows, targets in zip(values.split(ROWS), labels.split(ROWS), strict=True):
+            part = F.cross_entropy(rows @ weight + bias, targets, reduction="sum") / count
             part.backward()
             total = total.detach() + part.detach()
         return total
@@ -78,6 +78,6 @@ def regress(
 
 
 def hits_of(classifier: Classifier, test: Features) -> Tensor:
-    """As `hits`."""
+    """`hits` of a classifier: [n, 2] bool."""
     weight, bias = classifier
     return hits(test.values.double() @ weight + bias, test.labels)

@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.downstream.probe import result
 from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits, nearest_neighbours
 from bench.downstream.probe.fit import has_classifier, transfer_head
-from bench.downstream.probe.result import Readout, TaskResult, ZeroShotMethod
+from bench.downstream.probe.result import TaskResult, ZeroShotMethod
 from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -28,12 +29,12 @@ from catlip.records.record import Record
 from catlip.training.distributed import init_distributed
 from catlip.words.wordnet import nouns
 
-# Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
+# The temperature of a vote, and k = 20, are from Wu et al. 2018 and DINO (Caron et al. 2021).
 TEMPERATURE = 0.07
 TEST_BATCH, TEXT_BATCH = 1024, 256
 Template = Callable[[str], str]
 PLAIN_TEMPLATES = ("{}".format, "a picture of a {}.".format, "a drawing of a {}.".format)
-# What is chosen among, in words, and its templates; of several, a class has their mean.
+# Choices of templates, in words; with several templates, a class has their mean.
 TEMPLATES: dict[str, Sequence[Template]] = {
     "the bare name": PLAIN_TEMPLATES[:1],
     "a picture of a NAME.": PLAIN_TEMPLATES[1:2],
@@ -48,7 +49,7 @@ def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
     if is_recorded(config.out, config, {"encoder_digest": encoder.digest()}, say=True):
         return
-    with Record(config.out, kind=Readout, config=config) as record:
+    with Record(config.out, kind=result.Readouts, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         tasks: dict[str, TaskResult] = {}
@@ -59,24 +60,24 @@ def main(config: Readouts) -> None:
             broken.add([*train.broken.images(), *test.broken.images()])
             broken.note(record)
             top1, top5 = neighbour_hits(train, test, task.num_classes, config.neighbours)
-            result = TaskResult(
+            on_task = TaskResult(
                 num_classes=task.num_classes, num_test=len(test), knn_top1=top1, knn_top5=top5
             )
             line = f"{encoder.method:8} {task.name:10} nearest neighbours {top1:.3f}"
             if scores := zero_shot(config, encoder, task, train=train, record=record):
                 top1, top5 = hits(scores(test.values), test.labels).double().mean(0).tolist()
-                result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
+                on_task = replace(on_task, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
-            tasks[task.name] = result
-            way: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
+            tasks[task.name] = on_task
+            method: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
-                Readout(
+                result.Readouts(
                     broken=broken.counts(),
                     method=encoder.method,
                     pretrain_seed=encoder.pretrain_seed,
                     encoder_digest=encoder.digest(),
-                    zero_shot=way if is_zero_shot else None,
+                    zero_shot=method if is_zero_shot else None,
                     tasks=tasks,
                 )
             )
@@ -118,17 +119,17 @@ def zero_shot(
     except InputError as error:
         record.notes.append(f"{task.name} was not classified zero-shot: {error}")
         return None
-    never = [number for number, origin in enumerate(origins) if not origin.matched]
+    unmatched = [number for number, origin in enumerate(origins) if not origin.matched]
     head.to(encoder.device)
     record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
 
     @torch.inference_mode()
-    def by_rows(features: Tensor) -> Tensor:
+    def score(features: Tensor) -> Tensor:
         scores: Tensor = head(features)
-        scores[:, never] = -torch.inf
+        scores[:, unmatched] = -torch.inf
         return scores
 
-    return by_rows
+    return score
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Towers:
 
 
 def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
-    """Of an OpenCLIP model or of a run; None for an encoder without a text tower."""
+    """The towers of an OpenCLIP model or of a run; None for an encoder without a text tower."""
     checkpoint, device = encoder.checkpoint, encoder.device
     if spelling.startswith("openclip:"):
         import open_clip
@@ -209,8 +210,8 @@ def choose_prompts(towers: Towers, task: Task, train: Features) -> tuple[Tensor,
 def names_head(
     encoder: LoadedEncoder, spelling: str, task: Task, train: Features
 ) -> tuple[nn.Linear, str]:
-    """A linear classifier of the embeddings of the classes' names, and the prompts in words. On an
-    image whose projection is of the mean length, its logits are those of the method's own loss.
+    """A linear classifier made of the embeddings of the classes' names, and the prompts in words.
+    For an image whose projection has the mean length, its logits equal those in the method's loss.
     """
     towers = towers_of(encoder, spelling)
     if towers is None or not isinstance(towers.project, nn.Linear):
@@ -236,15 +237,15 @@ def embed_classes(towers: Towers, task: Task, templates: Sequence[Template]) -> 
 
 
 def class_names(task: Task) -> list[str]:
-    """The names of classes in prompts: OpenCLIP's for ImageNet's synsets, else without marks."""
+    """Class names for prompts: OpenCLIP's for ImageNet's synsets; others without `_` and `-`."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    known = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
+    imagenet_names = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
     synsets = set(nouns().offsets.tolist())
     names = []
     for label in task.labels.names:
         name = label
         if WNID.fullmatch(label) and int(label[1:]) in synsets:
             name = nouns().name(int(label[1:])).partition(".")[0]
-        names.append(known.get(label) or name.replace("_", " ").replace("-", " "))
+        names.append(imagenet_names.get(label) or name.replace("_", " ").replace("-", " "))
     return names

@@ -31,7 +31,7 @@ TITLES = {
     **{"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"},
     **{"cifar10": "CIFAR-10", "cifar10-10k": "CIFAR-10", "fashion-types": "article types"},
 }
-PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
+PLURALS = ("concepts", "subgroups")  # task names that can follow a number
 IMAGES = "test_images"  # in samples: rows of TestImages
 TASK_PART_SEPARATOR = ", "  # between a task and the part of its test images
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
@@ -43,7 +43,7 @@ L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on 
 class Transferred(Kind):
     """An encoder on other tasks."""
 
-    method: str  # that trained the encoder, or its spelling if it was not trained here
+    method: str  # it trained the encoder; or the encoder's spelling, if it was not trained here
     pretrain_seed: int | None
     encoder_digest: str | None = None
 
@@ -151,7 +151,9 @@ class LabelOrigin:
 
 
 # The longest first: the name zero_shot_top1 also ends with top1.
-_OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
+TASK_FIELDS = sorted(
+    (field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +172,7 @@ class OnTasks(Transferred):
     def read(cls, metrics: dict[str, Any]) -> Self:
         tasks: dict[str, dict[str, Any]] = {}
         for key, value in metrics.items():
-            name = next((name for name in _OF_TASK if key.endswith(f"_{name}")), "")
+            name = next((name for name in TASK_FIELDS if key.endswith(f"_{name}")), "")
             task = key.removesuffix(f"_{name}")
             if name and task:
                 tasks.setdefault(task, {})[name] = value
@@ -212,8 +214,8 @@ class Finetune(OnTasks):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Readout(OnTasks):
-    """Accuracies of classes that were read out of features without training."""
+class Readouts(OnTasks):
+    """Accuracies of classes that are read out of features without training."""
 
     kind = "readout"
 
@@ -227,10 +229,10 @@ def check_fractions(**values: float | None) -> None:
             raise ValueError(f"{name} is {value:g}, but must be from 0 to 1")
 
 
-# How a task is called, and which come first
+# Names and order of tasks
 
 
-def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
+def tasks_by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
     """First the paper's tasks, then those with most classes, then with most test images."""
 
     def rank(task: str) -> tuple[int, int, int]:
@@ -257,7 +259,7 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     return f"{name} ({shown(classes, 0)} class{'es' * (classes != 1)})"
 
 
-def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
+def short_task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     """The title, with the number of classes only if it could pass for a published data set."""
     return task_title(records, task) if task in CLASSES else clipped(task, 24)
 
@@ -285,35 +287,34 @@ def agreed(values: Iterable[T | None]) -> T | None:
 # Accuracies, in percent; a NaN stays NaN
 
 
-def on_task(record: Run[OnTasks], task: str, metric: str = "top1") -> float | None:
+def on_task(record: Run[OnTasks], task: str, metric: str) -> float | None:
     """An accuracy, a field of `TaskResult`; None where the record has none."""
     fraction = getattr(record.measured.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
-def accuracy_cell(
-    records: Sequence[Run[OnTasks]], method: str, task: str, metric: str = "top1"
-) -> Cell:
+def accuracy_cell(records: Sequence[Run[OnTasks]], method: str, task: str, metric: str) -> Cell:
     """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
     the encoders trained here decide which recipe counts.
     """
-    there = [r for r in records if on_task(r, task, metric) is not None]
-    of_method = [r for r in there if r.method == method]
-    trained_here = [r for r in there if is_ours(r.method)]
-    kept = alike(of_method, trained_here if is_ours(method) else of_method, task)
-    mean = over_seeds(kept.records, lambda record: on_task(record, task, metric))
-    return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
+    tested = [r for r in records if on_task(r, task, metric) is not None]
+    runs = [r for r in tested if r.method == method]
+    trained_here = [r for r in tested if is_ours(r.method)]
+    comparable = alike(runs, trained_here if is_ours(method) else runs, task)
+    mean = over_seeds(comparable.records, lambda record: on_task(record, task, metric))
+    cell = quantity_cell(mean, 1, link(comparable.records))
+    return replace(cell, remarks=comparable.remarks)
 
 
-def in_percent(record: Run[Transferred], name: str) -> float | None:
-    """A record's accuracy on a task, or by a measure; None if it has none."""
+def accuracy_in_percent(record: Run[Transferred], name: str) -> float | None:
+    """A record's accuracy on a task or by a measure; None if it has none."""
     accuracy = record.measured.accuracies().get(name)
     return None if accuracy is None else 100 * accuracy
 
 
 def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
-    """The accuracy on a task, or by a measure, over the seeds of pre-training."""
-    return over_seeds(records, lambda record: in_percent(record, name))
+    """The accuracy on a task or by a measure, over the seeds of pre-training."""
+    return over_seeds(records, lambda record: accuracy_in_percent(record, name))
 
 
 def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
@@ -330,7 +331,7 @@ def method_cell(method: str) -> Cell:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A classifier with its record. `fraction`, in %, is what was used, with one image a class."""
+    """A classifier with its record. `fraction`, in %, is what it used: an image a class or more."""
 
     record: Run[OnTasks]
     task: str
@@ -342,7 +343,7 @@ class SweepRun:
 
 
 def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
-    """The classifiers of a record, each once; of equal sets of images the smallest fraction."""
+    """The classifiers of a record, each once; if fractions give equal images, the smallest."""
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
         result = record.measured.tasks.get(row.task)
@@ -355,18 +356,17 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
 
 
 def score_of(run: Run[Any], task: str) -> Score:
-    """The top-1 accuracy in percent, of a probe or a study's training, with its recorded parts."""
+    """The top-1 accuracy in % of a probe or of a study's training, with its recorded parts."""
     for images in images_of(run):
         if images.task == task and images.part:
             whole = score_of(run, task.partition(TASK_PART_SEPARATOR)[0])
             if whole.by_image is not None:
-                chosen = unpacked(images.part, len(whole.by_image))
-                return score_on(whole, np.flatnonzero(chosen).tolist())
-    of_tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
-    top1 = of_tasks[task].top1 if of_tasks else run.measured.accuracies[task]
-    return 100 * with_per_image_hits(
-        run, task, math.nan if top1 is None else top1, texts_of(run, task)
-    )
+                is_part = unpacked(images.part, len(whole.by_image))
+                return score_on(whole, np.flatnonzero(is_part).tolist())
+    tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
+    top1 = tasks[task].top1 if tasks else run.measured.accuracies[task]
+    accuracy = math.nan if top1 is None else top1
+    return 100 * with_per_image_hits(run, task, accuracy, texts_of(run, task))
 
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
@@ -377,12 +377,12 @@ def texts_of(run: Run[Any], task: str) -> list[str]:
 
 
 def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
-    """The accuracy, a fraction, of the mean of some classifiers, whose parts are the fractions of
-    these classifiers that were right on each image, NaN where it could not be read; without parts
-    if they are not recorded, or if an older record does not tell which images were not read.
+    """The mean accuracy of some classifiers, a fraction. Its parts are the fractions of these
+    classifiers that were right on each image, NaN for an unreadable image; there are none if hits
+    are not recorded, or if an older record does not tell which images were unreadable.
     """
-    told = [row.unreadable for row in images_of(run) if row.task == task]
-    unreadable = next((positions for positions in told if positions is not None), None)
+    recorded = (row.unreadable for row in images_of(run) if row.task == task)
+    unreadable = next((positions for positions in recorded if positions is not None), None)
     if not texts or not all(texts) or (unreadable is None and run.measured.broken):
         return Score(accuracy)
     count, unreadable = _num_test(run, task) or 0, unreadable or []
@@ -410,7 +410,7 @@ def images_of(run: Run[Any]) -> list[TestImages]:
 
 def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
     """A number for each test image, the same for images that were sampled together; empty if the
-    record does not tell. Records of the starter that are older tell it by the label's row.
+    record has none. Older records of the starter have it in the labels' rows.
     """
     for images in images_of(run):
         if images.task == task and images.clusters:
@@ -431,16 +431,13 @@ def score_on(score: Score, images: Sequence[int]) -> Score:
     return Score(float(np.nanmean(by_image)), by_image, clusters)
 
 
-def by_class(
+def class_accuracies(
     records: Iterable[Run[LinearProbe]], task: str, classes: Mapping[str, Sequence[int]]
 ) -> dict[str, float]:
     """Class -> mean accuracy in %, from the positions of its test images; empty without bits."""
-    of_encoders = [
-        score.by_image
-        for record in records
-        if (score := score_of(record, task)).by_image is not None
-    ]
-    if not of_encoders:
+    scores = [score_of(record, task).by_image for record in records]
+    recorded = [by_image for by_image in scores if by_image is not None]
+    if not recorded:
         return {}
-    mean = Score(math.nan, np.mean(of_encoders, axis=0))
+    mean = Score(math.nan, np.mean(recorded, axis=0))
     return {label: score_on(mean, images).value for label, images in classes.items()}

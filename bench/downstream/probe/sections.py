@@ -14,17 +14,17 @@ from bench.downstream.probe.result import (
     LabelOrigin,
     LinearProbe,
     OnTasks,
-    Readout,
+    Readouts,
     SweepRun,
     accuracy_cell,
-    by_class,
-    by_importance,
+    class_accuracies,
     method_cell,
     methods_of,
     num_classes,
     on_task,
     runs_of,
     task_title,
+    tasks_by_importance,
 )
 from bench.study.result import best_clip
 from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
@@ -48,7 +48,7 @@ MAX_CLASSES = 60  # of a figure that has a row for each
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
 PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
-READOUT = f"python -m bench.downstream.readouts {ENCODER}"
+READOUTS = f"python -m bench.downstream.readouts {ENCODER}"
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -60,28 +60,28 @@ def worth_section(main: Setting | None, records: Records) -> Section:
         "paper's Table 1 is further below, at its own scale."
     )
     blocks: list[Block] = [Text(words)]
-    # Of other scales the last appendix has a table.
-    for of_scale in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
-        blocks += worth_table(of_scale)
-        same = (of_scale[0].root, of_scale[0].scale)
-        tuned = [run for run in records.every if (run.root, run.scale) == same]
-        clip = best_clip((run.method for run in of_scale), tuned)
-        blocks += side_by_side(class_figures(of_scale, clip))
+    # The last appendix has a table of the other scales.
+    for runs in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
+        blocks += worth_table(runs)
+        place = (runs[0].root, runs[0].scale)
+        tuned = [run for run in records.every if (run.root, run.scale) == place]
+        clip = best_clip((run.method for run in runs), tuned)
+        blocks += side_by_side(class_figures(runs, clip))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
-    for i, readouts in enumerate(by_scale(records, main, Readout)):
-        blocks += readout_table(readouts, suffix(i))
-    if not records.of(Readout):
-        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
+    for i, readouts in enumerate(by_scale(records, main, Readouts)):
+        blocks += readouts_table(readouts, suffix(i))
+    if not records.of(Readouts):
+        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUTS)
     return Section("worth", "Probes and fine-tuning", blocks)
 
 
 def worth_table(records: Runs) -> list[Table]:
     """Linear-probe and fine-tuned accuracy of one root and scale, with all training data."""
     columns = {
-        way: (of_way, "top1")
-        for way, kind in (("LP", LinearProbe), ("LP by L2 sweep", L2Probe), ("FT", Finetune))
-        if (of_way := [record for record in records if record.kind == kind.kind])
+        title: (same, "top1")
+        for title, kind in (("LP", LinearProbe), ("LP by L2 sweep", L2Probe), ("FT", Finetune))
+        if (same := of_kind(records, kind))
     }
     caption = (
         "Top-1, mean ± sample standard deviation over n seeds of pre-training; all training data, "
@@ -96,8 +96,10 @@ def worth_table(records: Runs) -> list[Table]:
         )
     guesses = [
         f"{shown(chance, 1)} % on {task_title(records, task)}"
-        for task in by_importance((task for run in records for task in run.measured.tasks), records)
-        if (chance := chance_of(records, task))
+        for task in tasks_by_importance(
+            (task for run in records for task in run.measured.tasks), records
+        )
+        if (chance := chance_level(records, task))
     ]
     caption += f" Guessing gives {' and '.join(guesses)}." if guesses else ""
     return accuracy_table("worth", f"Table 1's form at {records[0].scale} scale", columns, caption)
@@ -105,21 +107,20 @@ def worth_table(records: Runs) -> list[Table]:
 
 def class_figures(records: Runs, clip: str) -> list[Figure]:
     """Accuracy of CatLIP and this CLIP on each class, of each task that has few classes."""
-    every = of_kind(records, LinearProbe)
+    all_probes = of_kind(records, LinearProbe)
     figures: list[Figure] = []
-    for task, (record, origins) in origins_of(every).items():
-        probes = [probe for probe in every if task in probe.measured.tasks]
+    for task, (record, origins) in origins_of(all_probes).items():
+        probes = [probe for probe in all_probes if task in probe.measured.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
-        sides = []
+        by_method = {}
         for method in (CATLIP, clip):
-            kept = alike([r for r in probes if r.method == method], probes, task)
-            sides.append(by_class(kept.records, task, images))
-        if all(sides) and len(images) <= MAX_CLASSES:
-            counts = {label: len(own) for label, own in images.items()}
+            comparable = alike([r for r in probes if r.method == method], probes, task)
+            by_method[method] = class_accuracies(comparable.records, task, images)
+        if all(by_method.values()) and len(images) <= MAX_CLASSES:
+            counts = {label: len(positions) for label, positions in images.items()}
             name = f"class_accuracy_{len(figures) + 1}"
             title = f"{task_title([record], task)}, {record.scale} scale"
-            of_method = dict(zip((CATLIP, clip), sides, strict=True))
-            figures.append(_class_figure(name, title, counts, of_method))
+            figures.append(_class_figure(name, title, counts, by_method))
     return figures
 
 
@@ -127,9 +128,9 @@ def _class_figure(
     name: str,
     title: str,
     counts: Mapping[str, int],
-    of_method: Mapping[str, Mapping[str, float]],
+    by_method: Mapping[str, Mapping[str, float]],
 ) -> Figure:
-    catlip, clip = of_method.values()
+    catlip, clip = by_method.values()
     labels = sorted(counts, key=lambda label: (clip[label] - catlip[label], label))
     behind = [label for label in labels if catlip[label] < clip[label]]
     level = sum(catlip[label] == clip[label] for label in labels)
@@ -141,36 +142,37 @@ def _class_figure(
         f"images of the class: of few, an accuracy is a rough one. CLIP leads in {len(behind)} of "
         f"{len(labels)} classes{also}."
     )
-    said = [
+    values = "; ".join(
         f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
-    ]
-    alt = f"Pairs of marks, {' and '.join(map(name_of, of_method))} in %. {'; '.join(said)}."
+    )
+    alt = f"Pairs of marks, {' and '.join(map(name_of, by_method))} in %. {values}."
 
     def draw(axes: Axes) -> None:
         panels = panels_of(axes, 2)
         half = -(-len(labels) // 2)
-        for panel, own in zip(panels, (labels[:half], labels[half:]), strict=True):
-            rows = range(len(own))
-            ends = [[side[label] for label in own] for side in (catlip, clip)]
+        for panel, column in zip(panels, (labels[:half], labels[half:]), strict=True):
+            rows = range(len(column))
+            ends = [[side[label] for label in column] for side in (catlip, clip)]
             panel.hlines(rows, ends[0], ends[1], color=MUTED, linewidth=1)
-            for method, top1 in zip(of_method, ends, strict=True):
+            for method, top1 in zip(by_method, ends, strict=True):
                 style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
                 panel.plot(top1, rows, linestyle="", label=name_of(method), markersize=5, **style)
-            names = [f"{clipped(label, 24)} ({counts[label]})" for label in own]
-            panel.set_yticks(range(len(own)), names, fontsize=8)
+            names = [f"{clipped(label, 24)} ({counts[label]})" for label in column]
+            panel.set_yticks(rows, names, fontsize=8)
             panel.set_ylim(half - 0.4, -0.6)
             panel.set_xlim(-3, 103)
             panel.set_xlabel("top-1 (%)")
             hide_rows(panel)
-        at: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
-        panels[1].legend(**at, fontsize=8.5, frameon=False)
+        panels[1].legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8.5, frameon=False
+        )
 
     height = 0.7 + 0.165 * (len(labels) + 1) / 2
     return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
 
 
-def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
-    """Accuracy without training a classifier, of one root and scale."""
+def readouts_table(readouts: Runs, suffix: str) -> list[Table]:
+    """Accuracy without training a classifier, for one root and scale."""
     columns = {
         "zero-shot": (readouts, "zero_shot_top1"),
         "nearest neighbours": (readouts, "knn_top1"),
@@ -187,25 +189,25 @@ def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
 def accuracy_table(
     name: str, title: str, columns: Mapping[str, tuple[Runs, str]], caption: str
 ) -> list[Table]:
-    """The accuracies of each method by task; a column is of some records and of a field of
-    `TaskResult`. First our methods, then, under headings, encoders that were not trained here.
+    """The accuracies of each method by task; a column has records and a field of `TaskResult`.
+    First our methods, then, under headings, encoders that were not trained here.
     """
-    records = [record for of_column, _ in columns.values() for record in of_column]
+    records = [record for runs, _ in columns.values() for record in runs]
     names = [
         task
-        for of_column, metric in columns.values()
-        for record in of_column
+        for runs, metric in columns.values()
+        for record in runs
         for task in record.measured.tasks
         if on_task(record, task, metric) is not None
     ]
-    tasks = by_importance(names, records)
-    titles = [f"{task_title(records, task)}, {way} (%)" for task in tasks for way in columns]
+    tasks = tasks_by_importance(names, records)
+    titles = [f"{task_title(records, task)}, {column} (%)" for task in tasks for column in columns]
     groups: dict[str, list[list[Cell]]] = {"": [], ELSEWHERE: [], CEILINGS: []}
     for method in methods_of(records):
         cells = [
-            accuracy_cell(of_column, method, task, metric)
+            accuracy_cell(runs, method, task, metric)
             for task in tasks
-            for of_column, metric in columns.values()
+            for runs, metric in columns.values()
         ]
         if any(cell.quantity for cell in cells):
             heading = "" if is_ours(method) else CEILINGS if is_ceiling(method) else ELSEWHERE
@@ -218,7 +220,7 @@ def accuracy_table(
     return [Table(name, title, ["Method", *titles], rows=rows, caption=caption)] if rows else []
 
 
-def chance_of(records: Runs, task: str) -> float | None:
+def chance_level(records: Runs, task: str) -> float | None:
     """What guessing gives, in %; None if the number of classes is not known."""
     classes = num_classes(records, task)
     return 100 / classes if classes else None
@@ -237,8 +239,8 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
         "(Transfer Init), or from CLIP's embeddings of the names."
     )
     blocks: list[Block] = []
-    for of_scale in by_scale(records, main, LinearProbe)[:1]:  # of others the forest has the rows
-        blocks += fraction_panels(of_scale)
+    for runs in by_scale(records, main, LinearProbe)[:1]:  # the forest shows the other scales
+        blocks += fraction_panels(runs)
     missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
     return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
@@ -247,35 +249,35 @@ def fraction_panels(records: Runs) -> list[Block]:
     """A panel for each task, a line for each method and start; of one recipe, since classifiers
     that were trained for fewer steps differ most with few images.
     """
-    kept = of_one_recipe(records)
-    runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
+    records = keep_common_recipe(records)
+    runs = [run for record in records for run in runs_of(record) if not math.isnan(run.top1)]
     panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
-    for task in by_importance((run.task for run in runs), kept):
-        of_task = [run for run in runs if run.task == task]
-        if len({run.fraction for run in of_task}) > 1:
-            panels.append(_fraction_figure(kept, str(len(panels) + 1), task, of_task))
-            encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in of_task}
-            how = how_drawn(lines_of(of_task))
+    for task in tasks_by_importance((run.task for run in runs), records):
+        same = [run for run in runs if run.task == task]
+        if len({run.fraction for run in same}) > 1:
+            panels.append(_fraction_figure(records, str(len(panels) + 1), task, same))
+            encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in same}
+            how = how_drawn(lines_of(same))
     if not panels:
         return []
     counts = Counter(line[:3] for line in encoders).values()
     caption = (
-        f"Linear-probe accuracy against the fraction of the training data, {kept[0].scale} scale, "
-        f"in {paper_name('figure_5')}'s form. Encoders in each mean: "
+        "Linear-probe accuracy against the fraction of the training data, "
+        f"{records[0].scale} scale, in {paper_name('figure_5')}'s form. Encoders in each mean: "
         f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
         f"moved aside a little to be seen. {how}"
     )
     return side_by_side(panels, caption.strip())
 
 
-def of_one_recipe(records: Runs) -> Runs:
-    """Those of encoders of ours that were probed by the most common recipe."""
+def keep_common_recipe(records: Runs) -> Runs:
+    """The records of our encoders that were probed by the most common recipe."""
     ours = [record for record in records if is_ours(record.method)]
     return alike(ours, ours).records
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
-    title, chance = task_title(records, task), chance_of(records, task)
+    title, chance = task_title(records, task), chance_level(records, task)
     lines = lines_of(runs)
     caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
 
@@ -310,11 +312,13 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     """A line for each method and start, of means over encoders; every classifier is a mark."""
     lines = []
     for method in methods_of(run.record for run in runs):
-        of_method = [run for run in runs if run.record.method == method]
-        inits = {run.init for run in of_method}
+        inits = {run.init for run in runs if run.record.method == method}
         for init in sorted(inits):  # random before transfer
-            of_init = [run for run in of_method if run.init == init]
-            points = [(run.fraction, _encoder_key(run.record), run.top1) for run in of_init]
+            points = [
+                (run.fraction, _encoder_key(run.record), run.top1)
+                for run in runs
+                if (run.record.method, run.init) == (method, init)
+            ]
             line = line_of(method, points)
             if init == "transfer":
                 line = replace(line, how="Transfer Init", marker=TRANSFER_MARKER, dashed=True)
@@ -330,10 +334,10 @@ PREFIX = "origins_"
 
 
 def origins_of(records: Runs) -> dict[str, tuple[Run[OnTasks], list[LabelOrigin]]]:
-    """Task -> the first record that says where its labels' rows come from, with what it says."""
+    """Task -> the first record that has the origins of its labels' rows, and these origins."""
     origins: dict[str, tuple[Run[OnTasks], list[LabelOrigin]]] = {}
     for record in records:
         for name in record.samples:
             if name.startswith(PREFIX) and (rows := record.rows(name, LabelOrigin)):
                 origins.setdefault(name.removeprefix(PREFIX), (record, rows))
-    return {task: origins[task] for task in by_importance(origins, records)}
+    return {task: origins[task] for task in tasks_by_importance(origins, records)}

@@ -17,8 +17,8 @@ from bench.downstream.probe.fit import (
     Score,
     Training,
     fit_on_features,
-    fitting,
     random_head,
+    recipe_for_encoder,
     train_classifier,
     transfer_head,
 )
@@ -50,7 +50,7 @@ def main(config: Sweep) -> None:
     """Train and test every classifier of the sweep, print, and write the record."""
     rank = init_distributed(config.device)
     if config.dry_run:
-        if config.by_l2_sweep:
+        if config.is_l2_sweep:
             raise InputError("--protocol l2_sweep has no recipe that --dry-run could print")
         print_transfer(config.recipe, config.trained, rank)
         return
@@ -58,7 +58,7 @@ def main(config: Sweep) -> None:
     inputs = {"encoder_digest": encoder.digest()}
     if is_recorded(config.out, config, inputs, say=rank.is_main):
         return
-    frozen: type[LinearProbe | L2Probe] = L2Probe if config.by_l2_sweep else LinearProbe
+    frozen: type[LinearProbe | L2Probe] = L2Probe if config.is_l2_sweep else LinearProbe
     kind = frozen if config.trained == "probe" else Finetune
     record = Record(config.out, kind=kind, config=config)
     rows: list[Classifier] = []
@@ -67,11 +67,11 @@ def main(config: Sweep) -> None:
     broken = BrokenImages()
     with record if rank.is_main else nullcontext():
         features = Extractor(encoder.module, encoder.preprocess, config)
-        fit = _fit_by(config, encoder, features, rank=rank, record=record)
+        fit = _fit_function(config, encoder, features, rank=rank, record=record)
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
             task.note_in(record, say=rank.is_main)
-            if config.by_l2_sweep:
+            if config.is_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))
             unreadable: list[int] | None = None
@@ -100,8 +100,8 @@ def main(config: Sweep) -> None:
                     print(f"{encoder.method:8} {what:40} {accuracies}{chosen}", flush=True)
             broken.note(record)
             clusters = "" if task.clusters is None else packed_ids(task.clusters)
-            told = TestImages(task.name, clusters, unreadable=unreadable)
-            record.samples.setdefault(IMAGES, []).append(told)
+            images = TestImages(task.name, clusters, unreadable=unreadable)
+            record.samples.setdefault(IMAGES, []).append(images)
             key = (task.name, 1, "random")
             whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
             tasks[task.name] = TaskResult(
@@ -125,8 +125,8 @@ def main(config: Sweep) -> None:
 
 
 def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
-    # Cached features are of the encoder's own size.
-    side = 0 if config.on_cached_features else config.recipe.resolution
+    # Features are cached at the encoder's size, not at the recipe's.
+    side = 0 if config.uses_cached_features else config.recipe.resolution
     resize = config.recipe.test_resize
     return load_encoder(config.encoder, config.seed, device, resolution=side, resize=resize)
 
@@ -134,10 +134,10 @@ def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
 def _fits(
     config: Sweep, encoder: LoadedEncoder, task: Task, *, features: Extractor, record: Record
 ) -> Iterator[Fit]:
-    # The same for every seed; None is computed if none is asked for.
-    named = cache(lambda: names_head(encoder, config.encoder, task, features(task.train)))
+    # The same for every seed, and computed only if --init asks for it.
+    head_by_names = cache(lambda: names_head(encoder, config.encoder, task, features(task.train)))
     for seed in range(config.seed, config.seed + config.seeds):
-        heads = _heads(config, encoder, task, seed=seed, named=named, record=record)
+        heads = _heads(config, encoder, task, seed=seed, head_by_names=head_by_names, record=record)
         parts = {part: task.train.subset(part, seed) for part in sorted(config.fraction)}
         # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
@@ -153,7 +153,7 @@ def _heads(
     task: Task,
     *,
     seed: int,
-    named: Callable[[], tuple[nn.Linear, str]],
+    head_by_names: Callable[[], tuple[nn.Linear, str]],
     record: Record,
 ) -> dict[Init, nn.Linear]:
     """The initial head for each of `--init` that the encoder can have."""
@@ -165,7 +165,7 @@ def _heads(
             continue
         try:
             if init == "names":
-                heads[init], words = named()
+                heads[init], words = head_by_names()
                 record.notes.append(f"{task.name}, seed {seed}: prompts are {words}")
                 continue
             heads[init], origins = transfer_head(
@@ -183,18 +183,18 @@ def _heads(
     return heads
 
 
-def _fit_by(
+def _fit_function(
     config: Sweep, encoder: LoadedEncoder, features: Extractor, *, rank: Rank, record: Record
 ) -> Callable[[Fit], Score]:
     """The function that trains and scores one classifier."""
-    if config.on_cached_features:
+    if config.uses_cached_features:
         if rank.world_size > 1:
             raise InputError("cached features take one process")
         record.notes.append(CACHED_NOTE)
-        recipe_of = None if config.by_l2_sweep else config.recipe
-        return lambda one: fit_on_features(one, features, recipe_of)
+        probe_recipe = None if config.is_l2_sweep else config.recipe
+        return lambda one: fit_on_features(one, features, probe_recipe)
     frozen, checkpoint = config.trained == "probe", encoder.checkpoint
-    recipe = fitting(config.recipe, encoder)
+    recipe = recipe_for_encoder(config.recipe, encoder)
     if not frozen and len(recipe.sizes()) < len(config.recipe.sizes()):
         record.notes.append(
             f"{config.encoder} takes images of one size, so it was trained without the other sizes"
@@ -218,13 +218,13 @@ def _fit_by(
         record.notes += [note for note in notes if note not in record.notes]
         # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
         copy = encoder if frozen else _load(config, rank.device)
-        of_fit = {
+        fit_identity = {
             "fit": one.name,
             "transfer": str(config.transfer) if one.init == "transfer" else "",
             "seed": one.seed,
         }
         folder = config.out.with_suffix("") / one.name
-        training = Training(folder, recipe, identity | of_fit, one.seed, rank, options=config)
+        training = Training(folder, recipe, identity | fit_identity, one.seed, rank, options=config)
         return train_classifier(training, copy, one, frozen=frozen)
 
     return fit

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from small_dense import change_file, write_coco
 
 from bench.downstream.dense.annotations import read_coco
-from bench.downstream.dense.multilabel import as_split, average_precision
+from bench.downstream.dense.multilabel import average_precision, split_of_coco
 
 
 @settings(max_examples=50, deadline=None)
@@ -50,7 +50,7 @@ def test_labels_are_the_categories_on_an_image_as_objects_or_as_a_crowd(tmp_path
     root = write_coco(tmp_path / "coco")
     change_file(root, "train", only_a_crowd)
     coco = read_coco(root, "train")
-    split = as_split(coco)
+    split = split_of_coco(coco)
     assert not split.labels[1].any(), "an image without annotations is an example of no class"
     for row in (0, 2):
         categories = {annotation["category_id"] for annotation in coco.annotations[row]}

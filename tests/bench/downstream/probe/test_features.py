@@ -64,7 +64,7 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     found = features_of(Mean(), [png(int(level), 0, (8, 8)) for level in levels])
     np.testing.assert_allclose(found.values[:, 0], levels / 255, atol=0.02)
     assert found.labels.tolist() == [number % 2 for number in range(BATCH["cpu"] + 5)]
-    chosen = found.of(np.array([34, 7, 2]))
+    chosen = found.take(np.array([34, 7, 2]))
     assert chosen.numbers.tolist() == [2, 7, 34]
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
 

@@ -21,8 +21,8 @@ from bench.downstream.probe.fit import (
     Fit,
     Training,
     fit_linear,
-    fitting,
     random_head,
+    recipe_for_encoder,
     train_classifier,
     train_weights,
 )
@@ -203,7 +203,7 @@ def test_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
         ("random:hybrid_mini@32", [32, 64, 96]),
     ):
         encoder = load_encoder(spelling, 0, CPU, 64)
-        assert [size.resolution for size in fitting(recipe, encoder).sizes()] == sizes
+        assert [size.resolution for size in recipe_for_encoder(recipe, encoder).sizes()] == sizes
 
 
 # On features that were computed once

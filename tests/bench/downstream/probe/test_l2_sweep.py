@@ -152,7 +152,7 @@ def test_each_seed_holds_out_other_images(tmp_path) -> None:
     for seed in range(2):
         others = task.train.subset(0.8, seed).keys
         held = np.array([key not in others for key in task.train.keys])
-        part, judges = (train.of(np.flatnonzero(rows)) for rows in (~held, held))
+        part, judges = (train.take(np.flatnonzero(rows)) for rows in (~held, held))
         strength = choose_strength(part, judges, 4, quiet=True)
         right = hits_of(regress(train, strength, 4), test)[:, 0].double().mean().item()
         expected.append((strength, right))
