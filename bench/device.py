@@ -34,7 +34,7 @@ from bench.waterfall.config import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.records.record import read_record
-from catlip.records.table import Cell, Table, print_tables, shown
+from catlip.records.table import Cell, Table, format_number, print_tables
 
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
@@ -115,7 +115,7 @@ def main(config: Device) -> None:
                 ended, details = worker.run(part.measure, seconds)
                 log += f"{part.name}: {ended}\n{details or ''}"
                 pack(config.out, log)
-            rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
+            rows.append([Cell(part.name), Cell(format_number(part.seconds, 0)), Cell(ended)])
     finally:
         if worker.pid:
             worker.end()

@@ -23,10 +23,10 @@ from catlip.records.table import (
     as_text,
     clipped,
     decimals_of,
+    format_number,
     listed,
     mean_and_spread,
     quantity_of,
-    shown,
     signed,
 )
 from catlip.system.foreign import printable
@@ -241,5 +241,5 @@ def _estimated(
     if estimate is None:
         return Cell()
     decimals = decimals_of(estimate.value) if decimals is None else decimals
-    text = (signed if with_sign else shown)(estimate.value, decimals)
+    text = (signed if with_sign else format_number)(estimate.value, decimals)
     return Cell(text, low_to_high(estimate.low, estimate.high, decimals))

@@ -31,7 +31,7 @@ from bench.communication import result
 from bench.communication.collectives import Collective, Listener, bare
 from bench.communication.config import Communication
 from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import shown
+from bench.measuring.methods import method_styles
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
@@ -71,7 +71,7 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
     hidden = config.quiet or not rank.is_main
     with record if rank.is_main else nullcontext():
-        record.shown_as = shown(config.methods)
+        record.shown_as = method_styles(config.methods)
         metrics = result.Communication(
             world_size=rank.world_size,
             backend=dist.get_backend(),

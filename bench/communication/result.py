@@ -11,7 +11,7 @@ from catlip.records.kind import Interval, Summary
 from catlip.records.run import Records, Run, Setting, interval, summary_cell
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
 WORDS = (
@@ -109,10 +109,10 @@ def exchange_table(run: Run[Communication], end: str = "") -> Table:
     rows = []
     for method in ordered(run.measured.methods):
         costs, anchor = run.measured.methods[method], run.anchor
-        exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
+        exposed, predicted = costs.exposed_ms, f"predicted {format_number(costs.predicted_sent_mb)}"
         waited = Cell()
         if exposed:
-            waited = Cell(shown(exposed.value), interval(run, exposed, None), anchor)
+            waited = Cell(format_number(exposed.value), interval(run, exposed, None), anchor)
         row = [
             Cell(name_of(method)),
             number_cell(costs.sent_mb, None, anchor, small=predicted),
@@ -148,4 +148,4 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
 def _ranks(metrics: Communication) -> str:
     """`2 ranks (gloo, ddp)`."""
     how = f"{clipped(metrics.backend, 16)}, {clipped(metrics.parallel, 16)}"
-    return f"{shown(metrics.world_size, 0)} ranks ({how})"
+    return f"{format_number(metrics.world_size, 0)} ranks ({how})"

@@ -9,7 +9,7 @@ from catlip.records.blocks import Block, Section, to_fill
 from catlip.records.kind import FEWEST, Interval, Kind, Summary
 from catlip.records.run import Records, Run, ratio_cell, summary_cell
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 
 MAX_ROWS = 16
 COMMAND = "python -m bench.data_path"
@@ -57,13 +57,13 @@ def rates_table(run: Run[DataPath], end: str = "") -> Table:
         rows.append(_row(run, name, rate, pair=f"ours, {name.partition(', ')[2]}/{name}"))
     for peer, how in list(rates.not_run.items())[:MAX_ROWS]:
         rows.append([Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()])
-    size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
+    size = f"{format_number(images.mean_width, 0)} x {format_number(images.mean_height, 0)}"
     caption = (
         "Images per second of processor time, of all processes together: what one core does, "
-        f"whatever else the machine is busy with. {shown(images.count, 0)} photographs of {size} "
-        f"pixels on average, crops of {shown(run.setup.resolution, 0)} pixels, all in turns in one "
-        "process; below a rate its 5th to 95th percentile, below a ratio its 95 % interval. A "
-        "decoder of the whole picture does not crop: it is a bound, not a loader."
+        f"whatever else the machine is busy with. {format_number(images.count, 0)} photographs of "
+        f"{size} pixels on average, crops of {format_number(run.setup.resolution, 0)} pixels, all "
+        "in turns in one process; below a rate its 5th to 95th percentile, below a ratio its "
+        "95 % interval. A decoder of the whole picture does not crop: it is a bound, not a loader."
     )
     columns = ["Decoder or loader", "Images/s of one core", "Speed of ours relative to it"]
     title = f"The data path on {run.where}"

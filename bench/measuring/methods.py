@@ -93,7 +93,7 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
     return text_tower(model, {"text_context": text_context})
 
 
-def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
+def method_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """How the page shows these methods, for a record."""
     return {name: shown_as(METHODS[name]) for name in names}
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from bench.arithmetic.memory import default_batch, peak_bytes
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import shown
+from bench.measuring.methods import method_styles
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import result
 from bench.memory.config import Memory
@@ -60,7 +60,7 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
     step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
     path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
-        record.shown_as = shown(config.methods)
+        record.shown_as = method_styles(config.methods)
         batches = _measure_batches(config, rank, record)
         largest = {m: _largest(config, m, rank) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):

@@ -7,7 +7,7 @@ from catlip.records.blocks import Block, Section, Text, to_fill
 from catlip.records.run import Records, Run, Setting, times_cell
 from catlip.records.select import ENCODERS, architecture, unique_runs
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, number_cell, shown
+from catlip.records.table import Cell, Table, format_number, number_cell
 
 COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 WORDS = (
@@ -126,10 +126,10 @@ def _peaks_table(run: Run[Memory]) -> Table:
         row = [Cell(f"{size:,}")]
         for method in methods:
             if memory := batch.methods.get(method):
-                small = f"predicted {shown(memory.predicted.peak_gib)}"
+                small = f"predicted {format_number(memory.predicted.peak_gib)}"
                 row.append(number_cell(memory.measured.peak_gib, None, anchor, small=small))
             elif method in batch.too_large:
-                small = f"predicted {shown(batch.too_large[method])}"
+                small = f"predicted {format_number(batch.too_large[method])}"
                 row.append(Cell("does not fit", small, anchor))
             else:
                 row.append(Cell())
@@ -143,7 +143,7 @@ def _peaks_table(run: Run[Memory]) -> Table:
     row = [Cell("Largest batch that fits")]
     for method in methods:
         if largest := metrics.largest.get(method):
-            small = f"predicted {shown(largest.predicted, 0)}"
+            small = f"predicted {format_number(largest.predicted, 0)}"
             row.append(number_cell(largest.images, 0, anchor, small=small))
         else:
             row.append(Cell("not run"))

@@ -83,7 +83,7 @@ def main(config: Plan) -> None:
         """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as written:
-            written.shown_as, written.notes = methods.shown(chosen[0].rates), NOTES
+            written.shown_as, written.notes = methods.method_styles(chosen[0].rates), NOTES
             return written.measured(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)

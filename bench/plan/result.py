@@ -13,7 +13,7 @@ from catlip.records.kind import Interval, Kind
 from catlip.records.run import TIMES, Records, Run, low_to_high
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 
@@ -148,7 +148,9 @@ def projection_section(records: Records) -> Section:
 def projection_table(run: Run[Projection], end: str = "") -> Table:
     """The paper's layouts, and what the projection is computed from."""
     projection, anchor, images = run.measured, run.anchor, run.setup.samples
-    words = SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9)} billion images"
+    words = (
+        SAMPLES_OF_A_TRAINING if images is None else f"{format_number(images / 1e9)} billion images"
+    )
     columns = ["Method", "Layout", "Devices", "Images per device", "Step (ms)"]
     columns += ["Waiting for others (ms)", f"Device-hours for {words}"]
     rows = [
@@ -166,8 +168,9 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
     sources = dict.fromkeys(clipped(of.source, 160) for of in projection.compute.values())
     link = projection.link
     caption = (
-        f"From the rate of one device ({'; '.join(sources)}) and links of {shown(link.node_gb_s)} "
-        f"GB/s in a node and {shown(link.network_gb_s)} GB/s between nodes "
+        f"From the rate of one device ({'; '.join(sources)}) and links of "
+        f"{format_number(link.node_gb_s)} GB/s in a node and "
+        f"{format_number(link.network_gb_s)} GB/s between nodes "
         f"({clipped(link.source, 160)}). {ratios_in_words(run)}"
     )
     title = "The paper's layouts, projected"
@@ -182,8 +185,9 @@ def name_of_layout(layout: str) -> str:
 def ratios_in_words(run: Run[Projection]) -> str:
     """A sentence on CLIP's device-hours over CatLIP's, and the two factors of that ratio."""
     words = "; ".join(
-        f"{name_of_layout(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
-        f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
+        f"{name_of_layout(ratio.layouts)} {format_number(ratio.device_hours, 2)}{TIMES} (computing "
+        f"{format_number(ratio.compute, 2)}{TIMES}, communication "
+        f"{format_number(ratio.communication, 2)}{TIMES})"
         for ratio in run.measured.paper_ratios
     )
     paper = "The paper measured 2.7, of whole trainings."
@@ -248,13 +252,13 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
             number_cell(row.step_ms),
             number_cell(row.exposed_ms),
             number_cell(row.sent_mb, 0),
-            Cell(shown(hours.value), low_to_high(hours.low, hours.high), anchor),
+            Cell(format_number(hours.value), low_to_high(hours.low, hours.high), anchor),
         ]
         if plan.price:
             prices = low_to_high(hours.low, hours.high, times=plan.price)
-            cells.append(Cell(shown(plan.price * hours.value), prices))
+            cells.append(Cell(format_number(plan.price * hours.value), prices))
         ratios = low_to_high(ratio.low, ratio.high, 2)
-        rows.append([*cells, Cell(f"{shown(ratio.value, 2)}{TIMES}", ratios, anchor)])
+        rows.append([*cells, Cell(f"{format_number(ratio.value, 2)}{TIMES}", ratios, anchor)])
     columns = ["Method", "Devices", "Images per device", "Layout", "Memory (GiB)", "Step (ms)"]
     columns += ["Waiting for others (ms)", "Sent (MB)", "Device-hours"]
     columns += [*["Price"] * bool(plan.price), "Relative device-hours"]

@@ -20,7 +20,7 @@ from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import (
     LABELS_PER_CAPTION,
     mean_caption_tokens,
-    shown,
+    method_styles,
     tower_of_context,
 )
 from bench.measuring.statistics import ratio, summarise
@@ -39,8 +39,7 @@ from catlip.label.sources import find, split
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
-from catlip.records.table import Cell, Table, print_tables
-from catlip.records.table import shown as as_text
+from catlip.records.table import Cell, Table, format_number, print_tables
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
@@ -75,7 +74,7 @@ def main(config: StepTime) -> None:
         for method, steps in timed.measured.methods.items():
             eager = runs[0].measured.methods[method]
             seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
-            print(f"compiling {method} took {as_text(seconds)} s")
+            print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
         if timed.machine.busy:
             print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
@@ -118,7 +117,7 @@ def print_steps(config: StepTime, rank: Rank) -> None:
     flops = {name: step_flops(each, rank.world_size) for name, each in variants(config).items()}
     first = next(iter(flops.values()))
     rows = [
-        [Cell(name), Cell(as_text(count / 1e12)), Cell(f"{as_text(count / first)}x")]
+        [Cell(name), Cell(format_number(count / 1e12)), Cell(f"{format_number(count / first)}x")]
         for name, count in flops.items()
     ]
     title = f"To be timed with {config.model} on {rank.device}"
@@ -181,7 +180,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
                 "(bench.memory --largest finds the largest)"
             ) from None
-        styles = shown(config.methods)
+        styles = method_styles(config.methods)
         for variant in timed.keys() - styles.keys():
             style = styles[variant.removesuffix(result.PACKED)]
             styles[variant] = style | {"label": f"{style['label']}, captions packed"}

@@ -26,7 +26,7 @@ from catlip.records.run import (
 )
 from catlip.records.select import by_device, suffix, unique_runs, with_warning
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 T = TypeVar("T")
 COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
@@ -122,7 +122,7 @@ def avoidable(run: Run[StepTime]) -> str:
     if run.too_few or not {*pairs} <= every.keys() & computed.keys():
         return ""
     padded, packed, *without = (
-        f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+        f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
         for ratio in (of[pair] for of in (every, computed) for pair in pairs)
     )
     return (
@@ -153,9 +153,9 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
         what, ceiling = what_was_timed(run), run.measured.ceiling
         reached = promised = ""
         if ceiling:
-            reached = f"of {shown(ceiling.tflops.median)} TFLOP/s"
+            reached = f"of {format_number(ceiling.tflops.median)} TFLOP/s"
             if ceiling.datasheet_tflops is not None:
-                promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
+                promised = f"of {format_number(ceiling.datasheet_tflops)} TFLOP/s"
         for method in ordered(run.measured.methods):
             steps = run.measured.methods[method]
             medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]

@@ -18,7 +18,7 @@ from catlip.records.figures import MUTED, Axes, Figure
 from catlip.records.lines import Line, brief, height_for, how_drawn, line_of, said
 from catlip.records.run import Run, device_of
 from catlip.records.styles import CATLIP, name_of
-from catlip.records.table import Cell, Table, quantity_cell, quantity_of, shown
+from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
 COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
@@ -156,7 +156,7 @@ def scaling_table(runs: Runs) -> Table:
     rows = []
     for ((encoder, fraction, images), method), cells in sorted(groups.items()):
         texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
-        row = [*map(Cell, texts), Cell(shown(cells[0].flops / 1e12))]
+        row = [*map(Cell, texts), Cell(format_number(cells[0].flops / 1e12))]
         for task in tasks:
             row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in cells), 1))
         rows.append(row)

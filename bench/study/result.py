@@ -29,11 +29,11 @@ from catlip.records.table import (
     Cell,
     Table,
     clipped,
+    format_number,
     listed,
     number_cell,
     quantity_cell,
     quantity_of,
-    shown,
 )
 from catlip.vocabulary.result import LABEL_SETS
 
@@ -78,8 +78,8 @@ def mean_and_ends(values: Sequence[Score | float]) -> Cell:
     low, high = (min(points), max(points)) if mean.low is None else (mean.low, mean.high)
     ends = f"n = {len(values)}" + (f", {mean.images:,} images" if mean.images else "")
     if len(values) > 1:
-        ends = f"{shown(low, 1)} to {shown(high, 1)}, {ends}"
-    return Cell(shown(mean.value, 1), ends)
+        ends = f"{format_number(low, 1)} to {format_number(high, 1)}, {ends}"
+    return Cell(format_number(mean.value, 1), ends)
 
 
 # --- Tuning ---------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         if noise == NONE or is_rotated or not clean:
             continue
         first = next(iter(group.values()))
-        kept = Cell(shown(100 * first.measured.classes_kept, 0), anchor=first.anchor)
+        kept = Cell(format_number(100 * first.measured.classes_kept, 0), anchor=first.anchor)
         row = [Cell(in_words(noise)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
@@ -430,7 +430,9 @@ def _draw_thresholds(axes: Axes, lines: Sequence[Line], classes: dict[float, flo
         axes.set_xscale("log")
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
-    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
+    draw_accuracies(
+        axes, lines, {t: f"{t:,.0f}\n{format_number(classes.get(t), 0)}" for t in thresholds}
+    )
 
 
 def draw_accuracies(axes: Axes, lines: Sequence[Line], ticks: dict[float, str]) -> None:

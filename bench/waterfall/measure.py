@@ -33,7 +33,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
-from catlip.records.table import Cell, Table, listed, print_tables, shown
+from catlip.records.table import Cell, Table, format_number, listed, print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
@@ -106,7 +106,7 @@ def print_changes(config: Waterfall) -> None:
         *further_changes(bool(config.compile)),
     ):
         after = change(before)
-        operations = f"{shown(flops_ratio(before, after, rank.world_size))}x"
+        operations = f"{format_number(flops_ratio(before, after, rank.world_size))}x"
         words = change.factor, str(change.before), str(change.after), change.not_run or operations
         rows.append([Cell(word) for word in words])
         before = after

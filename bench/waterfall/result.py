@@ -20,7 +20,7 @@ from catlip.records.kind import Interval, Summary
 from catlip.records.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
 from catlip.records.select import ENCODERS, MAX_SHOWN, architecture, suffix, unique_runs
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,8 +168,10 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
             factor, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
             other = others[step.factor, step.change]
             bars.append((f"{factor}\n{textwrap.fill(step.change, 24)}", ratio, other))
-            words.append(f"{factor}, {step.change}: {shown(ratio.value, 2)} ({ends(ratio)})")
-            words[-1] += f", in the other order {shown(other.value, 2)}" if other else ""
+            words.append(
+                f"{factor}, {step.change}: {format_number(ratio.value, 2)} ({ends(ratio)})"
+            )
+            words[-1] += f", in the other order {format_number(other.value, 2)}" if other else ""
     if not bars:
         return []
     caption = (
@@ -181,7 +183,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     if is_papers:
         caption += "; the dashed line is the paper's claim"
     else:
-        claim = f"{shown(published, 1)}{TIMES}"
+        claim = f"{format_number(published, 1)}{TIMES}"
         caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
     not_run = ", ".join(factor.name for factor in way.factors if factor.not_run)
     caption += f". Not run: {not_run}." if not_run else "."
@@ -191,7 +193,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
         total=way.total.ratio and run.trusted(way.total.ratio),
         published=published if is_papers else None,
     )
-    together = shown(way.product("forward"), 2)
+    together = format_number(way.product("forward"), 2)
     alt = f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}."
     return [Figure(name, caption, alt, draw=draw, height=2.2 + 0.5 * len(bars))]
 
@@ -217,7 +219,7 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
     axes.axvline(1, color=MUTED, linewidth=0.8)
     if published:
         colour = COLOURS["superclass"]
-        words, place = f"paper: {shown(published, 1)}{TIMES}", (published, -0.62)
+        words, place = f"paper: {format_number(published, 1)}{TIMES}", (published, -0.62)
         axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
         axes.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", color=colour)
     reach = [end for end in reach if 1e-3 < end < 1e3]
@@ -246,14 +248,14 @@ def _draw_bar(
     """A bar that begins at `at`, its interval, and both as words in a column at the right edge,
     with the ratio in the `other` order.
     """
-    end, words = at * ratio.value, f"{shown(ratio.value, 2)}{TIMES}"
+    end, words = at * ratio.value, f"{format_number(ratio.value, 2)}{TIMES}"
     axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
     if ratio.low is not None and ratio.high is not None:
         if 0 < ratio.low <= ratio.high < 1e6:
             reach = [at * ratio.low, at * ratio.high]
             axes.plot(reach, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
         words += f"\n{ends(ratio)}"
-    words += f"\nother order {shown(other.value, 2)}{TIMES}" if other else ""
+    words += f"\nother order {format_number(other.value, 2)}{TIMES}" if other else ""
     column = ("axes fraction", "data")
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
@@ -309,5 +311,5 @@ def _word(value: str) -> str:
     if value in ("True", "False"):
         return "on" if value == "True" else "off"
     if value.isdecimal() and len(value) < 9:
-        return shown(float(value), 0)
+        return format_number(float(value), 0)
     return clipped(name_of(value), 28)

@@ -12,7 +12,7 @@ from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of, value_of
 from catlip.records.figures import Axes, label_points
 from catlip.records.styles import colour_of, marker_of, name_of
-from catlip.records.table import clipped, shown
+from catlip.records.table import clipped, format_number
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
@@ -88,7 +88,7 @@ def draw_lines(
         )
         x, y = means[-1]
         how = f"{line.how} " if line.how else ""
-        names.append((x, y, f"{line.name}\n{how}{shown(y, 1)} %", line.colour))
+        names.append((x, y, f"{line.name}\n{how}{format_number(y, 1)} %", line.colour))
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
@@ -109,7 +109,7 @@ def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> s
     told = []
     for line in lines:
         name = f"{line.name}, {line.how}" if line.how else line.name
-        points = ", ".join(f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
+        points = ", ".join(f"{format_number(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
         told.append(f"{name}: {points}")
     return "; ".join(told)
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from catlip.records.kind import Interval, Kind, Summary, too_few
-from catlip.records.table import Cell, shown
+from catlip.records.table import Cell, format_number
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
@@ -111,8 +111,8 @@ class Environment:
         if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
             return ""
         return (
-            f"The machine was busy: other programs took {shown(other)} s of processor time in "
-            f"{shown(wall)} s."
+            f"The machine was busy: other programs took {format_number(other)} s of processor time "
+            f"in {format_number(wall)} s."
         )
 
 
@@ -239,20 +239,20 @@ def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None
     if summary is None:
         return Cell()
     spread = low_to_high(summary.p5, summary.p95, decimals)
-    return Cell(shown(summary.median, decimals), spread, anchor)
+    return Cell(format_number(summary.median, decimals), spread, anchor)
 
 
 def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
     """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
     if ratio is None:
         return Cell()
-    text = f"{shown(ratio.value, decimals)}{TIMES}"
+    text = f"{format_number(ratio.value, decimals)}{TIMES}"
     return Cell(text, interval(run, ratio, decimals), run.anchor)
 
 
 def times_cell(value: float | None, anchor: str) -> Cell:
     """`1.25x`, without an interval; a dash if `value` is None."""
-    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", anchor=anchor)
+    return Cell() if value is None else Cell(f"{format_number(value, 2)}{TIMES}", anchor=anchor)
 
 
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
@@ -271,7 +271,7 @@ def low_to_high(
     """`1.20 to 1.31`, both multiplied by `times`; empty if one of the two is None."""
     if low is None or high is None:
         return ""
-    return f"{shown(times * low, decimals)} to {shown(times * high, decimals)}"
+    return f"{format_number(times * low, decimals)} to {format_number(times * high, decimals)}"
 
 
 def device_of(run: Run[Any]) -> str:

@@ -19,7 +19,7 @@ from catlip.records.estimate import N, mean_of
 from catlip.records.figures import series_style
 from catlip.records.kind import Kind
 from catlip.records.run import Records, Run, Setting, slug
-from catlip.records.table import Quantity, Table, clipped, listed, quantity_of, shown
+from catlip.records.table import Quantity, Table, clipped, format_number, listed, quantity_of
 
 RULES = ("paper", "corenet", "paper_multiword")
 
@@ -242,7 +242,9 @@ def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
 def broken_words(record: Run[Kind]) -> str:
     """`Broken images, left out: 3 cut off, 1 empty.`; empty if no image was broken."""
     broken = record.measured.broken
-    said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
+    said = [
+        f"{format_number(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count
+    ]
     return f"Broken images, left out: {listed(said)}." if said else ""
 
 

@@ -22,7 +22,7 @@ from catlip.records.figures import (
 )
 from catlip.records.run import Records, Run, Setting, of_kind
 from catlip.records.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
-from catlip.records.table import MISSING, Cell, Table, number_cell, share_cell, shown
+from catlip.records.table import MISSING, Cell, Table, format_number, number_cell, share_cell
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
 STATISTICS = (
@@ -174,9 +174,13 @@ def labels_table(
             "captions without a label": share_cell(without, captions, anchor),
         }
         if isinstance(counts, VocabularyCounts):
-            how = "" if counts.top_k is None else f"the {shown(counts.top_k, 0)} most frequent"
+            how = (
+                ""
+                if counts.top_k is None
+                else f"the {format_number(counts.top_k, 0)} most frequent"
+            )
             if counts.threshold is not None:
-                how = f"over {shown(counts.threshold, 0)} times"
+                how = f"over {format_number(counts.threshold, 0)} times"
             occurring, kept = counts.imagenet_classes_occurring, counts.imagenet_classes
             among = "ImageNet-1k classes among"
             cells |= {
@@ -210,8 +214,8 @@ def tail_figure(
         if possible:
             tails[rule] = possible
     words = "; ".join(
-        f"Rule {rule}: {tail[-1][0]:,.0f} synsets, from {shown(tail[0][1], 0)} occurrences down to "
-        f"{shown(tail[-1][1], 0)}"
+        f"Rule {rule}: {tail[-1][0]:,.0f} synsets, from {format_number(tail[0][1], 0)} "
+        f"occurrences down to {format_number(tail[-1][1], 0)}"
         for rule, tail in tails.items()
     )
     caption = (
@@ -256,8 +260,10 @@ def similarity_figure(
         if curve := [(least, 100 * n / size) for least, n in found if n is not None]:
             curves[name] = curve
             exact = metrics.found(name, "1.0")
-            share = "" if exact is None else f" ({shown(100 * exact / size, 1)} %)"
-            summaries.append(f"{LABEL_SETS[name]} {shown(exact, 0)} of {shown(size, 0)}{share}")
+            share = "" if exact is None else f" ({format_number(100 * exact / size, 1)} %)"
+            summaries.append(
+                f"{LABEL_SETS[name]} {format_number(exact, 0)} of {format_number(size, 0)}{share}"
+            )
     words = ", ".join(summaries)
     caption = (
         "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
@@ -270,7 +276,7 @@ def similarity_figure(
         for name, curve in curves.items():
             style = _style(name)
             axes.plot(*zip(*curve, strict=True), **style, markersize=5)
-            label = f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %"
+            label = f"{LABEL_SETS[name]}\n{format_number(curve[-1][1], 1)} %"
             ends.append((*curve[-1], label, style["color"]))
         axes.set_xlim(0.07, 1.03)
         axes.set_ylim(0, 104)
@@ -293,7 +299,7 @@ def samples_figure(
             counts[name] = sorted(exact, reverse=True)
     words = "; ".join(
         f"{LABEL_SETS[name]}: {len(captions):,} classes, median {_shown_median(captions)} "
-        f"captions, from {shown(captions[-1], 0)} to {shown(captions[0], 0)}"
+        f"captions, from {format_number(captions[-1], 0)} to {format_number(captions[0], 0)}"
         for name, captions in counts.items()
     )
     caption = (
@@ -332,7 +338,7 @@ def _style(name: str) -> dict[str, Any]:
 def _shown_median(counts: list[int]) -> str:
     """The median, which may lie half way between two counts."""
     middle = median(counts)
-    return shown(middle, 1 if middle % 1 == 0.5 else 0)
+    return format_number(middle, 1 if middle % 1 == 0.5 else 0)
 
 
 def overlap_table(

@@ -24,7 +24,7 @@ from catlip.records.estimate import (
     verdict,
 )
 from catlip.records.run import Records, text
-from catlip.records.table import Cell, Table, listed, shown, signed
+from catlip.records.table import Cell, Table, format_number, listed, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 
@@ -257,10 +257,12 @@ def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
     word = found if differ or found == NOT_JUDGED else ""
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
-    show = shown if compared.unit == "times" else signed
+    show = format_number if compared.unit == "times" else signed
     bound, over = _bound(claim, compared), []
     if estimate.low is not None:
-        over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
+        over.append(
+            f"{format_number(estimate.low, decimals)} to {format_number(estimate.high, decimals)}"
+        )
     if estimate.pairs is not None:
         few = f", at least {min_pairs()} needed" if estimate.pairs < min_pairs() else ""
         over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
@@ -269,10 +271,10 @@ def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
     if estimate.clusters is not None:
         over[-1] += f" in {estimate.clusters:,} groups"
     if bound < claim.bound and compared.is_judged:
-        over.append(f"margin {shown(bound, decimals + 1)}")
+        over.append(f"margin {format_number(bound, decimals + 1)}")
     is_open = is_tested and (found == OPEN or judged.is_weakened)
     if is_open and (effect := smallest_effect(estimate)) is not None:
-        over.append(f"80 % power from {shown(effect, decimals)}")
+        over.append(f"80 % power from {format_number(effect, decimals)}")
     if not word and claim.rule == "not worse" and not judged.is_weakened:
         word = verdict(estimate, bound)
     word += ", " * bool(word)

@@ -58,7 +58,7 @@ from catlip.records.select import (
     link,
 )
 from catlip.records.styles import CATLIP, CLIPS, name_of
-from catlip.records.table import clipped, shown
+from catlip.records.table import clipped, format_number
 from reports.pairs import Pairs, pair_up
 from reports.results import nested, with_scores
 
@@ -279,8 +279,8 @@ def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str
     else:
         classes = agreed(one.num_classes for one in dense)
         images = agreed(one.num_val for one in dense)
-        title = "{}" + ("" if classes is None else f" of {shown(classes, 0)} classes")
-        title += "" if images is None else f" on {shown(images, 0)} images"
+        title = "{}" + ("" if classes is None else f" of {format_number(classes, 0)} classes")
+        title += "" if images is None else f" on {format_number(images, 0)} images"
     return {key: title.format(name) for key, name in zip(test.metrics, test.names, strict=True)}
 
 
@@ -361,7 +361,7 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             compared.append(Compared(what, estimate, test.unit, decimals=test.decimals))
             if len(methods) == 2 and not batch:
                 words = [
-                    f"{name_of(method)} {shown(side[0], test.decimals)}"
+                    f"{name_of(method)} {format_number(side[0], test.decimals)}"
                     for method, side in zip(methods, sides, strict=True)
                 ]
         is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
@@ -415,7 +415,7 @@ def _too_short(group: Trained, *images: float) -> str:
     epochs = [n / size for n in images]
     if all(n >= NEARLY * least for n, least in zip(epochs, EPOCHS, strict=True)):
         return ""
-    return f"{papers}; these are {shown(epochs[0], 1)} and {shown(epochs[1], 1)}."
+    return f"{papers}; these are {format_number(epochs[0], 1)} and {format_number(epochs[1], 1)}."
 
 
 def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
@@ -589,9 +589,8 @@ def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         return
     for group in groups:
         for row in group.rows(rows).itertuples():
-            words = (
-                f"{shown(row.value, 0)} {test.names[0]} in one data set; the claim compares two."
-            )
+            count = f"{format_number(row.value, 0)} {test.names[0]}"
+            words = f"{count} in one data set; the claim compares two."
             yield Evidence([], words, group.caveats, anchor=runs[row.record].anchor)
 
 
@@ -606,7 +605,7 @@ def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                 untested = "The claim is about DataComp-1.3B."
             elif row.rule != RULES[0]:
                 untested = f"The paper's share is by rule {RULES[0]}."
-            said = f"{shown(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
+            said = f"{format_number(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
             (share,) = test.levels
             compared = [Compared(f"against {share} %", counted(row.value - share))]
             anchor = next(run.anchor for run in group.records if run.path == row.record)

@@ -21,7 +21,7 @@ from bench.downstream.probe.result import (
 from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
 from catlip.records.run import Records, Run
 from catlip.records.select import CONV, RESOLUTIONS, SCALES, architecture, differing_fields
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
 MEASURED = {  # the paper's column -> our kind of record, and the task or measure
@@ -177,7 +177,9 @@ def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], wh
     devices = {record.where for record in runs}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
     images = sorted(record.measured.images_seen for record in trained)
-    lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
+    lengths = " to ".join(
+        dict.fromkeys(format_number(n / 1e6, 0) for n in images[:1] + images[-1:])
+    )
     slid = accuracy(runs, "mIoU, sliding window") if what.name == "mIoU" else None
     remarks = []
     if images:
@@ -191,6 +193,6 @@ def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], wh
     if slid:
         remarks.append(
             "Images resized to a square, as the release tests; with a sliding window "
-            f"{shown(slid.mean, 1)} %."
+            f"{format_number(slid.mean, 1)} %."
         )
     return replace(cell, small=f"{cell.small}, {where}", remarks=tuple(remarks))

@@ -33,7 +33,7 @@ from catlip.records.kind import Interval
 from catlip.records.run import TIMES, Records, Run, interval
 from catlip.records.select import architecture, by_rule, by_seed, link, unique_runs, whose
 from catlip.records.styles import CATLIP, CLIPS, beside, name_of
-from catlip.records.table import clipped, listed, mean_and_spread, shown, sign_of, signed
+from catlip.records.table import clipped, format_number, listed, mean_and_spread, sign_of, signed
 from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
@@ -57,7 +57,7 @@ def about(setting: Setting) -> str:
     run, samples = trained[0].measured, samples_of(trained[0])
     seeds = len({record.seed for record in trained})
     how = (
-        f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
+        f"an encoder of {format_number(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
         f"seed{'s' * (seeds != 1)}"
     )
     what = f"{samples} images with captions, {run.images_seen:,.0f} seen in a training, {how}. The"
@@ -174,7 +174,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         return f"{_ahead(word, judged)}{needed}."
     where = "On these drawings" if setting.scale == "starter" else "Here"
     values = [one.difference.value for one in judged]
-    means = " and ".join(dict.fromkeys(shown(abs(value), 1) for value in values))
+    means = " and ".join(dict.fromkeys(format_number(abs(value), 1) for value in values))
     answer = {
         BETTER: f"{where} it is better, by {means} points",
         NOT_WORSE: f"{where} it is not worse",
@@ -191,7 +191,8 @@ def _excluded(compared: Sequence[Compared]) -> str:
     """`at most 2.5 points worse, 1.1 better`: what no interval reaches."""
     lows = [one.difference.low or 0.0 for one in compared]
     highs = [one.difference.high or 0.0 for one in compared]
-    return f"at most {shown(-min(lows), 1)} points worse, {shown(max(highs), 1)} better"
+    worse, better = format_number(-min(lows), 1), format_number(max(highs), 1)
+    return f"at most {worse} points worse, {better} better"
 
 
 def _ahead(word: str, compared: Sequence[Compared]) -> str:
@@ -206,7 +207,7 @@ def _ahead(word: str, compared: Sequence[Compared]) -> str:
         ends = f"{signed(min(points), 1)} to {signed(max(points), 1)}"
         return f"The seeds disagree: CatLIP minus CLIP is {ends} points"
     low, high = sorted(abs(point) for point in (min(points), max(points)))
-    ends = " to ".join(dict.fromkeys((shown(low, 1), shown(high, 1))))
+    ends = " to ".join(dict.fromkeys((format_number(low, 1), format_number(high, 1))))
     return f"{word} by {ends} points in {in_seeds}"
 
 
@@ -342,10 +343,12 @@ def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
         ratio, packed = (_step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
         if ratio and not run.too_few and is_vit_b16(run):
             words = f"A step on a GPU, {step_description(run)}: "
-            words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+            words += f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
             if packed:
-                words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
-            return run, shown(ratio.value, 2), f"{words}."
+                words += (
+                    f", {format_number(packed.value, 2)} ({interval(run, packed)}) without padding"
+                )
+            return run, format_number(ratio.value, 2), f"{words}."
     return None
 
 
@@ -360,24 +363,30 @@ def _cost(setting: Setting, clip: str) -> tuple[str, str, list[str]]:
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device"
         if of_trainings and of_trainings.low is not None:
-            times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed"
+            times = (
+                f"{format_number(of_trainings.value, 2)} times as long here; steps were not timed"
+            )
             short = _not_cheaper(of_trainings, "training") or f"Yes: CLIP's training takes {times}"
         return short, "", sentences
     if record.too_few:
         return f"Not yet known: step times have only {record.too_few}", "", sentences
     timed = (
-        f"A step: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
+        f"A step: {format_number(ratio.value, 2)} ({interval(record, ratio)}) with "
         f"{clipped(record.setup.model or record.name, 40)}"
     )
     larger = setting.larger_step_time
     of_larger = _step_ratio(larger, clip) if larger and not larger.too_few else None
     if larger and of_larger:
-        timed += f", {shown(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
+        timed += (
+            f", {format_number(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
+        )
     packed = [
         (run, one) for run in (record, larger) if run and (one := _step_ratio(run, clip + PACKED))
     ]
     if packed:
-        each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
+        each = " and ".join(
+            f"{format_number(one.value, 2)} ({interval(run, one)})" for run, one in packed
+        )
         timed += f"; {each} without padded captions"
     values = [one.value for one in (ratio, of_larger, of_trainings) if one]
     times, unpadded = _least_to_most(values), ""
@@ -386,7 +395,7 @@ def _cost(setting: Setting, clip: str) -> tuple[str, str, list[str]]:
         unpadded = f" (a step without padded captions {steps})"
     if short := _not_cheaper(ratio, "step"):
         return short, "", [f"{timed}.", *sentences]
-    claimed = shown(claimed_speed_up(), 1)
+    claimed = format_number(claimed_speed_up(), 1)
     where, ending = "here", f"the paper claims {claimed} at its scale"
     if record.is_cpu:
         where, ending = "on CPUs", f"{claimed} was not tested"
@@ -402,7 +411,7 @@ def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
     if ratio.low <= 1 <= ratio.high:
         return f"No difference in {what} time can be told here"
     if ratio.value < 1:
-        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here"
+        return f"No: CLIP's {what} takes {format_number(ratio.value, 2)} times as long here"
     return ""
 
 
@@ -412,7 +421,9 @@ def _step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
 
 def _least_to_most(values: Sequence[float]) -> str:
     """`1.2 to 1.5`, or one number if both are shown alike."""
-    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
+    return " to ".join(
+        dict.fromkeys(format_number(value, 1) for value in (min(values), max(values)))
+    )
 
 
 def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
@@ -434,8 +445,10 @@ def _whole_trainings(setting: Setting, clip: str) -> str:
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
     ratio = _trainings_ratio(setting, clip)
     if ratio and ratio.low is not None:
-        over = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
-        return f"Whole trainings: {shown(ratio.value, 2)} ({over})."
+        over = (
+            f"{format_number(ratio.low, 2)} to {format_number(ratio.high, 2)}; {ratio.pairs} pairs"
+        )
+        return f"Whole trainings: {format_number(ratio.value, 2)} ({over})."
     return f"Whole trainings: {seconds[0]} s against {seconds[1]} s."
 
 
@@ -446,7 +459,7 @@ def _labelling(setting: Setting) -> str:
     if record is None or not rate:
         return ""
     seconds = record.measured.captions / rate
-    return f"Labels, once: {shown(seconds)} s."
+    return f"Labels, once: {format_number(seconds)} s."
 
 
 def why(setting: Setting, records: Records) -> Answer:
@@ -462,8 +475,8 @@ def why(setting: Setting, records: Records) -> Answer:
     ratio = _step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
-            f"Here a step of CLIP has {shown(flops, 2)} times the matrix products; "
-            f"{shown(ratio.value / flops, 2)} is left for all else."
+            f"Here a step of CLIP has {format_number(flops, 2)} times the matrix products; "
+            f"{format_number(ratio.value / flops, 2)} is left for all else."
         )
         sources.append((record.anchor, "step times"))
     # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
@@ -479,11 +492,13 @@ def why(setting: Setting, records: Records) -> Answer:
         sources.append((waterfall.anchor, "waterfall"))
     short = "Not yet known: no step's operations were counted."
     if factors:
-        product = f" {TIMES} ".join(f"{shown(value, 2)} {name}" for name, value in factors.items())
+        product = f" {TIMES} ".join(
+            f"{format_number(value, 2)} {name}" for name, value in factors.items()
+        )
         short = f"{product}."
     elif flops and ratio:
         short = sentences.pop(0)
-    return Answer(f"Why {shown(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
+    return Answer(f"Why {format_number(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
 
 
 def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
@@ -516,9 +531,9 @@ def _factors(waterfall: Run[Waterfall]) -> str:
     way = waterfall.measured.release
     largest = max(way.factors, key=lambda factor: factor.mean or 0)
     ratio = way.total.ratio
-    times = f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
-    values = " and ".join(shown(r.value, 2) for r in largest.ratios.values() if r)
-    claim = shown(waterfall.measured.published_ratio, 1)
+    times = f"{format_number(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
+    values = " and ".join(format_number(r.value, 2) for r in largest.ratios.values() if r)
+    claim = format_number(waterfall.measured.published_ratio, 1)
     return (
         f"{TO_CATLIP}, {step_description(waterfall)}: {times} faster; the paper claims {claim}; "
         f"the largest factor is {largest.name}, {values} times."
@@ -557,5 +572,5 @@ def advice(setting: Setting) -> str:
         advised = "does not decide which features are better"
     return (
         f"So: this {advised}. For text prompts use CLIP. Before you rely on "
-        f"{shown(claimed_speed_up(), 1)} times, time your own steps."
+        f"{format_number(claimed_speed_up(), 1)} times, time your own steps."
     )

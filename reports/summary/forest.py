@@ -21,7 +21,7 @@ from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
 from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
 from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
-from catlip.records.table import Cell, Table, clipped, listed, shown, signed
+from catlip.records.table import Cell, Table, clipped, format_number, listed, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
 from reports.read.setting import Setting
 
@@ -123,7 +123,11 @@ def ends_of(one: Difference) -> str:
     """`8.2 to 11.9, n = 10`: the interval, or the range of fewer pairs."""
     low, high = _ends(one)
     seeds = f"n = {len(one.points)}"
-    return f"{shown(low, 1)} to {shown(high, 1)}, {seeds}" if len(one.points) > 1 else seeds
+    return (
+        f"{format_number(low, 1)} to {format_number(high, 1)}, {seeds}"
+        if len(one.points) > 1
+        else seeds
+    )
 
 
 def _ends(one: Difference) -> tuple[float, float]:
@@ -207,7 +211,7 @@ def forest_table(
             if one := row.of_task.get(task):
                 records = [by_path[path] for path in sorted(one.records)]
                 of_catlip = [run for run in records if run.method == CATLIP]
-                means = [shown(mean, 1) for mean in one.accuracies or ()]
+                means = [format_number(mean, 1) for mean in one.accuracies or ()]
                 points = signed(one.estimate.value, 1)
                 cells += [Cell(", ".join(means)) if means else Cell()]
                 cells += [Cell(points, ends_of(one), link(of_catlip or records))]

@@ -17,7 +17,7 @@ from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_po
 from catlip.records.run import Run, slug
 from catlip.records.select import ENCODERS, architecture, at_scale
 from catlip.records.styles import CLIPS, name_of
-from catlip.records.table import Quantity, clipped, mean_and_spread, shown
+from catlip.records.table import Quantity, clipped, format_number, mean_and_spread
 from reports.read.setting import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -101,7 +101,8 @@ def loss_panels(setting: Setting) -> list[Block]:
         names = _run_names([record for record, _ in runs[:MAX_CURVES]])
         curves = {name: curve for name, (_, curve) in zip(names, runs, strict=False)}
         said = "; ".join(
-            f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
+            f"{name} from {format_number(c[0][1])} to {format_number(c[-1][1])}"
+            for name, c in curves.items()
         )
         caption = name_of(method)
         if len(runs) > MAX_CURVES:
@@ -171,7 +172,7 @@ def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float,
             "va": "top",
             "ha": "right",
         }
-        axes.text(0.97, 0.95, f"starts at {shown(start)}", **how)
+        axes.text(0.97, 0.95, f"starts at {format_number(start)}", **how)
     axes.set_xlim(0, most / unit)
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))

@@ -37,7 +37,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.record import Record
 from catlip.records.run import TIMES
-from catlip.records.table import shown
+from catlip.records.table import format_number
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
@@ -130,7 +130,7 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     assert Waterfall.read(written) == measured
     with record:
         (table,) = waterfall_table(record.measured(measured))
-    ratios = [f"{shown(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
+    ratios = [f"{format_number(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
     row = ["RangeAugment", "on to off", *ratios, f"1.00{TIMES}"]
     assert row in [[cell.text for cell in row] for row in table.rows]
 

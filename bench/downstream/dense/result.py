@@ -27,7 +27,7 @@ from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
 from catlip.records.select import alike, at_scale, by_scale, suffix
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 
 SPLITS = ("train", "val")
 SLIDING = "mIoU, sliding window"
@@ -211,7 +211,7 @@ def _caption(records: Runs) -> str:
     for task in TASKS:
         runs = [record for record in records if record.kind == task.kind]
         if sizes := agreed(tuple(record.measured.sizes().values()) for record in runs):
-            train, val, classes = (shown(size, 0) for size in sizes)
+            train, val, classes = (format_number(size, 0) for size in sizes)
             sentences.append(
                 f"{task.task.capitalize()}: {classes} classes, {train} training and {val} test "
                 "images."

@@ -11,7 +11,7 @@ from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
 from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
 from catlip.records.styles import name_of
-from catlip.records.table import clipped, listed, shown
+from catlip.records.table import clipped, format_number, listed
 
 GALLERY = (
     "python -m bench.downstream.gallery --data starter:data/starter --encoders "
@@ -89,13 +89,15 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
         for i, encoder in enumerate(gallery.encoders):
             predicted = [marked(None, one.predicted[i], one.label) for one in of_row]
             rows.append((clipped(name_of(encoder.method), 20), predicted))
-    right = [f"{shown(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders]
+    right = [
+        f"{format_number(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders
+    ]
     caption = (
-        f"{clipped(gallery.task, 24)} ({shown(gallery.num_classes, 0)} classes), "
+        f"{clipped(gallery.task, 24)} ({format_number(gallery.num_classes, 0)} classes), "
         f"{at_scale(record.scale)}: {len(pictures)} test images drawn at random, their class, and "
         f"what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, "
-        f"computed once, of {shown(gallery.num_train, 0)} images, it is right on "
-        f"{listed(right)} of {shown(gallery.num_test, 0)} test images."
+        f"computed once, of {format_number(gallery.num_train, 0)} images, it is right on "
+        f"{listed(right)} of {format_number(gallery.num_test, 0)} test images."
     )
     return panels_figure(f"gallery_predictions{suffix}", caption, rows)
 
@@ -117,7 +119,8 @@ def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
             query = None
         rows.append(("", []))  # a gap
     shares = [
-        f"{shown(100 * one.neighbours_of_class, 1)} % ({name_of(one.method)})" for one in encoders
+        f"{format_number(100 * one.neighbours_of_class, 1)} % ({name_of(one.method)})"
+        for one in encoders
     ]
     caption = (
         "The first of these test images in a frame, and right of each the training images whose "

@@ -15,7 +15,7 @@ from catlip.records.kind import Kind
 from catlip.records.run import Run
 from catlip.records.select import alike, link, over_seeds
 from catlip.records.styles import is_ours, name_of, ordered
-from catlip.records.table import Cell, Quantity, clipped, quantity_cell, shown
+from catlip.records.table import Cell, Quantity, clipped, format_number, quantity_cell
 
 Init = Literal["random", "transfer", "names"]
 ZeroShotMethod = Literal["prompts", "classifier rows"]  # of classifying zero-shot
@@ -247,8 +247,8 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     if classes is None:
         return name
     if task in PLURALS:
-        return f"{shown(classes, 0)} {name}"
-    return f"{name} ({shown(classes, 0)} class{'es' * (classes != 1)})"
+        return f"{format_number(classes, 0)} {name}"
+    return f"{name} ({format_number(classes, 0)} class{'es' * (classes != 1)})"
 
 
 def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:

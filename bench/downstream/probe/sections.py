@@ -41,7 +41,7 @@ from catlip.records.lines import (
 from catlip.records.run import Records, Run, Setting, of_kind
 from catlip.records.select import alike, by_scale, suffix
 from catlip.records.styles import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
-from catlip.records.table import Cell, Table, clipped, paper_name, shown
+from catlip.records.table import Cell, Table, clipped, format_number, paper_name
 
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each
@@ -95,7 +95,7 @@ def worth_table(records: Runs) -> list[Table]:
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
     guesses = [
-        f"{shown(chance, 1)} % on {task_title(records, task)}"
+        f"{format_number(chance, 1)} % on {task_title(records, task)}"
         for task in by_importance((task for run in records for task in run.measured.tasks), records)
         if (chance := chance_of(records, task))
     ]
@@ -142,7 +142,8 @@ def _class_figure(
         f"{len(labels)} classes{also}."
     )
     said = [
-        f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
+        f"{clipped(one, 24)} {format_number(catlip[one], 0)} and {format_number(clip[one], 0)}"
+        for one in labels
     ]
     alt = f"Pairs of marks, {' and '.join(map(name_of, of_method))} in %. {'; '.join(said)}."
 
@@ -277,7 +278,7 @@ def of_one_recipe(records: Runs) -> Runs:
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
     title, chance = task_title(records, task), chance_of(records, task)
     lines = lines_of(runs)
-    caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
+    caption = "" if chance is None else f"Guessing gives {format_number(chance, 1)} %, dotted."
 
     def draw(axes: Axes) -> None:
         from matplotlib.ticker import NullLocator
