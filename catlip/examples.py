@@ -71,7 +71,7 @@ def main(config: Examples) -> None:
                 )
                 pictures.append(picture)
         record.samples["pictures"] = list(map(without_none, pictures))
-        record.measured(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
+        record.finish(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for picture in pictures:
         print(f"{printable(picture.caption)}\n    {', '.join(picture.classes) or '(no class)'}")
     print(f"wrote {config.out}")

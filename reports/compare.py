@@ -142,9 +142,9 @@ def _part(name: str, pairs: Sequence[tuple[Run, Run]]) -> Part:
     where = devices[0] if is_one_device else f"{devices[0]} (A) and {devices[1]} (B)"
     sentences = [f"measured on {where}"]
     for letter, side in zip("AB", sides, strict=True):
-        if any(run.environment.get("dirty") is True for run in side):
+        if any(run.environment.dirty for run in side):
             sentences.append(f"warning: {letter} ran with local changes to its git revision")
-    images = [[number(run.metrics, "images_seen") or 0 for run in pair] for pair in pairs]
+    images = [[number(run.raw_metrics, "images_seen") or 0 for run in pair] for pair in pairs]
     if not all(alike_in_images(one, other) for one, other in images):
         sentences.append("warning: they saw different numbers of images")
     confounds, settings = _fields(pairs)
@@ -167,14 +167,16 @@ def _fields(pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Cell]], list[li
     """
     values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for pair in pairs:
-        one, other = ({**leaves(run.environment), **leaves(run.config)} for run in pair)
+        one, other = ({**leaves(run.raw_environment), **leaves(run.raw_config)} for run in pair)
         for path in dict.fromkeys([*one, *other]):
             both = (one.get(path, MISSING), other.get(path, MISSING))
             if both[0] != both[1] and path[0] not in OF_EACH_RUN:
                 values.setdefault(path, []).append(both)
     confounds: list[list[Cell]] = []
     settings: list[list[Cell]] = []
-    of_environments = {path for pair in pairs for run in pair for path in leaves(run.environment)}
+    of_environments = {
+        path for pair in pairs for run in pair for path in leaves(run.raw_environment)
+    }
     for path, differing in values.items():
         cells = [Cell(clipped(".".join(path), 80))]
         for side in zip(*differing, strict=True):

@@ -56,8 +56,8 @@ def main(config: Communication) -> None:
     path, run, rank = measure_all(config)
     if rank.is_main:
         print_tables([result.exchange_table(run), result.collectives_table(run)])
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
+        if run.environment.busy:
+            print(f"warning: {run.environment.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 
@@ -82,9 +82,9 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
             factors = factors_of(config, method)
             metrics.methods[method], samples = measure(factors, rank, rounds=config.num_steps)
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
-            record.metrics = metrics.metrics()
+            record.metrics = metrics.as_dict()
             record.save()
-        run = record.measured(metrics)
+        run = record.finish(metrics)
     return record.path, run, rank
 
 

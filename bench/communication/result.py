@@ -81,7 +81,7 @@ def section(main: Setting | None, records: Records) -> Section:
     runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
-        if run.measured.methods:
+        if run.metrics.methods:
             blocks += [exchange_table(run, suffix(i)), collectives_table(run, suffix(i))]
     if not blocks:
         blocks = to_fill("What ranks send was not measured.", COMMAND)
@@ -105,10 +105,10 @@ def exchange_table(run: Run[Communication], end: str = "") -> Table:
         "95 % interval. Blocking is what nothing can hide, such as the exchange of features for "
         "the loss: a step waits for it too."
     )
-    title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
+    title = f"What exchange costs between {_ranks(run.metrics)}, {step_description(run)}"
     rows = []
-    for method in ordered(run.measured.methods):
-        costs, anchor = run.measured.methods[method], run.anchor
+    for method in ordered(run.metrics.methods):
+        costs, anchor = run.metrics.methods[method], run.anchor
         exposed, predicted = costs.exposed_ms, f"predicted {format_number(costs.predicted_sent_mb)}"
         waited = Cell()
         if exposed:
@@ -129,9 +129,9 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
     columns = ["Collective", "Type", "Calls per step", "Sent (MB)", "Alone (ms)", "Alone (GB/s)"]
     caption = "Alone is the same collective with nothing else running; GB/s are of what is sent."
     rows: list[Sequence[Cell]] = []
-    for method in ordered(run.measured.methods):
+    for method in ordered(run.metrics.methods):
         rows.append([Cell(name_of(method))])
-        for calls in run.measured.methods[method].collectives:
+        for calls in run.metrics.methods[method].collectives:
             row = [
                 Cell(calls.label),
                 Cell(calls.dtype),
@@ -141,7 +141,7 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
                 number_cell(calls.sent_mb / alone if (alone := calls.bare_ms.median) else None),
             ]
             rows.append(row)
-    title = f"Every collective of a step between {_ranks(run.measured)}"
+    title = f"Every collective of a step between {_ranks(run.metrics)}"
     return Table(f"collectives{end}", title, columns, rows=rows, caption=caption, folded=True)
 
 

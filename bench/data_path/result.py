@@ -48,7 +48,7 @@ def section(records: Records) -> Section:
 
 
 def rates_table(run: Run[DataPath], end: str = "") -> Table:
-    rates, images = run.measured, run.measured.images
+    rates, images = run.metrics, run.metrics.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
     for name, rate in list(rates.decoders.items())[:MAX_ROWS]:
         rows.append(_row(run, name, rate, pair=f"ours/{name}"))
@@ -61,7 +61,7 @@ def rates_table(run: Run[DataPath], end: str = "") -> Table:
     caption = (
         "Images per second of processor time, of all processes together: what one core does, "
         f"whatever else the machine is busy with. {format_number(images.count, 0)} photographs of "
-        f"{size} pixels on average, crops of {format_number(run.setup.resolution, 0)} pixels, all "
+        f"{size} pixels on average, crops of {format_number(run.config.resolution, 0)} pixels, all "
         "in turns in one process; below a rate its 5th to 95th percentile, below a ratio its "
         "95 % interval. A decoder of the whole picture does not crop: it is a bound, not a loader."
     )
@@ -71,7 +71,7 @@ def rates_table(run: Run[DataPath], end: str = "") -> Table:
 
 
 def _row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
-    ratio = run.measured.ratios.get(pair)
+    ratio = run.metrics.ratios.get(pair)
     if ratio and rate.n is not None and rate.n < FEWEST:
         ratio = Interval(ratio.value)  # loaders have fewer rounds than decoders
     return [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0), ratio_cell(run, ratio)]

@@ -68,7 +68,7 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
                 f"{config.model}, batch {min(batches)}: out of memory; --largest finds what fits"
             )
         how = HOW[rank.device.type]
-        run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
+        run = record.finish(result.Memory(how=how, batches=batches, largest=largest))
     return path, run
 
 

@@ -104,7 +104,7 @@ def section(main: Setting | None, records: Records) -> Section:
     """The memory of one record: of an encoder of the paper, if there is one."""
     runs = sorted(
         unique_runs(records, Memory),
-        key=lambda run: architecture(run.setup.model) not in ENCODERS,
+        key=lambda run: architecture(run.config.model) not in ENCODERS,
     )
     blocks: list[Block] = [*memory_tables(runs[0])[:1]] if runs else []
     blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
@@ -112,11 +112,11 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def memory_tables(run: Run[Memory]) -> list[Table]:
-    return [_peaks_table(run), _parts_table(run)] if run.measured.methods else []
+    return [_peaks_table(run), _parts_table(run)] if run.metrics.methods else []
 
 
 def _peaks_table(run: Run[Memory]) -> Table:
-    metrics, anchor = run.measured, run.anchor
+    metrics, anchor = run.metrics, run.anchor
     methods = metrics.methods
     first, *others = methods
     columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
@@ -164,8 +164,8 @@ def _peaks_table(run: Run[Memory]) -> Table:
 
 
 def _parts_table(run: Run[Memory]) -> Table:
-    methods = run.measured.methods
-    size, batch = list(run.measured.by_size.items())[-1]
+    methods = run.metrics.methods
+    size, batch = list(run.metrics.by_size.items())[-1]
     rows = []
     for part, name in PARTS.items():
         memories = [batch.methods.get(method) for method in methods]

@@ -84,7 +84,7 @@ def main(config: Plan) -> None:
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as written:
             written.shown_as, written.notes = methods.method_styles(chosen[0].rates), NOTES
-            return written.measured(metrics)
+            return written.finish(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)
     for model, machine in {machine.model: machine for machine in chosen}.items():

@@ -56,7 +56,7 @@ class Analytic(Kind):
 
 def analytic_table(run: Run[Analytic]) -> Table:
     """One row per method; the ratio is of operations per step, to those of the first method."""
-    step, setup = run.measured, run.setup
+    step, config = run.metrics, run.config
     first, *_ = step.methods
     columns = ["Method", "Step, relative", "Image GF", "Text GF", "Head GF", "Step GF"]
     columns += ["Recomputed GF", "Parameters (M)", "State (GiB)", "Activations (GiB)"]
@@ -79,9 +79,9 @@ def analytic_table(run: Run[Analytic]) -> Table:
         for method, costs in step.methods.items()
     ]
     title = (
-        f"A training step of {setup.model}, {setup.resolution} px, {setup.precision}, "
-        f"{setup.batch_size} images on each of {setup.world_size} devices; GF: 1e9 operations per "
-        "image; memory and bytes sent: of one device"
+        f"A training step of {config.model}, {config.resolution} px, {config.precision}, "
+        f"{config.batch_size} images on each of {config.world_size} devices; GF: 1e9 operations "
+        "per image; memory and bytes sent: of one device"
     )
     return Table("analytic", title, columns, rows=rows)
 
@@ -136,7 +136,7 @@ def projection_section(records: Records) -> Section:
         "The paper trains on many GPUs. These numbers are computed, not measured, without "
         "stragglers and failures. The command plans a training of your own: hours, money, layout."
     )
-    runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][
+    runs = [run for run in unique_runs(records, Projection) if run.metrics.paper_layouts][
         :MAX_SHOWN
     ]
     blocks = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
@@ -147,7 +147,7 @@ def projection_section(records: Records) -> Section:
 
 def projection_table(run: Run[Projection], end: str = "") -> Table:
     """The paper's layouts, and what the projection is computed from."""
-    projection, anchor, images = run.measured, run.anchor, run.setup.samples
+    projection, anchor, images = run.metrics, run.anchor, run.config.samples
     words = (
         SAMPLES_OF_A_TRAINING if images is None else f"{format_number(images / 1e9)} billion images"
     )
@@ -188,7 +188,7 @@ def ratios_in_words(run: Run[Projection]) -> str:
         f"{name_of_layout(ratio.layouts)} {format_number(ratio.device_hours, 2)}{TIMES} (computing "
         f"{format_number(ratio.compute, 2)}{TIMES}, communication "
         f"{format_number(ratio.communication, 2)}{TIMES})"
-        for ratio in run.measured.paper_ratios
+        for ratio in run.metrics.paper_ratios
     )
     paper = "The paper measured 2.7, of whole trainings."
     return f"CLIP's device-hours over CatLIP's: {words}. {paper}" if words else ""
@@ -233,7 +233,7 @@ class Plan(Kind):
 
 
 def plan_table(run: Run[Plan], end: str = "") -> Table:
-    plan, anchor = run.measured, run.anchor
+    plan, anchor = run.metrics, run.anchor
     rows: list[Sequence[Cell]] = []
     heading = ""
     for row in plan.runs:

@@ -71,13 +71,13 @@ def main(config: StepTime) -> None:
     if runs:
         print_tables([result.step_table(runs)])
     for timed in runs[1:]:
-        for method, steps in timed.measured.methods.items():
-            eager = runs[0].measured.methods[method]
+        for method, steps in timed.metrics.methods.items():
+            eager = runs[0].metrics.methods[method]
             seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
-        if timed.machine.busy:
-            print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
+        if timed.environment.busy:
+            print(f"warning: {timed.name}: {timed.environment.busy} Times are in doubt.")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -193,7 +193,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
         record.notes.append(NOTES[bool(config.data)])
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
-        return [record.measured(_summary(config, timed, ceiling, ranks=rank.world_size))]
+        return [record.finish(_summary(config, timed, ceiling, ranks=rank.world_size))]
 
 
 def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:

@@ -60,30 +60,30 @@ class Curve:
         """Task -> seed -> [lengths] in %."""
         tasks: dict[str, dict[int, list[Score]]] = {}
         for seed, row in self.rows.items():
-            for task in row[0].measured.accuracies:
+            for task in row[0].metrics.accuracies:
                 tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
         return tasks
 
     def costs(self, cost: str) -> list[float]:
         """[lengths], means over the seeds."""
-        costs = [[getattr(run.measured, cost) for run in row] for row in self.rows.values()]
+        costs = [[getattr(run.metrics, cost) for run in row] for row in self.rows.values()]
         lengths: list[float] = np.mean(costs, axis=0).tolist()
         return lengths
 
 
 def curves(runs: Runs) -> list[Curve]:
     """The curve of each method that has one, with the encoder that has the most lengths."""
-    whole = [run for run in runs if run.measured.fraction == 1]
+    whole = [run for run in runs if run.metrics.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for run in whole:
-        lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
+        lengths.setdefault(run.metrics.encoder, set()).add(run.metrics.images)
     encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
     found = []
-    for method in dict.fromkeys(run.measured.method for run in whole):
+    for method in dict.fromkeys(run.metrics.method for run in whole):
         by_seed: dict[int, dict[int, Run[Scaling]]] = {}
         for run in whole:
-            if (run.measured.method, run.measured.encoder) == (method, encoder):
-                by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
+            if (run.metrics.method, run.metrics.encoder) == (method, encoder):
+                by_seed.setdefault(run.metrics.seed, {})[run.metrics.images] = run
         images = sorted({length for row in by_seed.values() for length in row})
         rows: dict[int, Runs] = {
             seed: [row[length] for length in images]
@@ -123,7 +123,7 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
     groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}
-        alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
+        alone = [r for r in runs if r.metrics.encoder in usual and not r.environment.beside]
         devices = {*map(device_of, alone)} - {""}
         groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
     for group in groups.values():
@@ -148,10 +148,10 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
 
 def scaling_table(runs: Runs) -> Table:
     """One row per encoder, fraction, length and method, over the seeds."""
-    tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
+    tasks = dict.fromkeys(task for run in runs for task in run.metrics.accuracies)
     groups: dict[tuple[tuple[str, float, int], str], list[Scaling]] = {}
     for run in runs:
-        one = run.measured
+        one = run.metrics
         groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)
     rows = []
     for ((encoder, fraction, images), method), cells in sorted(groups.items()):

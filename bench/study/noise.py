@@ -145,11 +145,11 @@ def recipe_of_batch(config: NoiseStudy, method: str, batch: int) -> Recipe:
     """That of the method's best trial with so many images a step. Raises: InputError."""
     paths = sorted(config.tuned.glob(f"{method}-[0-9][0-9].json"))
     trials = [read_run(read_record(path), Trial) for path in paths]
-    of_batch = [run for run in trials if run.measured.drawn["images_per_step"] == batch]
+    of_batch = [run for run in trials if run.metrics.drawn["images_per_step"] == batch]
     if not of_batch:
         raise InputError(f"--noises {BATCH}={batch}: no trial of {method} in {config.tuned} had it")
-    best = max(of_batch, key=lambda run: run.measured.score)
-    return recipe_of(config.base_recipe(method), best.measured.drawn, config.images)
+    best = max(of_batch, key=lambda run: run.metrics.score)
+    return recipe_of(config.base_recipe(method), best.metrics.drawn, config.images)
 
 
 def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robustness:

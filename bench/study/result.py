@@ -119,12 +119,12 @@ def by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[Trial]]
     """Method -> trial -> its runs, several if they are finalists."""
     groups: dict[str, dict[int, list[Run[Trial]]]] = {}
     for run in runs:
-        groups.setdefault(run.measured.method, {}).setdefault(run.measured.trial, []).append(run)
+        groups.setdefault(run.metrics.method, {}).setdefault(run.metrics.trial, []).append(run)
     return groups
 
 
 def mean_score(runs: Iterable[Run[Trial]]) -> float:
-    return fmean(run.measured.score for run in runs)
+    return fmean(run.metrics.score for run in runs)
 
 
 def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
@@ -144,9 +144,9 @@ def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
     every = [*records]
     for kind in (Finalist, Trial):
         runs = [run for run in of_kind(every, kind) if run.method in among]
-        tuned = Counter(run.setup.recipe.encoder for run in runs)
+        tuned = Counter(run.config.recipe.encoder for run in runs)
         usual = tuned.most_common(1)[0][0] if tuned else ""
-        runs = [run for run in runs if run.setup.recipe.encoder == usual]
+        runs = [run for run in runs if run.config.recipe.encoder == usual]
         best = {
             method: max(map(mean_score, trials.values()))
             for method, trials in by_trial(runs).items()
@@ -162,11 +162,11 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     for method, trials in by_trial(runs).items():
         best = max(trials.values(), key=mean_score)
         score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
-        measured = best[0].measured
-        which = f"{measured.trial}"
-        if len(best) == 1 and measured.trial not in told:  # else of the table of trials
-            told.add(measured.trial)
-            drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
+        metrics = best[0].metrics
+        which = f"{metrics.trial}"
+        if len(best) == 1 and metrics.trial not in told:  # else of the table of trials
+            told.add(metrics.trial)
+            drawn = ", ".join(f"{name} {value:.3g}" for name, value in metrics.drawn.items())
             which += f": {drawn}"
         rows.append([Cell(name_of(method)), Cell(str(len(trials))), score, Cell(which)])
     columns = ["Method", "Trials", "Best, validation (%)", "Its number"]
@@ -179,7 +179,7 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     """
     drawn = {
         (one.method, one.trial, one.drawn["max_lr"]): one
-        for one in (run.measured for run in runs)
+        for one in (run.metrics for run in runs)
         if one.accuracies
     }
     sentences = []
@@ -209,7 +209,7 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
     """Words for scale and encoder -> its trials, the most first."""
     groups: dict[str, list[Run[T]]] = {}
     for run in chain.from_iterable(scales):
-        encoder = clipped(run.setup.recipe.encoder, 40)
+        encoder = clipped(run.config.recipe.encoder, 40)
         groups.setdefault(f"{at_scale(run.scale)}, {encoder}", []).append(run)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
@@ -282,7 +282,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
-        one = run.measured
+        one = run.metrics
         images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
         groups.setdefault((images, one.noise, one.method), {})[one.seed] = run
         tasks |= dict.fromkeys(task for task in one.accuracies if TASK_PART_SEPARATOR not in task)
@@ -293,14 +293,14 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         if noise == NONE or is_rotated or not clean:
             continue
         first = next(iter(group.values()))
-        kept = Cell(format_number(100 * first.measured.classes_kept, 0), anchor=first.anchor)
+        kept = Cell(format_number(100 * first.metrics.classes_kept, 0), anchor=first.anchor)
         row = [Cell(in_words(noise)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
                 {
                     seed: score_of(run, task)
                     for seed, run in side.items()
-                    if task in run.measured.accuracies
+                    if task in run.metrics.accuracies
                 }
                 for side in (group, clean)
             )
@@ -387,7 +387,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
     """One row per threshold: what it leaves, and the probes' accuracies."""
     by_probe = threshold_accuracies(run)
     rows = []
-    for threshold, left in sorted(run.measured.thresholds.items()):
+    for threshold, left in sorted(run.metrics.thresholds.items()):
         row = [Cell(f"{threshold:,}")]
         for name, (_, decimals) in LEFT.items():
             row.append(number_cell(left.get(name), decimals, run.anchor))
@@ -416,7 +416,7 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
         f"mark is a seed. {how_drawn(lines)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
-    classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}
+    classes = {float(t): left.get("classes") for t, left in record.metrics.thresholds.items()}
     draw = partial(_draw_thresholds, lines=lines, classes=classes)
     height = height_for(lines)
     return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]

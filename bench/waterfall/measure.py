@@ -56,8 +56,8 @@ def main(config: Waterfall) -> None:
     path, run, rank = measure_all(config)
     if rank.is_main:
         print_tables(result.waterfall_table(run))
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
+        if run.environment.busy:
+            print(f"warning: {run.environment.busy} Times are in doubt.")
         print(f"wrote {path}")
 
 
@@ -82,7 +82,7 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Rank]:
         progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
         timer = PairTimer(config, rank, record, bar)
-        run = record.measured(
+        run = record.finish(
             result.Waterfall(
                 world_size=rank.world_size,
                 published_ratio=PUBLISHED_RATIO,

@@ -131,8 +131,8 @@ class Waterfall(StepKind):
     def read(cls, metrics: dict[str, Any]) -> Self:
         return super().read(_renamed(metrics, NAMES))
 
-    def metrics(self) -> dict[str, Any]:
-        return _renamed(super().metrics(), {field: name for name, field in NAMES.items()})
+    def as_dict(self) -> dict[str, Any]:
+        return _renamed(super().as_dict(), {field: name for name, field in NAMES.items()})
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:
@@ -159,7 +159,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     """From the released CLIP configuration to the released CatLIP one, the changes from first to
     last; nothing if none of them was timed.
     """
-    way = run.measured.release
+    way = run.metrics.release
     others = {(one.name, one.change): one.ratios["reverse"] for one in way.factors}
     bars: list[Bar] = []
     words = []
@@ -178,8 +178,8 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
         f"{ORDERS['forward']}: how many times faster an image is processed than with the released "
         f"CLIP configuration ({step_description(run)})"
     )
-    published = run.measured.published_ratio
-    is_papers = architecture(run.setup.model) == PUBLISHED
+    published = run.metrics.published_ratio
+    is_papers = architecture(run.config.model) == PUBLISHED
     if is_papers:
         caption += "; the dashed line is the paper's claim"
     else:
@@ -264,9 +264,9 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
     """The factors of both ways with both orders side by side, and all of a way together; nothing if
     the record has no factors.
     """
-    measured = run.measured
+    metrics = run.metrics
     rows = []
-    for title, way in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
+    for title, way in ((TO_CATLIP, metrics.release), (BEYOND, metrics.further)):
         if not way.factors:
             continue
         rows.append([Cell(title)])
@@ -283,9 +283,9 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         flops = times_cell(way.total.flops_ratio, run.anchor)
         rows.append([Cell("product of the above"), Cell(""), *products, flops])
         rows.append([Cell("first against last, in turns"), Cell(""), total, total, flops])
-        if way is measured.release:
-            claim = times_cell(measured.published_ratio, "")
-            released = times_cell(measured.released_flops_ratio, run.anchor)
+        if way is metrics.release:
+            claim = times_cell(metrics.published_ratio, "")
+            released = times_cell(metrics.released_flops_ratio, run.anchor)
             rows.append([Cell("both releases: the paper's times, and FLOPs alone")])
             rows[-1] += [Cell(""), claim, claim, released]
     intervals = "below each ratio its 95 % interval"
@@ -296,7 +296,7 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
         "counted, not measured."
     )
-    if any(factor.name == NO_PADDING for factor in measured.release.factors):
+    if any(factor.name == NO_PADDING for factor in metrics.release.factors):
         caption += (
             " From last to first, padding is left out after CLIP has become CatLIP, which reads no "
             "captions: that ratio shows the error of the measurement."

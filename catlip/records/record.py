@@ -2,7 +2,7 @@
 
     with Record(path, kind=Memory, config=config) as record:
         record.samples["peak_gib"] = [...]
-        record.measured(Memory(model="vit_b16", ...))
+        record.finish(Memory(model="vit_b16", ...))
 
 During the run there is a partial record, `NAME.json.partial`. If the block ends without an error,
 the record is written atomically and the partial is deleted; otherwise the partial stays, and is
@@ -97,9 +97,9 @@ class Record:
         _making.append(self)
         return self
 
-    def measured(self, metrics: K) -> Run[K]:
+    def finish(self, metrics: K) -> Run[K]:
         """Store the metrics, and return the run in the form that the tables of its kind take."""
-        self.metrics = metrics.metrics()
+        self.metrics = metrics.as_dict()
         if self in _making:
             self.environment |= self._usage.so_far()
         styles.learn([self.shown_as])

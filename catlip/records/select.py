@@ -71,7 +71,7 @@ def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[li
 
 def rule_of(run: Run[ByRule]) -> str:
     """The rule that made the labels; the record's name if the rule is not recorded."""
-    return clipped(run.measured.rule or run.setup.rule or run.name, 24)
+    return clipped(run.metrics.rule or run.config.rule or run.name, 24)
 
 
 def rule_rank(rule: str) -> tuple[int, str]:
@@ -163,7 +163,7 @@ def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Com
 def differing_settings(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
     """The fields that differ between runs, among those that must be equal for a comparison."""
     every = [
-        record.settings | record.measured.sizes(task)
+        record.settings | record.metrics.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
     ]
     return differing_fields(every)
@@ -187,7 +187,7 @@ def _groups(records: Sequence[Run[K]], task: str) -> list[list[Run[K]]]:
 
 
 def _key(record: Run[Kind], task: str) -> Hashable:
-    return (record.settings_key, *record.measured.sizes(task).values())
+    return (record.settings_key, *record.metrics.sizes(task).values())
 
 
 def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
@@ -241,7 +241,7 @@ def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
 
 def broken_words(record: Run[Kind]) -> str:
     """`Broken images, left out: 3 cut off, 1 empty.`; empty if no image was broken."""
-    broken = record.measured.broken
+    broken = record.metrics.broken
     said = [
         f"{format_number(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count
     ]
@@ -273,7 +273,7 @@ def at_scale(scale: str) -> str:
 def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
     """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()
-    busy = [record.name for record in unique if record.machine.busy]
+    busy = [record.name for record in unique if record.environment.busy]
     if not busy:
         return ""
     names = f" ({listed(busy)})" if len(busy) <= MAX_NAMED else ""

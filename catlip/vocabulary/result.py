@@ -131,7 +131,7 @@ def vocabulary_section(main: Setting | None, records: Records) -> Section:
         if table.rows:
             blocks.append(table)
         for rule, audit in by_rule(of_kind(labelled, LabelAudit)).items():
-            blocks.append(verdicts_table(audit.measured, f"{end}_{rule}", audit.anchor))
+            blocks.append(verdicts_table(audit.metrics, f"{end}_{rule}", audit.anchor))
     blocks = blocks or to_fill("No caption has been labelled.", LABEL)
     return Section("vocabulary", "Captions and vocabulary", blocks)
 
@@ -163,7 +163,7 @@ def labels_table(
     rows: dict[str, dict[str, Cell]] = {}
     runs: list[tuple[str, Run[Any]]] = [*labelling.items(), *vocabularies.items()]
     for rule, run in runs:
-        counts, anchor = run.measured, run.anchor
+        counts, anchor = run.metrics, run.anchor
         if isinstance(counts, Labelling):
             captions, without = counts.captions, sum(counts.unlabelled.values()) or None
         else:
@@ -227,7 +227,7 @@ def tail_figure(
     def draw(axes: Axes) -> None:
         names = []
         for rule, tail in tails.items():
-            style, last, kept = rule_style(rule), tail[-1][0], records[rule].measured.num_classes
+            style, last, kept = rule_style(rule), tail[-1][0], records[rule].metrics.num_classes
             axes.plot(*zip(*tail, strict=True), color=style["color"])
             is_cut = 0 < kept <= last
             cut = kept if is_cut else last
@@ -253,7 +253,7 @@ def similarity_figure(
     record: Run[VocabularyStatistics], rule: str, scale: str, suffix: str = ""
 ) -> list[Figure]:
     """The labels of each set by the similarity of their nearest class (2(b))."""
-    metrics, curves, summaries = record.measured, {}, []
+    metrics, curves, summaries = record.metrics, {}, []
     for name in metrics.label_sets:
         size = metrics.labels[name].labels
         found = [(float(least), metrics.found(name, least)) for least in SIMILARITIES]
@@ -293,7 +293,7 @@ def samples_figure(
 ) -> list[Figure]:
     """The number of captions of the classes that match a label exactly (2(c))."""
     counts: dict[str, list[int]] = {}
-    for name in record.measured.label_sets:
+    for name in record.metrics.label_sets:
         matches = record.rows(f"matches_{name}", Match)
         if exact := [row.samples for row in matches if row.similarity == 1 and row.samples > 0]:
             counts[name] = sorted(exact, reverse=True)
@@ -347,11 +347,11 @@ def overlap_table(
     """How many labels of each set are a class or near one, with one group of rows per rule."""
     rows: list[list[Cell]] = []
     for rule, run in runs.items():
-        if run.measured.label_sets:
+        if run.metrics.label_sets:
             rows.append([Cell(f"Rule {rule}")])
-        for name in run.measured.label_sets:
-            counts, anchor = run.measured.labels[name], run.anchor
-            found = (run.measured.found(name, similarity) for similarity in STEPS)
+        for name in run.metrics.label_sets:
+            counts, anchor = run.metrics.labels[name], run.anchor
+            found = (run.metrics.found(name, similarity) for similarity in STEPS)
             rows.append(
                 [
                     Cell(LABEL_SETS[name]),

@@ -23,7 +23,7 @@ from catlip.records.estimate import (
     smallest_effect,
     verdict,
 )
-from catlip.records.run import Records, text
+from catlip.records.run import Records
 from catlip.records.table import Cell, Table, format_number, listed, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
@@ -209,9 +209,9 @@ def _when_made(records: Records) -> str:
     """Which records were made under which version of the rules, and how many were begun before
     there were any.
     """
-    made = Counter(text(record.environment, "rules") for record in records.every)
+    made = Counter(record.environment.rules for record in records.every)
     first = versions()[0]
-    begun = (text(record.environment, "started") for record in records.every)
+    begun = (record.environment.started for record in records.every)
     before = sum("" < at < f"{first.since:%Y-%m-%dT%H:%M:%S}" for at in begun)
     counts = [
         f"{made[version.digest]} name the rules of {version.since:%-d %B %Y} ({version.digest})"

@@ -140,7 +140,7 @@ class Trained:
         caveats = []
         if self.encoder not in ENCODERS:
             caveats.append(f"with {clipped(self.encoder, 24)}")
-        lengths = [cell.measured.images_seen for cell in self.of(Scaling)]
+        lengths = [cell.metrics.images_seen for cell in self.of(Scaling)]
         is_long = not lengths or is_enough(max(lengths), self.scale)
         if not is_long or not all(map(is_whole, self.of(Pretrain))):
             caveats.append(SHORTER)
@@ -152,8 +152,8 @@ class Trained:
         records: list[Run[OnTasks]] = []
         for kind in (LinearProbe, Finetune, Readout):
             records += self.of(kind)
-        names = [task for record in records for task in record.measured.tasks]
-        names += [task for cell in self.of(Scaling) for task in cell.measured.accuracies]
+        names = [task for record in records for task in record.metrics.tasks]
+        names += [task for cell in self.of(Scaling) for task in cell.metrics.accuracies]
         return {
             task: without_classes(records, task)
             for task in by_importance(names, records)
@@ -170,7 +170,7 @@ def groups_of(records: Records) -> list[Trained]:
     of_group: dict[tuple[str, str, str], list[Run]] = {}
     for record in records.every:
         origin = pretraining_of(record, known) or record
-        key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
+        key = (record.root, origin.scale, architecture(origin.config.recipe.encoder))
         of_group.setdefault(key, []).append(record)
     roots = list(dict.fromkeys(record.root for record in records.every))
     trained = {(record.root, record.scale) for record in records.of(Pretrain)}
@@ -261,19 +261,19 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
 
 def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
     """Whether a run of transfer counts."""
-    if run.kind not in test.kinds or run.setup.init == "transfer":
+    if run.kind not in test.kinds or run.config.init == "transfer":
         return False
     if group.scale not in SCALES:
         return True
-    is_papers = not isinstance(run.measured, Dense) or run.measured.is_published()
-    return is_papers and run.setup.recipe.resolution == RESOLUTIONS[run.kind]
+    is_papers = not isinstance(run.metrics, Dense) or run.metrics.is_published()
+    return is_papers and run.config.recipe.resolution == RESOLUTIONS[run.kind]
 
 
 def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str]:
     """Task, or metric of a dense task -> its title."""
     if not test.names:
         return group.tasks
-    dense = [run.measured for run in runs if isinstance(run.measured, Dense)]
+    dense = [run.metrics for run in runs if isinstance(run.metrics, Dense)]
     if dense and all(one.is_published() for one in dense):
         title = f"{PUBLISHED[test.kinds[0]]} {{}}"
     else:
@@ -295,7 +295,7 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
         of_group = group.rows(rows)
         for device in dict.fromkeys(of_group[of_group.method == "catlip"].device):
             on_device = of_group[of_group.device == device]
-            quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
+            quiet = on_device[[not runs[path].environment.busy for path in on_device.record]]
             pair = group.pair(of_group)
             every, undisturbed = _by_seed(on_device, pair), _by_seed(quiet, pair)
             if not every:
@@ -339,7 +339,7 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
     """
     for run in (run for group in groups for run in group.records if run.kind in test.kinds):
         of_run = rows[rows.record == run.path].fillna({"batch": 0})
-        compared, words, setup = [], [], run.setup
+        compared, words, config = [], [], run.config
         for batch, by_method in sorted(nested(of_run, "batch", "method", "metric").items()):
             methods = test.levels or [*by_method]
             of_methods = [by_method.get(method, {}) for method in methods]
@@ -364,12 +364,12 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                     f"{name_of(method)} {format_number(side[0], test.decimals)}"
                     for method, side in zip(methods, sides, strict=True)
                 ]
-        is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
-        few_classes = setup.num_classes is not None and setup.num_classes < CLASSES
+        is_small = config.batch_size is not None and config.batch_size < MIN_BATCH
+        few_classes = config.num_classes is not None and config.num_classes < CLASSES
         caveats = {
-            "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
+            "with another encoder than the paper's": architecture(config.model) not in ENCODERS,
             "with a smaller vocabulary": few_classes,
-            "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
+            "at another resolution": config.resolution not in (None, USUAL_RESOLUTION),
             "at a small batch": is_small and not test.on_any_device,
         }
         if compared and not (run.too_few and len(test.metrics) > 1):
@@ -405,9 +405,9 @@ def _too_short(group: Trained, *images: float) -> str:
     """Why two lengths say nothing of the paper's lengths; empty if they reach these."""
     papers = f"The paper trains for {EPOCHS[0]} to {EPOCHS[1]} epochs"
     sizes = [
-        run.measured.images_seen / run.measured.epochs_seen
+        run.metrics.images_seen / run.metrics.epochs_seen
         for run in group.of(Pretrain)
-        if run.measured.epochs_seen > 0
+        if run.metrics.epochs_seen > 0
     ]
     size = sizes[0] if sizes else CC3M_IMAGES * (group.scale == "cc3m")
     if not size:

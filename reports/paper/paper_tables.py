@@ -133,7 +133,9 @@ class Ours:
         runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
         for kind in TASKS:
             runs += records.of(kind)
-        self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
+        self._encoders = [
+            (r, pretraining_of(r, known)) for r in runs if r.config.init != "transfer"
+        ]
 
     def trained_here(self, what: Wanted | None) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
@@ -142,7 +144,7 @@ class Ours:
         by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if pretraining and is_whole(pretraining) and _is(record, what):
-                encoder = architecture(pretraining.setup.recipe.encoder)
+                encoder = architecture(pretraining.config.recipe.encoder)
                 made = (record.method, pretraining.scale, encoder)
                 if made == (what.method, what.scale, what.encoder):
                     by_pretraining.setdefault(pretraining.path, (record, pretraining))
@@ -162,12 +164,12 @@ class Ours:
 
 def _is(record: Run[Transferred], what: Wanted) -> bool:
     """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
-    measured = record.measured
+    metrics = record.metrics
     return (
         record.kind == what.kind
-        and measured.accuracies().get(what.name) is not None
-        and record.setup.recipe.resolution == what.resolution
-        and measured.is_published(what.name)
+        and metrics.accuracies().get(what.name) is not None
+        and record.config.recipe.resolution == what.resolution
+        and metrics.is_published(what.name)
     )
 
 
@@ -176,7 +178,7 @@ def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], wh
     cell = accuracy_of(runs, what.name)
     devices = {record.where for record in runs}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
-    images = sorted(record.measured.images_seen for record in trained)
+    images = sorted(record.metrics.images_seen for record in trained)
     lengths = " to ".join(
         dict.fromkeys(format_number(n / 1e6, 0) for n in images[:1] + images[-1:])
     )
@@ -184,9 +186,9 @@ def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], wh
     remarks = []
     if images:
         remarks.append(f"Pre-trained on {lengths} million images, repetitions counted.")
-    if any(record.setup.recipe.encoder.endswith(CONV) for record in trained):
+    if any(record.config.recipe.encoder.endswith(CONV) for record in trained):
         remarks.append("With the release's stem of three convolutions.")
-    if any(record.setup.cached_features for record in runs):
+    if any(record.config.cached_features for record in runs):
         remarks.append("On features computed once, without Table 7(a)'s augmentation.")
     if any(differing_fields([run.recipe for run in group]) for group in (runs, trained)):
         remarks.append("Beware: these runs differ in more than the seed.")

@@ -91,7 +91,7 @@ def recipe_tables(records: Records) -> list[Table]:
         pretraining.append(_beside(published, ours, record))
     rows = []
     for name, recipe in TRANSFER.items():
-        of_kind = lookup(record.config, "transfer_recipes", recipe) if record else None
+        of_kind = lookup(record.raw_config, "transfer_recipes", recipe) if record else None
         ours = {"Value": [of_kind] if isinstance(of_kind, dict) else []}
         part = _beside(read_published(name), ours, record)
         rows += [[Cell(part.title)], *part.rows]
@@ -109,7 +109,7 @@ def _recipes_for(record: Run | None, letter: str, column: str) -> list[Recipe]:
     method, _, encoder = column.partition(" ")
     return [
         r
-        for r in (entries(record.config, "recipes") if record else {}).values()
+        for r in (entries(record.raw_config, "recipes") if record else {}).values()
         if isinstance(r, dict)
         and (r.get("paper_table"), r.get("method")) == (f"6{letter}", method.lower())
         and (not encoder or spelled(r.get("encoder")) == encoder)

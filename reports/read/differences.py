@@ -86,7 +86,7 @@ def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
     """Seed -> processors and versions of torch."""
     machines: dict[float, set[Any]] = {}
     for row in rows.itertuples():
-        machine = runs[row.record].machine
+        machine = runs[row.record].environment
         machines.setdefault(row.seed, set()).add((machine.cpu, machine.packages.get("torch")))
     return machines
 

@@ -21,7 +21,7 @@ import msgspec
 from bench.study.result import TASK_PART_SEPARATOR, Studied
 from catlip.cli import InputError
 from catlip.records.kind import Kind
-from catlip.records.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
+from catlip.records.run import Problem, Records, Run, read_run, slug
 from catlip.system.foreign import UnreadableError, read_regular
 from reports.kinds import KINDS
 
@@ -140,7 +140,7 @@ def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[P
     """
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
-        names = record.measured.accuracies if isinstance(record.measured, Studied) else ()
+        names = record.metrics.accuracies if isinstance(record.metrics, Studied) else ()
         tasks = frozenset(name.partition(TASK_PART_SEPARATOR)[0] for name in names)
         return (record.root, record.scale, record.kind), tasks
 
@@ -170,20 +170,17 @@ def read_record(root: Path, path: Path) -> Run:
     if content["schema"] != 1:
         raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema 1 is understood")
     try:
-        parts = msgspec.convert(content, _Parts)
+        msgspec.convert(content, _Parts)
     except msgspec.ValidationError as reason:
         raise NotARecordError(str(reason)) from reason
     kind = KINDS.get(content["kind"], Kind)
     try:
         record = replace(
-            read_run(cleaned(content | {"samples": {}}), kind),
-            **msgspec.structs.asdict(parts),
+            read_run(content, kind, is_foreign=True),
             anchor="record-" + slug(str(path).removesuffix(".json")),
             root=str(root),
             scale=Path(os.path.relpath(path, root)).parts[0],
             path=str(path),
-            shown_as=entries(content, "shown_as"),
-            by=cleaned(text(content, "by")),
         )
         for start, of in kind.rows.items():
             for name in (name for name in record.samples if name.startswith(start)):

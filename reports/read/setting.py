@@ -73,7 +73,7 @@ class Setting:
         """The CLIP that CatLIP is compared with: of those probed, or else trained or timed here,
         the one that is best on validation.
         """
-        timed = [method for run in self.of(StepTime) for method in run.measured.methods]
+        timed = [method for run in self.of(StepTime) for method in run.metrics.methods]
         every = ([run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain))
         known = [*every, [run.method for run in self.records], timed]
         methods = next((among for among in known if {*among} & {*CLIPS}), [])
@@ -93,11 +93,11 @@ class Setting:
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
         for record in probes:
-            for task, accuracy in record.measured.accuracies().items():
+            for task, accuracy in record.metrics.accuracies().items():
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
-        named = [record for record in probes if PurePath(record.setup.encoder).name == record.name]
-        asked = {task for record in named for task in record.measured.tasks}
+        named = [record for record in probes if PurePath(record.config.encoder).name == record.name]
+        asked = {task for record in named for task in record.metrics.tasks}
 
         def rank(task: str) -> tuple[bool, bool, bool]:
             is_far = task in (*PLURALS, FASHION_MNIST) and task not in asked
@@ -147,10 +147,10 @@ class Setting:
         """
 
         def is_of_counted(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
-            encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
+            encoder = PurePath(probe.config.encoder.removesuffix(":raw")).name
             return (probe.method, encoder) not in self._left_out
 
-        on_task = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
+        on_task = [r for r in self.of(LinearProbe) if task in r.metrics.tasks]
         every = [r for r in on_task if is_ours(r.method) and is_of_counted(r)]
         of_method = [r for r in on_task if r.method == method]
         return alike([r for r in of_method if is_of_counted(r)] or of_method, every, task)
@@ -174,12 +174,14 @@ class Setting:
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed."""
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: [r for r in runs if not r.machine.busy] for method, runs in every.items()}
+        quiet = {
+            method: [r for r in runs if not r.environment.busy] for method, runs in every.items()
+        }
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
         """A method's training time in seconds over seeds; None if no times count."""
-        return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
+        return over_seeds(self.timed.get(method, ()), lambda record: record.metrics.train_seconds)
 
     def unlike_trainings(self, clip: str) -> list[str]:
         """The fields that make the trainings of CatLIP and this CLIP not comparable."""
@@ -190,7 +192,7 @@ class Setting:
             for field in ("encoder", "resolution")
             if a.recipe.get(field) != b.recipe.get(field)
         ]
-        seen = [run.measured.images_seen for run in (*one, *other)]
+        seen = [run.metrics.images_seen for run in (*one, *other)]
         if len(seen) == 2 and not alike_in_images(*seen):
             fields.append("the number of images seen")
         return fields
@@ -223,16 +225,16 @@ class Setting:
         comparisons first: a ratio is of one record, which names its device.
         """
         on_cpu = {run.is_cpu for run in self.of(Pretrain)}
-        timed = [r for r in self.of(StepTime) if r.measured.methods]
+        timed = [r for r in self.of(StepTime) if r.metrics.methods]
         alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
         return sorted(plainest_first(alike), key=lambda run: run.device != self.device)
 
     @property
     def step_time(self) -> Run[StepTime] | None:
         """The record of step times of this setting's encoder, or else of another."""
-        encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
+        encoder = next((r.config.recipe.encoder for r in self.of(Pretrain)), "")
         first = next(iter(self._timed), None)
-        return next((r for r in self._timed if r.setup.model == encoder), first)
+        return next((r for r in self._timed if r.config.model == encoder), first)
 
     @property
     def larger_step_time(self) -> Run[StepTime] | None:
@@ -242,7 +244,7 @@ class Setting:
 
 
 def is_vit_b16(run: Run[StepTime]) -> bool:
-    return architecture(run.setup.model) == "vit_b16"
+    return architecture(run.config.model) == "vit_b16"
 
 
 def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
@@ -251,15 +253,15 @@ def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
     """
 
     def rank(run: Run[StepTime]) -> tuple[bool | str, ...]:
-        pairs, setup = run.measured.ratios, run.setup
+        pairs, config = run.metrics.ratios, run.config
         return (
             any(f"{clip}/{CATLIP}" in pairs for clip in CLIPS),
-            (run.measured.world_size or 1) == 1,
-            setup.parallel != "fsdp",
-            not setup.data,
+            (run.metrics.world_size or 1) == 1,
+            config.parallel != "fsdp",
+            not config.data,
             any(PACKED in pair for pair in pairs),
-            setup.compile,
-            run.machine.started,
+            config.compile,
+            run.environment.started,
         )
 
     return sorted(timed, key=rank, reverse=True)

@@ -54,7 +54,7 @@ def about(setting: Setting) -> str:
     trained = setting.of(Pretrain)
     if not trained:
         return ""
-    run, samples = trained[0].measured, samples_of(trained[0])
+    run, samples = trained[0].metrics, samples_of(trained[0])
     seeds = len({record.seed for record in trained})
     how = (
         f"an encoder of {format_number(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
@@ -72,7 +72,7 @@ def about(setting: Setting) -> str:
 
 def samples_of(trained: Run[Pretrain]) -> str:
     """How many images it was trained on."""
-    return f"{trained.measured.images_seen / (trained.measured.epochs_seen or 1):,.0f}"
+    return f"{trained.metrics.images_seen / (trained.metrics.epochs_seen or 1):,.0f}"
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def larger_encoders(
     """The differences with each encoder that is larger than the usual one, on all data: (encoder,
     operations over those of the usual one) -> images seen -> differences.
     """
-    runs = [run.measured for run in setting.of(Scaling)]
+    runs = [run.metrics for run in setting.of(Scaling)]
     flops = {
         one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP
     }
@@ -372,7 +372,7 @@ def _cost(setting: Setting, clip: str) -> tuple[str, str, list[str]]:
         return f"Not yet known: step times have only {record.too_few}", "", sentences
     timed = (
         f"A step: {format_number(ratio.value, 2)} ({interval(record, ratio)}) with "
-        f"{clipped(record.setup.model or record.name, 40)}"
+        f"{clipped(record.config.model or record.name, 40)}"
     )
     larger = setting.larger_step_time
     of_larger = _step_ratio(larger, clip) if larger and not larger.too_few else None
@@ -416,7 +416,7 @@ def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
 
 
 def _step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
-    return record.measured.ratios.get(f"{clip}/{CATLIP}") if record else None
+    return record.metrics.ratios.get(f"{clip}/{CATLIP}") if record else None
 
 
 def _least_to_most(values: Sequence[float]) -> str:
@@ -431,7 +431,7 @@ def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
     if setting.unlike_trainings(clip):
         return None
     one, other = (
-        by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
+        by_seed(setting.timed.get(method, ()), lambda record: record.metrics.train_seconds)
         for method in (CATLIP, clip)
     )
     return pair_up(one, other).ratio()
@@ -455,10 +455,10 @@ def _whole_trainings(setting: Setting, clip: str) -> str:
 def _labelling(setting: Setting) -> str:
     # The record of rule `paper`, if there is one.
     record = next(iter(by_rule(setting.of(Labelling)).values()), None)
-    rate = record.measured.captions_per_s if record else None
+    rate = record.metrics.captions_per_s if record else None
     if record is None or not rate:
         return ""
-    seconds = record.measured.captions / rate
+    seconds = record.metrics.captions / rate
     return f"Labels, once: {format_number(seconds)} s."
 
 
@@ -471,7 +471,7 @@ def why(setting: Setting, records: Records) -> Answer:
     factors, origins = speed_up_factors(records)
     sources += [(origin.anchor, origin.kind) for origin in origins]
     record = setting.step_time
-    flops = record.measured.flops_ratios.get("clip/catlip") if record else None
+    flops = record.metrics.flops_ratios.get("clip/catlip") if record else None
     ratio = _step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
@@ -484,7 +484,7 @@ def why(setting: Setting, records: Records) -> Answer:
         waterfall
         for waterfall in unique_runs(records, Waterfall)
         if not waterfall.too_few and not waterfall.is_cpu
-        if any(factor.mean for factor in waterfall.measured.release.factors)
+        if any(factor.mean for factor in waterfall.metrics.release.factors)
     ]
     enough.sort(key=lambda waterfall: waterfall.device != setting.device)
     for waterfall in enough[:1]:
@@ -509,15 +509,15 @@ def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
     factors: dict[str, float] = {}
     origins: list[Run] = []
     for counted in unique_runs(records, Analytic):
-        flops = counted.measured.flops_ratios.get("clip/catlip")
-        if flops and architecture(counted.setup.model) == PAPERS_SMALLEST:
+        flops = counted.metrics.flops_ratios.get("clip/catlip")
+        if flops and architecture(counted.config.model) == PAPERS_SMALLEST:
             factors["arithmetic"] = flops
-            factors["image sizes"] = counted.measured.flops_ratio_with_own_sizes / flops
+            factors["image sizes"] = counted.metrics.flops_ratio_with_own_sizes / flops
             origins.append(counted)
             break
     for projected in unique_runs(records, Projection):
-        ratios = {ratio.layouts: ratio for ratio in projected.measured.paper_ratios}
-        if "as published" in ratios and architecture(projected.setup.model) == PAPERS_SMALLEST:
+        ratios = {ratio.layouts: ratio for ratio in projected.metrics.paper_ratios}
+        if "as published" in ratios and architecture(projected.config.model) == PAPERS_SMALLEST:
             factors["communication"] = ratios["as published"].communication
             origins.append(projected)
             break
@@ -528,12 +528,12 @@ def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
 
 def _factors(waterfall: Run[Waterfall]) -> str:
     """A sentence on the changes between the releases and the largest factor."""
-    way = waterfall.measured.release
+    way = waterfall.metrics.release
     largest = max(way.factors, key=lambda factor: factor.mean or 0)
     ratio = way.total.ratio
     times = f"{format_number(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
     values = " and ".join(format_number(r.value, 2) for r in largest.ratios.values() if r)
-    claim = format_number(waterfall.measured.published_ratio, 1)
+    claim = format_number(waterfall.metrics.published_ratio, 1)
     return (
         f"{TO_CATLIP}, {step_description(waterfall)}: {times} faster; the paper claims {claim}; "
         f"the largest factor is {largest.name}, {values} times."

@@ -123,15 +123,15 @@ def _favours(setting: Setting) -> str:
 def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
     fields = differing_fields([catlip.recipe, clip.recipe])
     named = [name for field in fields if (name := PLAIN.get(field, field))]
-    encoder = catlip.setup.recipe.encoder
-    tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
+    encoder = catlip.config.recipe.encoder
+    tried = [trial for trial in setting.of(Trial) if trial.config.recipe.encoder == encoder]
     trials = Counter(trial.method for trial in tried)
     of_catlip, of_clip = (trials[method] for method in setting.pair)
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"best of {of_clip} trials each" if of_clip else "no record of tuning"
     recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
-    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
+    tower = (clip.metrics.parameters_total - clip.metrics.parameters_image) / 1e6
     return f"CLIP also trains a text tower of {format_number(tower, 1)} M parameters{recipes}."
 
 
@@ -139,7 +139,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     """How far these trainings are from the paper's, and what a longer one, other data and a larger
     encoder change.
     """
-    words = f"Trainings end at {format_number(trained.measured.epochs_seen, 1)} epochs"
+    words = f"Trainings end at {format_number(trained.metrics.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += "; the paper's on CC3M take 25 to 100"
     conditions = [
@@ -147,7 +147,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     ]
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
-    longer = _longer(setting, trained.measured.images_seen)
+    longer = _longer(setting, trained.metrics.images_seen)
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
     for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
         by_clip.setdefault(clip, [f"Over {beside(clip)}:"]).append(sentence)

@@ -40,8 +40,8 @@ def ladder(setting: Setting) -> list[Figure]:
     many images.
     """
     trained = [run for run in setting.of(Robustness) if _is_step(run)]
-    images = max((run.measured.images_seen for run in trained), default=0)
-    runs = {run.path: run for run in trained if alike_in_images(run.measured.images_seen, images)}
+    images = max((run.metrics.images_seen for run in trained), default=0)
+    runs = {run.path: run for run in trained if alike_in_images(run.metrics.images_seen, images)}
     frame = frame_of(Records((), tuple(runs.values()), ()))
     if {run.method for run in runs.values()} != STEPS.keys():
         return []
@@ -93,5 +93,5 @@ def ladder_section(main: Setting | None) -> Section:
 
 def _is_step(run: Run[Robustness]) -> bool:
     """Whether it was trained by CatLIP's recipe on the captions as they are."""
-    noise = run.measured.noise
+    noise = run.metrics.noise
     return run.method in STEPS and noise == (NONE if run.method == CATLIP else RECIPE)

@@ -119,7 +119,7 @@ def loss_panels(setting: Setting) -> list[Block]:
 
 def _run_names(records: Sequence[Run]) -> list[str]:
     """Unique names of the runs: `seed 0`, or `ViT B/16, seed 0` if the encoders differ."""
-    encoders = [record.setup.recipe.encoder for record in records]
+    encoders = [record.config.recipe.encoder for record in records]
     names = [f"seed {'?' if record.seed is None else record.seed}" for record in records]
     if len(set(encoders)) > 1:
         sizes = [ENCODERS.get(architecture(e), clipped(e, 24)) for e in encoders]

@@ -47,9 +47,9 @@ def is_part(read: Any, written: Any) -> bool:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_record_is_read_as_it_was_written(path: Path) -> None:
     run = read_record(path.parents[2], path)
-    kind, after = type(run.measured), run.measured.metrics()
-    assert same(kind.read(after).metrics(), after)
-    written = without_null(run.metrics) if kind.kind else {}
+    kind, after = type(run.metrics), run.metrics.as_dict()
+    assert same(kind.read(after).as_dict(), after)
+    written = without_null(run.raw_metrics) if kind.kind else {}
     assert {key for key in after if not is_part(after[key], written.get(key))} == set()
     for start, row in kind.rows.items():
         for name in (name for name in run.samples if name.startswith(start)):

@@ -174,7 +174,7 @@ def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path
     (record,) = records_in(tmp_path).every
     (table,) = waterfall_table(record)
     assert table.rows[1][2].small == interval
-    assert record.measured.release.factors[0].mean == pytest.approx(1.2)
+    assert record.metrics.release.factors[0].mean == pytest.approx(1.2)
     answer = why(Setting("runs", "starter", ()), Records(("runs",), (record,), ()))
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)

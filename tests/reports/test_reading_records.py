@@ -93,7 +93,7 @@ def test_trainings_of_a_study_with_another_probe_are_left_out_with_a_line(write_
         write_record("scaling", f"{method}-{images}-{task}", metrics=metrics)
     write_record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
-    assert {task for r in records.of(Scaling) for task in r.measured.accuracies} == {"concepts"}
+    assert {task for r in records.of(Scaling) for task in r.metrics.accuracies} == {"concepts"}
     assert len(reasons(records)) == 4
     assert "another probe" in reasons(records)["catlip-8-mine.json"]
     can_be_shown(build_page(records), are_drawn=False)

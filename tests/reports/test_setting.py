@@ -129,7 +129,7 @@ def test_a_step_without_padding_is_named_too(write_training, write_record, read,
     assert "1.2 to 1.5 times" in answer.short
     assert "1.0 to 1.3)" in answer.short
     assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) without" in answer.sentences[0]
-    tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
+    tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.config.model == "tiny")
     assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
     assert "1.30 (1.29 to 1.31) without the padding" in avoidable(tiny)
     assert [row[1].text for row in step_table([tiny]).rows][1:] == ["CLIP", "clip:packed"]

@@ -189,7 +189,7 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
                 run
                 for run in runs
                 if run.method == method
-                and (run.setup.init == "transfer") == is_transfer
+                and (run.config.init == "transfer") == is_transfer
                 and in_percent(run, measure) is not None
             ]
             kept = alike(of_row, runs)
@@ -210,7 +210,7 @@ def _caption(records: Runs) -> str:
     ]
     for task in TASKS:
         runs = [record for record in records if record.kind == task.kind]
-        if sizes := agreed(tuple(record.measured.sizes().values()) for record in runs):
+        if sizes := agreed(tuple(record.metrics.sizes().values()) for record in runs):
             train, val, classes = (format_number(size, 0) for size in sizes)
             sentences.append(
                 f"{task.task.capitalize()}: {classes} classes, {train} training and {val} test "
@@ -239,7 +239,7 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
             for record in records
             if record.kind == task.kind
             and record.samples.get("pictures")
-            and record.setup.init != "transfer"
+            and record.config.init != "transfer"
         ]
         if not runs:
             continue

@@ -74,14 +74,14 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def pictures_of(record: Run[Gallery]) -> list[Picture]:
-    count = len(record.measured.encoders)
+    count = len(record.metrics.encoders)
     pictures = record.rows("pictures", Picture)[:MAX_PICTURES]
     return [one for one in pictures if len(one.predicted) == len(one.neighbours) == count > 0]
 
 
 def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
     """Rows of test images, and below each a row of predictions by each encoder."""
-    gallery, pictures, rows = record.measured, pictures_of(record), list[Row]()
+    gallery, pictures, rows = record.metrics, pictures_of(record), list[Row]()
     for start in range(0, len(pictures), COLUMNS):
         of_row = pictures[start : start + COLUMNS]
         images = [Panel(decoded(one.image, "RGB"), words=lines(one.label)) for one in of_row]
@@ -104,7 +104,7 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
 
 def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
     """Of each image a row for each encoder: the image in a frame, and those nearest to it."""
-    encoders, rows = record.measured.encoders, list[Row]()
+    encoders, rows = record.metrics.encoders, list[Row]()
     queries = [one for one in pictures_of(record) if any(one.neighbours)]
     for one in queries[: NEIGHBOUR_ROWS // len(encoders)]:
         image = decoded(one.image, "RGB")

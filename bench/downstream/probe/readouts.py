@@ -70,7 +70,7 @@ def main(config: Readouts) -> None:
             tasks[task.name] = result
             way: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
-            record.measured(
+            record.finish(
                 Readout(
                     broken=broken.counts(),
                     method=encoder.method,

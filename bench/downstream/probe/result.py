@@ -170,8 +170,8 @@ class OnTasks(Transferred):
                 tasks.setdefault(task, {})[name] = value
         return super().read({**metrics, "tasks": tasks})
 
-    def metrics(self) -> dict[str, Any]:
-        flat = super().metrics()
+    def as_dict(self) -> dict[str, Any]:
+        flat = super().as_dict()
         for task, numbers in flat.pop("tasks", {}).items():
             flat |= {f"{task}_{name}": value for name, value in numbers.items()}
         return flat
@@ -262,7 +262,7 @@ def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
 
 
 def results_on(records: Sequence[Run[OnTasks]], task: str) -> list[TaskResult]:
-    return [r.measured.tasks[task] for r in records if task in r.measured.tasks]
+    return [r.metrics.tasks[task] for r in records if task in r.metrics.tasks]
 
 
 def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
@@ -281,7 +281,7 @@ def agreed(values: Iterable[T | None]) -> T | None:
 
 def on_task(record: Run[OnTasks], task: str, metric: str = "top1") -> float | None:
     """An accuracy, a field of `TaskResult`; None where the record has none."""
-    fraction = getattr(record.measured.tasks.get(task), metric, None)
+    fraction = getattr(record.metrics.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
@@ -301,7 +301,7 @@ def accuracy_cell(
 
 def in_percent(record: Run[Transferred], name: str) -> float | None:
     """A record's accuracy on a task, or by a measure; None if it has none."""
-    accuracy = record.measured.accuracies().get(name)
+    accuracy = record.metrics.accuracies().get(name)
     return None if accuracy is None else 100 * accuracy
 
 
@@ -339,7 +339,7 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     """The classifiers of a record, each once; of equal sets of images the smallest fraction."""
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
-        result = record.measured.tasks.get(row.task)
+        result = record.metrics.tasks.get(row.task)
         used = row.num_train / result.num_train if result and result.num_train else row.fraction
         run = SweepRun(
             record, row.task, 100 * used, row.num_train, row.init, row.seed, 100 * row.top1
@@ -356,8 +356,8 @@ def score_of(run: Run[Any], task: str) -> Score:
             if whole.by_image is not None:
                 chosen = unpacked(images.part, len(whole.by_image))
                 return score_on(whole, np.flatnonzero(chosen).tolist())
-    of_tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
-    top1 = of_tasks[task].top1 if of_tasks else run.measured.accuracies[task]
+    of_tasks = run.metrics.tasks if isinstance(run.metrics, OnTasks) else {}
+    top1 = of_tasks[task].top1 if of_tasks else run.metrics.accuracies[task]
     return 100 * with_per_image_hits(
         run, task, math.nan if top1 is None else top1, texts_of(run, task)
     )
@@ -365,7 +365,7 @@ def score_of(run: Run[Any], task: str) -> Score:
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
     """The bits of each classifier with all data and a random start, if they are recorded."""
-    rows = run.rows("runs", Classifier) if "runs" in run.measured.rows else []
+    rows = run.rows("runs", Classifier) if "runs" in run.metrics.rows else []
     key = (task, 1, "random")
     return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
 
@@ -377,7 +377,7 @@ def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequen
     """
     told = [row.unreadable for row in images_of(run) if row.task == task]
     unreadable = next((positions for positions in told if positions is not None), None)
-    if not texts or not all(texts) or (unreadable is None and run.measured.broken):
+    if not texts or not all(texts) or (unreadable is None and run.metrics.broken):
         return Score(accuracy)
     count, unreadable = _num_test(run, task) or 0, unreadable or []
     if count <= len(unreadable):
@@ -393,13 +393,13 @@ def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequen
 
 
 def _num_test(run: Run[Any], task: str) -> int | None:
-    if isinstance(run.measured, OnTasks):
-        return run.measured.tasks[task].num_test if task in run.measured.tasks else None
+    if isinstance(run.metrics, OnTasks):
+        return run.metrics.tasks[task].num_test if task in run.metrics.tasks else None
     return next((row.num_test for row in run.rows("runs", Classifier) if row.task == task), None)
 
 
 def images_of(run: Run[Any]) -> list[TestImages]:
-    return run.rows(IMAGES, TestImages) if IMAGES in run.measured.rows else []
+    return run.rows(IMAGES, TestImages) if IMAGES in run.metrics.rows else []
 
 
 def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
@@ -410,7 +410,7 @@ def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
         if images.task == task and images.clusters:
             return unpacked_ids(images.clusters)
     concept_of: dict[int, int] = {}
-    if task in PLURALS and "origins_" in run.measured.rows:
+    if task in PLURALS and "origins_" in run.metrics.rows:
         for concept, row in enumerate(run.rows("origins_concepts", LabelOrigin)):
             concept_of |= dict.fromkeys(row.test_images, concept)
     return np.array([concept_of.get(image, -1) for image in range(len(concept_of))], np.int64)

@@ -87,7 +87,7 @@ def worth_table(records: Runs) -> list[Table]:
         "Top-1, mean ± sample standard deviation over n seeds of pre-training; all training data, "
         "classifiers that start at random."
     )
-    if any(record.setup.cached_features for record in records):
+    if any(record.config.cached_features for record in records):
         caption += " Features are cached: unlike the paper's, without augmentation."
     if "LP by L2 sweep" in columns:
         caption += (
@@ -96,7 +96,7 @@ def worth_table(records: Runs) -> list[Table]:
         )
     guesses = [
         f"{format_number(chance, 1)} % on {task_title(records, task)}"
-        for task in by_importance((task for run in records for task in run.measured.tasks), records)
+        for task in by_importance((task for run in records for task in run.metrics.tasks), records)
         if (chance := chance_of(records, task))
     ]
     caption += f" Guessing gives {' and '.join(guesses)}." if guesses else ""
@@ -108,7 +108,7 @@ def class_figures(records: Runs, clip: str) -> list[Figure]:
     every = of_kind(records, LinearProbe)
     figures: list[Figure] = []
     for task, (record, origins) in origins_of(every).items():
-        probes = [probe for probe in every if task in probe.measured.tasks]
+        probes = [probe for probe in every if task in probe.metrics.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
         sides = []
         for method in (CATLIP, clip):
@@ -196,7 +196,7 @@ def accuracy_table(
         task
         for of_column, metric in columns.values()
         for record in of_column
-        for task in record.measured.tasks
+        for task in record.metrics.tasks
         if on_task(record, task, metric) is not None
     ]
     tasks = by_importance(names, records)
