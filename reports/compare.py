@@ -14,8 +14,8 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.records.estimate import Estimate
-from catlip.records.run import Records, Run, low_to_high, number, one_device
-from catlip.records.select import alike_in_images
+from catlip.records.run import Records, Run, device_of, low_to_high, number
+from catlip.records.select import saw_as_many_images
 from catlip.records.table import (
     MISSING,
     Cell,
@@ -137,7 +137,8 @@ def _records(path: Path) -> Records:
 def _part(name: str, pairs: Sequence[tuple[Run, Run]]) -> Part:
     sides = list(zip(*pairs, strict=True))
     title = f"{name}, mean of {len(pairs)} seeds" if len(pairs) > 1 else name
-    is_one_device = one_device([*sides[0], *sides[1]])
+    names = {device_of(run) for side in sides for run in side}
+    is_one_device = len(names) == 1 and "" not in names
     devices = [", ".join(dict.fromkeys(run.where for run in side)) for side in sides]
     where = devices[0] if is_one_device else f"{devices[0]} (A) and {devices[1]} (B)"
     sentences = [f"measured on {where}"]
@@ -145,7 +146,7 @@ def _part(name: str, pairs: Sequence[tuple[Run, Run]]) -> Part:
         if any(run.environment.dirty for run in side):
             sentences.append(f"warning: {letter} ran with local changes to its git revision")
     images = [[number(run.raw_metrics, "images_seen") or 0 for run in pair] for pair in pairs]
-    if not all(alike_in_images(one, other) for one, other in images):
+    if not all(saw_as_many_images(one, other) for one, other in images):
         sentences.append("warning: they saw different numbers of images")
     confounds, settings = _fields(pairs)
     rows = [[Cell("Confounds")], *confounds] if confounds else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from catlip.cli import InputError
 from catlip.records.estimate import Estimate
 from catlip.records.run import Records
-from catlip.records.styles import beside
+from catlip.records.styles import distinct_name
 from catlip.records.table import signed
 from reports.pairs import pair_up
 from reports.read.differences import LABELS, OTHERS, Difference, sign
@@ -95,7 +95,7 @@ def _ingredients(setting: Setting) -> str:
     told, untold = list[str](), list[str]()
     for method, found in of_method.items():
         is_told = any(sign(one.estimate) for one in found)
-        points = f"{beside(method)} {on_tasks(setting, found, brief=is_told)}"
+        points = f"{distinct_name(method)} {on_tasks(setting, found, brief=is_told)}"
         (told if is_told else untold).append(points)
     words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
     tasks = " / ".join(map(setting.name, setting.first_tasks))

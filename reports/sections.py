@@ -36,8 +36,8 @@ from catlip.records.blocks import (
     Points,
     Section,
     Text,
+    command_to_fill,
     side_by_side,
-    to_fill,
 )
 from catlip.records.figures import Figure
 from catlip.records.run import Records
@@ -51,7 +51,7 @@ from reports.paper.paper_tables import (
 )
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
 from reports.read.setting import Setting, settings
-from reports.render.provenance import made, records_section
+from reports.render.provenance import date_and_revision, records_section
 from reports.summary import doubts, plots
 from reports.summary.answers import about, advice, as_good, cheaper, why
 from reports.summary.chips import chips
@@ -83,7 +83,7 @@ class Page:
     """
 
     about: str
-    made: str
+    date_and_revision: str
     headline: Table | None
     summary: Section
     appendices: Sequence[Appendix]
@@ -212,7 +212,7 @@ def build_page(records: Records) -> Page:
         ),
     ]
     summary = _summary(main, table, records, others=every[1:], judged=judged)
-    return Page(about, made(records), table, summary, appendices, records)
+    return Page(about, date_and_revision(records), table, summary, appendices, records)
 
 
 def _summary(
@@ -238,7 +238,9 @@ def _summary(
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
     by_task = near_and_far([main, *others])
     blocks += side_by_side(by_task or plots.accuracy_figure(main))
-    blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
+    blocks += (
+        [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
+    )
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
     # The first figure, if there is one, has the other data.
@@ -264,13 +266,15 @@ def _lengths(main: Setting | None) -> Section:
         untrained = {task: main.accuracy("random", task) for task in main.tasks}
         floor = {task: found.mean for task, found in untrained.items() if found}
         panels = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
-    missing = to_fill("No training of several lengths has been recorded.", LENGTHS)
+    missing = command_to_fill("No training of several lengths has been recorded.", LENGTHS)
     return Section("lengths", "Accuracy against the operations of a training", panels or missing)
 
 
 def _training(main: Setting | None) -> Section:
     if main is None or not main.of(Pretrain):
-        return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
+        return Section(
+            "loss", "Training", command_to_fill("No training has been recorded.", RUN_ALL)
+        )
     return Section("loss", "Training", plots.loss_panels(main))
 
 
@@ -295,7 +299,7 @@ def _recipes(records: Records) -> Section:
     )
     blocks: list[Block] = [Text(words)]
     if not records.of(Recipes):
-        blocks = to_fill("No record of our recipes was found.", WRITE_RECIPES)
+        blocks = command_to_fill("No record of our recipes was found.", WRITE_RECIPES)
     blocks += [without_equal_rows(table) for table in tables]
     return Section("recipes", "Recipes: the paper's Tables 6 and 7", blocks)
 

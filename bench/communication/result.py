@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import Records, Run, Setting, interval, summary_cell
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
@@ -84,7 +84,7 @@ def section(main: Setting | None, records: Records) -> Section:
         if run.metrics.methods:
             blocks += [exchange_table(run, suffix(i)), collectives_table(run, suffix(i))]
     if not blocks:
-        blocks = to_fill("What ranks send was not measured.", COMMAND)
+        blocks = command_to_fill("What ranks send was not measured.", COMMAND)
     elif any(run.is_cpu for run in runs):
         blocks.insert(0, Text(CPU_CAUTION))
     return Section("communication", "Communication", [Text(WORDS), *blocks])

@@ -5,7 +5,7 @@ use.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.records.blocks import Block, Section, to_fill
+from catlip.records.blocks import Block, Section, command_to_fill
 from catlip.records.kind import FEWEST, Interval, Kind, Summary
 from catlip.records.run import Records, Run, ratio_cell, summary_cell
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
@@ -43,7 +43,7 @@ def section(records: Records) -> Section:
     """Decoders and loaders, beside others'."""
     runs = unique_runs(records, DataPath)[:MAX_SHOWN]
     blocks: list[Block] = [rates_table(run, suffix(i)) for i, run in enumerate(runs)]
-    blocks = blocks or to_fill("Neither decoding nor loading was timed.", COMMAND)
+    blocks = blocks or command_to_fill("Neither decoding nor loading was timed.", COMMAND)
     return Section("data_path", "The data path", blocks)
 
 

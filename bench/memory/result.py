@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bench.step_time.steps import StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.run import Records, Run, Setting, times_cell
 from catlip.records.select import ENCODERS, architecture, unique_runs
 from catlip.records.styles import name_of, ordered
@@ -107,7 +107,7 @@ def section(main: Setting | None, records: Records) -> Section:
         key=lambda run: architecture(run.config.model) not in ENCODERS,
     )
     blocks: list[Block] = [*memory_tables(runs[0])[:1]] if runs else []
-    blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
+    blocks = blocks or command_to_fill("The memory of a step was not measured.", COMMAND)
     return Section("memory", "Memory", [Text(WORDS), *blocks])
 
 

@@ -12,7 +12,7 @@ from bench.step_time.steps import (
     percent_cell,
     what_was_timed,
 )
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import (
     TIMES,
@@ -24,7 +24,7 @@ from catlip.records.run import (
     summary_cell,
     times_cell,
 )
-from catlip.records.select import by_device, suffix, unique_runs, with_warning
+from catlip.records.select import group_by_device, suffix, unique_runs, with_warning
 from catlip.records.styles import name_of, ordered
 from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
@@ -100,9 +100,9 @@ def section(main: Setting | None, records: Records) -> Section:
     scale = main.scale if main else ""
     timed.sort(key=lambda run: (run.is_cpu, run.scale != scale))
     if not timed:
-        return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
+        return Section("step-time", title, command_to_fill("No step has been timed.", COMMAND))
     tables = []
-    for i, of_device in enumerate(by_device(timed).values()):
+    for i, of_device in enumerate(group_by_device(timed).values()):
         table = step_table(of_device, suffix(i))
         # Only the table of the first device has its caption.
         tables.append(with_warning(replace(table, caption="") if i else table, of_device))

@@ -15,7 +15,7 @@ from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.records.blocks import Block, side_by_side
 from catlip.records.estimate import N, Score
 from catlip.records.figures import MUTED, Axes, Figure
-from catlip.records.lines import Line, brief, height_for, how_drawn, line_of, said
+from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
 from catlip.records.run import Run, device_of
 from catlip.records.styles import CATLIP, name_of
 from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
@@ -180,12 +180,12 @@ def cost_panels(
     panels, how, floors = list[Figure](), "", floor or {}
     for i, task in enumerate(tasks, 1):
         lines = _lines(of_methods, task)
-        how = how_drawn(lines)
+        how, means = bars_in_words(lines), means_in_words(lines, " TFLOPs", brief)
         panels.append(
             Figure(
                 f"scaling_{i}{suffix}",
                 "",
-                f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+                f"Accuracy on {task} by TFLOPs of training. {means}.",
                 draw=partial(_draw, lines=lines, title=task, floor=floors.get(task)),
                 height=0.82 * height_for(lines),
             )

@@ -16,14 +16,21 @@ from bench.downstream.probe.result import (
     check_fractions,
     score_of,
 )
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.claims import min_pairs
 from catlip.records.estimate import Score, mean_difference, value_of
 from catlip.records.figures import Axes, Figure, series_style
 from catlip.records.kind import Kind
-from catlip.records.lines import Line, draw_lines, height_for, how_drawn, means_of, said
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.lines import (
+    Line,
+    bars_in_words,
+    draw_lines,
+    height_for,
+    means_in_words,
+    means_of,
+)
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import (
     Cell,
@@ -143,7 +150,7 @@ def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
     among = [clip for clip in CLIPS if clip in {*methods}] or [CLIPS[-1]]
     every = [*records]
     for kind in (Finalist, Trial):
-        runs = [run for run in of_kind(every, kind) if run.method in among]
+        runs = [run for run in select_kind(every, kind) if run.method in among]
         tuned = Counter(run.config.recipe.encoder for run in runs)
         usual = tuned.most_common(1)[0][0] if tuned else ""
         runs = [run for run in runs if run.config.recipe.encoder == usual]
@@ -210,7 +217,7 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
     groups: dict[str, list[Run[T]]] = {}
     for run in chain.from_iterable(scales):
         encoder = clipped(run.config.recipe.encoder, 40)
-        groups.setdefault(f"{at_scale(run.scale)}, {encoder}", []).append(run)
+        groups.setdefault(f"{scale_in_words(run.scale)}, {encoder}", []).append(run)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
@@ -220,14 +227,16 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
         "validation data that no other number uses."
     )
     blocks: list[Block] = []
-    for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
+    for i, (of, trials) in enumerate(_by_encoder(group_by_scale(records, main, Trial)).items()):
         table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {of}")
         blocks.append(replace(table, caption=shared_draws(trials), folded=i > 0))
-    for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
+    for i, (of, finalists) in enumerate(
+        _by_encoder(group_by_scale(records, main, Finalist)).items()
+    ):
         title = f"Finalists {of}"
         table = tuning_table(finalists, f"finalists{suffix(i)}", title)
         blocks.append(replace(table, folded=i > 0))
-    blocks = blocks or to_fill("No recipe was tuned.", TUNING)
+    blocks = blocks or command_to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])
 
 
@@ -325,11 +334,11 @@ def robustness_section(main: Setting | None, records: Records) -> Section:
         "break. Each method is trained on data that were changed so, and the vocabulary is built "
         "from them."
     )
-    scales = by_scale(records, main, Robustness)
+    scales = group_by_scale(records, main, Robustness)
     tables = [
         t for i, runs in enumerate(scales) for t in robustness_table(runs, f"robustness{suffix(i)}")
     ]
-    blocks = tables or to_fill("Nothing was trained with noise.", NOISE)
+    blocks = tables or command_to_fill("Nothing was trained with noise.", NOISE)
     return Section("robustness", "Noise", [Text(words), *blocks])
 
 
@@ -397,7 +406,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
         rows.append(row)
     columns = ["Threshold", *(column for column, _ in LEFT.values())]
     columns += [f"{probe}, top-1 (%)" for probe in by_probe]
-    title = f"The pruning threshold {at_scale(scale)} on {run.device}"
+    title = f"The pruning threshold {scale_in_words(scale)} on {run.device}"
     return [Table(f"threshold{suffix}", title, columns, rows=rows)] if rows else []
 
 
@@ -412,10 +421,10 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     if not lines:
         return []
     caption = (
-        f"Linear-probe accuracy against the pruning threshold, {at_scale(record.scale)}; every "
-        f"mark is a seed. {how_drawn(lines)}"
+        f"Linear-probe accuracy against the pruning threshold, {scale_in_words(record.scale)}; "
+        f"every mark is a seed. {bars_in_words(lines)}"
     )
-    alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
+    alt = f"Accuracy by threshold. {means_in_words(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.get("classes") for t, left in record.metrics.thresholds.items()}
     draw = partial(_draw_thresholds, lines=lines, classes=classes)
     height = height_for(lines)
@@ -450,8 +459,8 @@ def threshold_section(main: Setting | None, records: Records) -> Section:
         "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
     )
     blocks: list[Block] = []
-    chosen = [record for scale in by_scale(records, main, Threshold) for record in scale]
+    chosen = [record for scale in group_by_scale(records, main, Threshold) for record in scale]
     for i, record in enumerate(chosen[:MAX_SHOWN]):
         blocks += side_by_side(threshold_figures(record, suffix(i)))
-    blocks = blocks or to_fill("Not run.", THRESHOLDS)
+    blocks = blocks or command_to_fill("Not run.", THRESHOLDS)
     return Section("threshold", "Where to cut the vocabulary", [Text(words), *blocks])

@@ -14,7 +14,7 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import COLOURS, INK, MUTED, Figure, hide_rows
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
@@ -149,7 +149,7 @@ def section(main: Setting | None, records: Records) -> Section:
     for i, run in enumerate(runs[:MAX_SHOWN]):
         blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
     if not blocks:
-        blocks = to_fill("No factor has been timed.", COMMAND)
+        blocks = command_to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MAX_SHOWN]):
         blocks.insert(0, Text(CPU_CAUTION))
     return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])

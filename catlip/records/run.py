@@ -22,7 +22,7 @@ LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
-# Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
+# Keys of base64 texts, which are not clipped: the bits of 50,000 test images take 8,336 characters.
 BASE64 = ("image", "mask", "truth", "predicted", "correct", "clusters", "part")
 WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -247,7 +247,7 @@ def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
 
 
 def ends(ratio: Interval, decimals: int | None = 2) -> str:
-    """As `interval`, for a ratio that is known to have enough rounds."""
+    """`1.20 to 1.31`, or `no interval`, for a ratio that has enough rounds."""
     return low_to_high(ratio.low, ratio.high, decimals) or "no interval"
 
 
@@ -265,13 +265,8 @@ def device_of(run: Run[Any]) -> str:
     return run.where if run.environment.device else ""
 
 
-def one_device(runs: Iterable[Run[Any]]) -> bool:
-    devices = {device_of(run) for run in runs}
-    return len(devices) == 1 and "" not in devices
-
-
 class Setting(Protocol):
-    """One scale under one root, such as `runs/starter`."""
+    """One scale under one root, such as `runs/starter`: a `reports.read.setting.Setting`."""
 
     @property
     def root(self) -> str: ...
@@ -296,10 +291,12 @@ class Records:
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Run[K]]:
-        return of_kind(self.every, kind)
+        return select_kind(self.every, kind)
 
 
-def of_kind(records: Iterable[Run[Any]], kind: type[K], method: str | None = None) -> list[Run[K]]:
+def select_kind(
+    records: Iterable[Run[Any]], kind: type[K], method: str | None = None
+) -> list[Run[K]]:
     """The records of a kind; if a method is given, only the records of that method."""
     same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
     return [record for record in same if method is None or record.method == method]

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, ClassVar
 
 from catlip.label.result import LabelAudit, Labelling, verdicts_table
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import (
     THOUSANDS,
     Axes,
@@ -20,8 +20,15 @@ from catlip.records.figures import (
     series_style,
     write_out_powers,
 )
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import (
+    ByRule,
+    first_of_each_rule,
+    group_by_scale,
+    rule_rank,
+    rule_style,
+    suffix,
+)
 from catlip.records.table import MISSING, Cell, Table, format_number, number_cell, share_cell
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
@@ -121,18 +128,20 @@ class VocabularyStatistics(VocabularyCounts):
 def vocabulary_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling, LabelAudit)
-    for i, labelled in enumerate(by_scale(records, main, *kinds)):
+    for i, labelled in enumerate(group_by_scale(records, main, *kinds)):
         scale, end = labelled[0].scale, suffix(i)
-        statistics = by_rule(of_kind(labelled, VocabularyStatistics))
+        statistics = first_of_each_rule(select_kind(labelled, VocabularyStatistics))
         vocabularies: dict[str, Run[VocabularyCounts]]
-        vocabularies = {**by_rule(of_kind(labelled, VocabularyCounts)), **statistics}
+        vocabularies = {**first_of_each_rule(select_kind(labelled, VocabularyCounts)), **statistics}
         blocks += side_by_side(tail_figure(statistics, scale, end))
-        table = labels_table(by_rule(of_kind(labelled, Labelling)), vocabularies, scale, suffix=end)
+        table = labels_table(
+            first_of_each_rule(select_kind(labelled, Labelling)), vocabularies, scale, suffix=end
+        )
         if table.rows:
             blocks.append(table)
-        for rule, audit in by_rule(of_kind(labelled, LabelAudit)).items():
+        for rule, audit in first_of_each_rule(select_kind(labelled, LabelAudit)).items():
             blocks.append(verdicts_table(audit.metrics, f"{end}_{rule}", audit.anchor))
-    blocks = blocks or to_fill("No caption has been labelled.", LABEL)
+    blocks = blocks or command_to_fill("No caption has been labelled.", LABEL)
     return Section("vocabulary", "Captions and vocabulary", blocks)
 
 
@@ -142,14 +151,14 @@ def overlap_section(main: Setting | None, records: Records) -> Section:
         "WordNet's graph."
     )
     blocks: list[Block] = []
-    for i, counted in enumerate(by_scale(records, main, VocabularyStatistics)):
+    for i, counted in enumerate(group_by_scale(records, main, VocabularyStatistics)):
         figures, scale = [], counted[0].scale
-        for j, (rule, record) in enumerate(by_rule(counted).items()):
+        for j, (rule, record) in enumerate(first_of_each_rule(counted).items()):
             end = f"{suffix(i)}_rule_{j + 1}" if j else suffix(i)
             figures += similarity_figure(record, rule, scale, suffix=end)
             figures += samples_figure(record, rule, scale, suffix=end)
         blocks += side_by_side(figures)
-    blocks = blocks or to_fill("Not run.", STATISTICS)
+    blocks = blocks or command_to_fill("Not run.", STATISTICS)
     return Section("overlap", "Labels of other data sets in the vocabulary", [Text(words), *blocks])
 
 
@@ -196,10 +205,7 @@ def labels_table(
     columns = ["What", *(f"Rule {rule}" for rule in rules)]
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
-    body = [
-        [Cell(name), *(by_rule.get(rule, Cell()) for rule in rules)]
-        for name, by_rule in rows.items()
-    ]
+    body = [[Cell(name), *(row.get(rule, Cell()) for rule in rules)] for name, row in rows.items()]
     return Table(f"labels{suffix}", title, columns, rows=body, caption=caption)
 
 

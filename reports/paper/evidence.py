@@ -32,17 +32,17 @@ from catlip.records.claims import Test, min_pairs
 from catlip.records.estimate import (
     Estimate,
     Score,
-    between,
-    counted,
+    count_estimate,
     from_interval,
     geometric_mean_ratio,
+    interval_difference,
     mean_difference,
     mean_of,
     value_of,
 )
 from catlip.records.kind import Interval, Kind
 from catlip.records.lines import brief_fraction
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.select import (
     CC3M_IMAGES,
     ENCODERS,
@@ -52,10 +52,10 @@ from catlip.records.select import (
     SCALES,
     architecture,
     are_enough,
-    at_scale,
     busy_machines,
     is_enough,
     link,
+    scale_in_words,
 )
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
@@ -123,7 +123,7 @@ class Trained:
     records: tuple[Run, ...]
 
     def of(self, kind: type[OfKind]) -> list[Run[OfKind]]:
-        return of_kind(self.records, kind)
+        return select_kind(self.records, kind)
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         return frame[frame.record.isin([run.path for run in self.records])]
@@ -136,7 +136,7 @@ class Trained:
     def caveats(self) -> tuple[str, ...]:
         """Why an accuracy of this group is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:
-            return (at_scale(self.scale),)
+            return (scale_in_words(self.scale),)
         caveats = []
         if self.encoder not in ENCODERS:
             caveats.append(f"with {clipped(self.encoder, 24)}")
@@ -352,9 +352,9 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             if len(sides) == 1:
                 estimate = from_interval(Interval(*sides[0]))
             elif len(sides[0]) == 1:
-                estimate = counted(sides[0][0] - sides[1][0])
+                estimate = count_estimate(sides[0][0] - sides[1][0])
             else:
-                estimate = between(Interval(*sides[1]), Interval(*sides[0]))
+                estimate = interval_difference(Interval(*sides[1]), Interval(*sides[0]))
             what = " - ".join(map(name_of, test.levels)) or "CLIP / CatLIP"
             if batch:
                 what += f", {batch:,.0f} image{'s' * (batch != 1)}"
@@ -582,7 +582,7 @@ def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         if counts.notna().all():
             small, large = counts
             what = f"{test.names[0]}, by rule {clipped(rule, 24)}"
-            compared.append(Compared(what, counted(large - small), "", decimals=0))
+            compared.append(Compared(what, count_estimate(large - small), "", decimals=0))
             anchor = runs[first.record.loc[rule, "datacomp"]].anchor
     if compared:
         yield Evidence(compared, anchor=anchor)
@@ -607,7 +607,7 @@ def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                 untested = f"The paper's share is by rule {RULES[0]}."
             said = f"{format_number(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
             (share,) = test.levels
-            compared = [Compared(f"against {share} %", counted(row.value - share))]
+            compared = [Compared(f"against {share} %", count_estimate(row.value - share))]
             anchor = next(run.anchor for run in group.records if run.path == row.record)
             yield Evidence(compared, said, anchor=anchor, untested=untested)
 

@@ -14,7 +14,7 @@ from bench.downstream.probe.result import TASK_PART_SEPARATOR
 from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.styles import CATLIP, is_ours, name_of, ordered
 from catlip.records.table import clipped
 from reports.pairs import DENSE, MEASURES, Experiment, accuracies, experiments, pair_up, scores_of
@@ -115,7 +115,7 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 found.append((_sort_key(same, sizes), difference))
     ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
-    ranked += _at_equal_cost(of_kind(runs, Scaling), clip)
+    ranked += _at_equal_cost(select_kind(runs, Scaling), clip)
     return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
 
 

@@ -30,16 +30,16 @@ from catlip.label.result import Examples
 from catlip.pretraining.result import Pretrain
 from catlip.records.estimate import Score
 from catlip.records.kind import Kind
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.select import (
     Comparable,
-    alike,
-    alike_in_images,
     architecture,
     are_enough,
-    by_seed,
     differing_settings,
-    over_seeds,
+    keep_common_recipe,
+    means_by_seed,
+    quantity_over_seeds,
+    saw_as_many_images,
 )
 from catlip.records.styles import CATLIP, CLIPS, is_ours, ordered
 from catlip.records.table import Quantity, quantity_of
@@ -60,7 +60,7 @@ class Setting:
 
     def of(self, kind: type[K], method: str | None = None) -> list[Run[K]]:
         """The records of a kind; if a method is given, only the records of that method."""
-        return of_kind(self.records, kind, method)
+        return select_kind(self.records, kind, method)
 
     @cached_property
     def methods(self) -> list[str]:
@@ -138,7 +138,7 @@ class Setting:
 
     def accuracies(self, method: str, task: str) -> dict[int | None, float]:
         """Seed of pre-training -> linear-probe accuracy on a task, in percent."""
-        return by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
+        return means_by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
 
     @cache  # noqa: B019
     def probes(self, method: str, task: str) -> Comparable[LinearProbe]:
@@ -153,7 +153,9 @@ class Setting:
         on_task = [r for r in self.of(LinearProbe) if task in r.metrics.tasks]
         every = [r for r in on_task if is_ours(r.method) and is_of_counted(r)]
         of_method = [r for r in on_task if r.method == method]
-        return alike([r for r in of_method if is_of_counted(r)] or of_method, every, task)
+        return keep_common_recipe(
+            [r for r in of_method if is_of_counted(r)] or of_method, every, task
+        )
 
     @cached_property
     def _left_out(self) -> set[tuple[str, str]]:
@@ -164,7 +166,7 @@ class Setting:
     def counted(self, method: str) -> Comparable[Pretrain]:
         """The trainings of a method that count: those of its most common recipe."""
         trained = self.of(Pretrain, method)
-        return alike(trained, trained)
+        return keep_common_recipe(trained, trained)
 
     def trainings(self, method: str) -> list[Run[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
@@ -181,7 +183,9 @@ class Setting:
 
     def seconds(self, method: str) -> Quantity | None:
         """A method's training time in seconds over seeds; None if no times count."""
-        return over_seeds(self.timed.get(method, ()), lambda record: record.metrics.train_seconds)
+        return quantity_over_seeds(
+            self.timed.get(method, ()), lambda record: record.metrics.train_seconds
+        )
 
     def unlike_trainings(self, clip: str) -> list[str]:
         """The fields that make the trainings of CatLIP and this CLIP not comparable."""
@@ -193,7 +197,7 @@ class Setting:
             if a.recipe.get(field) != b.recipe.get(field)
         ]
         seen = [run.metrics.images_seen for run in (*one, *other)]
-        if len(seen) == 2 and not alike_in_images(*seen):
+        if len(seen) == 2 and not saw_as_many_images(*seen):
             fields.append("the number of images seen")
         return fields
 
@@ -217,7 +221,7 @@ class Setting:
             whole = score_of(run, task)
             return whole if images is None else score_on(whole, images)
 
-        return pair_up(*(by_seed(self.probes(m, task).records, score) for m in self.pair))
+        return pair_up(*(means_by_seed(self.probes(m, task).records, score) for m in self.pair))
 
     @cached_property
     def _timed(self) -> list[Run[StepTime]]:
@@ -226,8 +230,8 @@ class Setting:
         """
         on_cpu = {run.is_cpu for run in self.of(Pretrain)}
         timed = [r for r in self.of(StepTime) if r.metrics.methods]
-        alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
-        return sorted(plainest_first(alike), key=lambda run: run.device != self.device)
+        same_type = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
+        return sorted(plainest_first(same_type), key=lambda run: run.device != self.device)
 
     @property
     def step_time(self) -> Run[StepTime] | None:

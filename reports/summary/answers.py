@@ -31,8 +31,15 @@ from catlip.records.estimate import (
 )
 from catlip.records.kind import Interval
 from catlip.records.run import TIMES, Records, Run, interval
-from catlip.records.select import architecture, by_rule, by_seed, link, unique_runs, whose
-from catlip.records.styles import CATLIP, CLIPS, beside, name_of
+from catlip.records.select import (
+    architecture,
+    first_of_each_rule,
+    link,
+    means_by_seed,
+    owner_in_words,
+    unique_runs,
+)
+from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
 from catlip.records.table import clipped, format_number, listed, mean_and_spread, sign_of, signed
 from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
@@ -250,7 +257,7 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
                 for one in judged
             )
             seeds = judged[0].difference.pairs
-            of = whose(other.root, setting.root)
+            of = owner_in_words(other.root, setting.root)
             return [f"With {seeds} seeds, {of}{other.scale} found {differences}."]
     return []
 
@@ -322,7 +329,7 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     costs = [_cost(setting, clip) for clip in timed]
     endings = {ending for _, ending, _ in costs}
     for clip, (short, ending, details) in zip(timed, costs, strict=True):
-        over = f"Over {beside(clip)}: " if len(timed) > 1 else ""
+        over = f"Over {distinct_name(clip)}: " if len(timed) > 1 else ""
         said_later = len(timed) > 1 and len(endings) == 1 and clip != timed[-1]
         words = short + (f"; {ending}" if ending and not said_later else "")
         shorts.append(f"{over + (words[0].lower() + words[1:] if over else words)}.")
@@ -431,7 +438,7 @@ def _trainings_ratio(setting: Setting, clip: str) -> Estimate | None:
     if setting.unlike_trainings(clip):
         return None
     one, other = (
-        by_seed(setting.timed.get(method, ()), lambda record: record.metrics.train_seconds)
+        means_by_seed(setting.timed.get(method, ()), lambda record: record.metrics.train_seconds)
         for method in (CATLIP, clip)
     )
     return pair_up(one, other).ratio()
@@ -454,7 +461,7 @@ def _whole_trainings(setting: Setting, clip: str) -> str:
 
 def _labelling(setting: Setting) -> str:
     # The record of rule `paper`, if there is one.
-    record = next(iter(by_rule(setting.of(Labelling)).values()), None)
+    record = next(iter(first_of_each_rule(setting.of(Labelling)).values()), None)
     rate = record.metrics.captions_per_s if record else None
     if record is None or not rate:
         return ""

@@ -10,8 +10,8 @@ from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, best_clip
 from catlip.pretraining.result import Pretrain, is_whole
 from catlip.records.run import TIMES, Run
-from catlip.records.select import differing_fields, images_of, whose
-from catlip.records.styles import CLIPS, beside
+from catlip.records.select import differing_fields, images_of, owner_in_words
+from catlip.records.styles import CLIPS, distinct_name
 from catlip.records.table import clipped, format_number, listed
 from reports.read.differences import Difference
 from reports.read.setting import Setting
@@ -71,9 +71,9 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
             f"{other.name(one.task)} {with_ends(one.difference)}" for one in compared_tasks(other)
         ]
         if each:
-            of = whose(other.root, setting.root)
+            of = owner_in_words(other.root, setting.root)
             what = f"{of}{samples_of(trained[0])} {images_of(other.root, other.scale)}"
-            over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
+            over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
             sentences.append(f"On {what}{over}: {', '.join(each)}.")
     return " ".join(sentences)
 
@@ -150,7 +150,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     longer = _longer(setting, trained.metrics.images_seen)
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
     for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
-        by_clip.setdefault(clip, [f"Over {beside(clip)}:"]).append(sentence)
+        by_clip.setdefault(clip, [f"Over {distinct_name(clip)}:"]).append(sentence)
     return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 

@@ -15,11 +15,11 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.study.lengths_result import LENGTHS
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.claims import min_pairs
 from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
-from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
+from catlip.records.select import MAX_SHOWN, link, scale_in_words, suffix
 from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
 from catlip.records.table import Cell, Table, clipped, format_number, listed, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
@@ -93,7 +93,7 @@ def forest_figure(
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
         f"CatLIP minus {name_of(setting.clip)}, or the method that is named, in points, "
-        f"{at_scale(setting.scale)}: {len(every)} differences.",
+        f"{scale_in_words(setting.scale)}: {len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {min_pairs()} pairs, the range is drawn." if None in signs else "",
@@ -243,7 +243,7 @@ def forest_section(settings: Sequence[Setting]) -> Section:
     )
     compared = islice((setting for setting in settings if setting.differences), MAX_SHOWN)
     blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]
-    blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
+    blocks = blocks or command_to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
 
 

@@ -6,11 +6,11 @@ from statistics import fmean
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, Robustness
-from catlip.records.blocks import Section, side_by_side, to_fill
+from catlip.records.blocks import Section, command_to_fill, side_by_side
 from catlip.records.estimate import Estimate
 from catlip.records.figures import Figure
 from catlip.records.run import Records, Run
-from catlip.records.select import alike_in_images
+from catlip.records.select import saw_as_many_images
 from catlip.records.styles import CATLIP, name_of
 from reports.pairs import Experiment, pair_up, scores_of
 from reports.read.differences import Difference
@@ -41,7 +41,7 @@ def ladder(setting: Setting) -> list[Figure]:
     """
     trained = [run for run in setting.of(Robustness) if _is_step(run)]
     images = max((run.metrics.images_seen for run in trained), default=0)
-    runs = {run.path: run for run in trained if alike_in_images(run.metrics.images_seen, images)}
+    runs = {run.path: run for run in trained if saw_as_many_images(run.metrics.images_seen, images)}
     frame = frame_of(Records((), tuple(runs.values()), ()))
     if {run.method for run in runs.values()} != STEPS.keys():
         return []
@@ -87,7 +87,7 @@ def ladder(setting: Setting) -> list[Figure]:
 def ladder_section(main: Setting | None) -> Section:
     figures = side_by_side(ladder(main) if main else [])
     return Section(
-        "ladder", "From CLIP to CatLIP, step by step", figures or to_fill(MISSING, LADDER)
+        "ladder", "From CLIP to CatLIP, step by step", figures or command_to_fill(MISSING, LADDER)
     )
 
 

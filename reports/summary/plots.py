@@ -15,7 +15,7 @@ from catlip.records.claims import min_pairs
 from catlip.records.estimate import mean_difference
 from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_points, marker_of
 from catlip.records.run import Run, slug
-from catlip.records.select import ENCODERS, architecture, at_scale
+from catlip.records.select import ENCODERS, architecture, scale_in_words
 from catlip.records.styles import CLIPS, name_of
 from catlip.records.table import Quantity, clipped, format_number, mean_and_spread
 from reports.read.setting import Setting
@@ -43,8 +43,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
         said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
-        f"Linear-probe accuracy {at_scale(setting.scale)}: each mark is a seed, the vertical bar "
-        f"the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
+        f"Linear-probe accuracy {scale_in_words(setting.scale)}: each mark is a seed, the vertical "
+        f"bar the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
         "none."
     )
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."

@@ -24,7 +24,7 @@ from bench.study.result import (
     shared_draws,
     tuning_table,
 )
-from catlip.records.estimate import crossed, mean_difference
+from catlip.records.estimate import mean_difference, mean_over_seeds_and_images
 from catlip.records.run import Config, Environment, Run, cleaned
 from catlip.records.table import Table
 from reports.results import numbers
@@ -98,7 +98,10 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
     points = [
         score_of(runs[seed], "concepts") - score_of(runs[6 + seed], "concepts") for seed in range(6)
     ]
-    found, both = mean_difference(points), crossed(100 * differences, np.array([*range(20), 19]))
+    found, both = (
+        mean_difference(points),
+        mean_over_seeds_and_images(100 * differences, np.array([*range(20), 19])),
+    )
     assert (found.low == pytest.approx(both.low)) == is_told
     assert found.images == (21 if is_told else None)
     rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]

@@ -11,7 +11,7 @@ from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
 from catlip.records.run import Records
-from catlip.records.select import alike_in_images
+from catlip.records.select import saw_as_many_images
 from catlip.records.table import Quantity
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
@@ -185,4 +185,4 @@ def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path
     [(48_000, 48_000, True), (48_000, 47_760, True), (48_000, 50_400, False), (100, 110, False)],
 )
 def test_lengths_are_alike_up_to_rounding_to_whole_steps(one, other, expected) -> None:
-    assert alike_in_images(one, other) == alike_in_images(other, one) == expected
+    assert saw_as_many_images(one, other) == saw_as_many_images(other, one) == expected

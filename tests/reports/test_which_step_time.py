@@ -8,7 +8,7 @@ import pytest
 from report_support import records_in, steps
 
 from reports.read.setting import Setting, settings
-from reports.render.provenance import made
+from reports.render.provenance import date_and_revision
 from reports.summary.answers import cheaper, why
 
 CPU = {"device": "CPU", "cpu": "CPU", "device_count": 1}
@@ -85,4 +85,4 @@ def test_the_revision_of_the_last_record_is_named(write_record, tmp_path):
         started = f"2026-11-30T0{hour}:00:00+00:00"
         environment = CPU | {"started": started, "revision": revision}
         write_record("step_time", revision, environment=environment)
-    assert made(records_in(tmp_path)) == "Last record: 2026-11-30, revision aaa"
+    assert date_and_revision(records_in(tmp_path)) == "Last record: 2026-11-30, revision aaa"

@@ -21,11 +21,11 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import Figure
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
-from catlip.records.select import alike, at_scale, by_scale, suffix
+from catlip.records.select import group_by_scale, keep_common_recipe, scale_in_words, suffix
 from catlip.records.styles import name_of
 from catlip.records.table import Cell, Table, clipped, format_number
 
@@ -167,11 +167,11 @@ def section(main: Setting | None, records: Records) -> Section:
         "mmsegmentation, or detectron2's Mask R-CNN; within a task all encoders alike."
     )
     blocks: list[Block] = [Text(words)]
-    for i, runs in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+    for i, runs in enumerate(group_by_scale(records, main, Multilabel, Segmentation, Detection)):
         blocks += dense_table(runs, suffix(i))
         blocks += side_by_side(picture_figures(runs, suffix(i)))
     if not any(records.of(task) for task in TASKS):
-        blocks += to_fill("No dense transfer has been recorded.", "./run_all.sh --full")
+        blocks += command_to_fill("No dense transfer has been recorded.", "./run_all.sh --full")
     return Section("dense", "Labels, masks and boxes", blocks)
 
 
@@ -192,13 +192,13 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
                 and (run.config.init == "transfer") == is_transfer
                 and in_percent(run, measure) is not None
             ]
-            kept = alike(of_row, runs)
+            kept = keep_common_recipe(of_row, runs)
             cells.append(replace(accuracy_of(kept.records, measure), remarks=kept.remarks))
         if any(cell.quantity for cell in cells):
             rows.append([Cell(method_cell(method).text + ", Transfer Init" * is_transfer), *cells])
     if not rows:
         return []
-    title = f"Tables 3 to 5's form {at_scale(records[0].scale)}"
+    title = f"Tables 3 to 5's form {scale_in_words(records[0].scale)}"
     titles = ["Method", *(f"{measure} (%)" for measure, _ in columns)]
     return [Table(f"dense{suffix}", title, titles, rows=rows, caption=_caption(records))]
 
@@ -259,7 +259,7 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
         return []
     same = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
     caption = (
-        f"Predictions {at_scale(records[0].scale)}: the truth, and what each encoder's model "
+        f"Predictions {scale_in_words(records[0].scale)}: the truth, and what each encoder's model "
         "predicts on the same test images, evenly spread and not selected"
         f"{same}. Of labels and boxes the likeliest are shown, as many as there are true ones."
     )

@@ -4,12 +4,12 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import INK, Figure
 from catlip.records.kind import Kind
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
-from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
 from catlip.records.styles import name_of
 from catlip.records.table import clipped, format_number, listed
 
@@ -64,12 +64,12 @@ def section(main: Setting | None, records: Records) -> Section:
         "nothing: which encoder is better, the tables say."
     )
     blocks: list[Block] = []
-    galleries = [record for runs in by_scale(records, main, Gallery) for record in runs]
+    galleries = [record for runs in group_by_scale(records, main, Gallery) for record in runs]
     for i, record in enumerate(galleries[:MAX_SHOWN]):
         if pictures_of(record):
             figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
             blocks += side_by_side(figures)
-    missing = to_fill("No gallery has been made.", GALLERY)
+    missing = command_to_fill("No gallery has been made.", GALLERY)
     return Section("gallery", "What the encoders see", [Text(words), *(blocks or missing)])
 
 
@@ -94,9 +94,9 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
     ]
     caption = (
         f"{clipped(gallery.task, 24)} ({format_number(gallery.num_classes, 0)} classes), "
-        f"{at_scale(record.scale)}: {len(pictures)} test images drawn at random, their class, and "
-        f"what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, "
-        f"computed once, of {format_number(gallery.num_train, 0)} images, it is right on "
+        f"{scale_in_words(record.scale)}: {len(pictures)} test images drawn at random, their "
+        f"class, and what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on "
+        f"features, computed once, of {format_number(gallery.num_train, 0)} images, it is right on "
         f"{listed(right)} of {format_number(gallery.num_test, 0)} test images."
     )
     return panels_figure(f"gallery_predictions{suffix}", caption, rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from catlip.records.estimate import Score
 from catlip.records.kind import Kind
 from catlip.records.run import Run
-from catlip.records.select import alike, link, over_seeds
+from catlip.records.select import keep_common_recipe, link, quantity_over_seeds
 from catlip.records.styles import is_ours, name_of, ordered
 from catlip.records.table import Cell, Quantity, clipped, format_number, quantity_cell
 
@@ -294,8 +294,8 @@ def accuracy_cell(
     there = [r for r in records if on_task(r, task, metric) is not None]
     of_method = [r for r in there if r.method == method]
     trained_here = [r for r in there if is_ours(r.method)]
-    kept = alike(of_method, trained_here if is_ours(method) else of_method, task)
-    mean = over_seeds(kept.records, lambda record: on_task(record, task, metric))
+    kept = keep_common_recipe(of_method, trained_here if is_ours(method) else of_method, task)
+    mean = quantity_over_seeds(kept.records, lambda record: on_task(record, task, metric))
     return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
 
 
@@ -307,7 +307,7 @@ def in_percent(record: Run[Transferred], name: str) -> float | None:
 
 def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
     """The accuracy on a task, or by a measure, over the seeds of pre-training."""
-    return over_seeds(records, lambda record: in_percent(record, name))
+    return quantity_over_seeds(records, lambda record: in_percent(record, name))
 
 
 def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:

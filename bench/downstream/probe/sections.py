@@ -27,19 +27,19 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.study.result import best_clip
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import MUTED, Axes, Figure, hide_rows, panels_of
 from catlip.records.lines import (
     Line,
+    bars_in_words,
     brief_fraction,
     draw_lines,
     height_for,
-    how_drawn,
     line_of,
-    said,
+    means_in_words,
 )
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import alike, by_scale, suffix
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import group_by_scale, keep_common_recipe, suffix
 from catlip.records.styles import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.records.table import Cell, Table, clipped, format_number, paper_name
 
@@ -61,18 +61,20 @@ def worth_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = [Text(words)]
     # Of other scales the last appendix has a table.
-    for of_scale in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
+    for of_scale in group_by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
         blocks += worth_table(of_scale)
         same = (of_scale[0].root, of_scale[0].scale)
         tuned = [run for run in records.every if (run.root, run.scale) == same]
         clip = best_clip((run.method for run in of_scale), tuned)
         blocks += side_by_side(class_figures(of_scale, clip))
     if not records.of(LinearProbe):
-        blocks += to_fill("No linear probe has been recorded.", PROBE)
-    for i, readouts in enumerate(by_scale(records, main, Readout)):
+        blocks += command_to_fill("No linear probe has been recorded.", PROBE)
+    for i, readouts in enumerate(group_by_scale(records, main, Readout)):
         blocks += readout_table(readouts, suffix(i))
     if not records.of(Readout):
-        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
+        blocks += command_to_fill(
+            "No zero-shot or nearest-neighbour accuracy was recorded.", READOUT
+        )
     return Section("worth", "Probes and fine-tuning", blocks)
 
 
@@ -105,14 +107,14 @@ def worth_table(records: Runs) -> list[Table]:
 
 def class_figures(records: Runs, clip: str) -> list[Figure]:
     """Accuracy of CatLIP and this CLIP on each class, of each task that has few classes."""
-    every = of_kind(records, LinearProbe)
+    every = select_kind(records, LinearProbe)
     figures: list[Figure] = []
     for task, (record, origins) in origins_of(every).items():
         probes = [probe for probe in every if task in probe.metrics.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
         sides = []
         for method in (CATLIP, clip):
-            kept = alike([r for r in probes if r.method == method], probes, task)
+            kept = keep_common_recipe([r for r in probes if r.method == method], probes, task)
             sides.append(by_class(kept.records, task, images))
         if all(sides) and len(images) <= MAX_CLASSES:
             counts = {label: len(own) for label, own in images.items()}
@@ -141,11 +143,12 @@ def _class_figure(
         f"images of the class: of few, an accuracy is a rough one. CLIP leads in {len(behind)} of "
         f"{len(labels)} classes{also}."
     )
-    said = [
+    pairs_in_words = [
         f"{clipped(one, 24)} {format_number(catlip[one], 0)} and {format_number(clip[one], 0)}"
         for one in labels
     ]
-    alt = f"Pairs of marks, {' and '.join(map(name_of, of_method))} in %. {'; '.join(said)}."
+    methods = " and ".join(map(name_of, of_method))
+    alt = f"Pairs of marks, {methods} in %. {'; '.join(pairs_in_words)}."
 
     def draw(axes: Axes) -> None:
         panels = panels_of(axes, 2)
@@ -238,9 +241,10 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
         "(Transfer Init), or from CLIP's embeddings of the names."
     )
     blocks: list[Block] = []
-    for of_scale in by_scale(records, main, LinearProbe)[:1]:  # of others the forest has the rows
-        blocks += fraction_panels(of_scale)
-    missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
+    # The forest has the rows of the other scales.
+    for probes in group_by_scale(records, main, LinearProbe)[:1]:
+        blocks += fraction_panels(probes)
+    missing = command_to_fill("No linear probe with less than all data was recorded.", PROBE)
     return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
 
@@ -256,7 +260,7 @@ def fraction_panels(records: Runs) -> list[Block]:
         if len({run.fraction for run in of_task}) > 1:
             panels.append(_fraction_figure(kept, str(len(panels) + 1), task, of_task))
             encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in of_task}
-            how = how_drawn(lines_of(of_task))
+            how = bars_in_words(lines_of(of_task))
     if not panels:
         return []
     counts = Counter(line[:3] for line in encoders).values()
@@ -272,7 +276,7 @@ def fraction_panels(records: Runs) -> list[Block]:
 def of_one_recipe(records: Runs) -> Runs:
     """Those of encoders of ours that were probed by the most common recipe."""
     ours = [record for record in records if is_ours(record.method)]
-    return alike(ours, ours).records
+    return keep_common_recipe(ours, ours).records
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
@@ -296,9 +300,8 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
         draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
     name = f"linear_probe_by_share_{suffix}"
-    alt = (
-        f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
-    )
+    means = means_in_words(lines, " %", brief_fraction)
+    alt = f"Lines of accuracy by fraction of the training data. {means}."
     return Figure(name, caption, alt, draw=draw, height=height_for(lines))
 
 
