@@ -75,7 +75,7 @@ def results(records: Records) -> str:
     wrong = doubts.doubts(main, every)
     points += [f"**{doubts.title(main)}**"] * bool(wrong)
     listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in wrong]
-    listed += [_bullet(said)] if (said := advice(main)) else []
+    listed += [_bullet(words)] if (words := advice(main)) else []
     return "\n" + "\n".join([textwrap.fill(about(main), WIDTH), "", *lines, "", *listed]) + "\n"
 
 
@@ -85,19 +85,19 @@ def _bullet(words: str, indent: int = 0) -> str:
 
 
 def _ingredients(setting: Setting) -> str:
-    """CatLIP minus each other method, on the tasks of the first screen; those apart with which no
-    interval lies beyond 0.
+    """CatLIP minus each other method, on the tasks of the first screen; last, the methods whose
+    intervals all contain 0.
     """
-    of_method: dict[str, list[Difference]] = {}
+    by_method: dict[str, list[Difference]] = {}
     for one in setting.differences:
         if one.heading == OTHERS and one.same.metric == "top1":
-            of_method.setdefault(one.method, []).append(one)
-    told, untold = list[str](), list[str]()
-    for method, found in of_method.items():
-        is_told = any(sign(one.estimate) for one in found)
-        points = f"{distinct_name(method)} {on_tasks(setting, found, brief=is_told)}"
-        (told if is_told else untold).append(points)
-    words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
+            by_method.setdefault(one.method, []).append(one)
+    words, unclear = list[str](), list[str]()
+    for method, differences in by_method.items():
+        is_clear = any(sign(one.estimate) for one in differences)
+        points = f"{distinct_name(method)} {on_tasks(setting, differences, brief=is_clear)}"
+        (words if is_clear else unclear).append(points)
+    words += [f"no difference can be told: {'; '.join(unclear)}"] * bool(unclear)
     tasks = " / ".join(map(setting.name, setting.first_tasks))
     return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
 
@@ -109,15 +109,13 @@ def _few_labels(setting: Setting, frame: "pd.DataFrame") -> str:
     probes = frame[(frame.kind == "linear_probe") & (frame.metric == "top1")]
     probes = probes[probes.probe_seed.notna()]
     tasks = setting.first_tasks
-    found = {"CatLIP minus CLIP": [_with_fewest(setting, task) for task in tasks]}
+    lines = {"CatLIP minus CLIP": [_with_fewest(setting, task) for task in tasks]}
     for start, what in STARTS:
-        gains = found.setdefault(f"gain of {what}", [])
-        for task in tasks:
-            rows = probes[probes.method == setting.pair[start == "names"]]
-            gains.append(_gain(setting, rows, task, start))
-    kept = [i for i in range(len(tasks)) if any(estimates[i] for estimates in found.values())]
+        rows = probes[probes.method == setting.pair[start == "names"]]
+        lines[f"gain of {what}"] = [_gain(setting, rows, task, start) for task in tasks]
+    kept = [i for i in range(len(tasks)) if any(estimates[i] for estimates in lines.values())]
     words = []
-    for what, estimates in found.items():
+    for what, estimates in lines.items():
         points = [signed(one.value, 1) if one else EN_DASH for one in (estimates[i] for i in kept)]
         words += [f"{what} {' / '.join(points)}"] if any(estimates) else []
     names = " / ".join(setting.name(tasks[i]) for i in kept)
@@ -125,21 +123,22 @@ def _few_labels(setting: Setting, frame: "pd.DataFrame") -> str:
 
 
 def _with_fewest(setting: Setting, task: str) -> Estimate | None:
-    """CatLIP minus CLIP, of classifiers with a random start."""
-    found = [
+    """CatLIP minus CLIP, with classifiers that start at random."""
+    differences = [
         one
         for one in setting.differences
         if (one.heading, one.same.task, one.method) == (LABELS, task, setting.clip)
     ]
-    return min(found, key=lambda one: one.same.fraction).estimate if found else None
+    fewest = min(differences, key=lambda one: one.same.fraction, default=None)
+    return fewest.estimate if fewest else None
 
 
 def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
-    """Over a random start, with the fewest images that both have, if these are not all."""
+    """The gain over a random start, with the fewest images that both have, unless these are all."""
     runs = {run.path: run for run in setting.records}
     rows = rows[rows.init.isin([start, "random"]) & (rows.fraction < 1)]
-    own = rows[rows.record.isin(runs) & (rows.task == task)]
-    scores = nested(with_scores(own, runs), "fraction", "seed", "init")
+    rows = rows[rows.record.isin(runs) & (rows.task == task)]
+    scores = nested(with_scores(rows, runs), "fraction", "seed", "init")
     for _, seeds in sorted(scores.items()):
         by_start = (
             {s: by[init] for s, by in seeds.items() if init in by} for init in (start, "random")

@@ -33,7 +33,7 @@ from reports.read.records import read_records
 if TYPE_CHECKING:
     import pandas as pd
 
-# By what numbers are paired and grouped; empty where a record does not say.
+# The columns of the table; a field is empty where a record does not state it.
 COLUMNS = (
     *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
     *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
@@ -95,8 +95,8 @@ def frame_of(records: Records) -> "pd.DataFrame":
 
     known = pretrainings(records)
     rows = []
-    every: tuple[Run[Any], ...] = records.every
-    for run in every:
+    runs: tuple[Run[Any], ...] = records.every
+    for run in runs:
         training: Run[Any] = pretraining_of(run, known) or run
         metrics = training.raw_metrics
         seen = as_number(metrics.get("images_seen"))

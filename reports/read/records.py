@@ -75,14 +75,14 @@ def read_records(roots: Sequence[Path]) -> Records:
                 every.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
                 problems.append(Problem(str(path), str(reason)))
-    kept, of_other_probes = _of_one_probe(every)
-    return Records(tuple(map(str, roots)), tuple(kept), (*problems, *of_other_probes))
+    kept, other_probes = _keep_usual_probe(every)
+    return Records(tuple(map(str, roots)), tuple(kept), (*problems, *other_probes))
 
 
 def _files(given: Path) -> list[Path]:
-    """The file itself, or the files at any depth of a folder that may be records, including those
-    of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`. A folder
-    behind a link that leads out is not entered, but named.
+    """The file itself, or the files at any depth of a folder that may be records, also of
+    unfinished runs. Hidden files, such as the state of the steps of `run_all.sh`, are left out. A
+    folder behind a link that leads out is not entered, but named.
     """
     if not given.is_dir():
         return [given]
@@ -94,8 +94,8 @@ def _files(given: Path) -> list[Path]:
             continue
         entered.add(real)
         depth = len(Path(folder).relative_to(given).parts)
-        # The folder of a run, beside its record, is the run's own; NAME.old-DATE is out of date.
-        # `vocabulary/` holds the records of `vocabulary.json`, which is none.
+        # A folder with the name of a record holds the files of that run. NAME.old-DATE is out of
+        # date. `vocabulary/` has the records of `vocabulary.json`, which is not a record.
         folders[:] = [
             name
             for name in folders
@@ -116,7 +116,7 @@ def _files(given: Path) -> list[Path]:
 
 
 def _leads_out(path: Path, given: Path) -> bool:
-    """Whether the path is a link out of the given folder, as to a secret that a page would show."""
+    """Whether the path is a link out of the given folder, for example to a secret file."""
     if not (given.is_dir() and path.is_symlink()):
         return False
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(given))
@@ -134,9 +134,9 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
-    """The records without those of a study that were probed on other tasks than most of their kind
-    and scale: their accuracies have no common table.
+def _keep_usual_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
+    """Drop the records of a study that were probed on other tasks than most records of their kind
+    and scale, as their accuracies have no common table.
     """
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
@@ -182,9 +182,10 @@ def read_record(root: Path, path: Path) -> Run:
             scale=Path(os.path.relpath(path, root)).parts[0],
             path=str(path),
         )
-        for start, of in kind.rows.items():
-            for name in (name for name in record.samples if name.startswith(start)):
-                record.rows(name, of)
+        for start, row_type in kind.rows.items():
+            for name in record.samples:
+                if name.startswith(start):
+                    record.rows(name, row_type)
     except (ValueError, RecursionError) as reason:
         raise NotARecordError(f"not of kind {content['kind'][:40]}: {reason}") from reason
     return record

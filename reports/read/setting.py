@@ -70,13 +70,13 @@ class Setting:
 
     @cached_property
     def clip(self) -> str:
-        """The CLIP that CatLIP is compared with: of those probed, or else trained or timed here,
-        the one that is best on validation.
+        """The CLIP that CatLIP is compared with: the one that is best on validation of those that
+        were probed, or else trained, or else timed here.
         """
         timed = [method for run in self.of(StepTime) for method in run.metrics.methods]
-        every = ([run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain))
-        known = [*every, [run.method for run in self.records], timed]
-        methods = next((among for among in known if {*among} & {*CLIPS}), [])
+        groups = [[run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain)]
+        groups += [[run.method for run in self.records], timed]
+        methods = next((group for group in groups if {*group} & {*CLIPS}), [])
         return best_clip(methods, self.records)
 
     @property
@@ -86,9 +86,9 @@ class Setting:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The tasks that encoders were probed on: first those of the probe that is called as its
-        encoder (`run_all.sh` names further ones after their data), last those that it adds itself;
-        of these the most important first.
+        """The tasks that encoders were probed on. First those of the probe that is named after its
+        encoder (`run_all.sh` names further probes after their data), last those that `run_all.sh`
+        adds; among these, the most important first.
         """
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
@@ -96,8 +96,8 @@ class Setting:
             for task, accuracy in record.metrics.accuracies().items():
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
-        named = [record for record in probes if PurePath(record.config.encoder).name == record.name]
-        asked = {task for record in named for task in record.metrics.tasks}
+        main = [record for record in probes if PurePath(record.config.encoder).name == record.name]
+        asked = {task for record in main for task in record.metrics.tasks}
 
         def rank(task: str) -> tuple[bool, bool, bool]:
             is_far = task in (*PLURALS, FASHION_MNIST) and task not in asked
@@ -146,15 +146,15 @@ class Setting:
         and of encoders of one recipe.
         """
 
-        def is_of_counted(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
+        def counts(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
             encoder = PurePath(probe.config.encoder.removesuffix(":raw")).name
             return (probe.method, encoder) not in self._left_out
 
-        on_task = [r for r in self.of(LinearProbe) if task in r.metrics.tasks]
-        every = [r for r in on_task if is_ours(r.method) and is_of_counted(r)]
-        of_method = [r for r in on_task if r.method == method]
+        every = [r for r in self.of(LinearProbe) if task in r.metrics.tasks]
+        probes = [r for r in every if r.method == method]
+        probes = [*filter(counts, probes)] or probes
         return keep_common_recipe(
-            [r for r in of_method if is_of_counted(r)] or of_method, every, task
+            probes, [r for r in every if is_ours(r.method) and counts(r)], task
         )
 
     @cached_property
@@ -253,7 +253,8 @@ def is_vit_b16(run: Run[StepTime]) -> bool:
 
 def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
     """First the step times of CatLIP and CLIP in turns, on one device, not sharded, without a
-    loader; of these, those with CLIP's captions packed, then compiled ones, then the newest.
+    loader; among these, first those with CLIP's captions packed, then compiled ones, then the
+    newest.
     """
 
     def rank(run: Run[StepTime]) -> tuple[bool | str, ...]:
@@ -272,9 +273,9 @@ def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
 
 
 def settings(records: Records) -> list[Setting]:
-    """Every setting with a training, a test or a timing, in the order of the roots as given. Of
-    one root, those come first that compare CatLIP and CLIP, then those with pictures of their
-    data, then data of one's own before the starter's.
+    """Every setting with a training, a test or a timing, in the order of the given roots. Within a
+    root, settings that compare CatLIP and CLIP come first, then settings with pictures of their
+    data, then the user's data before the starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
     groups: dict[tuple[str, str], list[Run]] = {}
