@@ -56,21 +56,21 @@ def read_records(roots: Sequence[Path]) -> Records:
     every: list[Run] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    for given in roots:
-        if not os.path.lexists(given):
-            raise InputError(f"no such file or folder: {given}")
-        for path in _files(given):
+    for source in roots:
+        if not os.path.lexists(source):
+            raise InputError(f"no such file or folder: {source}")
+        for path in _files(source):
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
-            if not given.is_dir():
+            if not source.is_dir():
                 root = path.parent / "../.."
-            elif len(path.relative_to(given).parts) > 2:
+            elif len(path.relative_to(source).parts) > 2:
                 root = path.parents[2]
             else:
-                root = given / ".."
+                root = source / ".."
             try:
-                if _leads_out(path, given):
+                if _leads_out(path, source):
                     raise NotARecordError(LEADS_OUT)
                 every.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
@@ -79,21 +79,21 @@ def read_records(roots: Sequence[Path]) -> Records:
     return Records(tuple(map(str, roots)), tuple(kept), (*problems, *other_probes))
 
 
-def _files(given: Path) -> list[Path]:
+def _files(source: Path) -> list[Path]:
     """The file itself, or the files at any depth of a folder that may be records, also of
     unfinished runs. Hidden files, such as the state of the steps of `run_all.sh`, are left out. A
     folder behind a link that leads out is not entered, but named.
     """
-    if not given.is_dir():
-        return [given]
+    if not source.is_dir():
+        return [source]
     paths: list[Path] = []
     entered: set[str] = set()  # a link may lead back to a folder above it
-    for folder, folders, names in os.walk(given, followlinks=True):
+    for folder, folders, names in os.walk(source, followlinks=True):
         if (real := os.path.realpath(folder)) in entered:
             folders.clear()
             continue
         entered.add(real)
-        depth = len(Path(folder).relative_to(given).parts)
+        depth = len(Path(folder).relative_to(source).parts)
         # A folder with the name of a record holds the files of that run. NAME.old-DATE is out of
         # date. `vocabulary/` has the records of `vocabulary.json`, which is not a record.
         folders[:] = [
@@ -103,7 +103,7 @@ def _files(given: Path) -> list[Path]:
             and not Path(folder, f"{name}.json.partial").exists()
             and not _looks_like_a_record(Path(folder, f"{name}.json"))
         ]
-        leading_out = [name for name in folders if _leads_out(Path(folder, name), given)]
+        leading_out = [name for name in folders if _leads_out(Path(folder, name), source)]
         folders[:] = [name for name in folders if name not in leading_out]
         paths += (Path(folder, name) for name in leading_out)
         for name in names:
@@ -115,11 +115,11 @@ def _files(given: Path) -> list[Path]:
     return sorted(paths, key=_natural)
 
 
-def _leads_out(path: Path, given: Path) -> bool:
+def _leads_out(path: Path, source: Path) -> bool:
     """Whether the path is a link out of the given folder, for example to a secret file."""
-    if not (given.is_dir() and path.is_symlink()):
+    if not (source.is_dir() and path.is_symlink()):
         return False
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(given))
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source))
 
 
 def _looks_like_a_record(path: Path) -> bool:

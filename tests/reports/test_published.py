@@ -72,5 +72,5 @@ def test_our_columns_wait_for_the_papers_scale_and_leave_other_peoples_systems_e
         assert {row[i].text for row in table.rows if len(row) > 1 for i in ours} <= {"not run", ""}
     table = result_table("table_2", OurTransfers(NOTHING))
     waiting = [row[0].text for row in table.rows if row[-1].text == "not run"]
-    ours = [f"CatLIP ViT {size}/16 (OurTransfers)" for size in "BLHBLH"]
+    ours = [f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH"]
     assert waiting == ["CLIP ViT B/16 (Our repro.)", *ours]
