@@ -34,7 +34,7 @@ from bench.waterfall.config import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.records.record import read_record
-from catlip.records.table import Cell, Table, print_tables, shown
+from catlip.records.table import Cell, Table, format_number, print_tables
 
 Bench = StepTime | Waterfall | Memory | DataPathBench | Communication
 B = TypeVar("B", StepTime, Waterfall, Memory, DataPathBench, Communication)
@@ -117,7 +117,7 @@ def main(config: Device) -> None:
                 ended, details = worker.run(part.measure, seconds)
                 log += f"{part.name}: {ended}\n{details or ''}"
                 pack(config.out, log)
-            rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
+            rows.append([Cell(part.name), Cell(format_number(part.seconds, 0)), Cell(ended)])
     finally:
         if worker.pid:
             worker.end()

@@ -71,7 +71,7 @@ def main(config: Examples) -> None:
                 )
                 samples.append(sample)
         record.samples["pictures"] = list(map(without_none, samples))
-        record.measured(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
+        record.finish(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for sample in samples:
         print(f"{printable(sample.caption)}\n    {', '.join(sample.classes) or '(no class)'}")
     print(f"wrote {config.out}")

@@ -12,9 +12,8 @@ PACKAGES = ("catlip", "baselines", "bench")
 # An input of at most this many bytes is compared by content, a larger one by sizes and times.
 CONTENT_LIMIT = 256 * 2**20
 MISSING = "missing"
-LATE = re.compile(
-    r"(\w+\.)+\w+:\w+"
-)  # a program's function, imported after its command line is read
+# A program's function, which is imported after the command line is read.
+LATE = re.compile(r"(\w+\.)+\w+:\w+")
 # At most this many remote shards, evenly spaced, are asked for their identity. A training itself
 # notices when a shard that it reads has changed.
 MAX_ASKED = 1000

@@ -23,8 +23,8 @@ from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "photos", "cc3m", "datacomp")
 SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
-# Seeds at a small scale: by default (all stages together are to take half an hour), with --full,
-# and with --study.
+# Seeds at a small scale: by default (so that all stages take half an hour), with --full, and with
+# --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
 # A small CLIP is better with a bag of words as text tower than with the paper's transformer.
 METHODS, METHODS_OF_THE_PAPER = ("catlip", "clip_bag", "clip"), ("catlip", "clip")
@@ -131,11 +131,11 @@ class Options(argparse.Namespace):
     quiet: bool
     yes: bool
     sources: list[Source]  # what is fetched from a hub
-    table: str  # or folder of the user's images, which become shards first; empty if they are
+    table: str  # or folder of the user's images, to be made into shards; empty if there is none
     image_column: str
     text_column: str
-    words: str  # a file of one's own words
-    understood: list[str]  # how the columns of tables and the folders are
+    words: str  # a file of words of the user's domain
+    understood: list[str]  # how the columns of tables and the folders are read
 
     @property
     def small(self) -> bool:
@@ -151,7 +151,9 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see ./run_all.sh --help")
 
 
-def _like(pattern: str, example: str) -> Callable[[str], str]:
+def _text_like(pattern: str, example: str) -> Callable[[str], str]:
+    """A type for argparse: text that matches a regular expression."""
+
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise argparse.ArgumentTypeError(f"'{text}' is not like {example}")
@@ -168,12 +170,12 @@ def read_options(arguments: Sequence[str]) -> Options:
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--probe", action="append", default=[], dest="probes")
     for name in ("epochs", "threshold", "seeds"):
-        parser.add_argument(f"--{name}", type=_like(r"[1-9]\d*", "1, 2, 3 ..."))
+        parser.add_argument(f"--{name}", type=_text_like(r"[1-9]\d*", "1, 2, 3 ..."))
     for name in ("full", "study", "dry-run", "quiet", "yes"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--only", choices=STAGES)
     parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
-    device = _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:0 ...")
+    device = _text_like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:0 ...")
     parser.add_argument("--device", default="auto", type=device)
     parser.add_argument("--methods", type=lambda text: text.split(","))
     parser.add_argument("--out", default="runs", type=Path)
@@ -193,8 +195,8 @@ def read_options(arguments: Sequence[str]) -> Options:
     options.stages = (options.only,) if options.only else STAGES[STAGES.index(options.first) :]
     if options.full and not options.small:
         raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
-    few = SEEDS_OF_A_STUDY if options.study else SEEDS_OF_FULL if options.full else SEEDS
-    options.seeds = int(options.seeds or (few if options.small else 1))
+    small = SEEDS_OF_A_STUDY if options.study else SEEDS_OF_FULL if options.full else SEEDS
+    options.seeds = int(options.seeds or (small if options.small else 1))
     methods = options.methods or (METHODS if options.small else METHODS_OF_THE_PAPER)
     options.methods = [*dict.fromkeys(methods)]
     for method in options.methods:
@@ -222,7 +224,7 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _check_data(options: Options) -> None:
-    """Whether a user's data are there; in place of what is not given, what is fetched."""
+    """Check that the user's data are there; plan to fetch what the user does not give."""
     source = SHARDS.get((options.scale, count_gpus(options.device) > 0))
     if options.shards:
         _check_shards(options)
@@ -250,7 +252,7 @@ def _check_data(options: Options) -> None:
 
 
 def _check_shards(options: Options) -> None:
-    """Whether they are there; a table or a folder of images becomes shards."""
+    """Check that the shards are there; a table or a folder of images becomes shards."""
     first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
     matches = [Path(first)] if "://" in first else [*map(Path, sorted(glob(first)))]
     if not matches:
@@ -277,7 +279,7 @@ def _check_shards(options: Options) -> None:
 
 
 def _check_probes(probes: Sequence[str]) -> None:
-    """Whether each is there and has a name of its own: the page takes equal names for one task."""
+    """Check that each is there and that names differ: the page takes equal names for one task."""
     if NO_PROBE in probes:
         raise InputError(f"--probe {NO_PROBE} transfers nothing: give no other --probe with it")
     checked: dict[str, Layout] = {}
@@ -311,7 +313,10 @@ def announcement(options: Options) -> str:
 
 
 def announce(options: Options) -> None:
-    """Say so, and ask before anything is fetched; once, unless it changes. Raises: InputError."""
+    """Print the announcement, and ask before anything is fetched; again only if it has changed.
+
+    Raises: InputError if the user does not agree.
+    """
     text = announcement(options)
     agreed = options.runs / ".steps/agreed"
     if not text or (agreed.is_file() and agreed.read_bytes() == text.encode()):

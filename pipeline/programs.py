@@ -1,4 +1,4 @@
-"""Programs as processes: one at a time, or several side by side, each in a slot of its own.
+"""Programs as processes: one at a time, or several side by side, each in its own slot.
 
 A training of a small encoder uses two cores badly: two trainings of one thread each, each on its
 own core, take much less time than one after the other with two threads.
@@ -62,8 +62,8 @@ def run_command(command: Sequence[str], slot: Slot | None = None) -> int:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Pass SIGTERM, Ctrl-C and the end of the terminal on to the programs that are running, and
-    begin no other. Between programs they end this one, by a SystemExit.
+    """Pass SIGTERM, Ctrl-C and the end of the terminal on to the running programs, and begin no
+    other program. Between programs, a signal ends this one with a SystemExit.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -86,7 +86,9 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def slots(gpus: int, programs: int) -> list[Slot]:
-    """The machine in as many parts as several GPUs or else cores, but no more than programs."""
+    """Divide the machine by its GPUs, if there are several, or else by its cores; into at most as
+    many slots as there are programs.
+    """
     cores = sorted(os.sched_getaffinity(0))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(visible) < gpus:
@@ -105,9 +107,9 @@ def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) 
         begins.
     """
     free: SimpleQueue[Slot] = SimpleQueue()
-    places = slots(gpus, len(items))
-    for place in places:
-        free.put(place)
+    all_slots = slots(gpus, len(items))
+    for slot in all_slots:
+        free.put(slot)
 
     def run_one(item: Any) -> None:
         slot = free.get()
@@ -116,7 +118,7 @@ def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) 
         finally:
             free.put(slot)
 
-    with ThreadPoolExecutor(len(places)) as pool:
+    with ThreadPoolExecutor(len(all_slots)) as pool:
         calls = [pool.submit(run_one, item) for item in items]
         try:
             for call in as_completed(calls):

@@ -25,8 +25,8 @@ class Plan:
         self.small = options.small
         self.recipe = options.scale if self.small else f"{options.scale}_b16"
         self.gpus = count_gpus(options.device)
-        # Programs of a small encoder are too small for several cores each; with several GPUs, each
-        # program of one process has one of them.
+        # A program of a small encoder does not use several cores. With several GPUs, each program
+        # of one process gets one GPU.
         several = self.gpus > 1 or (self.small and not self.gpus)
         self.beside = several and hasattr(os, "sched_getaffinity")
         self.processes = 1 if self.small else max(self.gpus, 1)  # of a training
@@ -40,7 +40,7 @@ class Plan:
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = path_of(options.probe)
-        # What is probed, the main task first, and the arguments of its linear probe.
+        # Task -> the arguments of its linear probe, the main task first.
         how = ["--recipe", "table_7a", "--num-workers", "8"]
         if self.small:
             how = ["--recipe", "starter", "--fraction", "0.05", "0.1", "0.25", "0.5", "1"]
@@ -53,7 +53,7 @@ class Plan:
         self.resolution = 48 if self.small else 224
 
     def far_probes(self) -> dict[str, list[str]]:
-        """Tasks of other pictures than the main one's, if the user does not give them; the drawings
+        """Tasks on other pictures than the main task's, unless the user gives them; the drawings
         only if the stage `data` makes or made them.
         """
         far, how = {}, ["--recipe", "starter", "--init", "random", "transfer"]
@@ -74,7 +74,7 @@ class Plan:
 
 
 def path_of(probe: str) -> str:
-    """Where the images of a probe lie, in the words of its spelling."""
+    """The folder of a probe's images, or the pattern of its remote shards."""
     path = probe.partition(":")[2] or probe
     return f"{path}/*/*.tar" if is_remote(path) else path
 
@@ -101,40 +101,43 @@ def data(plan: Plan) -> Iterator[Step]:
     updates = ("code", "command")
     for source in plan.options.sources:
         if source.folder:
-            what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
-            place = Path(source.folder)
-            way_out = "without a network, give your own --shards and --probe"
-            name = "catlip.data.fetch"
-            yield step("fetch", name, what, how, out=place, updates=updates, way_out=way_out)
+            yield step(
+                "fetch",
+                "catlip.data.fetch",
+                (source.url, "--side", source.side),
+                ("--yes", *plan.quiet),
+                out=Path(source.folder),
+                updates=updates,
+                way_out="without a network, give your own --shards and --probe",
+            )
     if table := plan.options.table:
         columns = {name: getattr(plan.options, f"{name}_column") for name in ("image", "text")}
-        given = [word for n, c in columns.items() if c for word in (f"--{n}-column", c)]
-        place = Path(plan.options.shards)
+        flags = [word for n, c in columns.items() if c for word in (f"--{n}-column", c)]
         yield step(
             "fetch",
             "catlip.data.fetch",
-            (table, *given, "--side", 128 if plan.small else 256),
+            (table, *flags, "--side", 128 if plan.small else 256),
             plan.quiet,
-            out=place.parent,
+            out=Path(plan.options.shards).parent,
             reads=[table],
             updates=(*updates, "inputs"),
         )
     if DRAWINGS in plan.probes:
-        place = Path("data/starter")
-        yield step("data", "catlip.data.starter", other=plan.quiet, out=place, updates=updates)
+        out = Path("data/starter")
+        yield step("data", "catlip.data.starter", other=plan.quiet, out=out, updates=updates)
 
 
 def label(plan: Plan) -> Iterator[Step]:
     """Captions to labels, labels to a vocabulary, and statistics of both."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
     to_labels = ("--labels-dir", labels, *plan.quiet)
-    own = ("--words", words) if (words := plan.options.words) else ()
+    words = ("--words", plan.options.words) if plan.options.words else ()
     yield step(
         "label",
         "catlip.label",
-        [shards, *own],
+        [shards, *words],
         to_labels,
-        reads=[shards, *own[1:]],
+        reads=[shards, *words[1:]],
         makes=[labels],
         owns=[labels],
         updates=("inputs",),
@@ -150,7 +153,7 @@ def label(plan: Plan) -> Iterator[Step]:
     yield step("statistics", "catlip.vocabulary", stats, reads=[vocabulary], makes=made)
     drawn, record = (shards, "--vocabulary", vocabulary), plan.runs / "examples/examples.json"
     yield step("examples", "catlip.examples", drawn, out=record, reads=[shards, vocabulary])
-    yield step("audit", "catlip.label", ("audit", shards, *own), to_labels, reads=[shards])
+    yield step("audit", "catlip.label", ("audit", shards, *words), to_labels, reads=[shards])
 
 
 def pretrain(plan: Plan) -> Iterator[Step]:
@@ -184,11 +187,11 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             beside=plan.beside,
         )
         if not plan.small and options.probe:  # days before the probes and the fine-tuning
-            yield on_encoder(plan, "readouts", method, seed, (options.probe, plan.probe_data))
+            yield encoder_step(plan, "readouts", method, seed, (options.probe, plan.probe_data))
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """How good the encoders are: probes, fine-tuning, readouts; no step without data for them."""
+    """How good the encoders are: probes, fine-tuning, readouts; no steps without a probe's data."""
     options = plan.options
     probe, methods = (options.probe, plan.probe_data), options.methods
     if not options.probe:
@@ -197,8 +200,10 @@ def transfer(plan: Plan) -> Iterator[Step]:
         name = f"{method}-seed{seed}"
         if task != options.probe:
             name += f"-{find_layout(task).name}"
-        where, how = (task, path_of(task)), plan.probes[task]
-        yield on_encoder(plan, "linear_probe", method, seed, where, how, name=name)
+        probe_data = (task, path_of(task))
+        yield encoder_step(
+            plan, "linear_probe", method, seed, probe_data, plan.probes[task], name=name
+        )
     # At a small scale it ends below the probe, and says how short it is: docs/transfer.md.
     if not plan.starter and (options.full or not plan.small):
         how = ["--recipe", "table_7b", "--num-workers", "8"]
@@ -206,13 +211,13 @@ def transfer(plan: Plan) -> Iterator[Step]:
             how = ["--recipe", "starter", "--fraction", "0.25", "1"]
         how += ["--init", "random", "transfer"]
         for method, seed in product((*methods, "random"), plan.seeds):
-            yield on_encoder(plan, "finetune", method, seed, probe, how)
+            yield encoder_step(plan, "finetune", method, seed, probe, how)
     if options.full and not plan.starter:
         for method, seed in product((*methods, "random"), plan.seeds):
             sweep = ("--protocol", "l2_sweep")
-            yield on_encoder(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
+            yield encoder_step(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
-        yield on_encoder(plan, "readouts", method, seed, probe)
+        yield encoder_step(plan, "readouts", method, seed, probe)
     record = plan.runs / "gallery/gallery.json"
     encoders = [plan.trained(method, 0) for method in methods[:4]]
     yield step(
@@ -240,22 +245,27 @@ def dense(plan: Plan) -> Iterator[Step]:
     """Multi-label classification, segmentation and detection, if there is data for them."""
     options = plan.options
     if plan.starter and options.coco:
-        place, updates = Path("data/starter-scenes"), ("code", "command")
-        program = "catlip.data.annotated_scenes"
-        yield step("scenes", program, other=plan.quiet, out=place, updates=updates)
+        yield step(
+            "scenes",
+            "catlip.data.annotated_scenes",
+            other=plan.quiet,
+            out=Path("data/starter-scenes"),
+            updates=("code", "command"),
+        )
     tasks = {
         "multilabel": ("table_7c", "coco", options.coco),
         "segmentation": ("table_7d", "ade20k", options.ade20k),
-        # Boxes of the starter's scenes tell no method from random init: docs/transfer.md.
+        # Boxes of the starter's scenes do not distinguish methods from random init:
+        # docs/transfer.md.
         "detection": ("table_7e_b16", "coco", "" if plan.starter else options.coco),
     }
-    runs: dict[str, tuple[str, ...]] = dict.fromkeys(("random", *options.methods), ())
+    starts: dict[str, tuple[str, ...]] = dict.fromkeys(("random", *options.methods), ())
     for task, (recipe, kind, folder) in tasks.items():
-        started = runs
+        runs = starts
         if task == "multilabel" and "catlip" in options.methods:
-            started = runs | {"catlip_transfer": ("--init", "transfer")}
-        for seed, (name, more) in product(plan.seeds if folder else (), started.items()):
-            yield on_encoder(
+            runs = starts | {"catlip_transfer": ("--init", "transfer")}
+        for seed, (name, more) in product(plan.seeds if folder else (), runs.items()):
+            yield encoder_step(
                 plan,
                 task,
                 name.removesuffix("_transfer"),
@@ -267,7 +277,7 @@ def dense(plan: Plan) -> Iterator[Step]:
             )
 
 
-def on_encoder(
+def encoder_step(
     plan: Plan,
     program: str,
     method: str,
@@ -306,7 +316,7 @@ def bench(plan: Plan) -> Iterator[Step]:
     # CLIP's step takes as long as its captions.
     captions = () if plan.starter else ("--captions", plan.options.shards)
     compared = ("--methods", *plan.options.methods, "--packed-captions", *captions)
-    yield cost(plan, "step_time", ("--model", "vit_b16", *compared))
+    yield measurement_step(plan, "step_time", ("--model", "vit_b16", *compared))
     if plan.small:
         num_classes = "1097"  # the starter's; of the vocabulary where there is one
         if not plan.starter and plan.vocabulary.is_file():
@@ -316,16 +326,18 @@ def bench(plan: Plan) -> Iterator[Step]:
             *("--num-steps", "40", "--num-classes", num_classes, *compared),
             *(() if plan.starter else ("--text-context", "32")),
         )
-        yield cost(plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}")
-    yield cost(plan, "memory", small)
+        yield measurement_step(
+            plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}"
+        )
+    yield measurement_step(plan, "memory", small)
     if not plan.small:
-        yield cost(plan, "waterfall")
+        yield measurement_step(plan, "waterfall")
     if plan.gpus != 1:
         some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.small else ()
-        yield cost(plan, "communication", (*small, *some), processes=plan.gpus or 2)
+        yield measurement_step(plan, "communication", (*small, *some), processes=plan.gpus or 2)
 
 
-def cost(
+def measurement_step(
     plan: Plan,
     program: str,
     arguments: Iterable[object] = (),
@@ -364,7 +376,7 @@ WHOLE = "139264"
 EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 TOWERS = ("text_width=128",)
-# From CLIP to CatLIP by one change at a time; CatLIP's own trainings are those of the editions.
+# From CLIP to CatLIP by one change at a time; the editions have CatLIP's trainings.
 LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
 BATCHES = ("batch=32", "batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
@@ -375,8 +387,8 @@ FINAL = "138880"  # the starter's five epochs in whole steps of every batch that
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the study: a command for each method, by default the options' methods; several
-    parts write to the folder of a kind, each records of these names.
+    """A part of the study: a command for each method, by default the options' methods. Several
+    parts may write to the folder of a kind; `records` are the names of this part's records.
     """
 
     name: str
@@ -459,10 +471,16 @@ def study(plan: Plan) -> Iterator[Step]:
         name = f"study-{part.name}"
         more: dict[str, Any] = {"other": other, "beside": plan.beside}
         if part.program == "thresholds":
-            made = [out / "threshold.json"]
-            owned = [*made, out / "threshold"]
-            words = [*common, *arguments]
-            yield step(name, "bench.study", words, reads=reads, makes=made, owns=owned, **more)
+            record = out / "threshold.json"
+            yield step(
+                name,
+                "bench.study",
+                [*common, *arguments],
+                reads=reads,
+                makes=[record],
+                owns=[record, out / "threshold"],
+                **more,
+            )
             continue
         for method in part.methods or options.methods:
             classes = ["--vocabulary", plan.vocabulary, "--methods", method]

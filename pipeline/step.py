@@ -42,8 +42,8 @@ class Step:
         processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.
         way_out: what a user can do if the program refuses its input.
-        beside: whether the step, if it is one process, may run at the same time as neighbours in
-            its stage, each on cores and a GPU of its own.
+        beside: whether the step, if it is one process, may run at the same time as its neighbours
+            in the stage, each on its own cores and GPU.
     """
 
     name: str
@@ -104,8 +104,9 @@ class StoppedError(StepFailedError):
 
 
 def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -> None:
-    """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError;
-    StoppedError once a signal has stopped the programs.
+    """Run a step, in a slot or in the whole machine, unless it is done.
+
+    Raises: StepFailedError; StoppedError once a signal has stopped the programs.
     """
     if stopped.is_set():
         raise StoppedError(-signal.SIGTERM)
@@ -154,7 +155,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     made = [each for path in _matches(step.makes) for each in (path, *path.rglob("*"))]
     files = [file for file in made if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= began - CLOCK_SKEW] or files
-    # Those in `runs` are relative to it, so that it can be moved.
+    # Names of files in `runs` are relative to it, so that the folder can be moved.
     names = [
         str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())
         for file in new

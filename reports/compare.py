@@ -1,5 +1,5 @@
 """`python -m reports compare`: the settings and numbers of two runs, or of two folders of runs,
-side by side, and the confounds: what, other than the question, may make them differ.
+side by side, and the confounds: whatever else may make them differ.
 """
 
 import json
@@ -14,8 +14,8 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.records.estimate import Estimate
-from catlip.records.run import Records, Run, low_to_high, number, one_device
-from catlip.records.select import alike_in_images
+from catlip.records.run import Records, Run, device_of, low_to_high, number
+from catlip.records.select import saw_as_many_images
 from catlip.records.table import (
     MISSING,
     Cell,
@@ -23,10 +23,10 @@ from catlip.records.table import (
     as_text,
     clipped,
     decimals_of,
+    format_number,
     listed,
     mean_and_spread,
     quantity_of,
-    shown,
     signed,
 )
 from catlip.system.foreign import printable
@@ -34,14 +34,14 @@ from reports.pairs import Pairs
 from reports.read.records import read_records
 from reports.results import numbers
 
-# These fields of the environment differ between almost any two runs.
-OF_EACH_RUN = {"started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"}
+# Fields of the environment that differ between almost any two runs.
+IGNORED = {"started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"}
 CONFOUNDS = {
     *("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe"),
     *("method", "precision", "seed", "label_captions"),
 }
-# Columns of the frame that tell apart the numbers of one record.
-NAMED_BY = ("method", "task", "init", "fraction", "probe_seed", "threshold", "seed", "batch")
+# Columns of the frame that distinguish the numbers of one record.
+NAME_COLUMNS = ("method", "task", "init", "fraction", "probe_seed", "threshold", "seed", "batch")
 CAPTION = (
     "Mean ± sample standard deviation over the n pairs of equal name and seed; after the mean "
     "difference and the mean ratio: the 95 % interval over the pairs, from six pairs on."
@@ -99,8 +99,8 @@ def comparison(a: Path, b: Path) -> list[Part]:
     sides = [_records(path) for path in (a, b)]
     if a.is_dir():
         one, other = (
-            {Path(run.path).relative_to(folder).as_posix().removesuffix(".json"): run for run in of}
-            for folder, of in ((a, sides[0].every), (b, sides[1].every))
+            {Path(r.path).relative_to(folder).as_posix().removesuffix(".json"): r for r in runs}
+            for folder, runs in ((a, sides[0].every), (b, sides[1].every))
         )
     else:
         one, other = ({records.every[0].kind: records.every[0]} for records in sides)
@@ -137,15 +137,16 @@ def _records(path: Path) -> Records:
 def _part(name: str, pairs: Sequence[tuple[Run, Run]]) -> Part:
     sides = list(zip(*pairs, strict=True))
     title = f"{name}, mean of {len(pairs)} seeds" if len(pairs) > 1 else name
-    is_one_device = one_device([*sides[0], *sides[1]])
+    names = {device_of(run) for pair in pairs for run in pair}
+    is_one_device = len(names) == 1 and "" not in names
     devices = [", ".join(dict.fromkeys(run.where for run in side)) for side in sides]
     where = devices[0] if is_one_device else f"{devices[0]} (A) and {devices[1]} (B)"
     sentences = [f"measured on {where}"]
     for letter, side in zip("AB", sides, strict=True):
-        if any(run.environment.get("dirty") is True for run in side):
+        if any(run.environment.dirty for run in side):
             sentences.append(f"warning: {letter} ran with local changes to its git revision")
-    images = [[number(run.metrics, "images_seen") or 0 for run in pair] for pair in pairs]
-    if not all(alike_in_images(one, other) for one, other in images):
+    images = [[number(run.raw_metrics, "images_seen") or 0 for run in pair] for pair in pairs]
+    if not all(saw_as_many_images(one, other) for one, other in images):
         sentences.append("warning: they saw different numbers of images")
     confounds, settings = _fields(pairs)
     rows = [[Cell("Confounds")], *confounds] if confounds else []
@@ -167,35 +168,37 @@ def _fields(pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Cell]], list[li
     """
     values: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for pair in pairs:
-        one, other = ({**leaves(run.environment), **leaves(run.config)} for run in pair)
+        one, other = ({**leaves(run.raw_environment), **leaves(run.raw_config)} for run in pair)
         for path in dict.fromkeys([*one, *other]):
             both = (one.get(path, MISSING), other.get(path, MISSING))
-            if both[0] != both[1] and path[0] not in OF_EACH_RUN:
+            if both[0] != both[1] and path[0] not in IGNORED:
                 values.setdefault(path, []).append(both)
     confounds: list[list[Cell]] = []
     settings: list[list[Cell]] = []
-    of_environments = {path for pair in pairs for run in pair for path in leaves(run.environment)}
+    environment_fields = {
+        path for pair in pairs for run in pair for path in leaves(run.raw_environment)
+    }
     for path, differing in values.items():
         cells = [Cell(clipped(".".join(path), 80))]
         for side in zip(*differing, strict=True):
             different = [*dict.fromkeys(side)]
             text = different[0] if len(different) == 1 else f"{len(different)} values"
             cells.append(Cell(clipped(text, 80)))
-        is_confound = path in of_environments or CONFOUNDS & {*path}
+        is_confound = path in environment_fields or CONFOUNDS & {*path}
         (confounds if is_confound else settings).append(cells)
     return confounds, settings
 
 
 def leaves(tree: Mapping[str, Any], *above: str) -> dict[tuple[str, ...], str]:
-    """Every value, as JSON, by the keys that lead to it."""
-    found: dict[tuple[str, ...], str] = {}
+    """Path of keys -> the value there, as JSON."""
+    values: dict[tuple[str, ...], str] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            found |= leaves(value, *above, key)
+            values |= leaves(value, *above, key)
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            found[(*above, key)] = text
-    return found
+            values[(*above, key)] = text
+    return values
 
 
 def _metrics(sides: Sequence[Sequence[Run]], share_ratio: bool) -> tuple[list[list[Cell]], int]:
@@ -231,7 +234,7 @@ def _named_numbers(run: Run) -> Iterator[tuple[str, float]]:
     for row in numbers(run):
         if row["metric"].endswith("seed"):
             continue
-        keys = [f"{key} {row[key]}" for key in NAMED_BY if row.get(key) is not None]
+        keys = [f"{key} {row[key]}" for key in NAME_COLUMNS if row.get(key) is not None]
         yield f"{row['metric']} ({', '.join(keys)})" if keys else row["metric"], row["value"]
 
 
@@ -241,5 +244,5 @@ def _estimated(
     if estimate is None:
         return Cell()
     decimals = decimals_of(estimate.value) if decimals is None else decimals
-    text = (signed if with_sign else shown)(estimate.value, decimals)
+    text = (signed if with_sign else format_number)(estimate.value, decimals)
     return Cell(text, low_to_high(estimate.low, estimate.high, decimals))

@@ -38,7 +38,12 @@ MEASURES = {  # metric of an accuracy -> its name; the usual one has none
     "top1": "",
     "knn_top1": "nearest neighbours",
     "zero_shot_top1": "zero-shot",
-    **{metric: name for of in DENSE.values() for name, metric in of.items() if name != SLIDING},
+    **{
+        metric: name
+        for measures in DENSE.values()
+        for name, metric in measures.items()
+        if name != SLIDING
+    },
 }
 # Kinds of records with accuracies of encoders.
 KINDS = ("linear_probe", "finetune", "readout", "scaling", "robustness", *DENSE)
@@ -98,8 +103,8 @@ class Experiment(NamedTuple):
 
 
 def accuracies(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Those in a table of results that can be paired: without the starts of a classifier that only
-    one of the methods has.
+    """The accuracies in a table of results that can be paired: without those of classifiers with a
+    start that only one of the methods has.
     """
     rows = frame[
         frame.kind.isin(KINDS)
@@ -107,7 +112,7 @@ def accuracies(frame: "pd.DataFrame") -> "pd.DataFrame":
         & frame.seed.notna()
         & ~frame.init.isin(["transfer", "names"])
     ]
-    # Of few columns: a loop over rows costs as much as they are many.
+    # Only these columns: a loop over rows takes as long as there are columns.
     rows = rows[[*Experiment._fields, "method", "seed", "settings", "record", "value", "correct"]]
     rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "condition": "", "task": ""})
     return rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
@@ -125,15 +130,15 @@ def experiments(rows: "pd.DataFrame") -> "dict[Experiment, dict[str, pd.DataFram
 def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, Score]:
     """Seed -> mean accuracy in %; `runs` by path."""
     return {
-        seed: mean_of([_score(runs[row.record], row) for row in of_seed.itertuples()])
-        for seed, of_seed in rows.groupby("seed")
+        seed: mean_of([_score(runs[row.record], row) for row in seed_rows.itertuples()])
+        for seed, seed_rows in rows.groupby("seed")
     }
 
 
 def _score(run: Run[Any], row: Any) -> Score:
-    return (
-        score_of(run, row.task) if TASK_PART_SEPARATOR in row.task else 100 * score_of_row(row, run)
-    )
+    if TASK_PART_SEPARATOR in row.task:
+        return score_of(run, row.task)
+    return 100 * score_of_row(row, run)
 
 
 @dataclass(frozen=True)

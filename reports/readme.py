@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
-from catlip.records.styles import CATLIP, beside
-from catlip.records.table import listed, shown, signed
+from catlip.records.styles import CATLIP, distinct_name
+from catlip.records.table import format_number, listed, signed
 from reports.read.differences import OTHERS, sign
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
@@ -97,7 +97,7 @@ def _table(every: Sequence[Setting]) -> list[str]:
         data = f"{data_of(setting)}, {len(setting.accuracies(CATLIP, setting.tasks[0]))} seeds"
         for one in compared_tasks(setting)[:MAX_TASKS]:
             means = [setting.accuracy(method, one.task) for method in setting.pair]
-            cells = [shown(mean.mean, 1) if mean else EN_DASH for mean in means]
+            cells = [format_number(mean.mean, 1) if mean else EN_DASH for mean in means]
             rows.append([data, setting.title(one.task), *cells, with_ends(one.difference)])
             data = ""
     return markdown_table(columns, rows)
@@ -120,7 +120,7 @@ def _ingredients(setting: Setting) -> str:
     """CatLIP minus each other method, on the first task."""
     first = setting.first_tasks[0]
     words = [
-        f"{beside(one.method)} {signed(one.estimate.value, 1)}"
+        f"{distinct_name(one.method)} {signed(one.estimate.value, 1)}"
         + " (inconclusive)" * (not sign(one.estimate))
         for one in setting.differences
         if (one.heading, one.same.metric, one.same.task) == (OTHERS, "top1", first)

@@ -33,7 +33,7 @@ from reports.read.records import read_records
 if TYPE_CHECKING:
     import pandas as pd
 
-# By what numbers are paired and grouped; empty where a record does not say.
+# The columns of the table; a field is empty where a record does not state it.
 COLUMNS = (
     *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
     *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
@@ -95,27 +95,28 @@ def frame_of(records: Records) -> "pd.DataFrame":
 
     known = pretrainings(records)
     rows = []
-    every: tuple[Run[Any], ...] = records.every
-    for run in every:
+    runs: tuple[Run[Any], ...] = records.every
+    for run in runs:
         training: Run[Any] = pretraining_of(run, known) or run
-        metrics = training.metrics
+        metrics = training.raw_metrics
         seen = as_number(metrics.get("images_seen"))
+        encoder, init = metrics.get("encoder"), run.config.init
         head = {
             "root": run.root,
             "scale": training.scale,
             "kind": run.kind,
             "name": run.name,
             "method": run.method,
-            "encoder": (metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model),
+            "encoder": encoder or training.config.recipe.encoder or run.config.model,
             "seed": run.seed,
             "images": as_number(metrics.get("images")) or seen,
             "images_seen": seen,
             "flops": as_number(metrics.get("flops")),
-            "seconds": None if run.machine.beside else as_number(metrics.get("train_seconds")),
-            "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
+            "seconds": None if run.environment.beside else as_number(metrics.get("train_seconds")),
+            "init": init if init and isinstance(init, str) else None,
             "fraction": as_number(metrics.get("fraction")),
             "condition": metrics.get("noise"),
-            "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
+            "rule": rule_of(run) if isinstance(run.metrics, ByRule) else None,
             "device": run.where,
             "settings": hashlib.sha256(run.settings_key.encode()).hexdigest()[:12],
             "record": run.path,
@@ -128,7 +129,7 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
     """The numbers of a record's metrics, those that follow from them, and those of the classifiers
     in its samples.
     """
-    metrics = run.measured
+    metrics = run.metrics
     for row in _below(dataclasses.asdict(metrics), {}, path=()):
         texts = texts_of(run, row["task"]) if row["metric"] == "top1" and "task" in row else []
         yield row | ({"correct": " ".join(texts)} if all(texts) and texts else {})

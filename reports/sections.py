@@ -15,10 +15,7 @@ import bench.step_time.result
 import bench.waterfall.result
 from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
-from bench.downstream.probe.sections import (
-    few_labels_section,
-    worth_section,
-)
+from bench.downstream.probe.sections import few_labels_section, worth_section
 from bench.plan.result import projection_section
 from bench.study.lengths_result import LENGTHS, LengthTraining, cost_panels
 from bench.study.result import conditions_section, threshold_section, tuning_section
@@ -36,8 +33,8 @@ from catlip.records.blocks import (
     Points,
     Section,
     Text,
+    command_to_fill,
     side_by_side,
-    to_fill,
 )
 from catlip.records.figures import Figure
 from catlip.records.run import Records
@@ -46,12 +43,10 @@ from catlip.records.styles import learn
 from catlip.records.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
-from reports.paper.paper_tables import (
-    result_tables,
-)
-from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
+from reports.paper.paper_tables import result_tables
+from reports.paper.recipe_tables import count_differences, recipe_tables, without_equal_rows
 from reports.read.setting import Setting, settings
-from reports.render.provenance import made, records_section
+from reports.render.provenance import date_and_revision, records_section
 from reports.summary import doubts, plots
 from reports.summary.answers import about, advice, as_good, why
 from reports.summary.chips import chips
@@ -78,13 +73,13 @@ class Appendix:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: the line below the title, when and from which code its records were made,
-    the headline table (None without a training or a probe), the section that is always visible,
-    the appendices, and the records that its numbers lead to.
+    """The whole report: the line below the title, the date and revision of the last record, the
+    headline table (None without a training or a probe), the section that is always visible, the
+    appendices, and the records that its numbers lead to.
     """
 
     about: str
-    made: str
+    date_and_revision: str
     headline: Table | None
     summary: Section
     appendices: Sequence[Appendix]
@@ -92,8 +87,7 @@ class Page:
 
     @property
     def sections(self) -> list[Section]:
-        opened = [section for appendix in self.appendices for section in appendix.sections]
-        return [self.summary, *opened]
+        return [self.summary, *(s for appendix in self.appendices for s in appendix.sections)]
 
     @property
     def blocks(self) -> list[Block]:
@@ -120,7 +114,7 @@ class Page:
 
     @property
     def anchors(self) -> list[str]:
-        """Of all records that a number leads to."""
+        """The anchors of all records that a number leads to."""
         cells = [cell for table in self.tables for row in table.rows for cell in row]
         anchors = [cell.anchor for cell in cells]
         anchors += [anchor for answer in self.answers for anchor, _ in answer.sources]
@@ -133,9 +127,9 @@ class Page:
 def build_page(records: Records) -> Page:
     """Build the whole report from the records and the published numbers."""
     learn(record.shown_as for record in records.every)
-    # First the setting with trainings; without any, the first with probes, or else the first.
+    # The main setting is the first with trainings; else the first with probes; else the first.
     every = sorted(settings(records), key=lambda s: (not s.of(Pretrain), not s.methods))
-    main = next(iter(every), None)
+    main = every[0] if every else None
     others = [setting for setting in every[1:] if setting.methods]
     about = (
         f"{_nothing(records)}: below are the paper's results, the commands that measure the same, "
@@ -213,7 +207,7 @@ def build_page(records: Records) -> Page:
         ),
     ]
     summary = _summary(main, table, records, others=every[1:], judged=judged)
-    return Page(about, made(records), table, summary, appendices, records)
+    return Page(about, date_and_revision(records), table, summary, appendices, records)
 
 
 def _summary(
@@ -224,8 +218,8 @@ def _summary(
     others: Sequence[Setting],
     judged: Mapping[str, Verdict],
 ) -> Section:
-    """Two screens: pictures, three answers, accuracy against cost; the methods, what could make all
-    this wrong, and the verdicts.
+    """Two screens: pictures, three answers, accuracy against cost; the methods, the doubts, and the
+    verdicts.
     """
     title = "Is CatLIP as good as CLIP, and is it cheaper?"
     if main is None:
@@ -238,13 +232,15 @@ def _summary(
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
     blocks += side_by_side(near_and_far([main, *others]) or plots.accuracy_figure(main))
-    blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
+    blocks += (
+        [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
+    )
     blocks += [cost] if (cost := cost_table(main)) else []
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
     if points := doubts.doubts(main):
         blocks.append(Points(doubts.title(main), points))
-    blocks += [Text(said)] if (said := advice(main)) else []
+    blocks += [Text(words)] if (words := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])
 
 
@@ -264,14 +260,15 @@ def _lengths(main: Setting | None) -> Section:
         untrained = {task: main.accuracy("random", task) for task in main.tasks}
         floor = {task: found.mean for task, found in untrained.items() if found}
         panels = cost_panels(main.of(LengthTraining), first=main.tasks, floor=floor)
-    missing = to_fill("No training of several lengths has been recorded.", LENGTHS)
+    missing = command_to_fill("No training of several lengths has been recorded.", LENGTHS)
     return Section("lengths", "Accuracy against the operations of a training", panels or missing)
 
 
 def _training(main: Setting | None) -> Section:
-    if main is None or not main.of(Pretrain):
-        return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
-    return Section("loss", "Training", plots.loss_panels(main))
+    blocks = command_to_fill("No training has been recorded.", RUN_ALL)
+    if main and main.of(Pretrain):
+        blocks = plots.loss_panels(main)
+    return Section("loss", "Training", blocks)
 
 
 def _elsewhere(others: Sequence[Setting]) -> list[Section]:
@@ -289,13 +286,13 @@ def _elsewhere(others: Sequence[Setting]) -> list[Section]:
 def _recipes(records: Records) -> Section:
     tables = recipe_tables(records)
     words = (
-        f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the "
-        "paper's and are marked ≠. A dash is a field that our recipe does not set; footnotes say "
-        "where the release's configuration files differ."
+        f"Our recipes beside the paper's; of our cells, {count_differences(tables)} differ from "
+        "the paper's and are marked ≠. A dash is a field that our recipe does not set; footnotes "
+        "say where the release's configuration files differ."
     )
     blocks: list[Block] = [Text(words)]
     if not records.of(Recipes):
-        blocks = to_fill("No record of our recipes was found.", WRITE_RECIPES)
+        blocks = command_to_fill("No record of our recipes was found.", WRITE_RECIPES)
     blocks += [without_equal_rows(table) for table in tables]
     return Section("recipes", "Recipes: the paper's Tables 6 and 7", blocks)
 

@@ -43,7 +43,7 @@ def test_kind_is_known_and_read_as_it_was_written(monkeypatch) -> None:
     temperature = Summary(40.0, 39.0, 41.0, 0.01, 8)
     measured = warmth(idle_celsius=temperature, busy_celsius=temperature, ratio=Interval(1.0))
     assert KINDS["warmth"] is warmth
-    assert warmth.read(measured.metrics()) == measured
+    assert warmth.read(measured.as_dict()) == measured
 
 
 def test_figure_is_drawn() -> None:

@@ -71,13 +71,13 @@ def main(config: Communication) -> None:
                 config.factors(method), rank, rounds=config.num_steps
             )
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
-            record.metrics = metrics.metrics()
+            record.metrics = metrics.as_dict()
             record.save()
-        run = record.measured(metrics)
+        run = record.finish(metrics)
     if rank.is_main:
         print_tables([result.exchange_table(run), result.collectives_table(run)])
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
+        if run.environment.busy:
+            print(f"warning: {run.environment.busy} Times are in doubt.")
         print(f"wrote {record.path}")
 
 

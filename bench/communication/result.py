@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import Records, Run, Setting, interval, summary_cell
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
 WORDS = (
@@ -81,10 +81,10 @@ def section(main: Setting | None, records: Records) -> Section:
     runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
-        if run.measured.methods:
+        if run.metrics.methods:
             blocks += [exchange_table(run, suffix(i)), collectives_table(run, suffix(i))]
     if not blocks:
-        blocks = to_fill("What ranks send was not measured.", COMMAND)
+        blocks = command_to_fill("What ranks send was not measured.", COMMAND)
     elif any(run.is_cpu for run in runs):
         blocks.insert(0, Text(CPU_CAUTION))
     return Section("communication", "Communication", [Text(WORDS), *blocks])
@@ -105,14 +105,14 @@ def exchange_table(run: Run[Communication], end: str = "") -> Table:
         "95 % interval. Blocking is what nothing can hide, such as the exchange of features for "
         "the loss: a step waits for it too."
     )
-    title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
+    title = f"What exchange costs between {_ranks(run.metrics)}, {step_description(run)}"
     rows = []
-    for method in ordered(run.measured.methods):
-        costs, anchor = run.measured.methods[method], run.anchor
-        exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
+    for method in ordered(run.metrics.methods):
+        costs, anchor = run.metrics.methods[method], run.anchor
+        exposed, predicted = costs.exposed_ms, f"predicted {format_number(costs.predicted_sent_mb)}"
         waited = Cell()
         if exposed:
-            waited = Cell(shown(exposed.value), interval(run, exposed, None), anchor)
+            waited = Cell(format_number(exposed.value), interval(run, exposed, None), anchor)
         row = [
             Cell(name_of(method)),
             number_cell(costs.sent_mb, None, anchor, small=predicted),
@@ -129,9 +129,9 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
     columns = ["Collective", "Type", "Calls per step", "Sent (MB)", "Alone (ms)", "Alone (GB/s)"]
     caption = "Alone is the same collective with nothing else running; GB/s are of what is sent."
     rows: list[Sequence[Cell]] = []
-    for method in ordered(run.measured.methods):
+    for method in ordered(run.metrics.methods):
         rows.append([Cell(name_of(method))])
-        for calls in run.measured.methods[method].collectives:
+        for calls in run.metrics.methods[method].collectives:
             row = [
                 Cell(calls.label),
                 Cell(calls.dtype),
@@ -141,11 +141,11 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
                 number_cell(calls.sent_mb / alone if (alone := calls.bare_ms.median) else None),
             ]
             rows.append(row)
-    title = f"Every collective of a step between {_ranks(run.measured)}"
+    title = f"Every collective of a step between {_ranks(run.metrics)}"
     return Table(f"collectives{end}", title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _ranks(metrics: Communication) -> str:
     """`2 ranks (gloo, ddp)`."""
     how = f"{clipped(metrics.backend, 16)}, {clipped(metrics.parallel, 16)}"
-    return f"{shown(metrics.world_size, 0)} ranks ({how})"
+    return f"{format_number(metrics.world_size, 0)} ranks ({how})"

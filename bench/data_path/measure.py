@@ -57,12 +57,12 @@ def main(config: DataPathBench) -> None:
     photos = config.images.name if config.images else "shipped"
     path = config.out / f"{config.resolution}-{photos}.json"
     with Record(path, kind=result.DataPath, config=config) as record:
-        measured = record.measured(measure(config, images, record))
+        run = record.finish(measure(config, images, record))
         record.notes.append(
             "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
             "normalised floats"
         )
-    print_tables([result.rates_table(measured)])
+    print_tables([result.rates_table(run)])
     print(f"wrote {record.path}")
 
 

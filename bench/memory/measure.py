@@ -59,7 +59,7 @@ def main(config: Memory) -> None:
                 f"{config.model}, batch {min(batches)}: out of memory; --largest finds what fits"
             )
         how = HOW[rank.device.type]
-        run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
+        run = record.finish(result.Memory(how=how, batches=batches, largest=largest))
     tables = result.memory_tables(run)
     print_tables(tables)
     print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from bench.step_time.steps import StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.run import Records, Run, Setting, times_cell
 from catlip.records.select import ENCODERS, architecture, unique_runs
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, number_cell, shown
+from catlip.records.table import Cell, Table, format_number, number_cell
 
 COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 WORDS = (
@@ -104,19 +104,19 @@ def section(main: Setting | None, records: Records) -> Section:
     """The memory of one record: of an encoder of the paper, if there is one."""
     runs = sorted(
         unique_runs(records, Memory),
-        key=lambda run: architecture(run.setup.model) not in ENCODERS,
+        key=lambda run: architecture(run.config.model) not in ENCODERS,
     )
     blocks: list[Block] = [*memory_tables(runs[0])[:1]] if runs else []
-    blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
+    blocks = blocks or command_to_fill("The memory of a step was not measured.", COMMAND)
     return Section("memory", "Memory", [Text(WORDS), *blocks])
 
 
 def memory_tables(run: Run[Memory]) -> list[Table]:
-    return [_peaks_table(run), _parts_table(run)] if run.measured.methods else []
+    return [_peaks_table(run), _parts_table(run)] if run.metrics.methods else []
 
 
 def _peaks_table(run: Run[Memory]) -> Table:
-    metrics, anchor = run.measured, run.anchor
+    metrics, anchor = run.metrics, run.anchor
     methods = metrics.methods
     first, *others = methods
     columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
@@ -126,10 +126,10 @@ def _peaks_table(run: Run[Memory]) -> Table:
         row = [Cell(f"{size:,}")]
         for method in methods:
             if memory := batch.methods.get(method):
-                small = f"predicted {shown(memory.predicted.peak_gib)}"
+                small = f"predicted {format_number(memory.predicted.peak_gib)}"
                 row.append(number_cell(memory.measured.peak_gib, None, anchor, small=small))
             elif method in batch.too_large:
-                small = f"predicted {shown(batch.too_large[method])}"
+                small = f"predicted {format_number(batch.too_large[method])}"
                 row.append(Cell("does not fit", small, anchor))
             else:
                 row.append(Cell())
@@ -143,7 +143,7 @@ def _peaks_table(run: Run[Memory]) -> Table:
     row = [Cell("Largest batch that fits")]
     for method in methods:
         if largest := metrics.largest.get(method):
-            small = f"predicted {shown(largest.predicted, 0)}"
+            small = f"predicted {format_number(largest.predicted, 0)}"
             row.append(number_cell(largest.images, 0, anchor, small=small))
         else:
             row.append(Cell("not run"))
@@ -164,8 +164,8 @@ def _peaks_table(run: Run[Memory]) -> Table:
 
 
 def _parts_table(run: Run[Memory]) -> Table:
-    methods = run.measured.methods
-    size, batch = list(run.measured.by_size.items())[-1]
+    methods = run.metrics.methods
+    size, batch = list(run.metrics.by_size.items())[-1]
     rows = []
     for part, name in PARTS.items():
         memories = [batch.methods.get(method) for method in methods]

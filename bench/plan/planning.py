@@ -84,7 +84,7 @@ def main(config: Plan) -> None:
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as file:
             file.shown_as, file.notes = methods.page_styles(all_machines[0].rates), NOTES
-            return file.measured(metrics)
+            return file.finish(metrics)
 
     devices = max(1, config.global_batch // config.batch_size)
     for model, machine in {machine.model: machine for machine in all_machines}.items():

@@ -13,7 +13,7 @@ from catlip.records.kind import Interval, Kind
 from catlip.records.run import TIMES, Records, Run, low_to_high
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 
@@ -56,7 +56,7 @@ class Analytic(Kind):
 
 def analytic_table(run: Run[Analytic]) -> Table:
     """One row per method; the ratio is of operations per step, to the first method."""
-    step, setup = run.measured, run.setup
+    step, config = run.metrics, run.config
     first, *_ = step.methods
     columns = ["Method", "Step, relative", "Image GF", "Text GF", "Head GF", "Step GF"]
     columns += ["Recomputed GF", "Parameters (M)", "State (GiB)", "Activations (GiB)"]
@@ -79,9 +79,9 @@ def analytic_table(run: Run[Analytic]) -> Table:
         for method, costs in step.methods.items()
     ]
     title = (
-        f"A training step of {setup.model}, {setup.resolution} px, {setup.precision}, "
-        f"{setup.batch_size} images on each of {setup.world_size} devices; GF: 1e9 operations per "
-        "image; memory and bytes sent: of one device"
+        f"A training step of {config.model}, {config.resolution} px, {config.precision}, "
+        f"{config.batch_size} images on each of {config.world_size} devices; GF: 1e9 operations "
+        "per image; memory and bytes sent: of one device"
     )
     return Table("analytic", title, columns, rows=rows)
 
@@ -136,7 +136,7 @@ def projection_section(records: Records) -> Section:
         "The paper trains on many GPUs. These numbers are computed, not measured, without "
         "stragglers and failures. The command plans a training of your own: hours, money, layout."
     )
-    runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][
+    runs = [run for run in unique_runs(records, Projection) if run.metrics.paper_layouts][
         :MAX_SHOWN
     ]
     blocks = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
@@ -147,8 +147,10 @@ def projection_section(records: Records) -> Section:
 
 def projection_table(run: Run[Projection], end: str = "") -> Table:
     """The paper's layouts, and what the projection is computed from."""
-    projection, anchor, images = run.measured, run.anchor, run.setup.samples
-    words = SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9)} billion images"
+    projection, anchor, images = run.metrics, run.anchor, run.config.samples
+    words = (
+        SAMPLES_OF_A_TRAINING if images is None else f"{format_number(images / 1e9)} billion images"
+    )
     columns = ["Method", "Layout", "Devices", "Images per device", "Step (ms)"]
     columns += ["Waiting for others (ms)", f"Device-hours for {words}"]
     rows = [
@@ -166,8 +168,9 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
     sources = dict.fromkeys(clipped(of.source, 160) for of in projection.compute.values())
     link = projection.link
     caption = (
-        f"From the rate of one device ({'; '.join(sources)}) and links of {shown(link.node_gb_s)} "
-        f"GB/s in a node and {shown(link.network_gb_s)} GB/s between nodes "
+        f"From the rate of one device ({'; '.join(sources)}) and links of "
+        f"{format_number(link.node_gb_s)} GB/s in a node and "
+        f"{format_number(link.network_gb_s)} GB/s between nodes "
         f"({clipped(link.source, 160)}). {ratios_in_words(run)}"
     )
     title = "The paper's layouts, projected"
@@ -182,9 +185,10 @@ def name_of_layout(layout: str) -> str:
 def ratios_in_words(run: Run[Projection]) -> str:
     """A sentence on CLIP's device-hours over CatLIP's, and the two factors of that ratio."""
     words = "; ".join(
-        f"{name_of_layout(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
-        f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
-        for ratio in run.measured.paper_ratios
+        f"{name_of_layout(ratio.layouts)} {format_number(ratio.device_hours, 2)}{TIMES} (computing "
+        f"{format_number(ratio.compute, 2)}{TIMES}, communication "
+        f"{format_number(ratio.communication, 2)}{TIMES})"
+        for ratio in run.metrics.paper_ratios
     )
     paper = "The paper measured 2.7, of whole trainings."
     return f"CLIP's device-hours over CatLIP's: {words}. {paper}" if words else ""
@@ -229,7 +233,7 @@ class Plan(Kind):
 
 
 def plan_table(run: Run[Plan], end: str = "") -> Table:
-    plan, anchor = run.measured, run.anchor
+    plan, anchor = run.metrics, run.anchor
     rows: list[Sequence[Cell]] = []
     heading = ""
     for row in plan.runs:
@@ -248,13 +252,13 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
             number_cell(row.step_ms),
             number_cell(row.exposed_ms),
             number_cell(row.sent_mb, 0),
-            Cell(shown(hours.value), low_to_high(hours.low, hours.high), anchor),
+            Cell(format_number(hours.value), low_to_high(hours.low, hours.high), anchor),
         ]
         if plan.price:
             prices = low_to_high(hours.low, hours.high, times=plan.price)
-            cells.append(Cell(shown(plan.price * hours.value), prices))
+            cells.append(Cell(format_number(plan.price * hours.value), prices))
         ratios = low_to_high(ratio.low, ratio.high, 2)
-        rows.append([*cells, Cell(f"{shown(ratio.value, 2)}{TIMES}", ratios, anchor)])
+        rows.append([*cells, Cell(f"{format_number(ratio.value, 2)}{TIMES}", ratios, anchor)])
     columns = ["Method", "Devices", "Images per device", "Layout", "Memory (GiB)", "Step (ms)"]
     columns += ["Waiting for others (ms)", "Sent (MB)", "Device-hours"]
     columns += [*["Price"] * bool(plan.price), "Relative device-hours"]

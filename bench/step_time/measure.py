@@ -39,7 +39,7 @@ from catlip.label.sources import find, split
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
-from catlip.records.table import Cell, Table, print_tables, shown
+from catlip.records.table import Cell, Table, format_number, print_tables
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
@@ -71,13 +71,13 @@ def main(config: StepTime) -> None:
     if runs:
         print_tables([result.step_table(runs)])
     for timed in runs[1:]:
-        for method, steps in timed.measured.methods.items():
-            eager = runs[0].measured.methods[method]
+        for method, steps in timed.metrics.methods.items():
+            eager = runs[0].metrics.methods[method]
             seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
-            print(f"compiling {method} took {shown(seconds)} s")
+            print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
-        if timed.machine.busy:
-            print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
+        if timed.environment.busy:
+            print(f"warning: {timed.name}: {timed.environment.busy} Times are in doubt.")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -117,7 +117,7 @@ def print_steps(config: StepTime, rank: Rank) -> None:
     flops = {name: step_flops(each, rank.world_size) for name, each in variants(config).items()}
     first = next(iter(flops.values()))
     rows = [
-        [Cell(name), Cell(shown(count / 1e12)), Cell(f"{shown(count / first)}x")]
+        [Cell(name), Cell(format_number(count / 1e12)), Cell(f"{format_number(count / first)}x")]
         for name, count in flops.items()
     ]
     title = f"To be timed with {config.model} on {rank.device}"
@@ -193,7 +193,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
         record.notes.append(NOTES[bool(config.data)])
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
-        return [record.measured(_summary(config, timed, ceiling, ranks=rank.world_size))]
+        return [record.finish(_summary(config, timed, ceiling, ranks=rank.world_size))]
 
 
 def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:

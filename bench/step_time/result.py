@@ -12,7 +12,7 @@ from bench.step_time.steps import (
     percent_cell,
     what_was_timed,
 )
-from catlip.records.blocks import Block, Section, Text, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import (
     TIMES,
@@ -24,9 +24,9 @@ from catlip.records.run import (
     summary_cell,
     times_cell,
 )
-from catlip.records.select import by_device, suffix, unique_runs, with_warning
+from catlip.records.select import group_by_device, suffix, unique_runs, with_warning
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, clipped, number_cell, shown
+from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 T = TypeVar("T")
 COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
@@ -100,9 +100,9 @@ def section(main: Setting | None, records: Records) -> Section:
     scale = main.scale if main else ""
     timed.sort(key=lambda run: (run.is_cpu, run.scale != scale))
     if not timed:
-        return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
+        return Section("step-time", title, command_to_fill("No step has been timed.", COMMAND))
     tables = []
-    for i, device_runs in enumerate(by_device(timed).values()):
+    for i, device_runs in enumerate(group_by_device(timed).values()):
         table = step_table(device_runs, suffix(i))
         # Only the table of the first device has its caption.
         tables.append(with_warning(replace(table, caption="") if i else table, device_runs))
@@ -117,16 +117,16 @@ def avoidable(run: Run[StepTime]) -> str:
     """A sentence on what an implementation of CLIP can avoid: the padding of captions, and an
     optimizer that updates the whole token embedding; empty if the former was not timed.
     """
-    every, computed = run.measured.ratios, run.measured.ratios_without_optimizer
+    every, computed = run.metrics.ratios, run.metrics.ratios_without_optimizer
     pairs = ("clip/catlip", f"clip{PACKED}/catlip")
     if run.too_few or not {*pairs} <= every.keys() & computed.keys():
         return ""
     padded, packed, *without = (
-        f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+        f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
         for ratio in (of[pair] for of in (every, computed) for pair in pairs)
     )
     return (
-        f"{clipped(run.setup.model, 24)}: CLIP's step takes {padded} times as long as CatLIP's, "
+        f"{clipped(run.config.model, 24)}: CLIP's step takes {padded} times as long as CatLIP's, "
         f"{packed} without the padding of captions; {' and '.join(without)} without the optimizer."
     )
 
@@ -136,11 +136,11 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
     method.
     """
     parts = ["forward", "loss", "backward", "optimizer"]
-    if any(run.setup.data for run in runs):
+    if any(run.config.data for run in runs):
         parts.insert(0, "waiting for data")
     columns = ["What", "Method", "Step (ms)", *(f"{part.capitalize()} (ms)" for part in parts)]
     columns += ["Relative step time", "Relative FLOPs", "Images/s", "Of the measured ceiling (%)"]
-    ceilings = [run.measured.ceiling for run in runs if run.measured.ceiling]
+    ceilings = [run.metrics.ceiling for run in runs if run.metrics.ceiling]
     has_datasheet = any(ceiling.datasheet_tflops is not None for ceiling in ceilings)
     columns += ["Of the datasheet (%)"] if has_datasheet else []
     caption = (
@@ -150,16 +150,16 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
     )
     rows = []
     for run in runs:
-        what, ceiling = what_was_timed(run), run.measured.ceiling
+        what, ceiling = what_was_timed(run), run.metrics.ceiling
         reached = promised = ""
         if ceiling:
-            reached = f"of {shown(ceiling.tflops.median)} TFLOP/s"
+            reached = f"of {format_number(ceiling.tflops.median)} TFLOP/s"
             if ceiling.datasheet_tflops is not None:
-                promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
-        for method in ordered(run.measured.methods):
-            steps = run.measured.methods[method]
+                promised = f"of {format_number(ceiling.datasheet_tflops)} TFLOP/s"
+        for method in ordered(run.metrics.methods):
+            steps = run.metrics.methods[method]
             medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
-            flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
+            flops_ratio = _by_numerator(run.metrics.flops_ratios).get(method)
             rows.append(
                 [
                     *(Cell(what), Cell(name_of(method)), summary_cell(steps.total_ms, run.anchor)),
@@ -178,15 +178,15 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
     """The ratio of step times with its interval; 1 for the method that others are divided by."""
-    measured = run.measured
-    if method not in measured.methods:
+    metrics = run.metrics
+    if method not in metrics.methods:
         return Cell()
     if run.too_few:
         return Cell(small=f"too few for a ratio: {run.too_few}")
-    ratios = _by_numerator(measured.ratios)
+    ratios = _by_numerator(metrics.ratios)
     if method in ratios:
         return ratio_cell(run, ratios[method])
-    is_below = any(pair.endswith(f"/{method}") for pair in measured.ratios)
+    is_below = any(pair.endswith(f"/{method}") for pair in metrics.ratios)
     return Cell(f"1{TIMES}", "", run.anchor) if is_below else Cell()
 
 

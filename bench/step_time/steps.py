@@ -26,25 +26,25 @@ def step_description(run: Run[StepKind]) -> str:
 
 def what_was_timed(run: Run[StepKind]) -> str:
     """As `step_description`, without the device."""
-    setup, ranks = run.setup, run.measured.world_size or 1
-    torch = run.machine.packages.get("torch", "").partition("+")[0]
+    config, ranks = run.config, run.metrics.world_size or 1
+    torch = run.environment.packages.get("torch", "").partition("+")[0]
     # A waterfall changes both the attention and whether blocks are compiled.
-    kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
+    kernel, changes = run.environment.attention, run.metrics.kind == "waterfall"
     words = {
-        clipped(setup.model or run.name, 40): True,
-        f"batch {setup.batch_size}": setup.batch_size is not None,
-        f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
-        f"captions of {setup.caption_tokens:g} tokens": setup.caption_tokens,
-        "naive attention": setup.attention == "naive",
-        f"{clipped(kernel, 24)} attention": kernel and setup.attention != "naive" and not changes,
-        "checkpointing": setup.checkpointing,
-        "products kept": setup.checkpointing and setup.keep_products,
-        "compiled" if setup.compile else "eager": not changes,
-        "one graph": setup.whole_graph,
-        "with data loading": setup.data,
+        clipped(config.model or run.name, 40): True,
+        f"batch {config.batch_size}": config.batch_size is not None,
+        f"{config.resolution} px": config.resolution not in (None, USUAL_RESOLUTION),
+        f"captions of {config.caption_tokens:g} tokens": config.caption_tokens,
+        "naive attention": config.attention == "naive",
+        f"{clipped(kernel, 24)} attention": kernel and config.attention != "naive" and not changes,
+        "checkpointing": config.checkpointing,
+        "products kept": config.checkpointing and config.keep_products,
+        "compiled" if config.compile else "eager": not changes,
+        "one graph": config.whole_graph,
+        "with data loading": config.data,
         f"{ranks} ranks": ranks > 1,
-        "FSDP2": setup.parallel == "fsdp",
-        clipped(setup.precision, 12): setup.precision,
+        "FSDP2": config.parallel == "fsdp",
+        clipped(config.precision, 12): config.precision,
         f"torch {clipped(torch, 24)}": torch,
     }
     return ", ".join(word for word, given in words.items() if given)

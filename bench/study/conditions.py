@@ -161,7 +161,7 @@ def recipe_under(config: Conditions, method: str, condition: str) -> Recipe:
 def best_draw(config: Conditions, method: str, batch: int) -> dict[str, float]:
     """What the method's best trial with so many images a step has drawn. Raises: InputError."""
     paths = sorted(config.tuned.glob(f"{method}-[0-9][0-9].json"))
-    trials = [read_run(read_record(path), Trial).measured for path in paths]
+    trials = [read_run(read_record(path), Trial).metrics for path in paths]
     same = [trial for trial in trials if trial.drawn["images_per_step"] == batch]
     if not same:
         raise InputError(

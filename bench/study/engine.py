@@ -183,7 +183,7 @@ def run_trainings(
         if not study.quiet:
             run = read_run(read_record(record_path(study, training)), kind)
             progress = f"{done} of {len(trainings)}"
-            print(f"{progress}, {training.name}: {run.measured.outcome}", flush=True)
+            print(f"{progress}, {training.name}: {run.metrics.outcome}", flush=True)
 
     for training in trainings:
         if has_record(study, training):
@@ -228,7 +228,7 @@ def run_training(
         with Record(path, kind=kind, config=training.config(), command=command) as record:
             note_beside(beside)
             with redirect_stdout(io.StringIO()):  # what it prints is in the record
-                record.measured(measure(quiet, training, folder))
+                record.finish(measure(quiet, training, folder))
     except Exception as error:
         error.add_note(f"in the training {training.name}")
         raise
@@ -331,9 +331,9 @@ def train_and_probe(
         note_data(record["environment"].get("data", {}))
     note_samples({name: records[1]["samples"].get(name, []) for name in ("runs", IMAGES)})
     pretrained = read_run(records[0], Pretrain)
-    probed = read_run(records[1], LinearProbe).measured.accuracies()
+    probed = read_run(records[1], LinearProbe).metrics.accuracies()
     accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
-    return pretrained.measured, accuracies
+    return pretrained.metrics, accuracies
 
 
 def known_methods() -> "dict[str, type[Objective]]":

@@ -14,10 +14,10 @@ from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.records.blocks import Block, side_by_side
 from catlip.records.estimate import N, Score
 from catlip.records.figures import MUTED, Axes, Figure
-from catlip.records.lines import Line, brief, height_for, how_drawn, line_of, said
+from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
 from catlip.records.run import Run, device_of
 from catlip.records.styles import CATLIP, name_of
-from catlip.records.table import Cell, Table, quantity_cell, quantity_of, shown
+from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
 COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
@@ -59,30 +59,30 @@ class Curve:
         """Task -> seed -> [lengths] in %."""
         tasks: dict[str, dict[int, list[Score]]] = {}
         for seed, row in self.rows.items():
-            for task in row[0].measured.accuracies:
+            for task in row[0].metrics.accuracies:
                 tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
         return tasks
 
     def costs(self, cost: str) -> list[float]:
         """[lengths], means over the seeds."""
-        costs = [[getattr(run.measured, cost) for run in row] for row in self.rows.values()]
+        costs = [[getattr(run.metrics, cost) for run in row] for row in self.rows.values()]
         lengths: list[float] = np.mean(costs, axis=0).tolist()
         return lengths
 
 
 def curves(runs: Runs) -> list[Curve]:
     """The curve of each method that has one, with the encoder that has the most lengths."""
-    whole = [run for run in runs if run.measured.fraction == 1]
+    whole = [run for run in runs if run.metrics.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for run in whole:
-        lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
+        lengths.setdefault(run.metrics.encoder, set()).add(run.metrics.images)
     encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
     complete = []
-    for method in dict.fromkeys(run.measured.method for run in whole):
+    for method in dict.fromkeys(run.metrics.method for run in whole):
         by_seed: dict[int, dict[int, Run[LengthTraining]]] = {}
         for run in whole:
-            if (run.measured.method, run.measured.encoder) == (method, encoder):
-                by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
+            if (run.metrics.method, run.metrics.encoder) == (method, encoder):
+                by_seed.setdefault(run.metrics.seed, {})[run.metrics.images] = run
         images = sorted({length for row in by_seed.values() for length in row})
         rows: dict[int, Runs] = {
             seed: [row[length] for length in images]
@@ -123,7 +123,7 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
     groups: dict[str, list[Run[LengthTraining]]] = {"": [*runs]}
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}
-        alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
+        alone = [r for r in runs if r.metrics.encoder in usual and not r.environment.beside]
         devices = {*map(device_of, alone)} - {""}
         groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
     for group in groups.values():
@@ -145,14 +145,14 @@ def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
 
 def lengths_table(runs: Runs) -> Table:
     """One row per encoder, fraction, length and method, over the seeds."""
-    tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
+    tasks = dict.fromkeys(task for run in runs for task in run.metrics.accuracies)
     groups: dict[tuple[str, float, int, str], list[LengthTraining]] = {}
-    for one in (run.measured for run in runs):
+    for one in (run.metrics for run in runs):
         groups.setdefault((one.encoder, one.fraction, one.images, one.method), []).append(one)
     rows = []
     for (encoder, fraction, images, method), same in sorted(groups.items()):
         texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
-        row = [*map(Cell, texts), Cell(shown(same[0].flops / 1e12))]
+        row = [*map(Cell, texts), Cell(format_number(same[0].flops / 1e12))]
         for task in tasks:
             row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in same), 1))
         rows.append(row)
@@ -171,12 +171,13 @@ def cost_panels(runs: Runs, first: Sequence[str], floor: dict[str, float]) -> li
     panels, how = list[Figure](), ""
     for i, task in enumerate(tasks, 1):
         lines = _lines(by_method, task)
-        how = how_drawn(lines)
+        how = bars_in_words(lines)
         panels.append(
             Figure(
                 f"scaling_{i}",
                 "",
-                f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+                f"Accuracy on {task} by TFLOPs of training. "
+                f"{means_in_words(lines, ' TFLOPs', brief)}.",
                 draw=partial(_draw, lines=lines, title=task, floor=floor.get(task)),
                 height=0.82 * height_for(lines),
             )

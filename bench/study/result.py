@@ -16,24 +16,31 @@ from bench.downstream.probe.result import (
     check_fractions,
     score_of,
 )
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.claims import min_pairs
 from catlip.records.estimate import Score, mean_difference, value_of
 from catlip.records.figures import Axes, Figure, series_style
 from catlip.records.kind import Kind
-from catlip.records.lines import Line, draw_lines, height_for, how_drawn, means_of, said
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.lines import (
+    Line,
+    bars_in_words,
+    draw_lines,
+    height_for,
+    means_in_words,
+    means_of,
+)
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import (
     Cell,
     Table,
     clipped,
+    format_number,
     listed,
     number_cell,
     quantity_cell,
     quantity_of,
-    shown,
 )
 from catlip.vocabulary.result import LABEL_SETS
 
@@ -79,8 +86,8 @@ def mean_and_ends(values: Sequence[Score | float]) -> Cell:
     low, high = (min(points), max(points)) if mean.low is None else (mean.low, mean.high)
     ends = f"n = {len(values)}" + (f", {mean.images:,} images" if mean.images else "")
     if len(values) > 1:
-        ends = f"{shown(low, 1)} to {shown(high, 1)}, {ends}"
-    return Cell(shown(mean.value, 1), ends)
+        ends = f"{format_number(low, 1)} to {format_number(high, 1)}, {ends}"
+    return Cell(format_number(mean.value, 1), ends)
 
 
 # --- Tuning ---------------------------------------------------------------------------------------
@@ -120,12 +127,12 @@ def group_by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[T
     """Method -> trial -> its runs, several if they are finalists."""
     groups: dict[str, dict[int, list[Run[Trial]]]] = {}
     for run in runs:
-        groups.setdefault(run.measured.method, {}).setdefault(run.measured.trial, []).append(run)
+        groups.setdefault(run.metrics.method, {}).setdefault(run.metrics.trial, []).append(run)
     return groups
 
 
 def mean_score(runs: Iterable[Run[Trial]]) -> float:
-    return fmean(run.measured.score for run in runs)
+    return fmean(run.metrics.score for run in runs)
 
 
 def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
@@ -144,10 +151,10 @@ def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
     among = [clip for clip in CLIPS if clip in {*methods}] or [CLIPS[-1]]
     records = [*records]
     for kind in (Finalist, Trial):
-        runs = [run for run in of_kind(records, kind) if run.method in among]
-        tuned = Counter(run.setup.recipe.encoder for run in runs)
+        runs = [run for run in select_kind(records, kind) if run.method in among]
+        tuned = Counter(run.config.recipe.encoder for run in runs)
         usual = tuned.most_common(1)[0][0] if tuned else ""
-        runs = [run for run in runs if run.setup.recipe.encoder == usual]
+        runs = [run for run in runs if run.config.recipe.encoder == usual]
         best = {
             method: max(map(mean_score, trials.values()))
             for method, trials in group_by_trial(runs).items()
@@ -163,7 +170,7 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     for method, trials in group_by_trial(runs).items():
         best = max(trials.values(), key=mean_score)
         score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
-        trial = best[0].measured
+        trial = best[0].metrics
         which = f"{trial.trial}"
         if (
             len(best) == 1 and trial.trial not in listed_trials
@@ -182,7 +189,7 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     """
     by_draw = {
         (one.method, one.trial, one.drawn["max_lr"]): one
-        for one in (run.measured for run in runs)
+        for one in (run.metrics for run in runs)
         if one.accuracies
     }
     sentences = []
@@ -212,8 +219,8 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
     """Words for scale and encoder -> its trials, the most first."""
     groups: dict[str, list[Run[T]]] = {}
     for run in chain.from_iterable(scales):
-        encoder = clipped(run.setup.recipe.encoder, 40)
-        groups.setdefault(f"{at_scale(run.scale)}, {encoder}", []).append(run)
+        encoder = clipped(run.config.recipe.encoder, 40)
+        groups.setdefault(f"{scale_in_words(run.scale)}, {encoder}", []).append(run)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
@@ -223,13 +230,15 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
         "validation data that no other number uses."
     )
     blocks: list[Block] = []
-    for i, (words, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
+    for i, (words, trials) in enumerate(_by_encoder(group_by_scale(records, main, Trial)).items()):
         table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {words}")
         blocks.append(replace(table, caption=shared_draws(trials), folded=i > 0))
-    for i, (words, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
+    for i, (words, finalists) in enumerate(
+        _by_encoder(group_by_scale(records, main, Finalist)).items()
+    ):
         table = tuning_table(finalists, f"finalists{suffix(i)}", f"Finalists {words}")
         blocks.append(replace(table, folded=i > 0))
-    blocks = blocks or to_fill("No recipe was tuned.", TUNING)
+    blocks = blocks or command_to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(introduction), *blocks])
 
 
@@ -282,8 +291,8 @@ class ConditionTraining(Studied):
     def read(cls, metrics: dict[str, Any]) -> Self:
         return super().read({**metrics, "condition": metrics.get("noise")})
 
-    def metrics(self) -> dict[str, Any]:
-        metrics = super().metrics()
+    def as_dict(self) -> dict[str, Any]:
+        metrics = super().as_dict()
         return {name.replace("condition", "noise"): value for name, value in metrics.items()}
 
 
@@ -294,7 +303,7 @@ def conditions_table(
     groups: dict[tuple[float, str, str], dict[int, Run[ConditionTraining]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
-        one = run.measured
+        one = run.metrics
         images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
         groups.setdefault((images, one.condition, one.method), {})[one.seed] = run
         tasks |= dict.fromkeys(task for task in one.accuracies if TASK_PART_SEPARATOR not in task)
@@ -305,14 +314,14 @@ def conditions_table(
         if condition == NONE or tests_others or not usual:
             continue
         first = next(iter(group.values()))
-        kept = Cell(shown(100 * first.measured.classes_kept, 0), anchor=first.anchor)
+        kept = Cell(format_number(100 * first.metrics.classes_kept, 0), anchor=first.anchor)
         row = [Cell(condition_in_words(condition)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
                 {
                     seed: score_of(run, task)
                     for seed, run in side.items()
-                    if task in run.measured.accuracies
+                    if task in run.metrics.accuracies
                 }
                 for side in (group, usual)
             )
@@ -337,11 +346,11 @@ def conditions_section(main: Setting | None, records: Records) -> Section:
         "break. Each method is trained on data that were changed so, and the vocabulary is built "
         "from them."
     )
-    scales = by_scale(records, main, ConditionTraining)
+    scales = group_by_scale(records, main, ConditionTraining)
     tables = [
         t for i, runs in enumerate(scales) for t in conditions_table(runs, f"robustness{suffix(i)}")
     ]
-    blocks = tables or to_fill("Nothing was trained with noise.", CONDITIONS)
+    blocks = tables or command_to_fill("Nothing was trained with noise.", CONDITIONS)
     return Section("robustness", "Noise", [Text(words), *blocks])
 
 
@@ -399,7 +408,7 @@ def threshold_table(run: Run[Threshold], scale: str) -> list[Table]:
     """One row per threshold: what it leaves, and the probes' accuracies."""
     by_probe = threshold_accuracies(run)
     rows = []
-    for threshold, left in sorted(run.measured.thresholds.items()):
+    for threshold, left in sorted(run.metrics.thresholds.items()):
         row = [Cell(f"{threshold:,}")]
         for name, (_, decimals) in LEFT.items():
             row.append(number_cell(left.get(name), decimals, run.anchor))
@@ -409,7 +418,7 @@ def threshold_table(run: Run[Threshold], scale: str) -> list[Table]:
         rows.append(row)
     columns = ["Threshold", *(column for column, _ in LEFT.values())]
     columns += [f"{probe}, top-1 (%)" for probe in by_probe]
-    title = f"The pruning threshold {at_scale(scale)} on {run.device}"
+    title = f"The pruning threshold {scale_in_words(scale)} on {run.device}"
     return [Table("threshold", title, columns, rows=rows)] if rows else []
 
 
@@ -424,11 +433,11 @@ def threshold_figures(record: Run[Threshold], suffix: str) -> list[Figure]:
     if not lines:
         return []
     caption = (
-        f"Linear-probe accuracy against the pruning threshold, {at_scale(record.scale)}; every "
-        f"mark is a seed. {how_drawn(lines)}"
+        f"Linear-probe accuracy against the pruning threshold, {scale_in_words(record.scale)}; "
+        f"every mark is a seed. {bars_in_words(lines)}"
     )
-    alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
-    classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}
+    alt = f"Accuracy by threshold. {means_in_words(lines, '', lambda t: f'{t:,.0f}')}."
+    classes = {float(t): left.get("classes") for t, left in record.metrics.thresholds.items()}
     draw = partial(_draw_thresholds, lines=lines, classes=classes)
     height = height_for(lines)
     return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]
@@ -442,7 +451,9 @@ def _draw_thresholds(axes: Axes, lines: Sequence[Line], classes: dict[float, flo
         axes.set_xscale("log")
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
-    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
+    draw_accuracies(
+        axes, lines, {t: f"{t:,.0f}\n{format_number(classes.get(t), 0)}" for t in thresholds}
+    )
 
 
 def draw_accuracies(axes: Axes, lines: Sequence[Line], ticks: dict[float, str]) -> None:
@@ -460,8 +471,8 @@ def threshold_section(main: Setting | None, records: Records) -> Section:
         "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
     )
     blocks: list[Block] = []
-    chosen = [record for scale in by_scale(records, main, Threshold) for record in scale]
+    chosen = [record for scale in group_by_scale(records, main, Threshold) for record in scale]
     for i, record in enumerate(chosen[:MAX_SHOWN]):
         blocks += side_by_side(threshold_figures(record, suffix(i)))
-    blocks = blocks or to_fill("Not run.", THRESHOLDS)
+    blocks = blocks or command_to_fill("Not run.", THRESHOLDS)
     return Section("threshold", "Where to cut the vocabulary", [Text(words), *blocks])

@@ -79,8 +79,8 @@ def main(config: Thresholds) -> None:
     with Record(path, Threshold, {**vars(config), "recipe": recipe}) as record:
         runs = run_trainings(replace(config, out=folder), trainings, ThresholdTraining, measure)
         rows = [
-            {name: getattr(run.measured, name) for name in SAMPLES}
-            | {f"{task}_top1": top1 for task, top1 in run.measured.accuracies.items()}
+            {name: getattr(run.metrics, name) for name in SAMPLES}
+            | {f"{task}_top1": top1 for task, top1 in run.metrics.accuracies.items()}
             for run in runs
         ]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
@@ -92,7 +92,7 @@ def main(config: Thresholds) -> None:
                 for name in rows[0]
                 if name not in ("threshold", "seed")
             }
-        run = record.measured(Threshold(thresholds=summary))
+        run = record.finish(Threshold(thresholds=summary))
     print_tables(threshold_table(run, config.out.resolve().parent.name))
     print(f"wrote {path}")
 

@@ -31,7 +31,7 @@ from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
-from catlip.records.table import Cell, Table, listed, print_tables, shown
+from catlip.records.table import Cell, Table, format_number, listed, print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
@@ -113,7 +113,7 @@ def main(config: Waterfall) -> None:
         progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
         timer = PairTimer(config, rank, record, bar)
-        run = record.measured(
+        run = record.finish(
             result.Waterfall(
                 world_size=rank.world_size,
                 published_ratio=PUBLISHED_RATIO,
@@ -125,8 +125,8 @@ def main(config: Waterfall) -> None:
         )
     if rank.is_main:
         print_tables(result.waterfall_table(run))
-        if run.machine.busy:
-            print(f"warning: {run.machine.busy} Times are in doubt.")
+        if run.environment.busy:
+            print(f"warning: {run.environment.busy} Times are in doubt.")
         print(f"wrote {record.path}")
 
 
@@ -137,7 +137,7 @@ def print_changes(
     before, rows = start, []
     for change in changes:
         after = change(before)
-        operations = f"{shown(flops_ratio(before, after, rank.world_size))}x"
+        operations = f"{format_number(flops_ratio(before, after, rank.world_size))}x"
         words = change.factor, str(change.before), str(change.after), change.not_run or operations
         rows.append([Cell(word) for word in words])
         before = after

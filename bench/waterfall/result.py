@@ -14,13 +14,13 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import COLOURS, INK, MUTED, Figure, hide_rows
 from catlip.records.kind import Interval, Summary
 from catlip.records.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
 from catlip.records.select import ENCODERS, MAX_SHOWN, architecture, suffix, unique_runs
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,8 +130,8 @@ class Waterfall(StepKind):
     def read(cls, metrics: dict[str, Any]) -> Self:
         return super().read(_renamed(metrics, NAMES))
 
-    def metrics(self) -> dict[str, Any]:
-        return _renamed(super().metrics(), {field: name for name, field in NAMES.items()})
+    def as_dict(self) -> dict[str, Any]:
+        return _renamed(super().as_dict(), {field: name for name, field in NAMES.items()})
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:
@@ -148,7 +148,7 @@ def section(main: Setting | None, records: Records) -> Section:
     for i, run in enumerate(runs[:MAX_SHOWN]):
         blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
     if not blocks:
-        blocks = to_fill("No factor has been timed.", COMMAND)
+        blocks = command_to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MAX_SHOWN]):
         blocks.insert(0, Text(CPU_CAUTION))
     return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])
@@ -158,7 +158,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
     """From the released CLIP configuration to the released CatLIP one, the changes from first to
     last; nothing if none of them was timed.
     """
-    series = run.measured.release
+    series = run.metrics.release
     others = {(one.name, one.change): one.ratios["reverse"] for one in series.factors}
     bars: list[Bar] = []
     words = []
@@ -167,20 +167,22 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
             factor, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
             other = others[step.factor, step.change]
             bars.append((f"{factor}\n{textwrap.fill(step.change, 24)}", ratio, other))
-            words.append(f"{factor}, {step.change}: {shown(ratio.value, 2)} ({ends(ratio)})")
-            words[-1] += f", in the other order {shown(other.value, 2)}" if other else ""
+            words.append(
+                f"{factor}, {step.change}: {format_number(ratio.value, 2)} ({ends(ratio)})"
+            )
+            words[-1] += f", in the other order {format_number(other.value, 2)}" if other else ""
     if not bars:
         return []
     caption = (
         f"{ORDERS['forward']}: how many times faster an image is processed than with the released "
         f"CLIP configuration ({step_description(run)})"
     )
-    published = run.measured.published_ratio
-    is_papers = architecture(run.setup.model) == PUBLISHED
+    published = run.metrics.published_ratio
+    is_papers = architecture(run.config.model) == PUBLISHED
     if is_papers:
         caption += "; the dashed line is the paper's claim"
     else:
-        claim = f"{shown(published, 1)}{TIMES}"
+        claim = f"{format_number(published, 1)}{TIMES}"
         caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
     not_run = ", ".join(factor.name for factor in series.factors if factor.not_run)
     caption += f". Not run: {not_run}." if not_run else "."
@@ -190,7 +192,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
         total=series.total.ratio and run.trusted(series.total.ratio),
         published=published if is_papers else None,
     )
-    together = shown(series.product("forward"), 2)
+    together = format_number(series.product("forward"), 2)
     alt = f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}."
     return [Figure(name, caption, alt, draw=draw, height=2.2 + 0.5 * len(bars))]
 
@@ -216,7 +218,7 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
     axes.axvline(1, color=MUTED, linewidth=0.8)
     if published:
         colour = COLOURS["superclass"]
-        words, place = f"paper: {shown(published, 1)}{TIMES}", (published, -0.62)
+        words, place = f"paper: {format_number(published, 1)}{TIMES}", (published, -0.62)
         axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
         axes.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", color=colour)
     reach = [end for end in reach if 1e-3 < end < 1e3]
@@ -245,14 +247,14 @@ def _draw_bar(
     """A bar that begins at `at`, its interval, and both as words in a column at the right edge,
     with the ratio in the `other` order.
     """
-    end, words = at * ratio.value, f"{shown(ratio.value, 2)}{TIMES}"
+    end, words = at * ratio.value, f"{format_number(ratio.value, 2)}{TIMES}"
     axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
     if ratio.low is not None and ratio.high is not None:
         if 0 < ratio.low <= ratio.high < 1e6:
             reach = [at * ratio.low, at * ratio.high]
             axes.plot(reach, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
         words += f"\n{ends(ratio)}"
-    words += f"\nother order {shown(other.value, 2)}{TIMES}" if other else ""
+    words += f"\nother order {format_number(other.value, 2)}{TIMES}" if other else ""
     column = ("axes fraction", "data")
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
@@ -261,9 +263,9 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
     """The factors of both series, with both orders side by side, and all of a series together;
     nothing if the record has no factors.
     """
-    measured = run.measured
+    metrics = run.metrics
     rows = []
-    for title, series in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
+    for title, series in ((TO_CATLIP, metrics.release), (BEYOND, metrics.further)):
         if not series.factors:
             continue
         rows.append([Cell(title)])
@@ -280,9 +282,9 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         flops = times_cell(series.total.flops_ratio, run.anchor)
         rows.append([Cell("product of the above"), Cell(""), *products, flops])
         rows.append([Cell("first against last, in turns"), Cell(""), total, total, flops])
-        if series is measured.release:
-            claim = times_cell(measured.published_ratio, "")
-            released = times_cell(measured.released_flops_ratio, run.anchor)
+        if series is metrics.release:
+            claim = times_cell(metrics.published_ratio, "")
+            released = times_cell(metrics.released_flops_ratio, run.anchor)
             rows.append([Cell("both releases: the paper's times, and FLOPs alone")])
             rows[-1] += [Cell(""), claim, claim, released]
     intervals = "below each ratio its 95 % interval"
@@ -293,7 +295,7 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
         "counted, not measured."
     )
-    if any(factor.name == NO_PADDING for factor in measured.release.factors):
+    if any(factor.name == NO_PADDING for factor in metrics.release.factors):
         caption += (
             " From last to first, padding is left out after CLIP has become CatLIP, which reads no "
             "captions: that ratio shows the error of the measurement."
@@ -308,5 +310,5 @@ def _word(value: str) -> str:
     if value in ("True", "False"):
         return "on" if value == "True" else "off"
     if value.isdecimal() and len(value) < 9:
-        return shown(float(value), 0)
+        return format_number(float(value), 0)
     return clipped(name_of(value), 28)

@@ -191,8 +191,8 @@ def main(config: Label) -> None:
             if errors or failures:
                 record.save()  # the others are labelled
                 raise _failure([*errors, *failures], len(sources) - len(failures))
-            labelling = record.measured(summarise(sidecars, set(todo), label_version, seconds))
-    metrics = labelling.measured
+            labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
+    metrics = labelling.metrics
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
     print(
         f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} sources were done before"
@@ -315,7 +315,7 @@ def audit(config: Audit) -> None:
         captions = take_captions(sources)
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
         metrics, record.samples = audit_captions(bar, labeller_of(config.rule, config.words))
-        record.measured(metrics)
+        record.finish(metrics)
     print_tables(audit_tables(metrics, record.samples))
     print(
         "to make such a word a class, or none: --words FILE with lines as `tshirts,shirt`, `color,`"

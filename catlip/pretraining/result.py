@@ -57,18 +57,18 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
     ]
     rows = []
     for run in runs:
-        measured, anchor = run.measured, run.anchor
+        metrics, anchor = run.metrics, run.anchor
         rows.append(
             [
-                Cell(f"{name_of(measured.method)}, seed {measured.seed}"),
-                number_cell(measured.final_loss, None, anchor),
-                number_cell(measured.images_seen, 0, anchor),
-                number_cell(measured.epochs_seen, None, anchor),
-                number_cell(measured.train_seconds, None, anchor),
-                number_cell(measured.images_per_s, None, anchor),
-                number_cell(100 * measured.data_wait_share, 1, anchor),
-                number_cell(measured.peak_gib, None, anchor),
-                number_cell(measured.parameters_total / 1e6, 2, anchor),
+                Cell(f"{name_of(metrics.method)}, seed {metrics.seed}"),
+                number_cell(metrics.final_loss, None, anchor),
+                number_cell(metrics.images_seen, 0, anchor),
+                number_cell(metrics.epochs_seen, None, anchor),
+                number_cell(metrics.train_seconds, None, anchor),
+                number_cell(metrics.images_per_s, None, anchor),
+                number_cell(100 * metrics.data_wait_share, 1, anchor),
+                number_cell(metrics.peak_gib, None, anchor),
+                number_cell(metrics.parameters_total / 1e6, 2, anchor),
             ]
         )
     caption = "The losses of different methods have different units: compare within a method only."
@@ -84,7 +84,7 @@ def pretrainings(records: Records) -> Pretrainings:
 
 def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | None:
     """The pre-training, under the same root, of a transfer record's encoder."""
-    parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
+    parts = PurePath(record.config.encoder.removesuffix(":raw").removesuffix(".json")).parts
     if len(parts) < 3 or parts[-2] != "pretrain":
         return None
     pretraining = known.get((record.root, parts[-3], parts[-1]))
@@ -92,4 +92,4 @@ def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | No
 
 
 def is_whole(pretraining: Run[Pretrain]) -> bool:
-    return is_enough(pretraining.measured.images_seen, pretraining.scale)
+    return is_enough(pretraining.metrics.images_seen, pretraining.scale)

@@ -192,11 +192,11 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
         record.notes += differences(config.recipe, objective.name)
-        measured = record.measured(
+        run = record.finish(
             summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
         )
     if rank.is_main:
-        print(as_text(pretrain_table("training", "This training", [measured])))
+        print(as_text(pretrain_table("training", "This training", [run])))
 
 
 def _shards(config: PretrainRun, rank: Rank) -> ShardSet:

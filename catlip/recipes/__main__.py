@@ -30,7 +30,7 @@ def main(config: WriteRecipes) -> None:
     recipes = pretraining()
     content = {"recipes": recipes, "transfer_recipes": transfer()}
     with Record(config.out, Recipes, content) as record:
-        record.measured(Recipes())
+        record.finish(Recipes())
         print(f"wrote {len(recipes)} recipes to {config.out}")
 
 

@@ -105,7 +105,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-def to_fill(words: str, command: str) -> list[Block]:
+def command_to_fill(words: str, command: str) -> list[Block]:
     """Blocks that say what has not been run, and give the command that would fill the section."""
     return [Text(f"{words} This fills the section:"), Command(command)]
 

@@ -21,13 +21,13 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """An accuracy, or a difference of such, with the test images behind it. It is no float: what
-    would lose the images, and with them the interval over images, fails.
+    """An accuracy, or a difference of accuracies, with the value of each test image. It is not a
+    float, so that code that would lose the images, and with them their interval, fails.
 
     Attributes:
         by_image: [N] the value of each test image, NaN if it could not be read; None if unknown.
         clusters: [N] a number for each image, the same for images that were sampled together; None
-            if each is its own.
+            if each image was sampled by itself.
     """
 
     value: float
@@ -35,7 +35,7 @@ class Score:
     clusters: NDArray[np.int64] | None = None
 
     def __add__(self, other: "Score | float") -> "Score":
-        """Of scores of other images, or without images, the sum has none."""
+        """The sum has images if both scores have as many."""
         if not isinstance(other, Score):
             by_image = None if self.by_image is None else self.by_image + other
             return Score(self.value + other, by_image, self.clusters)
@@ -69,9 +69,8 @@ def value_of(number: Score | float) -> float:
 
 
 def mean_of(values: Iterable[N]) -> N:
-    """Of numbers, or of scores: a score of the images that all have."""
-    first, *others = values
-    total = first
+    """The mean of numbers, or of scores."""
+    total, *others = values
     for each in others:
         total = total + each
     return total / (1 + len(others))
@@ -99,9 +98,9 @@ class Estimate:
 
 
 def mean_difference(differences: Sequence[Score | float]) -> Estimate | None:
-    """The mean of one difference per pair; None if there is none that is finite. The interval is
-    over pairs and, if all are scores of the same images, of several clusters, over the test images
-    that all could read.
+    """The mean of one difference per pair; None without pairs, or if one is not finite. The
+    interval is over pairs and, if all are scores of the same images, in several clusters, over the
+    test images that all could read.
     """
     pairs, points = len(differences), [*map(value_of, differences)]
     if not pairs or not all(map(math.isfinite, points)):
@@ -109,62 +108,60 @@ def mean_difference(differences: Sequence[Score | float]) -> Estimate | None:
     mean = float(np.mean(points))
     if pairs < min_pairs():
         return Estimate(mean, pairs=pairs)
-    parts = [one.by_image for one in differences if isinstance(one, Score)]
-    images = {0 if part is None else len(part) for part in parts}
-    if len(parts) == pairs and len(images) == 1 and min(images) > 1:
-        ids = (one.clusters for one in differences if isinstance(one, Score))
-        clusters = next((one for one in ids if one is not None), None)
-        values = np.array(parts)
+    scores = [score for score in differences if isinstance(score, Score)]
+    images = {0 if score.by_image is None else len(score.by_image) for score in scores}
+    if len(scores) == pairs and len(images) == 1 and min(images) > 1:
+        clusters = next((score.clusters for score in scores if score.clusters is not None), None)
+        values = np.array([score.by_image for score in scores])
         is_read = np.isfinite(values).all(axis=0)
         clusters = None if clusters is None else clusters[is_read]
-        # One cluster is one draw, and one image too: no spread.
+        # One image or one cluster is one draw, and has no spread.
         if is_read.sum() > 1 and (clusters is None or len(np.unique(clusters)) > 1):
-            return crossed(values[:, is_read], clusters)
+            return mean_over_seeds_and_images(values[:, is_read], clusters)
     error = float(np.std(points, ddof=1) / math.sqrt(pairs))
     return _with_interval(Estimate(mean, pairs=pairs, error=error, freedom=pairs - 1))
 
 
-def crossed(
+def mean_over_seeds_and_images(
     differences: NDArray[np.float64], clusters: NDArray[np.int64] | None = None
 ) -> Estimate:
     """The mean of [S, N] differences of S seeds and N test images as crossed random effects: its
     variance is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
-    Satterthwaite's degrees of freedom. Images of a cluster count as one draw: in place of images
-    stand the clusters, two at least, with the means of their images in proportion to their number.
+    Satterthwaite's degrees of freedom. Images of a cluster count as one draw: clusters, two at
+    least, take the place of images, with the means of their images in proportion to their number.
     """
-    (seeds, images), units = differences.shape, None
+    (seeds, images), num_clusters = differences.shape, None
     if clusters is not None:
-        of_image = np.unique(clusters, return_inverse=True)[1]
-        units = int(of_image.max()) + 1
+        cluster_of_image = np.unique(clusters, return_inverse=True)[1]
+        num_clusters = int(cluster_of_image.max()) + 1
         means = differences.mean(axis=1, keepdims=True)
-        above = [np.bincount(of_image, weights=row) for row in differences - means]
-        differences = means + np.array(above) * units / images
+        above = [np.bincount(cluster_of_image, weights=row) for row in differences - means]
+        differences = means + np.array(above) * num_clusters / images
     columns = differences.shape[1]
     mean = differences.mean()
-    of_seeds, of_columns = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
-    rest = differences - mean - of_seeds[:, None] - of_columns[None]
-    free = np.array([seeds - 1, columns - 1, (seeds - 1) * (columns - 1)])
+    rows_above, columns_above = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
+    rest = differences - mean - rows_above[:, None] - columns_above[None]
+    freedoms = np.array([seeds - 1, columns - 1, (seeds - 1) * (columns - 1)])
     squares = np.array(
-        [columns * (of_seeds**2).sum(), seeds * (of_columns**2).sum(), (rest**2).sum()]
+        [columns * (rows_above**2).sum(), seeds * (columns_above**2).sum(), (rest**2).sum()]
     )
-    by_seed, by_column, by_rest = squares / free
-    parts = by_seed + by_column - by_rest
-    if parts <= max(by_seed, by_column):  # a variance estimated below 0 counts as 0
-        parts = max(by_seed, by_column)
-        freedom = free[0] if by_seed >= by_column else free[1]
+    mean_squares = squares / freedoms
+    seed_square, column_square, rest_square = mean_squares
+    variance = seed_square + column_square - rest_square  # of the mean, times seeds and columns
+    if variance <= max(seed_square, column_square):  # a variance estimated below 0 counts as 0
+        variance = max(seed_square, column_square)
+        freedom = freedoms[0] if seed_square >= column_square else freedoms[1]
     else:
-        freedom = parts**2 / ((np.array([by_seed, by_column, by_rest]) ** 2) / free).sum()
-    error = float(np.sqrt(parts / (seeds * columns)))
-    return _with_interval(
-        Estimate(
-            float(mean),
-            pairs=seeds,
-            images=images,
-            clusters=units,
-            error=error,
-            freedom=float(freedom),
-        )
+        freedom = variance**2 / (mean_squares**2 / freedoms).sum()
+    estimate = Estimate(
+        float(mean),
+        pairs=seeds,
+        images=images,
+        clusters=num_clusters,
+        error=float(np.sqrt(variance / (seeds * columns))),
+        freedom=float(freedom),
     )
+    return _with_interval(estimate)
 
 
 def _with_interval(estimate: Estimate) -> Estimate:
@@ -194,7 +191,7 @@ def from_interval(interval: Interval | None) -> Estimate | None:
     return Estimate(interval.value, interval.low, interval.high)
 
 
-def between(one: Interval, other: Interval) -> Estimate | None:
+def interval_difference(one: Interval, other: Interval) -> Estimate | None:
     """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
     if from_interval(one) is None or from_interval(other) is None:
         return None
@@ -202,13 +199,13 @@ def between(one: Interval, other: Interval) -> Estimate | None:
     return Estimate(other.value - one.value, low, high)
 
 
-def counted(value: float | None) -> Estimate | None:
+def count_estimate(value: float | None) -> Estimate | None:
     """A count, which has no spread; None if `value` is None or not finite."""
     return None if value is None or not math.isfinite(value) else Estimate(value, value, value)
 
 
 def verdict(difference: Estimate, bound: float) -> str:
-    """A verdict on the first of two, from first - second."""
+    """A verdict on the first of two, from the difference first - second."""
     if difference.low is None or difference.high is None:
         return CANNOT_TELL
     if difference.low > 0:
@@ -219,8 +216,8 @@ def verdict(difference: Estimate, bound: float) -> str:
 
 
 def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the mean of `floor`; of few seeds, the
-    mean itself.
+    """Whether the interval of the mean over seeds lies above the mean of `floor`; with few seeds,
+    whether the mean does.
     """
     if not floor:
         return True
@@ -230,7 +227,7 @@ def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
 
 def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]:
     """The two-sided p-values of "holds" and of "does not hold" by a rule of claims.toml. At 5 %
-    they say what the 95 % interval says; `holm` compares them with less.
+    they agree with the 95 % interval; `holm` compares them with less.
     """
     above, below = partial(_tail, estimate, sign=1), partial(_tail, estimate, sign=-1)
     holds, fails = {
@@ -277,8 +274,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_effect(estimate: Estimate) -> float | None:
-    """The true difference (of ratios, the factor) that experiments with this standard error tell
-    from none in 4 of 5 cases; None for a count, and without an interval.
+    """The true difference (or factor, for ratios) that experiments with this standard error detect
+    in 4 of 5 cases; None for a count, and without an interval.
     """
     from scipy.optimize import brentq
     from scipy.stats import nct, norm, t

@@ -107,7 +107,7 @@ def render(figure: Figure) -> Rendered:
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
 
 
-def for_page(svg: str, name: str) -> str:
+def svg_for_page(svg: str, name: str) -> str:
     """The SVG as an element of the page: without prologue, with ids of its own, with colours from
     the page's light and dark styles, and with coordinates to a hundredth of a point.
     """

@@ -32,7 +32,7 @@ class Kind:
     def read(cls, metrics: dict[str, Any]) -> Self:
         return msgspec.convert(metrics, cls, str_keys=True)
 
-    def metrics(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         return without_none(self)
 
     def sizes(self, task: str = "") -> dict[str, int | None]:

@@ -12,7 +12,7 @@ from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of, value_of
 from catlip.records.figures import Axes, label_points
 from catlip.records.styles import colour_of, marker_of, name_of
-from catlip.records.table import clipped, shown
+from catlip.records.table import clipped, format_number
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
@@ -22,7 +22,7 @@ GroupedPoint = tuple[float, str, Score | float]  # x, group, y
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a figure: its name and style, the means, and the marks that the means are of.
+    """One line of a figure: its name and style, the marks, and their means.
 
     Attributes:
         how: what distinguishes it from another line of the same name; may be empty.
@@ -58,9 +58,11 @@ def means_of(points: Sequence[GroupedPoint]) -> list[tuple[float, Estimate]]:
     """The mean at each x of the points (x, group, y)."""
     means = []
     for x, at in groupby(sorted(points, key=lambda p: p[:2]), key=lambda point: point[0]):
-        groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
-        each = [mean_of(own) for own in groups]
-        means.append((x, mean_difference(each) or Estimate(fmean(map(value_of, each)))))
+        groups = [
+            mean_of(y for _, _, y in points)
+            for _, points in groupby(at, key=lambda point: point[1])
+        ]
+        means.append((x, mean_difference(groups) or Estimate(fmean(map(value_of, groups)))))
     return means
 
 
@@ -88,12 +90,12 @@ def draw_lines(
         )
         x, y = means[-1]
         how = f"{line.how} " if line.how else ""
-        names.append((x, y, f"{line.name}\n{how}{shown(y, 1)} %", line.colour))
+        names.append((x, y, f"{line.name}\n{how}{format_number(y, 1)} %", line.colour))
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
-def how_drawn(lines: Sequence[Line]) -> str:
-    """For the caption of a figure that draws these lines: what the bars are."""
+def bars_in_words(lines: Sequence[Line]) -> str:
+    """What the bars of a figure of these lines are, for its caption."""
     if all(mean.low is None for line in lines for _, mean in line.means):
         return ""
     return f"Bars are 95 % intervals, for means of {min_pairs()} values or more."
@@ -104,14 +106,14 @@ def height_for(lines: Sequence[Line]) -> float:
     return max(3.2, 1.0 + NAME_HEIGHT * len(lines))
 
 
-def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> str:
+def means_in_words(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> str:
     """The means in words: `CatLIP: 3.0 % at 5 %, 6.3 % at 100 %`."""
-    told = []
+    sentences = []
     for line in lines:
         name = f"{line.name}, {line.how}" if line.how else line.name
-        points = ", ".join(f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
-        told.append(f"{name}: {points}")
-    return "; ".join(told)
+        points = ", ".join(f"{format_number(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
+        sentences.append(f"{name}: {points}")
+    return "; ".join(sentences)
 
 
 def brief(x: float, digits: int = 3) -> str:

@@ -2,7 +2,7 @@
 
     with Record(path, kind=Memory, config=config) as record:
         record.samples["peak_gib"] = [...]
-        record.measured(Memory(model="vit_b16", ...))
+        record.finish(Memory(model="vit_b16", ...))
 
 During the run there is a partial record, `NAME.json.partial`. If the block ends without an error,
 the record is written atomically and the partial is deleted; otherwise the partial stays, and is
@@ -38,8 +38,8 @@ from catlip.system.machine import Usage
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
-# Metadata of a config's field that was added later: earlier records lack it, and describe the same
-# run as one in which it has its default.
+# Metadata of a config's field that was added later. Earlier records lack it, and describe the same
+# run as a record in which it has its default.
 OMIT_DEFAULT = {"later": True}
 PACKAGES = (
     "torch",
@@ -91,22 +91,22 @@ class Record:
     def __enter__(self) -> "Record":
         self._usage = Usage()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._of_earlier_run = self.partial.exists()
-        if not self._of_earlier_run:
+        self._had_partial = self.partial.exists()  # of an earlier run
+        if not self._had_partial:
             self._write(self.partial)
         _making.append(self)
         return self
 
-    def measured(self, metrics: K) -> Run[K]:
+    def finish(self, metrics: K) -> Run[K]:
         """Store the metrics, and return the run in the form that the tables of its kind take."""
-        self.metrics = metrics.metrics()
+        self.metrics = metrics.as_dict()
         if self in _making:
             self.environment |= self._usage.so_far()
         styles.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:
-        """Write what was measured so far into the partial; outside the `with` block nothing."""
+        """Write the partial with all metrics and samples so far; only inside the `with` block."""
         if self in _making:
             self.begun = True
             self._write(self.partial)
@@ -115,7 +115,7 @@ class Record:
         _making.remove(self)
         self.environment |= self._usage.so_far()
         if torch := sys.modules.get("torch"):
-            # A training chooses how many when it starts.
+            # A training chooses its number of threads when it starts.
             self.environment["threads"] = torch.get_num_threads()
         if self.attention:
             self.environment["attention"] = "+".join(sorted(self.attention))
@@ -124,7 +124,7 @@ class Record:
             self._write(self.path)
         elif not refused:
             self._write(self.partial)
-        if error is None or (refused and not self._of_earlier_run):
+        if error is None or (refused and not self._had_partial):
             self.partial.unlink(missing_ok=True)
 
     def _write(self, path: Path) -> None:
@@ -132,9 +132,12 @@ class Record:
         write_atomically(path, body.encode() + b"\n")
 
     def _body(self) -> dict[str, Any]:
-        measured = {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
-        shown_as = {"shown_as": self.shown_as} if self.shown_as else {}
-        return self._head | measured | shown_as
+        body = self._head | {
+            "metrics": self.metrics,
+            "samples": self.samples,
+            "notes": self.notes,
+        }
+        return body | ({"shown_as": self.shown_as} if self.shown_as else {})
 
 
 def command_line() -> str:
@@ -142,7 +145,7 @@ def command_line() -> str:
 
 
 def note_beside(trainings: int) -> None:
-    """So many others run beside this one on its device, and are part of its times."""
+    """Note how many other trainings share this one's device, and so are part of its times."""
     if _making and trainings:
         _making[-1].environment["beside"] = trainings
 
@@ -153,10 +156,9 @@ def note_attention(kernels: Iterable[str]) -> None:
 
 
 def note_data(digests: Mapping[str, Mapping[str, Any]]) -> None:
-    """Enter what the run reads: split or task -> its digest, and what tells its edition."""
+    """Note what the run reads: split or task -> its digest and edition."""
     if _making:
-        environment = _making[-1].environment
-        environment["data"] = environment.get("data", {}) | digests
+        _making[-1].environment.setdefault("data", {}).update(digests)
 
 
 def note_samples(samples: Mapping[str, Iterable[Any]]) -> None:
@@ -184,7 +186,9 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, sets and numpy scalars as JSON's types; no default LATER fields."""
+    """Dataclasses, paths, sets and numpy scalars as JSON's types, without OMIT_DEFAULT fields that
+    have their default.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name))
@@ -203,7 +207,7 @@ def plain(value: Any) -> Any:
 
 
 def from_plain(value: Any, of: type[T]) -> T:
-    """The dataclass that `plain` converted; unknown fields are ignored."""
+    """The dataclass that `plain` converted, without unknown fields. Raises: InputError."""
     try:
         return msgspec.convert(value, of, dec_hook=lambda kind, text: kind(text))
     except msgspec.ValidationError as error:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from catlip.records.kind import Interval, Kind, Summary, too_few
-from catlip.records.table import Cell, shown
+from catlip.records.table import Cell, format_number
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
@@ -22,7 +22,7 @@ LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
-# Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
+# Keys of base64 texts, which are not clipped: the bits of 50,000 test images take 8,336 characters.
 BASE64 = ("image", "mask", "truth", "predicted", "correct", "clusters", "part")
 WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -35,24 +35,12 @@ class Recipe:
 
     encoder: str = ""
     resolution: int | None = None
-    epochs: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferInit:
-    """How Transfer Init chose the classifier's rows, if the run's config says so."""
-
-    alpha: float | None = None
-    ties: str = ""
-    bias: str = ""
-    scale: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The fields of a run's config that the reports need; the record holds all fields."""
 
-    method: str = ""
     model: str = ""
     encoder: str = ""
     batch_size: int | None = None
@@ -65,22 +53,14 @@ class Config:
     attention: str = ""
     checkpointing: bool = False
     keep_products: bool = False
-    patch_drop_rate: float = 0.0
     compile: bool = False
     parallel: str = ""
     whole_graph: bool = False
-    deterministic: bool = False
     device: str = ""
     data: str | None = None
     init: str | list[str] = ""
     cached_features: bool | None = None
-    neighbours: int | None = None
-    transfer: TransferInit = TransferInit()
-    seed: int | None = None
     rule: str | None = None
-    threshold: int | None = None
-    top_k: int | None = None
-    workers: int | list[int] | None = None
     recipe: Recipe = Recipe()
 
 
@@ -95,6 +75,7 @@ class Environment:
     started: str = ""
     revision: str = ""
     dirty: bool = False
+    rules: str = ""  # digest of claims.toml
     packages: dict[str, str] = field(default_factory=dict)
     wall_s: float | None = None
     other_cpu_s: float | None = None
@@ -111,8 +92,8 @@ class Environment:
         if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
             return ""
         return (
-            f"The machine was busy: other programs took {shown(other)} s of processor time in "
-            f"{shown(wall)} s."
+            f"The machine was busy: other programs took {format_number(other)} s of processor time "
+            f"in {format_number(wall)} s."
         )
 
 
@@ -122,44 +103,42 @@ class Run(Generic[K]):
 
     Attributes:
         samples: name -> raw values, as the record holds them.
+        shown_as: method -> its label, colour and marker, if the record states them.
+        raw_config, raw_environment, raw_metrics: as the record holds them, with all fields.
         anchor: where the page shows its record; empty outside of a page, as are those below.
-        root: the folder it was found under, as given; `path` includes it.
-        by: who made it; "" if the record does not say.
+        root: the folder above the one of its scale; `path` includes it.
     """
 
     name: str
-    measured: K
-    setup: Config
-    machine: Environment
+    kind: str
+    metrics: K
+    config: Config
+    environment: Environment
     samples: dict[str, list[Any]]
+    shown_as: dict[str, Any] = field(default_factory=dict)
+    raw_config: dict[str, Any] = field(default_factory=dict)
+    raw_environment: dict[str, Any] = field(default_factory=dict)
+    raw_metrics: dict[str, Any] = field(default_factory=dict)
     anchor: str = ""
     root: str = ""
     scale: str = ""
     path: str = ""
-    kind: str = ""
-    command: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    notes: list[Any] = field(default_factory=list)
-    shown_as: dict[str, Any] = field(default_factory=dict)
-    by: str = ""
     _typed: dict[tuple[str, type], list[Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
     def method(self) -> str:
-        stated = text(self.metrics, "method") or text(self.config, "method")
+        stated = text(self.raw_metrics, "method") or text(self.raw_config, "method")
         return stated or re.sub(r"-seed\d+$", "", self.name)
 
     @property
     def seed(self) -> int | None:
         """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
         for tree, key in (
-            (self.metrics, "pretrain_seed"),
-            (self.metrics, "seed"),
-            (self.config, "seed"),
+            (self.raw_metrics, "pretrain_seed"),
+            (self.raw_metrics, "seed"),
+            (self.raw_config, "seed"),
         ):
             if (seed := number(tree, key)) is not None and seed.is_integer():
                 return int(seed)
@@ -169,12 +148,12 @@ class Run(Generic[K]):
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe of a pre-training run; empty where the record has none."""
-        return entries(self.config, "recipe")
+        return entries(self.raw_config, "recipe")
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         kept = {field: value for field, value in self.recipe.items() if field not in WITHOUT_EFFECT}
-        return kept | {"cached_features": self.config.get("cached_features")}
+        return kept | {"cached_features": self.raw_config.get("cached_features")}
 
     @cached_property
     def settings_key(self) -> str:
@@ -197,40 +176,47 @@ class Run(Generic[K]):
     @property
     def is_cpu(self) -> bool:
         """Whether it was measured on a processor, not on an accelerator."""
-        device = self.machine.device
-        return self.setup.device == "cpu" or (bool(device) and device == self.machine.cpu)
+        device = self.environment.device
+        return self.config.device == "cpu" or (bool(device) and device == self.environment.cpu)
 
     @property
     def device(self) -> str:
         """The device's name, with the number of devices if there are several."""
-        name, count = self.machine.device or "unknown device", self.machine.device_count
+        name, count = self.environment.device or "unknown device", self.environment.device_count
         return f"{count} x {name}" if count > 1 else name
 
     @property
     def where(self) -> str:
-        return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
+        return f"{self.environment.cpu or self.device} (CPU)" if self.is_cpu else self.device
 
     @property
     def too_few(self) -> str:
         """`2 rounds of the 6 needed` if its ratios rest on too few rounds; otherwise empty."""
-        return too_few(self.measured.kind, self.samples)
+        return too_few(self.metrics.kind, self.samples)
 
     def trusted(self, ratio: Interval) -> Interval:
         """The ratio, without its interval if it rests on too few rounds."""
         return Interval(ratio.value) if self.too_few else ratio
 
 
-def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
+def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) -> Run[K]:
+    """A record's JSON as a run. Of a foreign record, texts and numbers are `cleaned`.
+
+    Raises: ValueError if a field has another type than in this kind.
+    """
+    parts = [record["metrics"], record["config"], record["environment"]]
+    metrics, config, environment = map(cleaned, parts) if is_foreign else parts
     return Run(
         name=record["name"],
-        measured=kind.read(record["metrics"]),
-        setup=msgspec.convert(record["config"], Config),
-        machine=msgspec.convert(record["environment"], Environment),
+        kind=record["kind"],
+        metrics=kind.read(metrics),
+        config=msgspec.convert(config, Config),
+        environment=msgspec.convert(environment, Environment),
         samples=record["samples"],
-        kind=record.get("kind", ""),
-        config=record["config"],
-        environment=record["environment"],
-        metrics=record["metrics"],
+        shown_as=entries(record, "shown_as"),
+        raw_config=record["config"],
+        raw_environment=record["environment"],
+        raw_metrics=record["metrics"],
     )
 
 
@@ -239,20 +225,20 @@ def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None
     if summary is None:
         return Cell()
     spread = low_to_high(summary.p5, summary.p95, decimals)
-    return Cell(shown(summary.median, decimals), spread, anchor)
+    return Cell(format_number(summary.median, decimals), spread, anchor)
 
 
 def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
     """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
     if ratio is None:
         return Cell()
-    text = f"{shown(ratio.value, decimals)}{TIMES}"
+    text = f"{format_number(ratio.value, decimals)}{TIMES}"
     return Cell(text, interval(run, ratio, decimals), run.anchor)
 
 
 def times_cell(value: float | None, anchor: str) -> Cell:
     """`1.25x`, without an interval; a dash if `value` is None."""
-    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", anchor=anchor)
+    return Cell() if value is None else Cell(f"{format_number(value, 2)}{TIMES}", anchor=anchor)
 
 
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
@@ -261,7 +247,7 @@ def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
 
 
 def ends(ratio: Interval, decimals: int | None = 2) -> str:
-    """As `interval`, for a ratio that is known to have enough rounds."""
+    """`1.20 to 1.31`, or `no interval`, for a ratio that has enough rounds."""
     return low_to_high(ratio.low, ratio.high, decimals) or "no interval"
 
 
@@ -271,21 +257,16 @@ def low_to_high(
     """`1.20 to 1.31`, both multiplied by `times`; empty if one of the two is None."""
     if low is None or high is None:
         return ""
-    return f"{shown(times * low, decimals)} to {shown(times * high, decimals)}"
+    return f"{format_number(times * low, decimals)} to {format_number(times * high, decimals)}"
 
 
 def device_of(run: Run[Any]) -> str:
     """The device of a run, as readers see it; empty if the run does not name it."""
-    return run.where if run.machine.device else ""
-
-
-def one_device(runs: Iterable[Run[Any]]) -> bool:
-    devices = {device_of(run) for run in runs}
-    return len(devices) == 1 and "" not in devices
+    return run.where if run.environment.device else ""
 
 
 class Setting(Protocol):
-    """One scale under one root, such as `runs/starter`."""
+    """One scale under one root, such as `runs/starter`: a `reports.read.setting.Setting`."""
 
     @property
     def root(self) -> str: ...
@@ -310,10 +291,12 @@ class Records:
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Run[K]]:
-        return of_kind(self.every, kind)
+        return select_kind(self.every, kind)
 
 
-def of_kind(records: Iterable[Run[Any]], kind: type[K], method: str | None = None) -> list[Run[K]]:
+def select_kind(
+    records: Iterable[Run[Any]], kind: type[K], method: str | None = None
+) -> list[Run[K]]:
     """The records of a kind; if a method is given, only the records of that method."""
     same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
     return [record for record in same if method is None or record.method == method]

@@ -6,7 +6,7 @@
   seeds of pre-training, not runs.
 - Compared at the paper's scale: by the pre-training of a transfer record's encoder, not by the
   folder that the transfer was recorded in.
-- Warned of: runs beside busy programs, and images that could not be read.
+- Named in warnings: runs beside busy programs, and images that could not be read.
 """
 
 import math
@@ -18,8 +18,8 @@ from catlip.records.claims import min_pairs
 from catlip.records.estimate import N, mean_of
 from catlip.records.figures import series_style
 from catlip.records.kind import Kind
-from catlip.records.run import Records, Run, Setting, slug
-from catlip.records.table import Quantity, Table, clipped, listed, quantity_of, shown
+from catlip.records.run import WITHOUT_EFFECT, Records, Run, Setting, slug
+from catlip.records.table import Quantity, Table, clipped, listed, quantity_of
 
 RULES = ("paper", "corenet", "paper_multiword")
 
@@ -44,14 +44,14 @@ def unique_runs(records: Records, kind: type[K]) -> list[Run[K]]:
     return sorted(first.values(), key=lambda record: record.is_cpu)
 
 
-def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
+def group_by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
     devices: dict[str, list[Run[K]]] = {}
     for record in records:
         devices.setdefault(record.where, []).append(record)
     return devices
 
 
-def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Run[K]]]:
+def group_by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Run[K]]]:
     """The records of these kinds, a list for each scale; the main setting's come first."""
     chosen = [record for kind in kinds for record in records.of(kind)]
     if main:
@@ -63,15 +63,15 @@ def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[li
         )
     scales: dict[str, list[Run[K]]] = {}
     for record in chosen:
-        own = scales.setdefault(record.scale, [])
-        if not own or own[0].root == record.root:
-            own.append(record)
+        shown = scales.setdefault(record.scale, [])
+        if not shown or shown[0].root == record.root:
+            shown.append(record)
     return list(scales.values())[:MAX_SHOWN]
 
 
 def rule_of(run: Run[ByRule]) -> str:
     """The rule that made the labels; the record's name if the rule is not recorded."""
-    return clipped(run.measured.rule or run.setup.rule or run.name, 24)
+    return clipped(run.metrics.rule or run.config.rule or run.name, 24)
 
 
 def rule_rank(rule: str) -> tuple[int, str]:
@@ -79,7 +79,7 @@ def rule_rank(rule: str) -> tuple[int, str]:
     return (RULES.index(rule) if rule in RULES else len(RULES), rule)
 
 
-def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
+def first_of_each_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
     """Rule -> its first record, for at most MAX_SHOWN rules, known rules first."""
     first: dict[str, Run[R]] = {}
     for record in records:
@@ -96,25 +96,27 @@ def suffix(index: int) -> str:
     return f"_{index + 1}" if index else ""
 
 
-def over_seeds(
+def quantity_over_seeds(
     records: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
 ) -> Quantity | None:
-    """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
-    return quantity_of(by_seed(records, value).values())
+    """A value over the seeds of pre-training; n is the number of seeds, not of runs."""
+    return quantity_of(means_by_seed(records, value).values())
 
 
-def by_seed(records: Iterable[Run[K]], value: Callable[[Run[K]], N | None]) -> dict[int | None, N]:
+def means_by_seed(
+    records: Iterable[Run[K]], value: Callable[[Run[K]], N | None]
+) -> dict[int | None, N]:
     """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
     groups: dict[int | None, list[N]] = {}
     for record in records:
-        if (found := value(record)) is not None:
-            groups.setdefault(record.seed, []).append(found)
-    return {seed: mean_of(own) for seed, own in groups.items()}
+        if (number := value(record)) is not None:
+            groups.setdefault(record.seed, []).append(number)
+    return {seed: mean_of(numbers) for seed, numbers in groups.items()}
 
 
-def alike_in_images(one: float, other: float) -> bool:
-    """Whether two trainings saw the same number of images, up to rounding to whole steps: these are
-    half a percent of one epoch over a few thousand images.
+def saw_as_many_images(one: float, other: float) -> bool:
+    """Whether two trainings saw the same number of images, up to rounding to whole steps. A step
+    is half a percent of one epoch over a few thousand images.
     """
     return math.isclose(one, other, rel_tol=1e-2)
 
@@ -139,31 +141,31 @@ class Comparable(Generic[K]):
     remarks: tuple[str, ...] = ()
 
 
-def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Comparable[K]:
+def keep_common_recipe(
+    runs: Sequence[Run[K]], all_runs: Sequence[Run[K]], task: str = ""
+) -> Comparable[K]:
     """Select the runs of one method that have the most common recipe of all methods' runs."""
-    groups = _groups(every, task)
-    if len(groups) < 2 or not own:
-        return Comparable(list(own))
+    groups = _groups(all_runs, task)
+    if len(groups) < 2 or not runs:
+        return Comparable(list(runs))
     common = _largest(groups)
     key = _key(common[0], task)
-    kept = [record for record in own if _key(record, task) == key]
-    left_out = [record for record in own if _key(record, task) != key]
+    kept = [record for record in runs if _key(record, task) == key]
+    left_out = [record for record in runs if _key(record, task) != key]
     if not left_out:
         return Comparable(kept)
     fields = listed(differing_settings([common[0], *left_out], task))
     if kept:
-        runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
-        return Comparable(kept, (f"Left out: {runs}, different in {fields}.",))
-    return Comparable(
-        _largest(_groups(own, task)),
-        (f"Not comparable: its recipe differs from most here, in {fields}.",),
-    )
+        count = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
+        return Comparable(kept, (f"Left out: {count}, different in {fields}.",))
+    remark = f"Not comparable: its recipe differs from most here, in {fields}."
+    return Comparable(_largest(_groups(runs, task)), (remark,))
 
 
 def differing_settings(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
     """The fields that differ between runs, among those that must be equal for a comparison."""
     every = [
-        record.settings | record.measured.sizes(task)
+        record.settings | record.metrics.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
     ]
     return differing_fields(every)
@@ -171,11 +173,12 @@ def differing_settings(records: Sequence[Run[Kind]], task: str = "") -> list[str
 
 def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
     """The fields that differ between recipes, other than `seed` and `about`."""
-    keys = dict.fromkeys(
-        key for recipe in recipes for key in recipe if key not in ("seed", "about")
-    )
+    fields = dict.fromkeys(field for recipe in recipes for field in recipe)
     return [
-        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
+        field
+        for field in fields
+        if field not in WITHOUT_EFFECT
+        and any(recipe.get(field) != recipes[0].get(field) for recipe in recipes)
     ]
 
 
@@ -187,7 +190,7 @@ def _groups(records: Sequence[Run[K]], task: str) -> list[list[Run[K]]]:
 
 
 def _key(record: Run[Kind], task: str) -> Hashable:
-    return (record.settings_key, *record.measured.sizes(task).values())
+    return (record.settings_key, *record.metrics.sizes(task).values())
 
 
 def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
@@ -227,8 +230,7 @@ def architecture(encoder: str) -> str:
 
 def is_enough(images: float, scale: str) -> bool:
     """Whether so many images are enough for the paper's scale; False for any other scale."""
-    least = MIN_IMAGES.get(scale)
-    return least is not None and images >= NEARLY * least
+    return scale in MIN_IMAGES and images >= NEARLY * MIN_IMAGES[scale]
 
 
 MAX_NAMED = 3  # records named in a sentence; the list of records marks every one
@@ -239,16 +241,9 @@ def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
     return len(kept) >= min(len(every), min_pairs())
 
 
-def broken_words(record: Run[Kind]) -> str:
-    """`Broken images, left out: 3 cut off, 1 empty.`; empty if no image was broken."""
-    broken = record.measured.broken
-    said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
-    return f"Broken images, left out: {listed(said)}." if said else ""
-
-
-def whose(root: str, here: str) -> str:
-    """Whose records lie under `root`, before a name, for a page about those under `here`: the ones
-    in this repository are its authors'.
+def owner_in_words(root: str, here: str) -> str:
+    """The owner of the records under `root`, to stand before a name on a page about records under
+    `here`; the records in this repository are its authors'.
     """
     if root == here:
         return ""
@@ -256,13 +251,13 @@ def whose(root: str, here: str) -> str:
 
 
 def images_of(root: str, scale: str) -> str:
-    """What was trained on, as far as it is known: that of the records in this repository is."""
+    """What the trainings of a scale saw, in words. It is known of this repository's records."""
     known = IMAGES if root.endswith(COMMITTED) else {"starter": IMAGES["starter"]}
-    return known.get(scale, f"captioned images {at_scale(scale)}")
+    return known.get(scale, f"captioned images {scale_in_words(scale)}")
 
 
-def at_scale(scale: str) -> str:
-    """Words for where records lie: a folder of another name than a scale's is not one."""
+def scale_in_words(scale: str) -> str:
+    """`at cc3m scale`, or `in folder mine` for a folder that is not named after a scale."""
     if scale in SCALES or scale in SMALL_SCALES:
         return f"at {scale} scale"
     return f"in folder {clipped(scale, 24)}"
@@ -271,20 +266,21 @@ def at_scale(scale: str) -> str:
 def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
     """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()
-    busy = [record.name for record in unique if record.machine.busy]
+    busy = [record.name for record in unique if record.environment.busy]
     if not busy:
         return ""
-    names = f" ({listed(busy)})" if len(busy) <= MAX_NAMED else ""
-    where = f"in {len(busy)} of {len(unique)} {called}{names}"
     if len(unique) == 1:
         where = "while this was measured"
+    else:
+        names = f" ({listed(busy)})" if len(busy) <= MAX_NAMED else ""
+        where = f"in {len(busy)} of {len(unique)} {called}{names}"
     return f"Beware: other programs were busy {where}; only times and rates are in doubt."
 
 
 def broken_images(records: Iterable[Run[Kind]]) -> str:
     """A sentence on the records that left images out; empty if there are none."""
     unique = {record.path: record for record in records}.values()
-    broken = [record.name for record in unique if broken_words(record)]
+    broken = [record.name for record in unique if any(record.metrics.broken.values())]
     if not broken:
         return ""
     return f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."

@@ -21,50 +21,50 @@ MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
 
 
 @dataclass(frozen=True)
-class Shown:
+class Style:
     label: str
     colour: str
     marker: str
 
 
 KNOWN = {
-    "random": Shown("Random init", "#5f666e", "D"),
-    "catlip": Shown("CatLIP", "#0067a5", "o"),
-    "catlip_chunked": Shown("CatLIP, loss in chunks", "#0067a5", "o"),
-    "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
-    "clip_bag": Shown("CLIP, bag of words", "#d4782a", "X"),
-    "clip": Shown("CLIP", "#b34700", "s"),
-    "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
-    "clip_nouns": Shown("CLIP on nouns", "#8d5524", "<"),
-    "clip_masked": Shown("CLIP, shared nouns masked", "#6b4423", "d"),
-    "siglip": Shown("SigLIP", "#007a5a", "^"),
-    "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
-    "superclass": Shown("SuperClass", "#a34a83", "v"),
-    "superclip": Shown("SuperCLIP", "#b8174f", "*"),
-    "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
-    "batch_nouns": Shown("CatLIP, softmax in the batch", "#3c7a89", ">"),
-    "clip_catlip": Shown("CLIP + CatLIP", "#4d6600", "h"),
+    "random": Style("Random init", "#5f666e", "D"),
+    "catlip": Style("CatLIP", "#0067a5", "o"),
+    "catlip_chunked": Style("CatLIP, loss in chunks", "#0067a5", "o"),
+    "catlip_dense": Style("CatLIP, dense targets", "#0067a5", "o"),
+    "clip_bag": Style("CLIP, bag of words", "#d4782a", "X"),
+    "clip": Style("CLIP", "#b34700", "s"),
+    "clip_nonlocal": Style("CLIP, loss not local", "#b34700", "s"),
+    "clip_nouns": Style("CLIP on nouns", "#8d5524", "<"),
+    "clip_masked": Style("CLIP, shared nouns masked", "#6b4423", "d"),
+    "siglip": Style("SigLIP", "#007a5a", "^"),
+    "siglip_gather": Style("SigLIP, gathering", "#007a5a", "^"),
+    "superclass": Style("SuperClass", "#a34a83", "v"),
+    "superclip": Style("SuperCLIP", "#b8174f", "*"),
+    "catlip_softmax": Style("CatLIP, softmax", "#5b3fa0", "p"),
+    "batch_nouns": Style("CatLIP, softmax in the batch", "#3c7a89", ">"),
+    "clip_catlip": Style("CLIP + CatLIP", "#4d6600", "h"),
 }
 # How the names of two groups of encoders begin: those that other people pre-trained; and all that
 # are neither trained here nor `random`, this project's untrained encoder.
 CEILINGS = ("timm:", "openclip:")
 NOT_OURS = (*CEILINGS, "released:", "random:")
-_stated: dict[str, Shown] = {}  # stated by the records of the page that is being made
+_stated: dict[str, Style] = {}  # by the records of the page that is being made
 
 
 def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Store the styles of unknown methods that records state, in place of those before."""
+    """Store the styles that records state, method -> style, in place of earlier ones."""
     _stated.clear()
-    for shown_as in records:
-        for method, stated in shown_as.items():
-            _stated[method] = _style(method, stated if isinstance(stated, dict) else {})
+    for styles in records:
+        for method, stated in styles.items():
+            _stated[method] = _stated_style(method, stated if isinstance(stated, dict) else {})
 
 
-def _style(method: str, stated: Mapping[str, Any]) -> Shown:
+def _stated_style(method: str, stated: Mapping[str, Any]) -> Style:
     """The stated style; what cannot be drawn is replaced by that of unknown methods."""
     label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
     is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
-    return Shown(
+    return Style(
         clipped(label if isinstance(label, str) and label else method),
         colour.lower() if isinstance(colour, str) and is_colour else OTHER,
         marker if isinstance(marker, str) and marker in MARKERS else OTHER_MARKER,
@@ -72,32 +72,32 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    shown = KNOWN.get(method) or _stated.get(method)
-    return shown.label if shown else clipped(method)
+    style = KNOWN.get(method) or _stated.get(method)
+    return style.label if style else clipped(method)
 
 
-def beside(method: str) -> str:
-    """The name where CLIP stands for the one with a bag of words."""
+def distinct_name(method: str) -> str:
+    """The name in a text that calls both CLIPs by their text towers."""
     return "CLIP with a transformer" if method == CLIPS[-1] else name_of(method)
 
 
 def colour_of(method: str) -> str:
     """A method's colour; a variant such as `catlip:raw` has that of its method."""
-    return _shown(method).colour
+    return _style(method).colour
 
 
 def marker_of(method: str) -> str:
-    return _shown(method).marker
+    return _style(method).marker
 
 
 def stated_colours() -> list[str]:
-    return sorted({shown.colour for shown in _stated.values()})
+    return sorted({style.colour for style in _stated.values()})
 
 
-def _shown(method: str) -> Shown:
+def _style(method: str) -> Style:
     family = method.replace(":", "_").partition("_")[0]
-    shown = KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
-    return shown or Shown(method, OTHER, OTHER_MARKER)
+    style = KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
+    return style or Style(method, OTHER, OTHER_MARKER)
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

@@ -76,7 +76,7 @@ class Table:
         return [self.footnotes.index(remark) + 1 for remark in cell.remarks]
 
 
-def shown(value: float | None, decimals: int | None = None) -> str:
+def format_number(value: float | None, decimals: int | None = None) -> str:
     """A number for readers, with `decimals` places or three significant digits."""
     if value is None:
         return MISSING
@@ -92,8 +92,8 @@ def shown(value: float | None, decimals: int | None = None) -> str:
 
 
 def signed(value: float, decimals: int | None = None) -> str:
-    """A difference for readers: as `shown`, with a plus sign if it is above zero."""
-    return f"{'+' if value > 0 else ''}{shown(value, decimals)}"
+    """A difference for readers: as `format_number`, with a plus sign if it is above zero."""
+    return f"{'+' if value > 0 else ''}{format_number(value, decimals)}"
 
 
 def sign_of(value: float, decimals: int = 1) -> int:
@@ -115,7 +115,7 @@ def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Ce
     """A count with its fraction of the whole, in per cent, below it."""
     percentage = ""
     if count is not None and whole and math.isfinite(count / whole):
-        percentage = f"{shown(100 * count / whole, 1)} %"
+        percentage = f"{format_number(100 * count / whole, 1)} %"
     return number_cell(count, 0, anchor, small=percentage)
 
 
@@ -148,15 +148,15 @@ def mean_and_spread(quantity: Quantity, decimals: int | None = None) -> str:
     """`26.6 ± 0.2`, both with the same decimals; the mean alone for a single run."""
     if decimals is None:
         decimals = decimals_of(quantity.mean)
-    spread = f" ± {shown(quantity.spread, decimals)}" if quantity.spread is not None else ""
-    return shown(quantity.mean, decimals) + spread
+    spread = f" ± {format_number(quantity.spread, decimals)}" if quantity.spread is not None else ""
+    return format_number(quantity.mean, decimals) + spread
 
 
 def number_cell(
     value: float | None, decimals: int | None = None, anchor: str = "", small: str = ""
 ) -> Cell:
     """A single number, or a dash without link where it is missing."""
-    return Cell() if value is None else Cell(shown(value, decimals), small, anchor)
+    return Cell() if value is None else Cell(format_number(value, decimals), small, anchor)
 
 
 def as_markdown(table: Table) -> str:

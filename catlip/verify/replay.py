@@ -208,7 +208,7 @@ def entries_unlike_log(run: RecordedRun, training: Training) -> list[str]:
         training.identity["seed"],
         samples=training.data.order.total,
         broken=broken,
-    ).metrics()
+    ).as_dict()
     names_unlike = []
     for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
         recorded = dict(run.record[part])

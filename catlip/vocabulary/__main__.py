@@ -117,8 +117,8 @@ def _write(counts: Counts, config: BuildVocabulary | MergeVocabularies) -> None:
     vocabulary = build(counts, config.threshold, config.top_k)
     vocabulary.save(config.out)
     with Record(_record_path(config.out), VocabularyCounts, config) as record:
-        measured = record.measured(describe(vocabulary))
-    print(as_text(result.labels_table({}, {vocabulary.rule: measured}, scale="")))
+        runs = {vocabulary.rule: record.finish(describe(vocabulary))}
+    print(as_text(result.labels_table({}, runs, scale="")))
     print("\nThe most frequent classes, and the captions that name them")
     for synset in vocabulary.synsets[:10]:
         print(f"  {synset.count:>12,}  {synset.name}")
@@ -176,7 +176,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
     path = _record_path(config.vocabulary, "-statistics")
     with Record(path, result.VocabularyStatistics, config) as record:
         record.samples |= samples
-        measured = record.measured(metrics)
+        measured = record.finish(metrics)
     runs = {vocabulary.rule: measured}
     for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs)):
         print(f"{as_text(table)}\n")

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, ClassVar
 
 from catlip.label.result import LabelAudit, Labelling, verdicts_table
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import (
     THOUSANDS,
     Axes,
@@ -20,9 +20,16 @@ from catlip.records.figures import (
     series_style,
     write_out_powers,
 )
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
-from catlip.records.table import MISSING, Cell, Table, number_cell, share_cell, shown
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import (
+    ByRule,
+    first_of_each_rule,
+    group_by_scale,
+    rule_rank,
+    rule_style,
+    suffix,
+)
+from catlip.records.table import MISSING, Cell, Table, format_number, number_cell, share_cell
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
 STATISTICS = (
@@ -121,18 +128,20 @@ class VocabularyStatistics(VocabularyCounts):
 def vocabulary_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling, LabelAudit)
-    for i, labelled in enumerate(by_scale(records, main, *kinds)):
+    for i, labelled in enumerate(group_by_scale(records, main, *kinds)):
         scale, end = labelled[0].scale, suffix(i)
-        statistics = by_rule(of_kind(labelled, VocabularyStatistics))
+        statistics = first_of_each_rule(select_kind(labelled, VocabularyStatistics))
         vocabularies: dict[str, Run[VocabularyCounts]]
-        vocabularies = {**by_rule(of_kind(labelled, VocabularyCounts)), **statistics}
+        vocabularies = {**first_of_each_rule(select_kind(labelled, VocabularyCounts)), **statistics}
         blocks += side_by_side(tail_figure(statistics, scale, end))
-        table = labels_table(by_rule(of_kind(labelled, Labelling)), vocabularies, scale, suffix=end)
+        table = labels_table(
+            first_of_each_rule(select_kind(labelled, Labelling)), vocabularies, scale, suffix=end
+        )
         if table.rows:
             blocks.append(table)
-        for rule, audit in by_rule(of_kind(labelled, LabelAudit)).items():
-            blocks.append(verdicts_table(audit.measured, f"{end}_{rule}", audit.anchor))
-    blocks = blocks or to_fill("No caption has been labelled.", LABEL)
+        for rule, audit in first_of_each_rule(select_kind(labelled, LabelAudit)).items():
+            blocks.append(verdicts_table(audit.metrics, f"{end}_{rule}", audit.anchor))
+    blocks = blocks or command_to_fill("No caption has been labelled.", LABEL)
     return Section("vocabulary", "Captions and vocabulary", blocks)
 
 
@@ -142,14 +151,14 @@ def overlap_section(main: Setting | None, records: Records) -> Section:
         "WordNet's graph."
     )
     blocks: list[Block] = []
-    for i, counted in enumerate(by_scale(records, main, VocabularyStatistics)):
+    for i, counted in enumerate(group_by_scale(records, main, VocabularyStatistics)):
         figures, scale = [], counted[0].scale
-        for j, (rule, record) in enumerate(by_rule(counted).items()):
+        for j, (rule, record) in enumerate(first_of_each_rule(counted).items()):
             end = f"{suffix(i)}_rule_{j + 1}" if j else suffix(i)
             figures += similarity_figure(record, rule, scale, suffix=end)
             figures += samples_figure(record, rule, scale, suffix=end)
         blocks += side_by_side(figures)
-    blocks = blocks or to_fill("Not run.", STATISTICS)
+    blocks = blocks or command_to_fill("Not run.", STATISTICS)
     return Section("overlap", "Labels of other data sets in the vocabulary", [Text(words), *blocks])
 
 
@@ -163,7 +172,7 @@ def labels_table(
     rows: dict[str, dict[str, Cell]] = {}
     runs: list[tuple[str, Run[Any]]] = [*labelling.items(), *vocabularies.items()]
     for rule, run in runs:
-        counts, anchor = run.measured, run.anchor
+        counts, anchor = run.metrics, run.anchor
         if isinstance(counts, Labelling):
             captions, without = counts.captions, sum(counts.unlabelled.values()) or None
         else:
@@ -174,9 +183,13 @@ def labels_table(
             "captions without a label": share_cell(without, captions, anchor),
         }
         if isinstance(counts, VocabularyCounts):
-            how = "" if counts.top_k is None else f"the {shown(counts.top_k, 0)} most frequent"
+            how = (
+                ""
+                if counts.top_k is None
+                else f"the {format_number(counts.top_k, 0)} most frequent"
+            )
             if counts.threshold is not None:
-                how = f"over {shown(counts.threshold, 0)} times"
+                how = f"over {format_number(counts.threshold, 0)} times"
             occurring, kept = counts.imagenet_classes_occurring, counts.imagenet_classes
             among = "ImageNet-1k classes among"
             cells |= {
@@ -209,8 +222,8 @@ def tail_figure(
         if possible:
             tails[rule] = possible
     words = "; ".join(
-        f"Rule {rule}: {tail[-1][0]:,.0f} synsets, from {shown(tail[0][1], 0)} occurrences down to "
-        f"{shown(tail[-1][1], 0)}"
+        f"Rule {rule}: {tail[-1][0]:,.0f} synsets, from {format_number(tail[0][1], 0)} "
+        f"occurrences down to {format_number(tail[-1][1], 0)}"
         for rule, tail in tails.items()
     )
     caption = (
@@ -222,7 +235,7 @@ def tail_figure(
     def draw(axes: Axes) -> None:
         names = []
         for rule, tail in tails.items():
-            style, last, kept = rule_style(rule), tail[-1][0], records[rule].measured.num_classes
+            style, last, kept = rule_style(rule), tail[-1][0], records[rule].metrics.num_classes
             axes.plot(*zip(*tail, strict=True), color=style["color"])
             is_cut = 0 < kept <= last
             cut = kept if is_cut else last
@@ -248,15 +261,17 @@ def similarity_figure(
     record: Run[VocabularyStatistics], rule: str, scale: str, suffix: str = ""
 ) -> list[Figure]:
     """The labels of each set by the similarity of their nearest class (2(b))."""
-    metrics, curves, summaries = record.measured, {}, []
+    metrics, curves, summaries = record.metrics, {}, []
     for name in metrics.label_sets:
         size = metrics.labels[name].labels
         counts = [(float(least), metrics.labels_within(name, least)) for least in SIMILARITIES]
         if curve := [(least, 100 * n / size) for least, n in counts if n is not None]:
             curves[name] = curve
             exact = metrics.labels_within(name, "1.0")
-            share = "" if exact is None else f" ({shown(100 * exact / size, 1)} %)"
-            summaries.append(f"{LABEL_SETS[name]} {shown(exact, 0)} of {shown(size, 0)}{share}")
+            share = "" if exact is None else f" ({format_number(100 * exact / size, 1)} %)"
+            summaries.append(
+                f"{LABEL_SETS[name]} {format_number(exact, 0)} of {format_number(size, 0)}{share}"
+            )
     words = ", ".join(summaries)
     caption = (
         "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
@@ -269,7 +284,7 @@ def similarity_figure(
         for name, curve in curves.items():
             style = _style(name)
             axes.plot(*zip(*curve, strict=True), **style, markersize=5)
-            label = f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %"
+            label = f"{LABEL_SETS[name]}\n{format_number(curve[-1][1], 1)} %"
             ends.append((*curve[-1], label, style["color"]))
         axes.set_xlim(0.07, 1.03)
         axes.set_ylim(0, 104)
@@ -286,13 +301,13 @@ def samples_figure(
 ) -> list[Figure]:
     """The number of captions of the classes that match a label exactly (2(c))."""
     counts: dict[str, list[int]] = {}
-    for name in record.measured.label_sets:
+    for name in record.metrics.label_sets:
         matches = record.rows(f"matches_{name}", Match)
         if exact := [row.samples for row in matches if row.similarity == 1 and row.samples > 0]:
             counts[name] = sorted(exact, reverse=True)
     words = "; ".join(
         f"{LABEL_SETS[name]}: {len(captions):,} classes, median {_format_median(captions)} "
-        f"captions, from {shown(captions[-1], 0)} to {shown(captions[0], 0)}"
+        f"captions, from {format_number(captions[-1], 0)} to {format_number(captions[0], 0)}"
         for name, captions in counts.items()
     )
     caption = (
@@ -331,18 +346,18 @@ def _style(name: str) -> dict[str, Any]:
 def _format_median(counts: list[int]) -> str:
     """The median, which may lie half way between two counts."""
     middle = median(counts)
-    return shown(middle, 1 if middle % 1 == 0.5 else 0)
+    return format_number(middle, 1 if middle % 1 == 0.5 else 0)
 
 
 def overlap_table(runs: Mapping[str, Run[VocabularyStatistics]]) -> list[Table]:
     """How many labels of each set are a class or near one, with one group of rows per rule."""
     rows: list[list[Cell]] = []
     for rule, run in runs.items():
-        if run.measured.label_sets:
+        if run.metrics.label_sets:
             rows.append([Cell(f"Rule {rule}")])
-        for name in run.measured.label_sets:
-            counts, anchor = run.measured.labels[name], run.anchor
-            matching = (run.measured.labels_within(name, similarity) for similarity in STEPS)
+        for name in run.metrics.label_sets:
+            counts, anchor = run.metrics.labels[name], run.anchor
+            matching = (run.metrics.labels_within(name, similarity) for similarity in STEPS)
             rows.append(
                 [
                     Cell(LABEL_SETS[name]),

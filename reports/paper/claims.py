@@ -1,9 +1,10 @@
 """Judges each of the paper's claims from our records, by the rules in catlip/records/claims.toml.
 
 The verdict is holds, does not hold, depends on the task, or cannot tell, and survives Holm's method
-over all claims with an interval. Away from the paper's data, encoder and length
-it is a verdict on an analogue of the claim, and named and counted as such. A claim without any
-comparison is not tested. Of several pieces of evidence, the nearest to the paper's scale counts.
+over all claims with an interval. With other data, another encoder or another length than the
+paper's, it is a verdict on an analogue of the claim, and named and counted as such. A claim without
+any comparison is not tested. If there are several pieces of evidence, the nearest to the paper's
+scale counts.
 """
 
 from collections import Counter
@@ -23,8 +24,8 @@ from catlip.records.estimate import (
     smallest_effect,
     verdict,
 )
-from catlip.records.run import Records, text
-from catlip.records.table import Cell, Table, listed, shown, signed
+from catlip.records.run import Records
+from catlip.records.table import MISSING, Cell, Table, format_number, listed, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 
@@ -56,7 +57,7 @@ class Verdict:
 
     @property
     def is_weakened(self) -> bool:
-        """Whether it was told by itself, and Holm's method leaves it open."""
+        """Whether Holm's method leaves open what it shows by itself."""
         return self.alone not in ("", self.outcome)
 
     def __str__(self) -> str:
@@ -67,11 +68,11 @@ class Verdict:
 
 
 def verdicts(records: Records) -> dict[str, Verdict]:
-    """Claim -> its verdict, of the claims that have a rule. Of the evidence that tested anything,
-    the one with the fewest caveats counts; of equals, the first.
+    """Claim -> its verdict, for the claims that have a rule: by the first evidence with the fewest
+    caveats, among the evidence that tests the claim.
     """
     groups, frame = groups_of(records), frame_of(records)
-    found = {
+    judged = {
         claim.id: min(
             (judge(claim, one) for test in claim.tests for one in evidence(test, groups, frame)),
             key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)),
@@ -80,21 +81,21 @@ def verdicts(records: Records) -> dict[str, Verdict]:
         for claim in claims().values()
         if claim.is_judged
     }
-    for family in families(found).values():
+    for family in families(judged).values():
         for key, p in zip(family, holm([*family.values()]), strict=True):
             survives = p < 1 - COVERAGE
-            found[key] = replace(found[key], outcome=found[key].alone if survives else OPEN)
-    return found
+            judged[key] = replace(judged[key], outcome=judged[key].alone if survives else OPEN)
+    return judged
 
 
 def families(judged: Mapping[str, Verdict]) -> dict[str, dict[str, float]]:
     """First caveat, such as the scale -> the claims with a p-value that have it, and this value."""
-    found: dict[str, dict[str, float]] = {}
+    grouped: dict[str, dict[str, float]] = {}
     for key, one in judged.items():
         if one.p is not None:
             first = next(iter(one.evidence.caveats), AT_THE_PAPERS)
-            found.setdefault(first, {})[key] = one.p
-    return found
+            grouped.setdefault(first, {})[key] = one.p
+    return grouped
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
@@ -102,21 +103,24 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
     compared = [one for one in evidence.compared if one.is_judged]
     if evidence.untested or not any(one.estimate for one in compared):
         return Verdict(NOT_TESTED, evidence)
-    outcomes, holds, fails = [_outcome(claim, one) for one in compared], [], []
-    for one in compared:
-        both = p_values(claim.rule, one.estimate, _bound(claim, one)) if one.estimate else (1, 1)
-        holds.append(both[0])
-        fails.append(both[1])
-    found, p = OPEN, 1.0
-    if {*outcomes} == {HOLDS}:
-        found, p = HOLDS, max(holds)
-    elif {*outcomes} == {FAILS}:
-        found, p = FAILS, max(fails)
-    elif {*outcomes} >= {HOLDS, FAILS}:  # each may be the most extreme of several tasks
-        found, p = MIXED, min(1, len(compared) * max(min(holds), min(fails)))
+    outcomes = {_outcome(claim, one) for one in compared}
+    holds, fails = zip(
+        *(
+            p_values(claim.rule, one.estimate, _bound(claim, one)) if one.estimate else (1, 1)
+            for one in compared
+        ),
+        strict=True,
+    )
+    word, p = OPEN, 1.0
+    if outcomes == {HOLDS}:
+        word, p = HOLDS, max(holds)
+    elif outcomes == {FAILS}:
+        word, p = FAILS, max(fails)
+    elif outcomes >= {HOLDS, FAILS}:  # each may be the most extreme of several tasks
+        word, p = MIXED, min(1, len(compared) * max(min(holds), min(fails)))
     if all(one.estimate is None or one.estimate.is_count for one in compared):
-        return Verdict(found, evidence, alone=found)
-    return Verdict(found, evidence, p, alone=found)
+        return Verdict(word, evidence, alone=word)
+    return Verdict(word, evidence, p, alone=word)
 
 
 def _outcome(claim: Claim, compared: Compared) -> str:
@@ -145,12 +149,12 @@ def counts_sentence(judged: Mapping[str, Verdict]) -> str:
         MIXED: (MIXED, "depend on the task"),
         OPEN: (OPEN, OPEN),
     }
-    said = []
+    tallies = []
     for title, is_analogue in (("As stated", False), (BY_ANALOGUE, True)):
         counts = Counter(one.outcome for one in tested if one.is_analogue == is_analogue)
         each = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in words if counts[key]]
-        said.append(f"{title} {', '.join(each) or 'none'}")
-    tally = f"{'; '.join(said)}; {NOT_TESTED} {len(judged) - len(tested)}."
+        tallies.append(f"{title} {', '.join(each) or 'none'}")
+    tally = f"{'; '.join(tallies)}; {NOT_TESTED} {len(judged) - len(tested)}."
     return f"{tally} {_after_holm(judged)}".strip()
 
 
@@ -164,9 +168,9 @@ def _after_holm(judged: Mapping[str, Verdict]) -> str:
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
     """Two tables with one row for each claim."""
     rows: list[list[Cell]] = []
-    for topic, own in groupby(claims().values(), key=lambda claim: claim.topic):
+    for topic, on_topic in groupby(claims().values(), key=lambda claim: claim.topic):
         rows.append([Cell(topic)])
-        rows += [_row(claim, judged[claim.id]) for claim in own if claim.is_judged]
+        rows += [_row(claim, judged[claim.id]) for claim in on_topic if claim.is_judged]
     caption = (
         f"The verdict follows the rule in the table below. {judging().clip} {judging().tasks} "
         f"{judging().family} {_after_holm(judged)} One by an analogue is about the data, encoder "
@@ -188,14 +192,14 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
 
 
 def _rules_table(records: Records) -> Table:
-    """What each claim is judged by, and how it would be settled at the paper's scale."""
-    rows, said = [], set[str]()
+    """The rule of each claim, and the command that would settle it at the paper's scale."""
+    rows, commands = [], set[str]()
     for claim in claims().values():
         bound = f"{claim.bound:g}" if claim.is_judged else ""
         if claim.fraction:
             bound += f"; {judging().learnt.format(fraction=claim.fraction)}"
-        command = "the same as above" if claim.settle in said else claim.settle
-        said.add(claim.settle)
+        command = "the same as above" if claim.settle in commands else claim.settle
+        commands.add(claim.settle)
         words = (claim.claim, claim.compared, claim.rule, bound, command)
         rows.append([*map(Cell, words)])
     meanings = [f'"{rule.capitalize()}": {meaning}' for rule, meaning in rules().items()]
@@ -209,9 +213,9 @@ def _when_made(records: Records) -> str:
     """Which records were made under which version of the rules, and how many were begun before
     there were any.
     """
-    made = Counter(text(record.environment, "rules") for record in records.every)
+    made = Counter(record.environment.rules for record in records.every)
     first = versions()[0]
-    begun = (text(record.environment, "started") for record in records.every)
+    begun = (record.environment.started for record in records.every)
     before = sum("" < at < f"{first.since:%Y-%m-%dT%H:%M:%S}" for at in begun)
     counts = [
         f"{made[version.digest]} name the rules of {version.since:%-d %B %Y} ({version.digest})"
@@ -229,38 +233,35 @@ def _when_made(records: Records) -> str:
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. A footnote says what Holm's method changed."""
     evidence = judged.evidence
-    said = [_said(claim, one, judged) for one in evidence.compared]
-    numbers = [f"{'; '.join(said)}."] if said else []
-    numbers += filter(None, (evidence.said, evidence.untested))
-    remarks = []
+    numbers = "; ".join(_in_words(claim, one, judged) for one in evidence.compared)
+    words = [numbers and f"{numbers}.", evidence.words, evidence.untested]
+    remarks: tuple[str, ...] = ()
     if judged.is_weakened:
-        remarks = [f"By itself, without Holm's method, it {judged.alone} (p = {judged.p:.2g})."]
+        remarks = (f"By itself, without Holm's method, it {judged.alone} (p = {judged.p:.2g}).",)
+    analogue = BY_ANALOGUE if judged.is_analogue else ""
     return [
         Cell(claim.claim, claim.source),
-        Cell(
-            str(judged),
-            BY_ANALOGUE if judged.is_analogue else "",
-            anchor=evidence.anchor,
-            remarks=tuple(remarks),
-        ),
-        Cell(" ".join(numbers)) if numbers else Cell(),
+        Cell(str(judged), analogue, anchor=evidence.anchor, remarks=remarks),
+        Cell(" ".join(filter(None, words)) or MISSING),
     ]
 
 
-def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`, with the outcome where
-    those of the claim's comparisons differ, and the smallest effect where one cannot tell.
+def _in_words(claim: Claim, compared: Compared, judged: Verdict) -> str:
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`, with the outcome if the
+    outcomes of the claim's comparisons differ, and the smallest effect if one cannot tell.
     """
     estimate, decimals, is_tested = compared.estimate, compared.decimals, bool(judged.alone)
-    found = _outcome(claim, compared)
-    differ = is_tested and any(_outcome(claim, one) != found for one in judged.evidence.compared)
-    word = found if differ or found == NOT_JUDGED else ""
+    result = _outcome(claim, compared)
+    differ = is_tested and any(_outcome(claim, one) != result for one in judged.evidence.compared)
+    word = result if differ or result == NOT_JUDGED else ""
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
-    show = shown if compared.unit == "times" else signed
+    show = format_number if compared.unit == "times" else signed
     bound, over = _bound(claim, compared), []
     if estimate.low is not None:
-        over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
+        over.append(
+            f"{format_number(estimate.low, decimals)} to {format_number(estimate.high, decimals)}"
+        )
     if estimate.pairs is not None:
         few = f", at least {min_pairs()} needed" if estimate.pairs < min_pairs() else ""
         over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
@@ -269,10 +270,10 @@ def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
     if estimate.clusters is not None:
         over[-1] += f" in {estimate.clusters:,} groups"
     if bound < claim.bound and compared.is_judged:
-        over.append(f"margin {shown(bound, decimals + 1)}")
-    is_open = is_tested and (found == OPEN or judged.is_weakened)
+        over.append(f"margin {format_number(bound, decimals + 1)}")
+    is_open = is_tested and (result == OPEN or judged.is_weakened)
     if is_open and (effect := smallest_effect(estimate)) is not None:
-        over.append(f"80 % power from {shown(effect, decimals)}")
+        over.append(f"80 % power from {format_number(effect, decimals)}")
     if not word and claim.rule == "not worse" and not judged.is_weakened:
         word = verdict(estimate, bound)
     word += ", " * bool(word)

@@ -1,6 +1,6 @@
 """Evidence on the paper's claims: selections of the table of results, paired as claims.toml says.
 
-A claim's `test` names the rows (kinds, metric, where), the column whose levels are compared, which
+A claim's `Test` names the rows (kinds, metric, where), the column whose levels are compared, the
 levels, and what forms a pair. Evidence from the paper's data sets and encoders is at the paper's
 scale; all other evidence has caveats.
 """
@@ -32,17 +32,17 @@ from catlip.records.claims import Test, min_pairs
 from catlip.records.estimate import (
     Estimate,
     Score,
-    between,
-    counted,
+    count_estimate,
     from_interval,
     geometric_mean_ratio,
+    interval_difference,
     mean_difference,
     mean_of,
     value_of,
 )
 from catlip.records.kind import Interval, Kind
 from catlip.records.lines import brief_fraction
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.select import (
     CC3M_IMAGES,
     ENCODERS,
@@ -52,13 +52,13 @@ from catlip.records.select import (
     SCALES,
     architecture,
     are_enough,
-    at_scale,
     busy_machines,
     is_enough,
     link,
+    scale_in_words,
 )
 from catlip.records.styles import CATLIP, CLIPS, name_of
-from catlip.records.table import clipped, shown
+from catlip.records.table import clipped, format_number
 from reports.pairs import Pairs, pair_up
 from reports.results import nested, with_scores
 
@@ -77,9 +77,12 @@ PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison that a claim makes, such as a task; None if it could not be made: without
-    pairs, or from a NaN. `learnt` is how far CLIP is above an untrained encoder: a task on which
-    it cannot be told from one is not judged.
+    """One comparison that a claim makes, such as a task.
+
+    Attributes:
+        estimate: None without pairs, or from a NaN.
+        learnt: how far CLIP is above an untrained encoder; if the interval contains 0, the task is
+            not judged.
     """
 
     what: str
@@ -99,15 +102,14 @@ class Evidence:
 
     Attributes:
         compared: the comparisons, which must all agree for a verdict.
-        said: further sentences.
+        words: further sentences.
         caveats: why it is not at the paper's scale, such as `at starter scale`; empty if it is.
         anchor: of its records in the page.
-        untested: why the numbers are no test of the claim, whichever way they fall; empty if they
-            are.
+        untested: why the numbers do not test the claim, whatever they are; empty if they do.
     """
 
     compared: Sequence[Compared]
-    said: str = ""
+    words: str = ""
     caveats: tuple[str, ...] = ()
     anchor: str = ""
     untested: str = ""
@@ -123,7 +125,7 @@ class Trained:
     records: tuple[Run, ...]
 
     def of(self, kind: type[OfKind]) -> list[Run[OfKind]]:
-        return of_kind(self.records, kind)
+        return select_kind(self.records, kind)
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         return frame[frame.record.isin([run.path for run in self.records])]
@@ -136,11 +138,11 @@ class Trained:
     def caveats(self) -> tuple[str, ...]:
         """Why an accuracy of this group is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:
-            return (at_scale(self.scale),)
+            return (scale_in_words(self.scale),)
         caveats = []
         if self.encoder not in ENCODERS:
             caveats.append(f"with {clipped(self.encoder, 24)}")
-        lengths = [cell.measured.images_seen for cell in self.of(LengthTraining)]
+        lengths = [cell.metrics.images_seen for cell in self.of(LengthTraining)]
         is_long = not lengths or is_enough(max(lengths), self.scale)
         if not is_long or not all(map(is_whole, self.of(Pretrain))):
             caveats.append(SHORTER)
@@ -148,12 +150,12 @@ class Trained:
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
-        """Task -> title, of the tasks that count: all; at the paper's scale, its own."""
+        """Task -> title, of the tasks that count: at the paper's scale, the paper's; else all."""
         records: list[Run[OnTasks]] = []
         for kind in (LinearProbe, Finetune, Readouts):
             records += self.of(kind)
-        names = [task for record in records for task in record.measured.tasks]
-        names += [task for cell in self.of(LengthTraining) for task in cell.measured.accuracies]
+        names = [task for record in records for task in record.metrics.tasks]
+        names += [task for cell in self.of(LengthTraining) for task in cell.metrics.accuracies]
         return {
             task: short_task_title(records, task)
             for task in tasks_by_importance(names, records)
@@ -162,20 +164,20 @@ class Trained:
 
 
 def groups_of(records: Records) -> list[Trained]:
-    """All records in groups, the paper's scales and encoders first; then in the order of the page,
-    data of one's own before the starter's. A transfer record is in the group of its encoder's
+    """All records in groups: the paper's scales and encoders first, then in the order of the page,
+    the user's data before the starter's. A transfer record is in the group of its encoder's
     pre-training.
     """
     known = pretrainings(records)
-    of_group: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for record in records.every:
         origin = pretraining_of(record, known) or record
-        key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
-        of_group.setdefault(key, []).append(record)
+        key = (record.root, origin.scale, architecture(origin.config.recipe.encoder))
+        groups.setdefault(key, []).append(record)
     roots = list(dict.fromkeys(record.root for record in records.every))
     trained = {(record.root, record.scale) for record in records.of(Pretrain)}
     return sorted(
-        (Trained(*key, tuple(runs)) for key, runs in of_group.items()),
+        (Trained(*key, tuple(runs)) for key, runs in groups.items()),
         key=lambda group: (
             group.scale not in SCALES,
             group.encoder not in ENCODERS,
@@ -203,35 +205,39 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
         yield from COMPARISONS[test.compare](test, groups, rows)
         return
     for group in groups:
-        of_group = group.rows(rows)
-        if test.compare == "trend":  # of every seed by itself
-            points = mean_difference([*of_group.groupby("seed").value.mean()])
-            trend = Compared(test.names[0], points, test.unit, decimals=test.decimals)
-            compared, untested = [trend] * bool(len(of_group)), ""
+        group_rows, untested = group.rows(rows), ""
+        if group_rows.empty:
+            continue
+        if test.compare == "trend":
+            trend = mean_difference([*group_rows.groupby("seed").value.mean()])
+            compared = [Compared(test.names[0], trend, test.unit, decimals=test.decimals)]
+        elif test.compare == "lengths":
+            compared, untested = _lengths(group, group_rows)
         else:
-            compared, untested = IN_A_GROUP[test.compare](test, group, of_group)
+            compared = IN_A_GROUP[test.compare](test, group, group_rows)
         caveats = group.caveats
         if test.compare in ("lengths", "sooner") and not caveats and group.scale != "cc3m":
             caveats = (f"on {SCALES[group.scale]}",)  # these claims are about CC3M
         if compared:
-            yield Evidence(compared, "", caveats, _link(group, of_group), untested)
+            yield Evidence(compared, "", caveats, _link(group, group_rows), untested)
 
 
 def _link(group: Trained, rows: "pd.DataFrame") -> str:
+    """The anchor of CatLIP's records in these rows, or else of all records in them."""
     paths = {*rows.record}
     used = [run for run in group.records if run.path in paths]
-    return link([run for run in used if run.method == "catlip"] or used)
+    return link([run for run in used if run.method == CATLIP] or used)
 
 
 def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
-    """CatLIP - CLIP by task or metric, over pairs with the same seed and the same recipe of
+    """CatLIP - CLIP for each task or metric, over pairs with the same seed and the same recipe of
     transfer, and CLIP - an untrained encoder.
     """
     rows = rows[rows.probe_seed.isna()]
     rows = rows.assign(pair=[*zip(rows.seed, rows.settings, strict=True)])
     for group in groups:
         runs = [run for run in group.records if _is_protocol(run, test, group)]
-        of_group = rows[rows.record.isin([run.path for run in runs])]
+        group_rows = rows[rows.record.isin([run.path for run in runs])]
         untrained_runs = [
             run.path
             for other in groups
@@ -241,46 +247,48 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         ]
         untrained = rows[rows.record.isin(untrained_runs)]
         compared = []
-        pair = group.pair(of_group)
+        pair = group.pair(group_rows)
         for key, title in _titles(test, group, runs).items():
-            of_key = of_group[(of_group.task == key) | (of_group.metric == key)]
-            values = nested(of_key, "method", "pair")
+            values = nested(_on(key, group_rows), "method", "pair")
             pairs = pair_up(*(values.get(method, {}) for method in pair))
             if not pairs:
                 continue
-            random = untrained[(untrained.task == key) | (untrained.metric == key)]
             learnt = None
-            if floor := nested(random, "method", "seed").get("random"):
-                level = mean_of(floor.values())
-                learnt = mean_difference([clip - level for clip in pairs.other])
-            over = title + _over(pair[1])
-            compared.append(Compared(over, pairs.difference(), learnt=learnt))
+            if by_seed := nested(_on(key, untrained), "seed"):
+                floor = mean_of(by_seed.values())
+                learnt = mean_difference([clip - floor for clip in pairs.other])
+            compared.append(Compared(title + _over(pair[1]), pairs.difference(), learnt=learnt))
         if compared:
-            yield Evidence(compared, "", group.caveats, anchor=_link(group, of_group))
+            yield Evidence(compared, "", group.caveats, anchor=_link(group, group_rows))
+
+
+def _on(key: str, rows: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows of a task, or of a metric of a dense task."""
+    return rows[(rows.task == key) | (rows.metric == key)]
 
 
 def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
-    """Whether a run of transfer counts."""
-    if run.kind not in test.kinds or run.setup.init == "transfer":
+    """Whether a transfer counts: at the paper's scale, only by the paper's protocol."""
+    if run.kind not in test.kinds or run.config.init == "transfer":
         return False
     if group.scale not in SCALES:
         return True
-    is_papers = not isinstance(run.measured, Dense) or run.measured.is_published()
-    return is_papers and run.setup.recipe.resolution == RESOLUTIONS[run.kind]
+    is_published = not isinstance(run.metrics, Dense) or run.metrics.is_published()
+    return is_published and run.config.recipe.resolution == RESOLUTIONS[run.kind]
 
 
 def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str]:
     """Task, or metric of a dense task -> its title."""
     if not test.names:
         return group.tasks
-    dense = [run.measured for run in runs if isinstance(run.measured, Dense)]
-    if dense and all(one.is_published() for one in dense):
+    dense = [run.metrics for run in runs if isinstance(run.metrics, Dense)]
+    if dense and all(metrics.is_published() for metrics in dense):
         title = f"{PUBLISHED[test.kinds[0]]} {{}}"
     else:
-        classes = agreed(one.num_classes for one in dense)
-        images = agreed(one.num_val for one in dense)
-        title = "{}" + ("" if classes is None else f" of {shown(classes, 0)} classes")
-        title += "" if images is None else f" on {shown(images, 0)} images"
+        classes = agreed(metrics.num_classes for metrics in dense)
+        images = agreed(metrics.num_val for metrics in dense)
+        title = "{}" + ("" if classes is None else f" of {format_number(classes, 0)} classes")
+        title += "" if images is None else f" on {format_number(images, 0)} images"
     return {key: title.format(name) for key, name in zip(test.metrics, test.names, strict=True)}
 
 
@@ -292,25 +300,22 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
         if not {*test.group} <= {group.scale, group.encoder}:
             continue
         runs = {run.path: run for run in group.records}
-        of_group = group.rows(rows)
-        for device in dict.fromkeys(of_group[of_group.method == "catlip"].device):
-            on_device = of_group[of_group.device == device]
-            quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
-            pair = group.pair(of_group)
-            every, undisturbed = _by_seed(on_device, pair), _by_seed(quiet, pair)
+        group_rows = group.rows(rows)
+        pair = group.pair(group_rows)
+        for device in dict.fromkeys(group_rows[group_rows.method == CATLIP].device):
+            device_rows = group_rows[group_rows.device == device]
+            quiet = device_rows[[not runs[path].environment.busy for path in device_rows.record]]
+            every, undisturbed = _pairs(device_rows, pair), _pairs(quiet, pair)
             if not every:
                 continue
-            used = [runs[path] for path in on_device.record if runs[path].method in pair]
-            what, ratio = (
-                f"trainings on {clipped(used[0].device)}{_over(pair[1])}",
-                undisturbed.ratio(),
-            )
-            times = [Compared(what, ratio, "times", decimals=2)]
+            used = [runs[path] for path in device_rows.record if runs[path].method in pair]
+            what = f"trainings on {clipped(used[0].device)}{_over(pair[1])}"
+            times = [Compared(what, undisturbed.ratio(), "times", decimals=2)]
             yield Evidence(
                 times if are_enough(undisturbed.keys, every.keys) else [],
                 busy_machines(used, "trainings"),
                 group.caveats,
-                anchor=_link(group, of_group),
+                anchor=_link(group, group_rows),
                 untested=ON_CPU if used[0].is_cpu else "",
             )
 
@@ -320,15 +325,15 @@ def _over(clip: str) -> str:
     return "" if clip == CLIPS[-1] else f", against {name_of(clip)}"
 
 
-def _by_seed(rows: "pd.DataFrame", pair: tuple[str, str]) -> Pairs[float]:
-    """The values of CatLIP and CLIP, each of its most common recipe."""
+def _pairs(rows: "pd.DataFrame", pair: tuple[str, str]) -> Pairs[float]:
+    """The values of CatLIP and CLIP by seed, each of its most common recipe."""
     sides = list[dict[float, float]]()
     for method in pair:
-        of_method = rows[(rows.method == method) & (rows.value > 0)]
-        if of_method.empty:
+        method_rows = rows[(rows.method == method) & (rows.value > 0)]
+        if method_rows.empty:
             return Pairs([], [], [])
-        usual = of_method.groupby("settings", sort=False).seed.nunique().idxmax()
-        means = of_method[of_method.settings == usual].groupby("seed").value.mean()
+        usual = method_rows.groupby("settings", sort=False).seed.nunique().idxmax()
+        means = method_rows[method_rows.settings == usual].groupby("seed").value.mean()
         sides.append(means.to_dict())
     return pair_up(*sides)
 
@@ -338,38 +343,35 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
     intervals that must not overlap, or counts. Times and memory of a CPU are no evidence.
     """
     for run in (run for group in groups for run in group.records if run.kind in test.kinds):
-        of_run = rows[rows.record == run.path].fillna({"batch": 0})
-        compared, words, setup = [], [], run.setup
-        for batch, by_method in sorted(nested(of_run, "batch", "method", "metric").items()):
+        run_rows = rows[rows.record == run.path].fillna({"batch": 0})
+        compared, words, config = [], [], run.config
+        for batch, by_method in sorted(nested(run_rows, "batch", "method", "metric").items()):
             methods = test.levels or [*by_method]
-            of_methods = [by_method.get(method, {}) for method in methods]
-            sides = [
-                [value_of(each) for name in test.metrics if (each := metrics.get(name)) is not None]
-                for metrics in of_methods
-            ]
-            if any(len(side) < len(test.metrics) for side in sides):
+            side_metrics = [by_method.get(method, {}) for method in methods]
+            if not all(name in metrics for metrics in side_metrics for name in test.metrics):
                 continue
+            sides = [[value_of(metrics[name]) for name in test.metrics] for metrics in side_metrics]
             if len(sides) == 1:
                 estimate = from_interval(Interval(*sides[0]))
             elif len(sides[0]) == 1:
-                estimate = counted(sides[0][0] - sides[1][0])
+                estimate = count_estimate(sides[0][0] - sides[1][0])
             else:
-                estimate = between(Interval(*sides[1]), Interval(*sides[0]))
+                estimate = interval_difference(Interval(*sides[1]), Interval(*sides[0]))
             what = " - ".join(map(name_of, test.levels)) or "CLIP / CatLIP"
             if batch:
                 what += f", {batch:,.0f} image{'s' * (batch != 1)}"
             compared.append(Compared(what, estimate, test.unit, decimals=test.decimals))
             if len(methods) == 2 and not batch:
                 words = [
-                    f"{name_of(method)} {shown(side[0], test.decimals)}"
+                    f"{name_of(method)} {format_number(side[0], test.decimals)}"
                     for method, side in zip(methods, sides, strict=True)
                 ]
-        is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
-        few_classes = setup.num_classes is not None and setup.num_classes < CLASSES
+        is_small = config.batch_size is not None and config.batch_size < MIN_BATCH
+        few_classes = config.num_classes is not None and config.num_classes < CLASSES
         caveats = {
-            "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
+            "with another encoder than the paper's": architecture(config.model) not in ENCODERS,
             "with a smaller vocabulary": few_classes,
-            "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
+            "at another resolution": config.resolution not in (None, USUAL_RESOLUTION),
             "at a small batch": is_small and not test.on_any_device,
         }
         if compared and not (run.too_few and len(test.metrics) > 1):
@@ -382,10 +384,10 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             )
 
 
-def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
-    """The accuracy of the longest training minus that of the second longest. If at least two
-    lengths have enough seeds, only those lengths are used, else all. Before the paper's lengths
-    every method improves, so shorter trainings are no test.
+def _lengths(group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
+    """The accuracy of the longest training minus that of the second longest, and why they do not
+    test the claim. If at least two lengths have enough seeds, only those lengths are used, else
+    all. Before the paper's lengths every method improves, so shorter trainings are no test.
     """
     compared, untested = [], ""
     by_task = nested(rows, "task", "images", "seed")
@@ -402,12 +404,12 @@ def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Com
 
 
 def _too_short(group: Trained, *images: float) -> str:
-    """Why two lengths say nothing of the paper's lengths; empty if they reach these."""
+    """Why two lengths say nothing about the paper's lengths; empty if they reach these."""
     papers = f"The paper trains for {EPOCHS[0]} to {EPOCHS[1]} epochs"
     sizes = [
-        run.measured.images_seen / run.measured.epochs_seen
+        run.metrics.images_seen / run.metrics.epochs_seen
         for run in group.of(Pretrain)
-        if run.measured.epochs_seen > 0
+        if run.metrics.epochs_seen > 0
     ]
     size = sizes[0] if sizes else CC3M_IMAGES * (group.scale == "cc3m")
     if not size:
@@ -415,53 +417,53 @@ def _too_short(group: Trained, *images: float) -> str:
     epochs = [n / size for n in images]
     if all(n >= NEARLY * least for n, least in zip(epochs, EPOCHS, strict=True)):
         return ""
-    return f"{papers}; these are {shown(epochs[0], 1)} and {shown(epochs[1], 1)}."
+    return f"{papers}; these are {format_number(epochs[0], 1)} and {format_number(epochs[1], 1)}."
 
 
-def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
-    """The training time of CLIP's best training over the time that CatLIP needs for the same
-    accuracy, paired by seed; of each device the seeds with all lengths that were trained there. If
-    CatLIP never reaches it with a seed, its longest training counts as having just reached it.
+def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> list[Compared]:
+    """The time of CLIP's best training over the time that CatLIP needs for the same accuracy,
+    paired by seed. A seed counts if it was trained at all lengths of its device. If CatLIP never
+    reaches the accuracy, its longest training counts as having just reached it.
     """
     compared, pair = [], group.pair(rows)
     for task, title in group.tasks.items():
-        of_task = rows[(rows.task == task) & (rows.seconds > 0)].sort_values("images")
+        task_rows = rows[(rows.task == task) & (rows.seconds > 0)].sort_values("images")
         ratios, devices = [], dict[str, None]()
-        for (device, _), of_seed in of_task.groupby(["device", "seed"], sort=False):
-            on_device = of_task[of_task.device == device]
-            lengths = on_device.groupby("method").images.nunique()
-            catlip, clip = (of_seed[of_seed.method == method] for method in pair)
+        for (device, _), seed_rows in task_rows.groupby(["device", "seed"], sort=False):
+            device_rows = task_rows[task_rows.device == device]
+            lengths = device_rows.groupby("method").images.nunique()
+            catlip, clip = (seed_rows[seed_rows.method == method] for method in pair)
             counts = len(catlip), len(clip)
             if min(counts) > 1 and counts == tuple(lengths[method] for method in pair):
                 best = clip.loc[clip.value.idxmax()]
                 seconds, top1 = [*catlip.seconds], [*catlip.value]
-                at_once = top1[0] >= best.value
-                needed = seconds[0] if at_once else cost_of(seconds, top1, best.value)
+                is_first = top1[0] >= best.value
+                needed = seconds[0] if is_first else cost_of(seconds, top1, best.value)
                 ratios.append(best.seconds / (needed or seconds[-1]))
                 devices[clipped(device)] = None
         if ratios:
             what = f"CLIP's best on {title}, on {' and '.join(devices)}{_over(pair[1])}"
             compared.append(Compared(what, geometric_mean_ratio(ratios), "times", decimals=2))
-    return compared, ""
+    return compared
 
 
-def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
-    """Transfer Init - random start: at the fewest images; there, minus at the most images; or of
-    linear probes minus of fine-tuning, at the fewest that both have.
+def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> list[Compared]:
+    """The gain, Transfer Init - random start: at the fewest images; at the fewest minus at the most
+    images; or with linear probes minus with fine-tuning, at the fewest images that both have.
     """
     compared: list[Compared] = []
     for task, title in group.tasks.items():
         by_kind: dict[str, dict[float, dict[int, Score | float]]] = {}
-        of_task = rows[rows.task == task]
         columns = ("kind", "fraction", "seed", "init", "probe_seed")
-        for kind, by_fraction in nested(of_task, *columns).items():
+        for kind, by_fraction in nested(rows[rows.task == task], *columns).items():
             for fraction, by_seed in by_fraction.items():
-                gains = {
-                    seed: pair_up(starts.get("transfer", {}), starts.get("random", {})).points
-                    for seed, starts in by_seed.items()
-                }
-                if own := {seed: mean_of(points) for seed, points in gains.items() if points}:
-                    by_kind.setdefault(kind, {})[fraction] = own
+                gains: dict[int, Score | float] = {}
+                for seed, starts in by_seed.items():
+                    pairs = pair_up(starts.get("transfer", {}), starts.get("random", {}))
+                    if pairs:
+                        gains[seed] = mean_of(pairs.points)
+                if gains:
+                    by_kind.setdefault(kind, {})[fraction] = gains
         if not {*test.kinds} <= by_kind.keys():
             continue
         shared = set.intersection(*({*by_kind[kind]} for kind in test.kinds))
@@ -469,16 +471,16 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
         if len(test.kinds) == 2 and shared:
             few = min(shared)
             what = f"{title}, {brief_fraction(100 * few)} % of the data"
-            pairs = pair_up(*(by_kind[kind][few] for kind in test.kinds))
-            compared.append(Compared(what, pairs.difference()))
+            less = pair_up(*(by_kind[kind][few] for kind in test.kinds))
+            compared.append(Compared(what, less.difference()))
         elif min(probed) == 1:
-            continue  # nothing but all images
+            continue  # all images only
         elif test.levels == ("fewest",):
             compared.append(Compared(title, mean_difference([*probed[min(probed)].values()])))
         elif test.levels == ("fewest", "most") and len(probed) > 1:
-            pairs = pair_up(probed[min(probed)], probed[max(probed)])
-            compared.append(Compared(title, pairs.difference()))
-    return compared, ""
+            more = pair_up(probed[min(probed)], probed[max(probed)])
+            compared.append(Compared(title, more.difference()))
+    return compared
 
 
 def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -487,13 +489,13 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
     """
     together: dict[tuple[str, str], list[Trained]] = {}
     for group in groups:
-        place = group.encoder if test.level == "scale" else group.scale
+        shared = group.encoder if test.level == "scale" else group.scale
         if len(group.rows(rows)):
-            together.setdefault((group.root, place), []).append(group)
-    for own in together.values():
-        every = rows[rows.record.isin([run.path for group in own for run in group.records])]
-        used, said = _comparable(test, every)
-        titles = {task: title for group in own for task, title in group.tasks.items()}
+            together.setdefault((group.root, shared), []).append(group)
+    for joined in together.values():
+        runs = [run for group in joined for run in group.records]
+        used, words = _comparable(test, rows[rows.record.isin([run.path for run in runs])])
+        titles = {task: title for group in joined for task, title in group.tasks.items()}
         sizes = used.groupby(test.level).flops.mean()
         compared = []
         used = used.assign(task=used.task.astype(object).fillna(""))  # float if all are missing
@@ -505,18 +507,20 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                     points = pair_up(levels[one], levels[other]).difference()
                     compared.append(Compared(what, points, test.unit, decimals=test.decimals))
         if compared:
-            caveats = [caveat for group in own for caveat in group.caveats]
-            if test.level == "threshold" and own[0].scale in SCALES:
-                runs = [run for group in own for run in group.records if run.path in {*used.record}]
-                seen = [n for run in runs for n in run.series("images_seen")] or [0.0]
-                caveats += [] if all(is_enough(n, own[0].scale) for n in seen) else [SHORTER]
-            anchor = _link(own[-1], used) or _link(own[0], used)
-            yield Evidence(compared, said, tuple(dict.fromkeys(caveats)), anchor=anchor)
+            caveats = [caveat for group in joined for caveat in group.caveats]
+            if test.level == "threshold" and joined[0].scale in SCALES:
+                paths = {*used.record}
+                seen = [n for run in runs if run.path in paths for n in run.series("images_seen")]
+                if not seen or not all(is_enough(n, joined[0].scale) for n in seen):
+                    caveats.append(SHORTER)
+            anchor = _link(joined[-1], used) or _link(joined[0], used)
+            yield Evidence(compared, words, tuple(dict.fromkeys(caveats)), anchor=anchor)
 
 
 def _comparable(test: Test, rows: "pd.DataFrame") -> tuple["pd.DataFrame", str]:
-    """Of a study, the trainings of the length that has the most levels (of equals, the most
-    trainings, then the longest); elsewhere, the paper's encoders and data sets.
+    """The rows to compare, and a sentence on them. In a study, the trainings of the length with the
+    most levels (then the most trainings, then the longest); elsewhere, the paper's encoders and
+    data sets.
     """
     if test.kinds == (LengthTraining.kind,):
         if test.level == "fraction":  # of the encoder that has the most of them
@@ -570,8 +574,8 @@ def _step_title(test: Test, kind: str, task: str, *, one: Any, other: Any) -> st
 
 
 def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
-    """A count of captions' synsets in DataComp-1.3B minus that in CC3M by the same labelling rule;
-    the first record of a rule and scale counts.
+    """The count of captions' synsets in DataComp-1.3B minus the count in CC3M by the same labelling
+    rule; the first record of a rule and scale counts.
     """
     rows = rows.sort_values("kind", ascending=False, kind="stable")  # vocabulary_statistics first
     first = rows.drop_duplicates(["rule", "scale"]).pivot(index="rule", columns="scale")
@@ -582,22 +586,21 @@ def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         if counts.notna().all():
             small, large = counts
             what = f"{test.names[0]}, by rule {clipped(rule, 24)}"
-            compared.append(Compared(what, counted(large - small), "", decimals=0))
+            compared.append(Compared(what, count_estimate(large - small), "", decimals=0))
             anchor = runs[first.record.loc[rule, "datacomp"]].anchor
     if compared:
         yield Evidence(compared, anchor=anchor)
         return
     for group in groups:
         for row in group.rows(rows).itertuples():
-            words = (
-                f"{shown(row.value, 0)} {test.names[0]} in one data set; the claim compares two."
-            )
+            count = f"{format_number(row.value, 0)} {test.names[0]}"
+            words = f"{count} in one data set; the claim compares two."
             yield Evidence([], words, group.caveats, anchor=runs[row.record].anchor)
 
 
 def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
-    """The share of labels found exactly - the claim's, by the paper's labelling rule: another rule
-    makes other classes.
+    """The share of labels found exactly, minus the claim's share, which is by the paper's labelling
+    rule: another rule makes other classes.
     """
     for group in groups:
         for row in group.rows(rows).itertuples():
@@ -606,11 +609,11 @@ def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                 untested = "The claim is about DataComp-1.3B."
             elif row.rule != RULES[0]:
                 untested = f"The paper's share is by rule {RULES[0]}."
-            said = f"{shown(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
+            words = f"{format_number(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
             (share,) = test.levels
-            compared = [Compared(f"against {share} %", counted(row.value - share))]
+            compared = [Compared(f"against {share} %", count_estimate(row.value - share))]
             anchor = next(run.anchor for run in group.records if run.path == row.record)
-            yield Evidence(compared, said, anchor=anchor, untested=untested)
+            yield Evidence(compared, words, anchor=anchor, untested=untested)
 
 
 COMPARISONS = {
@@ -621,4 +624,4 @@ COMPARISONS = {
     "counts": _counts,
     "share": _share,
 }
-IN_A_GROUP = {"lengths": _lengths, "sooner": _sooner, "gains": _gains}
+IN_A_GROUP = {"sooner": _sooner, "gains": _gains}

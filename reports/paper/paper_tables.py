@@ -21,10 +21,10 @@ from bench.downstream.probe.result import (
 from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
 from catlip.records.run import Records, Run
 from catlip.records.select import CONV, RESOLUTIONS, SCALES, architecture, differing_fields
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
-MEASURED = {  # the paper's column -> our kind of record, and the task or measure
+COUNTERPARTS = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
         "ImageNet-1k top-1, FT": ("finetune", "imagenet"),
@@ -43,27 +43,28 @@ MEASURED = {  # the paper's column -> our kind of record, and the task or measur
 
 def result_tables(records: Records) -> list[Table]:
     """Tables 1 to 5: the paper's rows, the README's values and ours beside."""
-    ours = Ours(records)
-    return [result_table(name, ours) for name in MEASURED]
+    ours = OurTransfers(records)
+    return [result_table(name, ours) for name in COUNTERPARTS]
 
 
-def result_table(name: str, ours: "Ours") -> Table:
+def result_table(name: str, ours: "OurTransfers") -> Table:
     published = read_published(name)
     titles = [published.label_column]
     columns = [[Cell(label) for label in published.rows.values()]]
     for column in published.columns:
         cells = [cell for cell in published.cells if cell.column == column]
         has_readme = any(cell.reading == "readme" for cell in cells)
-        sides = {column: [published.shown(row, column, alone=has_readme) for row in published.rows]}
+        paper = [published.as_cell(row, column, alone=has_readme) for row in published.rows]
+        sides = {column: paper}
         if has_readme:
             readme = [published.reading(row, column, "readme") for row in published.rows]
             sides[f"{column}, README"] = [
-                Cell(cell.shown, remarks=cell.remarks) if cell else Cell("") for cell in readme
+                Cell(cell.text, remarks=cell.remarks) if cell else Cell("") for cell in readme
             ]
-        if column in MEASURED[name]:
-            wants = [wanted(published, row, column) for row in published.rows]
-            sides[f"{column}, ours"] = [ours.trained_here(what) for what in wants]
-            released = [ours.released(what) for what in wants]
+        if column in COUNTERPARTS[name]:
+            targets = [target_of(published, row, column) for row in published.rows]
+            sides[f"{column}, ours"] = [ours.pretrained_here(target) for target in targets]
+            released = [ours.release(target) for target in targets]
             if any(cell.text for cell in released):
                 sides[f"{column}, release's weights, measured here"] = released
         units = {cell.unit for cell in cells if cell.value} & {"%", "px"}
@@ -71,23 +72,22 @@ def result_table(name: str, ours: "Ours") -> Table:
         titles += [title + unit for title in sides]
         columns += sides.values()
     rows: list[list[Cell]] = []
-    group = ""
-    left_out = 0
-    for row, cells_of_row in zip(published.rows, zip(*columns, strict=True), strict=True):
-        if not any(wanted(published, row, column) for column in MEASURED[name]):
+    group, left_out = "", 0
+    for row, row_cells in zip(published.rows, zip(*columns, strict=True), strict=True):
+        if not any(target_of(published, row, column) for column in COUNTERPARTS[name]):
             left_out += 1
             continue
         heading = published.reading(row, GROUP)
         if heading and heading.value != group:
             group = heading.value
             rows.append([Cell(group)])
-        rows.append([*cells_of_row])
+        rows.append([*row_cells])
     others = f"{left_out} rows of other models stand in the paper." if left_out else ""
     return Table(name, published.heading, titles, rows=rows, caption=others)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Target:
     """What one of our cells measures: the accuracy, on a task or by a measure, of encoders that one
     method pre-trained on one data set.
     """
@@ -100,7 +100,7 @@ class Wanted:
     resolution: int
 
 
-def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
+def target_of(published: PublishedTable, row: int, column: str) -> Target | None:
     """What our cell measures; None in a row of other people's systems."""
     label = published.rows[row]
     if published.name == "table_1" or label.startswith("CatLIP"):
@@ -109,23 +109,23 @@ def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
         method = "clip"
     else:
         return None
-    kind, name = MEASURED[published.name][column]
-    of_row = {cell.column: cell.value for cell in published.cells if cell.row == row}
-    size = re.search(r"ViT ([BLH])/16", f"{label} {of_row.get('Image encoder', '')}")
+    kind, name = COUNTERPARTS[published.name][column]
+    values = {cell.column: cell.value for cell in published.cells if cell.row == row}
+    size = re.search(r"ViT ([BLH])/16", f"{label} {values.get('Image encoder', '')}")
     scales = {title: scale for scale, title in SCALES.items()}
-    return Wanted(
+    return Target(
         kind,
         name,
         method,
         scale=scales[label if published.name == "table_1" else "DataComp-1.3B"],
         encoder=f"vit_{size.group(1).lower()}16" if size else "vit_b16",  # Table 1 has one encoder
-        resolution=int(of_row.get("Resolution, fine-tuning") or RESOLUTIONS[kind]),
+        resolution=int(values.get("Resolution, fine-tuning") or RESOLUTIONS[kind]),
     )
 
 
-class Ours:
-    """The transfer records that may be in the tables, each with the pre-training of its encoder if
-    that is known.
+class OurTransfers:
+    """The transfer records that may be in the tables, each with the pre-training of its encoder,
+    None if that is unknown.
     """
 
     def __init__(self, records: Records):
@@ -133,64 +133,70 @@ class Ours:
         runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
         for kind in TASKS:
             runs += records.of(kind)
-        self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
+        self._encoders = [
+            (r, pretraining_of(r, known)) for r in runs if r.config.init != "transfer"
+        ]
 
-    def trained_here(self, what: Wanted | None) -> Cell:
+    def pretrained_here(self, target: Target | None) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        if what is None:
+        if target is None:
             return Cell("")
         by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
-            if pretraining and is_whole(pretraining) and _is(record, what):
-                encoder = architecture(pretraining.setup.recipe.encoder)
-                made = (record.method, pretraining.scale, encoder)
-                if made == (what.method, what.scale, what.encoder):
+            if pretraining and is_whole(pretraining) and _is(record, target):
+                encoder = architecture(pretraining.config.recipe.encoder)
+                origin = (record.method, pretraining.scale, encoder)
+                if origin == (target.method, target.scale, target.encoder):
                     by_pretraining.setdefault(pretraining.path, (record, pretraining))
         pairs = list(by_pretraining.values())
         runs = [record for record, _ in pairs if record.root == pairs[0][0].root]
         trained = [pretraining for _, pretraining in pairs if pretraining.root == runs[0].root]
-        return _cell(runs, trained, what) if runs else Cell(NOT_RUN)
+        return _cell(runs, trained, target) if runs else Cell(NOT_RUN)
 
-    def released(self, what: Wanted | None) -> Cell:
+    def release(self, target: Target | None) -> Cell:
         """What the released weights reach here; empty if they were not measured."""
-        if what is None or (what.method, what.scale) != ("catlip", "datacomp"):
+        if target is None or (target.method, target.scale) != ("catlip", "datacomp"):
             return Cell("")
-        method = f"released:{what.encoder}"
-        runs = [r for r, _ in self._encoders if r.method == method and _is(r, what)]
-        return _cell(runs[:1], [], what) if runs else Cell("")
+        method = f"released:{target.encoder}"
+        runs = [r for r, _ in self._encoders if r.method == method and _is(r, target)]
+        return _cell(runs[:1], [], target) if runs else Cell("")
 
 
-def _is(record: Run[Transferred], what: Wanted) -> bool:
-    """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
-    measured = record.measured
+def _is(record: Run[Transferred], target: Target) -> bool:
+    """Whether a record holds the target's number, at its resolution and on the paper's data set."""
+    metrics = record.metrics
     return (
-        record.kind == what.kind
-        and measured.accuracies().get(what.name) is not None
-        and record.setup.recipe.resolution == what.resolution
-        and measured.is_published(what.name)
+        record.kind == target.kind
+        and metrics.accuracies().get(target.name) is not None
+        and record.config.recipe.resolution == target.resolution
+        and metrics.is_published(target.name)
     )
 
 
-def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted) -> Cell:
+def _cell(
+    runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], target: Target
+) -> Cell:
     """The accuracy, with footnotes that take only numbers from records, no text."""
-    cell = accuracy_of(runs, what.name)
+    cell = accuracy_of(runs, target.name)
     devices = {record.where for record in runs}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
-    images = sorted(record.measured.images_seen for record in trained)
-    lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
-    slid = accuracy(runs, "mIoU, sliding window") if what.name == "mIoU" else None
+    images = sorted(record.metrics.images_seen for record in trained)
+    lengths = " to ".join(
+        dict.fromkeys(format_number(n / 1e6, 0) for n in images[:1] + images[-1:])
+    )
+    sliding = accuracy(runs, "mIoU, sliding window") if target.name == "mIoU" else None
     remarks = []
     if images:
         remarks.append(f"Pre-trained on {lengths} million images, repetitions counted.")
-    if any(record.setup.recipe.encoder.endswith(CONV) for record in trained):
+    if any(record.config.recipe.encoder.endswith(CONV) for record in trained):
         remarks.append("With the release's stem of three convolutions.")
-    if any(record.setup.cached_features for record in runs):
+    if any(record.config.cached_features for record in runs):
         remarks.append("On features computed once, without Table 7(a)'s augmentation.")
     if any(differing_fields([run.recipe for run in group]) for group in (runs, trained)):
         remarks.append("Beware: these runs differ in more than the seed.")
-    if slid:
+    if sliding:
         remarks.append(
             "Images resized to a square, as the release tests; with a sliding window "
-            f"{shown(slid.mean, 1)} %."
+            f"{format_number(sliding.mean, 1)} %."
         )
     return replace(cell, small=f"{cell.small}, {where}", remarks=tuple(remarks))

@@ -33,7 +33,7 @@ class PublishedCell:
     note: str
 
     @property
-    def shown(self) -> str:
+    def text(self) -> str:
         has_unit = self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
         return f"{self.value} {self.unit}" if has_unit else self.value
 
@@ -75,7 +75,7 @@ class PublishedTable:
     def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
         return self._index.get((row, column, reading))
 
-    def shown(self, row: int, column: str, alone: bool = False) -> Cell:
+    def as_cell(self, row: int, column: str, alone: bool = False) -> Cell:
         """A cell with its footnotes: its note and, unless `alone`, each other reading that differs
         from the paper's.
         """
@@ -85,8 +85,8 @@ class PublishedTable:
             other = self.reading(row, column, reading)
             if other and not same_value(other.value, paper.value):
                 source = other.source[:1].upper() + other.source[1:]
-                remarks.append(f"{source}: {other.shown}. {other.note}".rstrip())
-        return Cell(paper.shown, remarks=tuple(remarks))
+                remarks.append(f"{source}: {other.text}. {other.note}".rstrip())
+        return Cell(paper.text, remarks=tuple(remarks))
 
 
 TITLES = {

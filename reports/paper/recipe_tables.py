@@ -59,9 +59,9 @@ FIELDS = {
 IN_BRACKETS = ("betas", "lr_step_epochs")
 
 
-def spelled(value: Any, brackets: bool = False) -> str:
+def spell(value: Any, brackets: bool = False) -> str:
     """A field as the paper prints it: cosine -> Cosine, vit_b16 -> ViT B/16, 1e-06 -> 0.000001,
-    lists as 25/50/75/100 or, in brackets, as (0.9, 0.98); empty for what is none of these.
+    lists as 25/50/75/100 or, in brackets, as (0.9, 0.98); empty for any other type.
     """
     if isinstance(value, str):
         if value.startswith("vit_") and value[4:5].isalpha() and value[5:].isdecimal():
@@ -69,10 +69,10 @@ def spelled(value: Any, brackets: bool = False) -> str:
         return SPELLING.get(value, value)
     if isinstance(value, list):
         if not brackets:
-            return "/".join(map(spelled, value))
+            return "/".join(map(spell, value))
         if value and isinstance(value[0], list):
-            return " / ".join(spelled(inner, brackets) for inner in value)
-        return f"({', '.join(map(spelled, value))})"
+            return " / ".join(spell(inner, brackets) for inner in value)
+        return f"({', '.join(map(spell, value))})"
     number = as_number(value)
     if number is None or not math.isfinite(number):
         return "" if number is None else str(number)
@@ -88,17 +88,17 @@ def recipe_tables(records: Records) -> list[Table]:
     for letter in "ab":
         published = read_published(f"table_6{letter}")
         ours = {column: _recipes_for(record, letter, column) for column in published.columns}
-        pretraining.append(_beside(published, ours, record))
+        pretraining.append(_side_by_side(published, ours, record))
     rows = []
     for name, recipe in TRANSFER.items():
-        of_kind = lookup(record.config, "transfer_recipes", recipe) if record else None
-        ours = {"Value": [of_kind] if isinstance(of_kind, dict) else []}
-        part = _beside(read_published(name), ours, record)
+        our_recipe = lookup(record.raw_config, "transfer_recipes", recipe) if record else None
+        ours = {"Value": [our_recipe] if isinstance(our_recipe, dict) else []}
+        part = _side_by_side(read_published(name), ours, record)
         rows += [[Cell(part.title)], *part.rows]
     return [*pretraining, Table("table_7", "Table 7: transfer recipes", part.columns, rows=rows)]
 
 
-def differences(tables: Sequence[Table]) -> int:
+def count_differences(tables: Sequence[Table]) -> int:
     return sum(cell.differs for table in tables for row in table.rows for cell in row)
 
 
@@ -109,14 +109,14 @@ def _recipes_for(record: Run | None, letter: str, column: str) -> list[Recipe]:
     method, _, encoder = column.partition(" ")
     return [
         r
-        for r in (entries(record.config, "recipes") if record else {}).values()
+        for r in (entries(record.raw_config, "recipes") if record else {}).values()
         if isinstance(r, dict)
         and (r.get("paper_table"), r.get("method")) == (f"6{letter}", method.lower())
-        and (not encoder or spelled(r.get("encoder")) == encoder)
+        and (not encoder or spell(r.get("encoder")) == encoder)
     ]
 
 
-def _beside(
+def _side_by_side(
     published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Run | None
 ) -> Table:
     columns = [published.label_column]
@@ -129,14 +129,14 @@ def _beside(
         cells = [Cell(label)]
         for column in published.columns:
             printed = published.cell(row, column).value
-            cells.append(published.shown(row, column))
+            cells.append(published.as_cell(row, column))
             cells.append(_our_cell(label, ours[column], printed, anchor))
         rows.append(cells)
     return Table(published.name, published.heading, columns, rows=rows)
 
 
 def without_equal_rows(table: Table) -> Table:
-    """The table without the rows in which ours are the paper's and nothing is to be remarked."""
+    """The table without the rows in which ours are the paper's and no cell has a remark."""
     kept: list[Sequence[Cell]] = []
     for row in table.rows:
         is_heading = len(row) == 1
@@ -154,7 +154,7 @@ def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) 
     if label not in FIELDS or not recipes:
         return Cell(NOT_RUN if label in FIELDS else "")
     field = FIELDS[label]
-    values = (spelled(recipe.get(field), brackets=field in IN_BRACKETS) for recipe in recipes)
+    values = (spell(recipe.get(field), brackets=field in IN_BRACKETS) for recipe in recipes)
     ours = "/".join(dict.fromkeys(filter(None, values)))
     if not ours:
         return Cell()

@@ -14,7 +14,7 @@ from bench.downstream.probe.result import TASK_PART_SEPARATOR
 from bench.study.lengths_result import COSTS, LengthTraining, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, condition_in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.styles import CATLIP, is_ours, name_of, ordered
 from catlip.records.table import clipped
 from reports.pairs import DENSE, MEASURES, Experiment, accuracies, experiments, pair_up, scores_of
@@ -47,12 +47,13 @@ class Difference:
     """CatLIP - another method on one task.
 
     Attributes:
-        heading, name: its row; the same experiment on other tasks has the same. A method other than
-            the CLIP of the page is named.
-        points: of each pair.
-        accuracies: of both methods, means in %.
-        apart: pairs whose sides ran on different processors or versions of torch.
+        heading, name: of its row, which the same experiment on other tasks shares. The name has the
+            method, unless it is the CLIP of the page.
+        same: the experiment that both methods share.
+        points: the difference of each pair, in points.
+        accuracies: the means of both methods, in %.
         records: paths.
+        apart: how many pairs ran on different processors or versions of torch.
     """
 
     heading: str
@@ -86,14 +87,15 @@ def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
     """Seed -> processors and versions of torch."""
     machines: dict[float, set[Any]] = {}
     for row in rows.itertuples():
-        machine = runs[row.record].machine
-        machines.setdefault(row.seed, set()).add((machine.cpu, machine.packages.get("torch")))
+        environment = runs[row.record].environment
+        machine = (environment.cpu, environment.packages.get("torch"))
+        machines.setdefault(row.seed, set()).add(machine)
     return machines
 
 
 def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
-    """All differences of the records of one scale, in the order of the page; `clip` is the CLIP
-    that CatLIP is compared with. An experiment that this one was not part of has the other's.
+    """All differences of the records of one scale, in the order of the page. CatLIP is compared
+    with `clip`, and with another CLIP in an experiment that has no run of `clip`.
     """
     frame = frame_of(Records((), tuple(runs), ()))
     rows = accuracies(frame)
@@ -101,22 +103,22 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
         return []
     cells, usual = experiments(rows), rows.encoder.mode()[0]
     sizes = (frame.flops / frame.images_seen).groupby(frame.encoder).mean().fillna(0)
-    found, by_path = [], {run.path: run for run in runs}
+    ranked, by_path = [], {run.path: run for run in runs}
     for same, methods in cells.items():
         # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
-        one = methods.get(CATLIP, cells.get(same._replace(condition=NONE), {}).get(CATLIP))
+        catlip = methods.get(CATLIP, cells.get(same._replace(condition=NONE), {}).get(CATLIP))
         others = [method for method in methods if method not in (CATLIP, "random")]
         if HEADING_OF[same.kind] not in (PROBE, CONDITION) or same.fraction < 1:
             others = [best_clip(others, runs)]
         for method in ordered(filter(is_ours, others)):
-            if one is None or method not in methods:
+            if catlip is None or method not in methods:
                 continue
-            sides = (one, methods[method])
+            sides = (catlip, methods[method])
             if difference := _difference(same, method, clip, sides, usual, by_path):
-                found.append((_sort_key(same, sizes), difference))
-    ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
-    ranked += _at_equal_cost(of_kind(runs, LengthTraining), clip)
-    return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
+                ranked.append((_sort_key(same, sizes), difference))
+    every = [difference for _, difference in sorted(ranked, key=lambda pair: pair[0])]
+    every += _at_equal_cost(select_kind(runs, LengthTraining), clip)
+    return sorted(every, key=lambda one: HEADINGS.index(one.heading))
 
 
 def _difference(
@@ -174,9 +176,9 @@ def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
 
 def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[Difference]:
     """At the lower cost of the two longest trainings, interpolated between lengths."""
-    of_method = {curve.method: curve for curve in curves(runs)}
-    other = clip if clip in of_method else best_clip(of_method, ())
-    both = [of_method[method] for method in (CATLIP, other) if method in of_method]
+    by_method = {curve.method: curve for curve in curves(runs)}
+    other = clip if clip in by_method else best_clip(by_method, ())
+    both = [by_method[method] for method in (CATLIP, other) if method in by_method]
     paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
         for task, pairs in at_equal_cost(runs, cost, other).items():

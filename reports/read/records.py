@@ -21,7 +21,7 @@ import msgspec
 from bench.study.result import TASK_PART_SEPARATOR, Studied
 from catlip.cli import InputError
 from catlip.records.kind import Kind
-from catlip.records.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
+from catlip.records.run import Problem, Records, Run, read_run, slug
 from catlip.system.foreign import UnreadableError, read_regular
 from reports.kinds import KINDS
 
@@ -56,46 +56,46 @@ def read_records(roots: Sequence[Path]) -> Records:
     every: list[Run] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    for given in roots:
-        if not os.path.lexists(given):
-            raise InputError(f"no such file or folder: {given}")
-        for path in _files(given):
+    for source in roots:
+        if not os.path.lexists(source):
+            raise InputError(f"no such file or folder: {source}")
+        for path in _files(source):
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
-            if not given.is_dir():
+            if not source.is_dir():
                 root = path.parent / "../.."
-            elif len(path.relative_to(given).parts) > 2:
+            elif len(path.relative_to(source).parts) > 2:
                 root = path.parents[2]
             else:
-                root = given / ".."
+                root = source / ".."
             try:
-                if _leads_out(path, given):
+                if _leads_out(path, source):
                     raise NotARecordError(LEADS_OUT)
                 every.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
                 problems.append(Problem(str(path), str(reason)))
-    kept, of_other_probes = _of_one_probe(every)
-    return Records(tuple(map(str, roots)), tuple(kept), (*problems, *of_other_probes))
+    kept, other_probes = _keep_usual_probe(every)
+    return Records(tuple(map(str, roots)), tuple(kept), (*problems, *other_probes))
 
 
-def _files(given: Path) -> list[Path]:
-    """The file itself, or the files at any depth of a folder that may be records, including those
-    of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`. A folder
-    behind a link that leads out is not entered, but named.
+def _files(source: Path) -> list[Path]:
+    """The file itself, or the files at any depth of a folder that may be records, also of
+    unfinished runs. Hidden files, such as the state of the steps of `run_all.sh`, are left out. A
+    folder behind a link that leads out is not entered, but named.
     """
-    if not given.is_dir():
-        return [given]
+    if not source.is_dir():
+        return [source]
     paths: list[Path] = []
     entered: set[str] = set()  # a link may lead back to a folder above it
-    for folder, folders, names in os.walk(given, followlinks=True):
+    for folder, folders, names in os.walk(source, followlinks=True):
         if (real := os.path.realpath(folder)) in entered:
             folders.clear()
             continue
         entered.add(real)
-        depth = len(Path(folder).relative_to(given).parts)
-        # The folder of a run, beside its record, is the run's own; NAME.old-DATE is out of date.
-        # `vocabulary/` holds the records of `vocabulary.json`, which is none.
+        depth = len(Path(folder).relative_to(source).parts)
+        # A folder with the name of a record holds the files of that run. NAME.old-DATE is out of
+        # date. `vocabulary/` has the records of `vocabulary.json`, which is not a record.
         folders[:] = [
             name
             for name in folders
@@ -103,7 +103,7 @@ def _files(given: Path) -> list[Path]:
             and not Path(folder, f"{name}.json.partial").exists()
             and not _looks_like_a_record(Path(folder, f"{name}.json"))
         ]
-        leading_out = [name for name in folders if _leads_out(Path(folder, name), given)]
+        leading_out = [name for name in folders if _leads_out(Path(folder, name), source)]
         folders[:] = [name for name in folders if name not in leading_out]
         paths += (Path(folder, name) for name in leading_out)
         for name in names:
@@ -115,11 +115,11 @@ def _files(given: Path) -> list[Path]:
     return sorted(paths, key=_natural)
 
 
-def _leads_out(path: Path, given: Path) -> bool:
-    """Whether the path is a link out of the given folder, as to a secret that a page would show."""
-    if not (given.is_dir() and path.is_symlink()):
+def _leads_out(path: Path, source: Path) -> bool:
+    """Whether the path is a link out of the given folder, for example to a secret file."""
+    if not (source.is_dir() and path.is_symlink()):
         return False
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(given))
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(source))
 
 
 def _looks_like_a_record(path: Path) -> bool:
@@ -134,13 +134,13 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
-    """The records without those of a study that were probed on other tasks than most of their kind
-    and scale: their accuracies have no common table.
+def _keep_usual_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
+    """Drop the records of a study that were probed on other tasks than most records of their kind
+    and scale, as their accuracies have no common table.
     """
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
-        names = record.measured.accuracies if isinstance(record.measured, Studied) else ()
+        names = record.metrics.accuracies if isinstance(record.metrics, Studied) else ()
         tasks = frozenset(name.partition(TASK_PART_SEPARATOR)[0] for name in names)
         return (record.root, record.scale, record.kind), tasks
 
@@ -170,24 +170,22 @@ def read_record(root: Path, path: Path) -> Run:
     if content["schema"] != 1:
         raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema 1 is understood")
     try:
-        parts = msgspec.convert(content, _Parts)
+        msgspec.convert(content, _Parts)
     except msgspec.ValidationError as reason:
         raise NotARecordError(str(reason)) from reason
     kind = KINDS.get(content["kind"], Kind)
     try:
         record = replace(
-            read_run(cleaned(content | {"samples": {}}), kind),
-            **msgspec.structs.asdict(parts),
+            read_run(content, kind, is_foreign=True),
             anchor="record-" + slug(str(path).removesuffix(".json")),
             root=str(root),
             scale=Path(os.path.relpath(path, root)).parts[0],
             path=str(path),
-            shown_as=entries(content, "shown_as"),
-            by=cleaned(text(content, "by")),
         )
-        for start, of in kind.rows.items():
-            for name in (name for name in record.samples if name.startswith(start)):
-                record.rows(name, of)
+        for start, row_type in kind.rows.items():
+            for name in record.samples:
+                if name.startswith(start):
+                    record.rows(name, row_type)
     except (ValueError, RecursionError) as reason:
         raise NotARecordError(f"not of kind {content['kind'][:40]}: {reason}") from reason
     return record

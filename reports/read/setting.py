@@ -30,16 +30,16 @@ from catlip.label.result import Examples
 from catlip.pretraining.result import Pretrain
 from catlip.records.estimate import Score
 from catlip.records.kind import Kind
-from catlip.records.run import Records, Run, of_kind
+from catlip.records.run import Records, Run, select_kind
 from catlip.records.select import (
     Comparable,
-    alike,
-    alike_in_images,
     architecture,
     are_enough,
-    by_seed,
     differing_settings,
-    over_seeds,
+    keep_common_recipe,
+    means_by_seed,
+    quantity_over_seeds,
+    saw_as_many_images,
 )
 from catlip.records.styles import CATLIP, CLIPS, is_ours, ordered
 from catlip.records.table import Quantity, quantity_of
@@ -60,7 +60,7 @@ class Setting:
 
     def of(self, kind: type[K], method: str | None = None) -> list[Run[K]]:
         """The records of a kind; if a method is given, only the records of that method."""
-        return of_kind(self.records, kind, method)
+        return select_kind(self.records, kind, method)
 
     @cached_property
     def methods(self) -> list[str]:
@@ -70,13 +70,13 @@ class Setting:
 
     @cached_property
     def clip(self) -> str:
-        """The CLIP that CatLIP is compared with: of those probed, or else trained or timed here,
-        the one that is best on validation.
+        """The CLIP that CatLIP is compared with: the one that is best on validation of those that
+        were probed, or else trained, or else timed here.
         """
-        timed = [method for run in self.of(StepTime) for method in run.measured.methods]
-        every = ([run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain))
-        known = [*every, [run.method for run in self.records], timed]
-        methods = next((among for among in known if {*among} & {*CLIPS}), [])
+        timed = [method for run in self.of(StepTime) for method in run.metrics.methods]
+        groups = [[run.method for run in self.of(kind)] for kind in (LinearProbe, Pretrain)]
+        groups += [[run.method for run in self.records], timed]
+        methods = next((group for group in groups if {*group} & {*CLIPS}), [])
         return best_clip(methods, self.records)
 
     @property
@@ -86,18 +86,18 @@ class Setting:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The tasks that encoders were probed on: first those of the probe that is called as its
-        encoder (`run_all.sh` names further ones after their data), last those that it adds itself;
-        of these the most important first.
+        """The tasks that encoders were probed on. First those of the probe that is named after its
+        encoder (`run_all.sh` names further probes after their data), last those that `run_all.sh`
+        adds; among these, the most important first.
         """
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
         for record in probes:
-            for task, accuracy in record.measured.accuracies().items():
+            for task, accuracy in record.metrics.accuracies().items():
                 if accuracy is not None:
                     probed_by.setdefault(task, set()).add(record.method)
-        named = [record for record in probes if PurePath(record.setup.encoder).name == record.name]
-        asked = {task for record in named for task in record.measured.tasks}
+        main = [record for record in probes if PurePath(record.config.encoder).name == record.name]
+        asked = {task for record in main for task in record.metrics.tasks}
 
         def rank(task: str) -> tuple[bool, bool, bool]:
             is_far = task in (*PLURALS, FASHION_MNIST) and task not in asked
@@ -138,7 +138,9 @@ class Setting:
 
     def accuracies(self, method: str, task: str) -> dict[int | None, float]:
         """Seed of pre-training -> linear-probe accuracy on a task, in percent."""
-        return by_seed(self.probes(method, task).records, lambda r: accuracy_in_percent(r, task))
+        return means_by_seed(
+            self.probes(method, task).records, lambda r: accuracy_in_percent(r, task)
+        )
 
     @cache  # noqa: B019
     def probes(self, method: str, task: str) -> Comparable[LinearProbe]:
@@ -146,14 +148,16 @@ class Setting:
         and of encoders of one recipe.
         """
 
-        def is_of_counted(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
-            encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
+        def counts(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
+            encoder = PurePath(probe.config.encoder.removesuffix(":raw")).name
             return (probe.method, encoder) not in self._left_out
 
-        on_task = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
-        every = [r for r in on_task if is_ours(r.method) and is_of_counted(r)]
-        of_method = [r for r in on_task if r.method == method]
-        return alike([r for r in of_method if is_of_counted(r)] or of_method, every, task)
+        every = [r for r in self.of(LinearProbe) if task in r.metrics.tasks]
+        probes = [r for r in every if r.method == method]
+        probes = [*filter(counts, probes)] or probes
+        return keep_common_recipe(
+            probes, [r for r in every if is_ours(r.method) and counts(r)], task
+        )
 
     @cached_property
     def _left_out(self) -> set[tuple[str, str]]:
@@ -164,7 +168,7 @@ class Setting:
     def counted(self, method: str) -> Comparable[Pretrain]:
         """The trainings of a method that count: those of its most common recipe."""
         trained = self.of(Pretrain, method)
-        return alike(trained, trained)
+        return keep_common_recipe(trained, trained)
 
     def trainings(self, method: str) -> list[Run[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
@@ -174,12 +178,16 @@ class Setting:
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed."""
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: [r for r in runs if not r.machine.busy] for method, runs in every.items()}
+        quiet = {
+            method: [r for r in runs if not r.environment.busy] for method, runs in every.items()
+        }
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
         """A method's training time in seconds over seeds; None if no times count."""
-        return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
+        return quantity_over_seeds(
+            self.timed.get(method, ()), lambda record: record.metrics.train_seconds
+        )
 
     def unlike_trainings(self, clip: str) -> list[str]:
         """The fields that make the trainings of CatLIP and this CLIP not comparable."""
@@ -190,8 +198,8 @@ class Setting:
             for field in ("encoder", "resolution")
             if a.recipe.get(field) != b.recipe.get(field)
         ]
-        seen = [run.measured.images_seen for run in (*one, *other)]
-        if len(seen) == 2 and not alike_in_images(*seen):
+        seen = [run.metrics.images_seen for run in (*one, *other)]
+        if len(seen) == 2 and not saw_as_many_images(*seen):
             fields.append("the number of images seen")
         return fields
 
@@ -215,7 +223,7 @@ class Setting:
             whole = score_of(run, task)
             return whole if images is None else score_on(whole, images)
 
-        return pair_up(*(by_seed(self.probes(m, task).records, score) for m in self.pair))
+        return pair_up(*(means_by_seed(self.probes(m, task).records, score) for m in self.pair))
 
     @cached_property
     def _timed(self) -> list[Run[StepTime]]:
@@ -223,16 +231,16 @@ class Setting:
         comparisons first: a ratio is of one record, which names its device.
         """
         on_cpu = {run.is_cpu for run in self.of(Pretrain)}
-        timed = [r for r in self.of(StepTime) if r.measured.methods]
-        alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
-        return sorted(plainest_first(alike), key=lambda run: run.device != self.device)
+        timed = [r for r in self.of(StepTime) if r.metrics.methods]
+        same_type = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
+        return sorted(plainest_first(same_type), key=lambda run: run.device != self.device)
 
     @property
     def step_time(self) -> Run[StepTime] | None:
         """The record of step times of this setting's encoder, or else of another."""
-        encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
+        encoder = next((r.config.recipe.encoder for r in self.of(Pretrain)), "")
         first = next(iter(self._timed), None)
-        return next((r for r in self._timed if r.setup.model == encoder), first)
+        return next((r for r in self._timed if r.config.model == encoder), first)
 
     @property
     def larger_step_time(self) -> Run[StepTime] | None:
@@ -242,33 +250,34 @@ class Setting:
 
 
 def is_vit_b16(run: Run[StepTime]) -> bool:
-    return architecture(run.setup.model) == "vit_b16"
+    return architecture(run.config.model) == "vit_b16"
 
 
 def plainest_first(timed: Iterable[Run[StepTime]]) -> list[Run[StepTime]]:
     """First the step times of CatLIP and CLIP in turns, on one device, not sharded, without a
-    loader; of these, those with CLIP's captions packed, then compiled ones, then the newest.
+    loader; among these, first those with CLIP's captions packed, then compiled ones, then the
+    newest.
     """
 
     def rank(run: Run[StepTime]) -> tuple[bool | str, ...]:
-        pairs, setup = run.measured.ratios, run.setup
+        pairs, config = run.metrics.ratios, run.config
         return (
             any(f"{clip}/{CATLIP}" in pairs for clip in CLIPS),
-            (run.measured.world_size or 1) == 1,
-            setup.parallel != "fsdp",
-            not setup.data,
+            (run.metrics.world_size or 1) == 1,
+            config.parallel != "fsdp",
+            not config.data,
             any(PACKED in pair for pair in pairs),
-            setup.compile,
-            run.machine.started,
+            config.compile,
+            run.environment.started,
         )
 
     return sorted(timed, key=rank, reverse=True)
 
 
 def settings(records: Records) -> list[Setting]:
-    """Every setting with a training, a test or a timing, in the order of the roots as given. Of
-    one root, those come first that compare CatLIP and CLIP, then those with pictures of their
-    data, then data of one's own before the starter's.
+    """Every setting with a training, a test or a timing, in the order of the given roots. Within a
+    root, settings that compare CatLIP and CLIP come first, then settings with pictures of their
+    data, then the user's data before the starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
     groups: dict[tuple[str, str], list[Run]] = {}

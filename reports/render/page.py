@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from catlip.records.figures import Rendered, for_page, render
+from catlip.records.figures import Rendered, render, svg_for_page
 from catlip.records.table import (
     MAX_ROWS,
     MISSING,
@@ -63,7 +63,7 @@ def html(page: Page, drawn: dict[str, Rendered], packed: str = "") -> str:
     """The page as HTML, with style, scripts and figures inside; `packed` has the files that it
     links to, by name: JSON, compressed by gzip, in base64.
     """
-    inline = {name: Markup(for_page(rendered.svg, name)) for name, rendered in drawn.items()}
+    inline = {name: Markup(svg_for_page(rendered.svg, name)) for name, rendered in drawn.items()}
     style, *scripts = (
         Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS)
     )

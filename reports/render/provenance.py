@@ -12,9 +12,9 @@ from catlip.records.table import Cell, Table, records_file
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
 
 
-def made(records: Records) -> str:
+def date_and_revision(records: Records) -> str:
     """`Last record: 2026-11-28, revision 8057568ede70`; empty if no record has a date."""
-    dated = [(r.machine.started, r.machine.revision[:12]) for r in records.every]
+    dated = [(r.environment.started, r.environment.revision[:12]) for r in records.every]
     last, revision = max(dated, default=("", ""))
     day = last[:10]
     return f"Last record: {day}{f', revision {revision}' if revision else ''}" if day else ""

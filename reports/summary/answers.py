@@ -28,9 +28,9 @@ from catlip.records.estimate import (
     verdict,
 )
 from catlip.records.run import TIMES, Records, Run, interval
-from catlip.records.select import architecture, images_of, link, unique_runs, whose
-from catlip.records.styles import CATLIP, CLIPS, beside, name_of
-from catlip.records.table import listed, mean_and_spread, shown, sign_of, signed
+from catlip.records.select import architecture, images_of, link, owner_in_words, unique_runs
+from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
+from catlip.records.table import format_number, listed, mean_and_spread, sign_of, signed
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.setting import MAX_FIRST, Setting
@@ -51,12 +51,14 @@ def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
     trained = setting.of(Pretrain)
     if not trained:
         return ""
-    run = trained[0].measured
+    run = trained[0].metrics
     beside = [one for one in others if _is_beside(setting, one)]
     *data, last = [images_of(one.root, one.scale) for one in (setting, *beside)]
     trained_on = f"{', '.join(data)} and {last}" if beside else data_of(setting)
     words = "Separate encoders" if beside else "Encoders"
-    words += f" of {shown(run.parameters_image / 1e6, 1)} M parameters, trained on {trained_on}"
+    words += (
+        f" of {format_number(run.parameters_image / 1e6, 1)} M parameters, trained on {trained_on}"
+    )
     if setting.scale == "starter":
         return f"{words}: a test of the pipeline, not of the paper, whose claims rest on {SCALE}."
     seeds = len({record.seed for record in trained})
@@ -77,7 +79,7 @@ def _is_beside(setting: Setting, other: Setting) -> bool:
 
 def samples_of(trained: Run[Pretrain]) -> str:
     """How many images it was trained on."""
-    return f"{trained.measured.images_seen / (trained.measured.epochs_seen or 1):,.0f}"
+    return f"{trained.metrics.images_seen / (trained.metrics.epochs_seen or 1):,.0f}"
 
 
 @dataclass(frozen=True)
@@ -204,14 +206,14 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
         if rest:
             ends = _from_to([one.difference.value for one in rest], sign=True)
             words += f", {ends} on {len(rest)} other task{'s' * (len(rest) > 1)}"
-        over = "" if other.clip == setting.clip else f" over {beside(other.clip)}"
+        over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
         sentences.append(f"On {images_of(other.root, other.scale)}{over}: {words}.")
     return sentences
 
 
 def _from_to(values: Sequence[float], sign: bool = False) -> str:
     """`4.8 to 8.3`, or one number if both are shown alike."""
-    show = signed if sign else shown
+    show = signed if sign else format_number
     return " to ".join(dict.fromkeys(show(value, 1) for value in (min(values), max(values))))
 
 
@@ -219,7 +221,8 @@ def _excluded(compared: Sequence[Compared]) -> str:
     """`at most 2.5 points worse, 1.1 better`: what no interval reaches."""
     lows = [one.difference.low or 0.0 for one in compared]
     highs = [one.difference.high or 0.0 for one in compared]
-    return f"at most {shown(-min(lows), 1)} points worse, {shown(max(highs), 1)} better"
+    worse, better = format_number(-min(lows), 1), format_number(max(highs), 1)
+    return f"at most {worse} points worse, {better} better"
 
 
 def _ahead(word: str, compared: Sequence[Compared]) -> str:
@@ -234,7 +237,7 @@ def _ahead(word: str, compared: Sequence[Compared]) -> str:
         ends = f"{signed(min(points), 1)} to {signed(max(points), 1)}"
         return f"The seeds disagree: CatLIP minus CLIP is {ends} points"
     low, high = sorted(abs(point) for point in (min(points), max(points)))
-    ends = " to ".join(dict.fromkeys((shown(low, 1), shown(high, 1))))
+    ends = " to ".join(dict.fromkeys((format_number(low, 1), format_number(high, 1))))
     return f"{word} by {ends} points in {in_seeds}"
 
 
@@ -277,7 +280,7 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
                 for one in judged
             )
             seeds = judged[0].difference.pairs
-            of = whose(other.root, setting.root)
+            of = owner_in_words(other.root, setting.root)
             return [f"With {seeds} seeds, {of}{other.scale} found {differences}."]
     return []
 
@@ -288,7 +291,7 @@ def larger_encoders(
     """The differences with each encoder that is larger than the usual one, on all data: (encoder,
     operations over those of the usual one) -> images seen -> differences.
     """
-    runs = [run.measured for run in setting.of(LengthTraining)]
+    runs = [run.metrics for run in setting.of(LengthTraining)]
     flops = {
         one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP
     }
@@ -345,12 +348,12 @@ def why(setting: Setting, records: Records) -> Answer:
     factors, origins = speed_up_factors(records)
     sources += [(origin.anchor, origin.kind) for origin in origins]
     record = setting.step_time
-    flops = record.measured.flops_ratios.get("clip/catlip") if record else None
+    flops = record.metrics.flops_ratios.get("clip/catlip") if record else None
     ratio = step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
-            f"Here a step of CLIP has {shown(flops, 2)} times the matrix products; "
-            f"{shown(ratio.value / flops, 2)} is left for all else."
+            f"Here a step of CLIP has {format_number(flops, 2)} times the matrix products; "
+            f"{format_number(ratio.value / flops, 2)} is left for all else."
         )
         sources.append((record.anchor, "step times"))
     # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
@@ -358,7 +361,7 @@ def why(setting: Setting, records: Records) -> Answer:
         waterfall
         for waterfall in unique_runs(records, Waterfall)
         if not waterfall.too_few and not waterfall.is_cpu
-        if any(factor.mean for factor in waterfall.measured.release.factors)
+        if any(factor.mean for factor in waterfall.metrics.release.factors)
     ]
     enough.sort(key=lambda waterfall: waterfall.device != setting.device)
     for waterfall in enough[:1]:
@@ -366,15 +369,17 @@ def why(setting: Setting, records: Records) -> Answer:
         sources.append((waterfall.anchor, "waterfall"))
     short = "Not yet known: no step's operations were counted."
     if factors:
-        claimed, left = shown(claimed_speed_up(), 1), factors.pop("unexplained")
-        product = f" {TIMES} ".join(f"{shown(value, 2)} {name}" for name, value in factors.items())
-        explained = shown(math.prod(factors.values()), 1)
+        claimed, left = format_number(claimed_speed_up(), 1), factors.pop("unexplained")
+        product = f" {TIMES} ".join(
+            f"{format_number(value, 2)} {name}" for name, value in factors.items()
+        )
+        explained = format_number(math.prod(factors.values()), 1)
         short = f"We can account for {explained} of the paper's {claimed}; "
-        short += f"{shown(left, 1)} is unexplained."
+        short += f"{format_number(left, 1)} is unexplained."
         sentences.insert(0, f"{explained} = {product}.")
     elif flops and ratio:
         short = sentences.pop(0)
-    return Answer(f"Why {shown(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
+    return Answer(f"Why {format_number(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
 
 
 def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
@@ -385,15 +390,15 @@ def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
     factors: dict[str, float] = {}
     origins: list[Run] = []
     for counted in unique_runs(records, Analytic):
-        flops = counted.measured.flops_ratios.get("clip/catlip")
-        if flops and architecture(counted.setup.model) == PAPERS_SMALLEST:
+        flops = counted.metrics.flops_ratios.get("clip/catlip")
+        if flops and architecture(counted.config.model) == PAPERS_SMALLEST:
             factors["arithmetic"] = flops
-            factors["image sizes"] = counted.measured.flops_ratio_with_own_sizes / flops
+            factors["image sizes"] = counted.metrics.flops_ratio_with_own_sizes / flops
             origins.append(counted)
             break
     for projected in unique_runs(records, Projection):
-        ratios = {ratio.layouts: ratio for ratio in projected.measured.paper_ratios}
-        if "as published" in ratios and architecture(projected.setup.model) == PAPERS_SMALLEST:
+        ratios = {ratio.layouts: ratio for ratio in projected.metrics.paper_ratios}
+        if "as published" in ratios and architecture(projected.config.model) == PAPERS_SMALLEST:
             factors["communication"] = ratios["as published"].communication
             origins.append(projected)
             break
@@ -404,12 +409,12 @@ def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
 
 def _factors(waterfall: Run[Waterfall]) -> str:
     """A sentence on the changes between the releases and the largest factor."""
-    way = waterfall.measured.release
+    way = waterfall.metrics.release
     largest = max(way.factors, key=lambda factor: factor.mean or 0)
     ratio = way.total.ratio
-    times = f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
-    values = " and ".join(shown(r.value, 2) for r in largest.ratios.values() if r)
-    claim = shown(waterfall.measured.published_ratio, 1)
+    times = f"{format_number(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
+    values = " and ".join(format_number(r.value, 2) for r in largest.ratios.values() if r)
+    claim = format_number(waterfall.metrics.published_ratio, 1)
     return (
         f"{TO_CATLIP}, {step_description(waterfall)}: {times} faster; the paper claims {claim}; "
         f"the largest factor is {largest.name}, {values} times."
@@ -448,5 +453,5 @@ def advice(setting: Setting) -> str:
         advised = "does not decide which features are better"
     return (
         f"So: this {advised}. For text prompts use CLIP. Before you rely on "
-        f"{shown(claimed_speed_up(), 1)} times, time your own steps."
+        f"{format_number(claimed_speed_up(), 1)} times, time your own steps."
     )

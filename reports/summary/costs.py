@@ -13,9 +13,9 @@ from catlip.records.blocks import Answer
 from catlip.records.estimate import Estimate
 from catlip.records.kind import Interval
 from catlip.records.run import TIMES, Run, interval, ratio_cell
-from catlip.records.select import by_rule, by_seed, link
-from catlip.records.styles import CATLIP, CLIPS, beside, name_of
-from catlip.records.table import Cell, Table, clipped, listed, mean_and_spread, shown
+from catlip.records.select import first_of_each_rule, link, means_by_seed
+from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
+from catlip.records.table import Cell, Table, clipped, format_number, listed, mean_and_spread
 from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
 from reports.read.setting import Setting, is_vit_b16, plainest_first
@@ -53,7 +53,7 @@ def cost_of(setting: Setting, clip: str) -> Cost:
 
 
 def step_ratio(record: Run[StepTime] | None, clip: str) -> Interval | None:
-    return record.measured.ratios.get(f"{clip}/{CATLIP}") if record else None
+    return record.metrics.ratios.get(f"{clip}/{CATLIP}") if record else None
 
 
 def _training_ratio(setting: Setting, clip: str) -> Estimate | None:
@@ -61,7 +61,7 @@ def _training_ratio(setting: Setting, clip: str) -> Estimate | None:
     if setting.unlike_trainings(clip):
         return None
     one, other = (
-        by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
+        means_by_seed(setting.timed.get(method, ()), lambda record: record.metrics.train_seconds)
         for method in (CATLIP, clip)
     )
     return pair_up(one, other).ratio()
@@ -105,9 +105,9 @@ def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
         each = [refused or _longer(cost) for cost, refused in zip(costs, refusals, strict=True)]
         if len(costs) > 1:
             named = zip(costs, each, strict=True)
-            each = [f"Over {beside(cost.clip)}: {_lowered(words)}" for cost, words in named]
+            each = [f"Over {distinct_name(cost.clip)}: {_lowered(words)}" for cost, words in named]
         return " ".join(f"{words}." for words in each)
-    where, ending = "here", f"the paper claims {shown(claimed_speed_up(), 1)} at its scale"
+    where, ending = "here", f"the paper claims {format_number(claimed_speed_up(), 1)} at its scale"
     if record.is_cpu:
         where, ending = "on CPUs", "" if has_gpu else "no GPU was timed"
     elif record.device:
@@ -129,7 +129,7 @@ def _tower(cost: Cost) -> str:
 
 def _longer(cost: Cost) -> str:
     if cost.step is None and cost.training:
-        times = f"{shown(cost.training.value, 2)} times as long here; steps were not timed"
+        times = f"{format_number(cost.training.value, 2)} times as long here; steps were not timed"
         return f"Yes: CLIP's training takes {times}"
     return f"Yes: CLIP takes {_range(*_all(cost))} times as long"
 
@@ -141,7 +141,9 @@ def _all(cost: Cost) -> list[Interval | Estimate]:
 def _range(*ratios: Interval | Estimate) -> str:
     """`1.2 to 1.5`, the least and the most, or one number if both are shown alike."""
     values = [ratio.value for ratio in ratios]
-    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
+    return " to ".join(
+        dict.fromkeys(format_number(value, 1) for value in (min(values), max(values)))
+    )
 
 
 def _not_cheaper(cost: Cost) -> str:
@@ -161,7 +163,7 @@ def _at_most_one(ratio: Interval | Estimate, what: str) -> str:
     if ratio.low <= 1 <= ratio.high:
         return f"No difference in {what} time can be told here"
     if ratio.value < 1:
-        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here"
+        return f"No: CLIP's {what} takes {format_number(ratio.value, 2)} times as long here"
     return ""
 
 
@@ -172,10 +174,12 @@ def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
         ratio, packed = (step_ratio(run, CLIPS[-1] + end) for end in ("", PACKED))
         if ratio and not run.too_few and is_vit_b16(run):
             words = f"A step on a GPU, {step_description(run)}: "
-            words += f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+            words += f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
             if packed:
-                words += f", {shown(packed.value, 2)} ({interval(run, packed)}) without padding"
-            return run, shown(ratio.value, 2), f"{words}."
+                words += (
+                    f", {format_number(packed.value, 2)} ({interval(run, packed)}) without padding"
+                )
+            return run, format_number(ratio.value, 2), f"{words}."
     return None
 
 
@@ -194,12 +198,14 @@ def _whole_trainings(setting: Setting, clip: str) -> str:
 
 def _labelling(setting: Setting) -> str:
     # The record of rule `paper`, if there is one.
-    record = next(iter(by_rule(setting.of(Labelling)).values()), None)
-    rate = record.measured.captions_per_s if record else None
+    record = next(iter(first_of_each_rule(setting.of(Labelling)).values()), None)
+    rate = record.metrics.captions_per_s if record else None
     if record is None or not rate:
         return ""
-    captions = record.measured.captions
-    return f"Turning {captions:,} captions into labels takes {shown(captions / rate)} s, once."
+    captions = record.metrics.captions
+    return (
+        f"Turning {captions:,} captions into labels takes {format_number(captions / rate)} s, once."
+    )
 
 
 # The table
@@ -215,19 +221,22 @@ def cost_table(setting: Setting) -> Table | None:
         record = None
     columns, rows = ["CLIP's time over CatLIP's"], dict[str, list[Cell]]()
     for cost in costs:
-        name = beside(cost.clip)
+        name = distinct_name(cost.clip)
         columns += [name, f"{name}, no padding"]
         if record:
-            row = rows.setdefault(f"A step of {clipped(record.setup.model or record.name, 40)}", [])
+            row = rows.setdefault(
+                f"A step of {clipped(record.config.model or record.name, 40)}", []
+            )
             row += [ratio_cell(record, cost.step), ratio_cell(record, cost.packed)]
         if larger := cost.larger_record:
             row = rows.setdefault("A step of ViT B/16", [])
             row += [ratio_cell(larger, cost.larger), ratio_cell(larger, cost.larger_packed)]
         cell, training = Cell(), cost.training
         if training and training.low is not None:
-            ends = f"{shown(training.low, 2)} to {shown(training.high, 2)}; {training.pairs} pairs"
+            low, high = (format_number(end, 2) for end in (training.low, training.high))
+            ends = f"{low} to {high}; {training.pairs} pairs"
             anchor = link(setting.trainings(cost.clip))
-            cell = Cell(f"{shown(training.value, 2)}{TIMES}", ends, anchor)
+            cell = Cell(f"{format_number(training.value, 2)}{TIMES}", ends, anchor)
         rows.setdefault("A whole training", []).extend([cell, Cell()])
     kept = {name: row for name, row in rows.items() if any(c.text != Cell().text for c in row)}
     if not kept:

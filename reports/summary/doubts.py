@@ -11,8 +11,8 @@ from bench.study.result import Trial, best_clip
 from catlip.pretraining.result import Pretrain, is_whole
 from catlip.records.run import TIMES, Run
 from catlip.records.select import differing_fields
-from catlip.records.styles import CLIPS, beside
-from catlip.records.table import clipped, listed, shown
+from catlip.records.styles import CLIPS, distinct_name
+from catlip.records.table import clipped, format_number, listed
 from reports.read.differences import Difference
 from reports.read.setting import Setting
 from reports.summary.answers import (
@@ -102,23 +102,23 @@ def _favours(setting: Setting) -> str:
 def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
     fields = differing_fields([catlip.recipe, clip.recipe])
     named = [name for field in fields if (name := PLAIN.get(field, field))]
-    encoder = catlip.setup.recipe.encoder
-    tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
+    encoder = catlip.config.recipe.encoder
+    tried = [trial for trial in setting.of(Trial) if trial.config.recipe.encoder == encoder]
     trials = Counter(trial.method for trial in tried)
     of_catlip, of_clip = (trials[method] for method in setting.pair)
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"best of {of_clip} trials each" if of_clip else "no record of tuning"
     recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
-    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
-    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."
+    tower = (clip.metrics.parameters_total - clip.metrics.parameters_image) / 1e6
+    return f"CLIP also trains a text tower of {format_number(tower, 1)} M parameters{recipes}."
 
 
 def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     """How far these trainings are from the paper's, and what a longer one, other data and a larger
     encoder change.
     """
-    words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
+    words = f"Trainings end at {format_number(trained.metrics.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += "; the paper's on CC3M take 25 to 100"
     conditions = [
@@ -126,10 +126,10 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     ]
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
-    longer = _longer(setting, trained.measured.images_seen)
+    longer = _longer(setting, trained.metrics.images_seen)
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
     for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
-        by_clip.setdefault(clip, [f"Over {beside(clip)}:"]).append(sentence)
+        by_clip.setdefault(clip, [f"Over {distinct_name(clip)}:"]).append(sentence)
     return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 
@@ -139,7 +139,7 @@ def _longer(setting: Setting, images: float) -> list[Said]:
     times = found[0].same.images / (images or 1) if found else 0
     if times < 1.1:
         return []
-    words = f"Trained {shown(times, 1)} times as long: {_points(setting, found)}."
+    words = f"Trained {format_number(times, 1)} times as long: {_points(setting, found)}."
     return [(found[0].method, words)]
 
 
@@ -148,11 +148,10 @@ def _with_larger(setting: Setting) -> list[Said]:
     words = dict[str, list[str]]()
     for (name, times), lengths in larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
-        word = (
-            f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {_points(setting, late, brief=True)}"
-        )
+        points = _points(setting, late, brief=True)
+        word = f"{clipped(name, 24)} ({format_number(times, 1)}{TIMES}) {points}"
         if shortest < longest:
-            times_as_long = f"{shown(shortest / longest, 2)} times as long"
+            times_as_long = f"{format_number(shortest / longest, 2)} times as long"
             word += f", trained {times_as_long} {_points(setting, early, brief=True)}"
         words.setdefault(late[0].method, []).append(word)
     return [

@@ -15,13 +15,13 @@ from bench.downstream.probe.result import (
     tasks_by_importance,
 )
 from bench.study.lengths_result import LENGTHS
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.claims import min_pairs
 from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
-from catlip.records.select import MAX_SHOWN, at_scale, link, suffix
+from catlip.records.select import MAX_SHOWN, link, scale_in_words, suffix
 from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
-from catlip.records.table import Cell, Table, clipped, listed, shown, signed
+from catlip.records.table import Cell, Table, clipped, format_number, listed, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
 from reports.read.setting import Setting
 
@@ -93,7 +93,7 @@ def forest_figure(
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
         f"CatLIP minus {name_of(setting.clip)}, or the method that is named, in points, "
-        f"{at_scale(setting.scale)}: {len(every)} differences.",
+        f"{scale_in_words(setting.scale)}: {len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {min_pairs()} pairs, the range is drawn." if None in signs else "",
@@ -123,7 +123,11 @@ def ends_of(one: Difference) -> str:
     """`8.2 to 11.9, n = 10`: the interval, or the range of fewer pairs."""
     low, high = _ends(one)
     seeds = f"n = {len(one.points)}"
-    return f"{shown(low, 1)} to {shown(high, 1)}, {seeds}" if len(one.points) > 1 else seeds
+    return (
+        f"{format_number(low, 1)} to {format_number(high, 1)}, {seeds}"
+        if len(one.points) > 1
+        else seeds
+    )
 
 
 def _ends(one: Difference) -> tuple[float, float]:
@@ -207,7 +211,7 @@ def forest_table(
             if one := row.of_task.get(task):
                 records = [by_path[path] for path in sorted(one.records)]
                 of_catlip = [run for run in records if run.method == CATLIP]
-                means = [shown(mean, 1) for mean in one.accuracies or ()]
+                means = [format_number(mean, 1) for mean in one.accuracies or ()]
                 points = signed(one.estimate.value, 1)
                 cells += [Cell(", ".join(means)) if means else Cell()]
                 cells += [Cell(points, ends_of(one), link(of_catlip or records))]
@@ -239,7 +243,7 @@ def forest_section(settings: Sequence[Setting]) -> Section:
     )
     compared = islice((setting for setting in settings if setting.differences), MAX_SHOWN)
     blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]
-    blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
+    blocks = blocks or command_to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
 
 

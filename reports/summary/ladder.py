@@ -6,11 +6,11 @@ from statistics import fmean
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, ConditionTraining
-from catlip.records.blocks import Section, side_by_side, to_fill
+from catlip.records.blocks import Section, command_to_fill, side_by_side
 from catlip.records.estimate import Estimate
 from catlip.records.figures import Figure
 from catlip.records.run import Records, Run
-from catlip.records.select import alike_in_images
+from catlip.records.select import saw_as_many_images
 from catlip.records.styles import CATLIP, name_of
 from reports.pairs import Experiment, pair_up, scores_of
 from reports.read.differences import Difference
@@ -40,8 +40,8 @@ def ladder(setting: Setting) -> list[Figure]:
     many images.
     """
     trained = [run for run in setting.of(ConditionTraining) if _is_step(run)]
-    images = max((run.measured.images_seen for run in trained), default=0)
-    runs = {run.path: run for run in trained if alike_in_images(run.measured.images_seen, images)}
+    images = max((run.metrics.images_seen for run in trained), default=0)
+    runs = {run.path: run for run in trained if saw_as_many_images(run.metrics.images_seen, images)}
     frame = frame_of(Records((), tuple(runs.values()), ()))
     if {run.method for run in runs.values()} != STEPS.keys():
         return []
@@ -87,11 +87,11 @@ def ladder(setting: Setting) -> list[Figure]:
 def ladder_section(main: Setting | None) -> Section:
     figures = side_by_side(ladder(main) if main else [])
     return Section(
-        "ladder", "From CLIP to CatLIP, step by step", figures or to_fill(MISSING, LADDER)
+        "ladder", "From CLIP to CatLIP, step by step", figures or command_to_fill(MISSING, LADDER)
     )
 
 
 def _is_step(run: Run[ConditionTraining]) -> bool:
     """Whether it was trained by CatLIP's recipe on the captions as they are."""
     condition = NONE if run.method == CATLIP else RECIPE
-    return run.method in STEPS and run.measured.condition == condition
+    return run.method in STEPS and run.metrics.condition == condition

@@ -9,8 +9,8 @@ from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import origins_of
 from catlip.pretraining.result import Pretrain
 from catlip.records.figures import Figure
-from catlip.records.select import whose
-from catlip.records.styles import beside
+from catlip.records.select import owner_in_words
+from catlip.records.styles import distinct_name
 from reports.read.differences import PROBE, Difference
 from reports.read.setting import Setting
 from reports.summary.answers import data_of
@@ -41,10 +41,10 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
         if not trained or not of_tasks or setting.scale in seen:
             continue
         seen.add(setting.scale)
-        of = whose(setting.root, settings[0].root)
+        of = owner_in_words(setting.root, settings[0].root)
         rows.append(Row(f"{of}{data_of(setting)}", {}))
         if setting.clip != settings[0].clip:
-            rows.append(Row(f"over {beside(setting.clip)}", {}))
+            rows.append(Row(f"over {distinct_name(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
         shares = {task: exact / count for task, (exact, count) in known.items()}
         for one in sorted(of_tasks, key=lambda one: -shares.get(one.task, 0)):
@@ -55,8 +55,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     if len(of_rows) < MIN_ROWS:
         return []
     caption = (
-        f"CatLIP minus {beside(settings[0].clip)} on every task, by training images; in brackets, "
-        "the labels that are CatLIP's classes."
+        f"CatLIP minus {distinct_name(settings[0].clip)} on every task, by training images; in "
+        "brackets, the labels that are CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
     draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})

@@ -15,9 +15,9 @@ from catlip.records.claims import min_pairs
 from catlip.records.estimate import mean_difference
 from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_points, marker_of
 from catlip.records.run import Run, slug
-from catlip.records.select import ENCODERS, architecture, at_scale
+from catlip.records.select import ENCODERS, architecture, scale_in_words
 from catlip.records.styles import CLIPS, name_of
-from catlip.records.table import Quantity, clipped, mean_and_spread, shown
+from catlip.records.table import Quantity, clipped, format_number, mean_and_spread
 from reports.read.setting import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -43,8 +43,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
         said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
-        f"Linear-probe accuracy {at_scale(setting.scale)}: each mark is a seed, the vertical bar "
-        f"the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
+        f"Linear-probe accuracy {scale_in_words(setting.scale)}: each mark is a seed, the vertical "
+        f"bar the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
         "none."
     )
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
@@ -101,7 +101,8 @@ def loss_panels(setting: Setting) -> list[Block]:
         names = _run_names([record for record, _ in runs[:MAX_CURVES]])
         curves = {name: curve for name, (_, curve) in zip(names, runs, strict=False)}
         said = "; ".join(
-            f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
+            f"{name} from {format_number(c[0][1])} to {format_number(c[-1][1])}"
+            for name, c in curves.items()
         )
         caption = name_of(method)
         if len(runs) > MAX_CURVES:
@@ -118,7 +119,7 @@ def loss_panels(setting: Setting) -> list[Block]:
 
 def _run_names(records: Sequence[Run]) -> list[str]:
     """Unique names of the runs: `seed 0`, or `ViT B/16, seed 0` if the encoders differ."""
-    encoders = [record.setup.recipe.encoder for record in records]
+    encoders = [record.config.recipe.encoder for record in records]
     names = [f"seed {'?' if record.seed is None else record.seed}" for record in records]
     if len(set(encoders)) > 1:
         sizes = [ENCODERS.get(architecture(e), clipped(e, 24)) for e in encoders]
@@ -171,7 +172,7 @@ def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float,
             "va": "top",
             "ha": "right",
         }
-        axes.text(0.97, 0.95, f"starts at {shown(start)}", **how)
+        axes.text(0.97, 0.95, f"starts at {format_number(start)}", **how)
     axes.set_xlim(0, most / unit)
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))

@@ -7,7 +7,7 @@ from bench.downstream.probe.result import LinearProbe, task_title
 from bench.study.result import Finalist, Trial, group_by_trial, mean_score
 from catlip.records.run import Records
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, escape_markdown, mean_and_spread, shown
+from catlip.records.table import Cell, Table, escape_markdown, format_number, mean_and_spread
 from reports.read.differences import (
     CONDITION,
     COST,
@@ -153,7 +153,7 @@ def _costs(every: Sequence[Setting]) -> list[str]:
 
 def _speed_up(records: Records) -> list[str]:
     factors, _ = speed_up_factors(records)
-    return markdown_table([*factors], [[shown(value, 2) for value in factors.values()]])
+    return markdown_table([*factors], [[format_number(value, 2) for value in factors.values()]])
 
 
 def _trials(every: Sequence[Setting]) -> list[str]:
@@ -169,9 +169,9 @@ def _trials(every: Sequence[Setting]) -> list[str]:
             ended = finalists.get(method, {})
             best = max(ended or trials, key=lambda trial: mean_score((ended or trials)[trial]))
             recipe = trials[best][0].recipe
-            full = f"{shown(100 * mean_score(ended[best]), 1)}" if ended else Cell().text
-            short = shown(100 * mean_score(trials[best]), 1)
+            full = f"{format_number(100 * mean_score(ended[best]), 1)}" if ended else Cell().text
+            short = format_number(100 * mean_score(trials[best]), 1)
             cells = [str(len(trials)), str(best), short, full, str(recipe["micro_batch"])]
-            rows.append([data, name_of(method), *cells, shown(recipe["max_lr"])])
+            rows.append([data, name_of(method), *cells, format_number(recipe["max_lr"])])
             data = ""
     return markdown_table(columns, rows)

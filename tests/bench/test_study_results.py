@@ -24,7 +24,7 @@ from bench.study.result import (
     shared_draws,
     tuning_table,
 )
-from catlip.records.estimate import crossed, mean_difference
+from catlip.records.estimate import mean_difference, mean_over_seeds_and_images
 from catlip.records.run import Config, Environment, Run, cleaned
 from reports.results import numbers
 
@@ -32,9 +32,17 @@ LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
 
 
-def run_of(measured, **parts: str) -> Run:
-    machine = Environment(device="Example CPU")
-    return Run(name="", setup=Config(), machine=machine, samples={}, measured=measured, **parts)
+def run_of(metrics, **parts: str) -> Run:
+    environment = Environment(device="Example CPU")
+    return Run(
+        name="",
+        kind=metrics.kind,
+        metrics=metrics,
+        config=Config(),
+        environment=environment,
+        samples={},
+        **parts,
+    )
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=5, max_size=5), st.floats(0.001, 0.999))
@@ -85,7 +93,10 @@ def test_interval_is_over_images_where_records_have_bits(has_bits) -> None:
     points = [
         score_of(runs[seed], "concepts") - score_of(runs[6 + seed], "concepts") for seed in range(6)
     ]
-    found, cross = mean_difference(points), crossed(100 * differences, np.array([*range(20), 19]))
+    found, cross = (
+        mean_difference(points),
+        mean_over_seeds_and_images(100 * differences, np.array([*range(20), 19])),
+    )
     assert (found.low == pytest.approx(cross.low)) == has_bits
     assert found.images == (21 if has_bits else None)
     rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
@@ -114,7 +125,7 @@ def at_each_cost(runs: list[Run[LengthTraining]]) -> list[list[float]]:
 
 
 def elsewhere(run: Run[LengthTraining], times: float = 1.0) -> Run[LengthTraining]:
-    slower = replace(run.measured, train_seconds=times * run.measured.train_seconds)
+    slower = replace(run.metrics, train_seconds=times * run.metrics.train_seconds)
     return replace(run, machine=Environment(device="Other CPU"), measured=slower)
 
 
@@ -124,16 +135,16 @@ def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
 
 def test_seconds_are_compared_within_each_device() -> None:
     """A slower machine changes nothing; a seed that changed it is left out."""
-    moved = [elsewhere(run, 10) if run.measured.seed == 2 else run for run in grid(0.04, 0.02)]
+    moved = [elsewhere(run, 10) if run.metrics.seed == 2 else run for run in grid(0.04, 0.02)]
     for runs in (grid(0.04, 0.02), moved):
         assert at_each_cost(runs)[-1] == pytest.approx([10] * 3)
     mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
     assert len(at_each_cost(mixed)[-1]) == 2
-    beside = replace(mixed[0], machine=Environment(device="Example CPU", beside=1))
+    beside = replace(mixed[0], environment=Environment(device="Example CPU", beside=1))
     assert len(at_each_cost([beside, *grid(0.04, 0.02)[1:]])[-1]) == 2, "of a shared device"
     longer = [elsewhere(trained(m, 32_000, s, 0.9)) for m in ("catlip", "clip") for s in range(3)]
     assert at_each_cost([*grid(0.04, 0.02), *longer])[-1] == pytest.approx([10] * 3)
-    apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
+    apart = [run if run.metrics.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
     assert [len(points) for points in at_each_cost(apart)] == [3, 0]
 
 
@@ -176,6 +187,6 @@ def test_cost_of_a_condition_is_paired_by_seed() -> None:
             found = {"final_loss": 1.0, "accuracies": {"concepts": top1 + seed / 10}}
             found |= {"method": "clip", "condition": condition, "seed": seed}
             runs.append(run_of(ConditionTraining(**sizes, **found)))
-    longer = replace(runs[-1].measured, images_seen=128)  # of another length: no pair
+    longer = replace(runs[-1].metrics, images_seen=128)  # of another length: no pair
     ((chatty,),) = (table.rows for table in conditions_table([*runs, run_of(longer)]))
     assert chatty[3].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"

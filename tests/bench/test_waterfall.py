@@ -37,7 +37,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.record import Record
 from catlip.records.run import TIMES
-from catlip.records.table import shown
+from catlip.records.table import format_number
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
@@ -125,12 +125,12 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path) -> None:
     whole = {"world_size": 1, "published_ratio": 2.7, "unit": "ms_per_image"}
     whole["released_flops_ratio"] = 1.4
     measured = Waterfall(**whole, release=way, further=way)
-    written = json.loads(json.dumps(measured.metrics()))
+    written = json.loads(json.dumps(measured.as_dict()))
     assert written["release"]["orders"]["forward"][2]["from"] == "clip"
     assert Waterfall.read(written) == measured
     with record:
-        (table,) = waterfall_table(record.measured(measured))
-    ratios = [f"{shown(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
+        (table,) = waterfall_table(record.finish(measured))
+    ratios = [f"{format_number(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
     row = ["RangeAugment", "on to off", *ratios, f"1.00{TIMES}"]
     assert row in [[cell.text for cell in row] for row in table.rows]
 

@@ -112,6 +112,6 @@ def test_ratios_mirror_when_the_sides_change_places() -> None:
 
 
 def test_two_intervals_leave_open_what_they_share() -> None:
-    apart = estimate.between(Interval(1.0, 0.5, 1.5), Interval(3.0, 2.0, 4.0))
+    apart = estimate.interval_difference(Interval(1.0, 0.5, 1.5), Interval(3.0, 2.0, 4.0))
     assert (apart.value, apart.low, apart.high) == (2.0, 0.5, 3.5)
-    assert estimate.between(Interval(1.0), Interval(3.0, 2.0, 4.0)) is None
+    assert estimate.interval_difference(Interval(1.0), Interval(3.0, 2.0, 4.0)) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catlip.records.table import Cell, Table, as_text, shown
+from catlip.records.table import Cell, Table, as_text, format_number
 
 
 def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
@@ -24,5 +24,5 @@ def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
     [(2_560_052.0, "2,560,000"), (999.6, "1,000"), (79.04, "79.0"), (0.08384, "0.0838"), (0, "0")],
 )
 def test_number_has_three_significant_digits(value, words) -> None:
-    assert shown(value) == words
-    assert shown(123_456, 0) == "123,456"
+    assert format_number(value) == words
+    assert format_number(123_456, 0) == "123,456"

@@ -14,8 +14,8 @@ from catlip.records.estimate import (
     FAILS,
     WORSE,
     Score,
-    crossed,
     mean_difference,
+    mean_over_seeds_and_images,
     value_of,
     verdict,
 )
@@ -44,7 +44,7 @@ AT_LEAST, AT_MOST = 0.01 * RUNS, 0.05 * RUNS + 2 * (0.05 * 0.95 * RUNS) ** 0.5
 @pytest.mark.parametrize("seed_effect", [0.0, 0.01, 0.05])
 def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs(seed_effect) -> None:
     draw = np.random.default_rng(0)
-    found = [crossed(simulated(draw, seed=seed_effect)) for _ in range(RUNS)]
+    found = [mean_over_seeds_and_images(simulated(draw, seed=seed_effect)) for _ in range(RUNS)]
     assert AT_LEAST <= false_among(found) <= AT_MOST
 
 
@@ -57,8 +57,8 @@ def test_images_of_a_cluster_count_as_one_draw() -> None:
     for _ in range(RUNS):
         shared = np.repeat(0.3 * draw.normal(size=60), sizes)
         differences = shared + 0.4 * draw.normal(size=(SEEDS, sizes.sum()))
-        by_image.append(crossed(differences))
-        by_cluster.append(crossed(differences, clusters))
+        by_image.append(mean_over_seeds_and_images(differences))
+        by_cluster.append(mean_over_seeds_and_images(differences, clusters))
     assert AT_LEAST <= false_among(by_cluster) <= AT_MOST < false_among(by_image)
     assert by_cluster[0].value == pytest.approx(by_image[0].value)
     assert (by_cluster[0].images, by_cluster[0].clusters) == (sizes.sum(), 60)
@@ -68,8 +68,10 @@ def test_clusters_of_one_size_count_as_their_means() -> None:
     draw = np.random.default_rng(5)
     differences = simulated(draw, seed=0.1, image=0.4, seeds=SEEDS, images=24)
     clusters = np.arange(24) % 8
-    of_clusters = crossed(differences, clusters)
-    of_means = crossed(np.stack([differences[:, clusters == i].mean(axis=1) for i in range(8)], 1))
+    of_clusters = mean_over_seeds_and_images(differences, clusters)
+    of_means = mean_over_seeds_and_images(
+        np.stack([differences[:, clusters == i].mean(axis=1) for i in range(8)], 1)
+    )
     assert of_clusters.low == pytest.approx(of_means.low)
     assert of_clusters.high == pytest.approx(of_means.high)
     assert (of_clusters.images, of_means.images) == (24, 8)
@@ -98,7 +100,9 @@ def test_standard_error_is_that_of_a_mixed_model() -> None:
     parts = {"seed": "0 + C(s)", "image": "0 + C(i)"}
     model = MixedLM.from_formula("y ~ 1", rows, groups=np.ones(len(rows)), vc_formula=parts)
     fitted = model.fit(reml=True)
-    assert crossed(differences).error == pytest.approx(fitted.bse_fe["Intercept"], rel=0.01)
+    assert mean_over_seeds_and_images(differences).error == pytest.approx(
+        fitted.bse_fe["Intercept"], rel=0.01
+    )
 
 
 def test_scores_carry_their_images_into_every_difference() -> None:
@@ -106,7 +110,7 @@ def test_scores_carry_their_images_into_every_difference() -> None:
     bits = draw.integers(2, size=(2, SEEDS, IMAGES)).astype(float)
     one, other = ([100 * Score(row.mean(), row) for row in side] for side in bits)
     found = mean_difference([(a - b) / 2 for a, b in zip(one, other, strict=True)])
-    expected = crossed(50 * (bits[0] - bits[1]))
+    expected = mean_over_seeds_and_images(50 * (bits[0] - bits[1]))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert (found.pairs, found.images) == (SEEDS, IMAGES)
     assert mean_difference(one[:5]).low is None

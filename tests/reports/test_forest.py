@@ -5,7 +5,7 @@ import pytest
 from report_support import page_in, records_in, table
 
 from bench.downstream.probe.result import score_of
-from catlip.records.estimate import Estimate, crossed
+from catlip.records.estimate import Estimate, mean_over_seeds_and_images
 from reports.pairs import Experiment
 from reports.read.differences import Difference, differences, sign
 from reports.summary.forest import rows_of
@@ -94,7 +94,7 @@ def test_bits_give_the_interval_over_seeds_and_images(write_probe, read_differen
         for method in ("catlip", "clip")
     ]
     estimate = found[(*names[0], "concepts")].estimate
-    assert estimate == crossed(np.array(bits[0]) - np.array(bits[1]))
+    assert estimate == mean_over_seeds_and_images(np.array(bits[0]) - np.array(bits[1]))
     assert estimate.images == 10
 
 

@@ -160,6 +160,6 @@ def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path
     (record,) = records_in(tmp_path).every
     (table,) = waterfall_table(record)
     assert table.rows[1][2].small == interval
-    assert record.measured.release.factors[0].mean == pytest.approx(1.2)
+    assert record.metrics.release.factors[0].mean == pytest.approx(1.2)
     answer = why(Setting("runs", "starter", ()), Records(("runs",), (record,), ()))
     assert ("largest factor is attention" in " ".join(answer.sentences)) == (rounds >= 6)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catlip.records.run import Records
-from reports.paper.paper_tables import MEASURED, Ours, result_table, result_tables
+from reports.paper.paper_tables import COUNTERPARTS, OurTransfers, result_table, result_tables
 from reports.paper.published import GROUP, TITLES, read_published
 
 NOT_READ_TWICE = {"Image encoder", "Resolution", GROUP}
@@ -43,9 +43,9 @@ NOTHING = Records((), (), ())
 def test_our_columns_wait_for_the_papers_scale():
     for table in result_tables(NOTHING):
         ours = [i for i, column in enumerate(table.columns) if ", ours" in column]
-        assert len(ours) == len(MEASURED[table.name])
+        assert len(ours) == len(COUNTERPARTS[table.name])
         assert {row[i].text for row in table.rows if len(row) > 1 for i in ours} <= {"not run", ""}
-    table = result_table("table_2", Ours(NOTHING))
+    table = result_table("table_2", OurTransfers(NOTHING))
     waiting = [row[0].text for row in table.rows if row[-1].text == "not run"]
     ours = [f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH"]
     assert waiting == ["CLIP ViT B/16 (Our repro.)", *ours]

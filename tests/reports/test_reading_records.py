@@ -91,7 +91,7 @@ def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, writ
         write_study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
     write_record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
-    trained = [run.measured for run in records.of(LengthTraining)]
+    trained = [run.metrics for run in records.of(LengthTraining)]
     assert {task for one in trained for task in one.accuracies} == {"concepts"}
     assert len(reasons(records)) == 4
     assert "another probe" in reasons(records)["catlip-8-mine.json"]

@@ -5,7 +5,7 @@ from report_support import records_in
 from catlip.recipes.__main__ import WriteRecipes
 from catlip.recipes.__main__ import main as write_recipes
 from catlip.records.table import Table
-from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
+from reports.paper.recipe_tables import count_differences, recipe_tables, without_equal_rows
 from reports.read.records import read_records
 
 PLACE = "runs/starter/recipes/recipes.json"
@@ -40,6 +40,6 @@ def test_recipe_that_is_not_there_is_not_run():
     assert [table.name for table in tables] == ["table_6a", "table_6b", "table_7"]
     headings = [row[0].text for row in tables[-1].rows if len(row) == 1]
     assert [words[:10] for words in headings] == [f"Table 7({letter})" for letter in "abcde"]
-    assert differences(tables) == 0
+    assert count_differences(tables) == 0
     cells = {row[-1].text for table in tables for row in table.rows if len(row) > 1}
     assert cells == {"not run", ""}

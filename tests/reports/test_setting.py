@@ -116,7 +116,7 @@ def test_step_without_padding_is_named_too(write_training, write_record, read, t
         [f"1.50{TIMES} (1.49 to 1.51)", f"1.30{TIMES} (1.29 to 1.31)"],
         [f"1.20{TIMES} (1.19 to 1.21)", f"1.04{TIMES} (1.03 to 1.05)"],
     ]
-    tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
+    tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.config.model == "tiny")
     assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
     assert "1.30 (1.29 to 1.31) without the padding" in avoidable(tiny)
     assert [row[1].text for row in step_table([tiny]).rows][1:] == ["CLIP", "clip:packed"]

@@ -60,4 +60,4 @@ def test_record_says_what_is_in_the_captions():
         "similarity": 1,
         "samples": 6,
     }
-    assert type(metrics).read(metrics.metrics()) == metrics
+    assert type(metrics).read(metrics.as_dict()) == metrics

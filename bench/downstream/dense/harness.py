@@ -126,7 +126,7 @@ def main(config: Dense) -> None:
     with record if rank.is_main else nullcontext():
         metrics = _measure(task_type(config, rank, encoder), record, digest)
         if rank.is_main:
-            record.measured(metrics)
+            record.finish(metrics)
     if rank.is_main:
         scores = metrics.accuracies().items()
         words = "  ".join(f"{name} {value:.3f}" for name, value in scores if value is not None)

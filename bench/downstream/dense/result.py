@@ -21,13 +21,13 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import Figure
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import alike, at_scale, by_scale, suffix
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import group_by_scale, keep_common_recipe, scale_in_words, suffix
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, shown
+from catlip.records.table import Cell, Table, clipped, format_number
 
 SPLITS = ("train", "val")
 SLIDING = "mIoU, sliding window"
@@ -163,11 +163,11 @@ def section(main: Setting | None, records: Records) -> Section:
         "mmsegmentation, or detectron2's Mask R-CNN; within a task all encoders alike."
     )
     blocks: list[Block] = [Text(words)]
-    for i, runs in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+    for i, runs in enumerate(group_by_scale(records, main, Multilabel, Segmentation, Detection)):
         blocks += dense_table(runs, suffix(i))
         blocks += side_by_side(picture_figures(runs, suffix(i)))
     if not any(records.of(task) for task in TASKS):
-        blocks += to_fill("No dense transfer has been recorded.", "./run_all.sh --full")
+        blocks += command_to_fill("No dense transfer has been recorded.", "./run_all.sh --full")
     return Section("dense", "Labels, masks and boxes", blocks)
 
 
@@ -175,7 +175,7 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
     """A row for each method, and another with Transfer Init; a column for each measure."""
     columns: list[tuple[str, list[Run[Dense]]]] = []
     for task in TASKS:
-        runs = of_kind(records, task)
+        runs = select_kind(records, task)
         columns += [(measure, runs) for measure in task.measures if runs and measure != SLIDING]
     rows = []
     for method, is_transfer in product(methods_of(records), (False, True)):
@@ -185,17 +185,17 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
                 run
                 for run in runs
                 if run.method == method
-                and (run.setup.init == "transfer") == is_transfer
+                and (run.config.init == "transfer") == is_transfer
                 and accuracy_in_percent(run, measure) is not None
             ]
-            comparable = alike(same, runs)
+            comparable = keep_common_recipe(same, runs)
             cell = accuracy_of(comparable.records, measure)
             cells.append(replace(cell, remarks=comparable.remarks))
         if any(cell.quantity for cell in cells):
             rows.append([Cell(method_cell(method).text + ", Transfer Init" * is_transfer), *cells])
     if not rows:
         return []
-    title = f"Tables 3 to 5's form {at_scale(records[0].scale)}"
+    title = f"Tables 3 to 5's form {scale_in_words(records[0].scale)}"
     titles = ["Method", *(f"{measure} (%)" for measure, _ in columns)]
     return [Table(f"dense{suffix}", title, titles, rows=rows, caption=_caption(records))]
 
@@ -206,9 +206,9 @@ def _caption(records: Runs) -> str:
         "classes of the average precision."
     ]
     for task in TASKS:
-        runs = of_kind(records, task)
-        if sizes := agreed(tuple(record.measured.sizes().values()) for record in runs):
-            train, val, classes = (shown(size, 0) for size in sizes)
+        runs = select_kind(records, task)
+        if sizes := agreed(tuple(record.metrics.sizes().values()) for record in runs):
+            train, val, classes = (format_number(size, 0) for size in sizes)
             sentences.append(
                 f"{task.task.capitalize()}: {classes} classes, {train} training and {val} test "
                 "images."
@@ -233,8 +233,8 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
     for task in TASKS:
         runs = [
             record
-            for record in of_kind(records, task)
-            if record.samples.get("pictures") and record.setup.init != "transfer"
+            for record in select_kind(records, task)
+            if record.samples.get("pictures") and record.config.init != "transfer"
         ]
         if not runs:
             continue
@@ -254,7 +254,7 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
         return []
     same = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
     caption = (
-        f"Predictions {at_scale(records[0].scale)}: the truth, and what each encoder's model "
+        f"Predictions {scale_in_words(records[0].scale)}: the truth, and what each encoder's model "
         "predicts on the same test images, evenly spread and not selected"
         f"{same}. Of labels and boxes the likeliest are shown, as many as there are true ones."
     )

@@ -72,7 +72,7 @@ def main(config: Gallery) -> None:
                 one.neighbours.append([picture(train, number, names) for number in near])
         record.samples["pictures"] = without_none(pictures)
         broken.note(record)
-        record.measured(
+        record.finish(
             result.Gallery(
                 broken=broken.counts(),
                 task=task.name,

@@ -4,14 +4,14 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import INK, Figure
 from catlip.records.kind import Kind
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
-from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
 from catlip.records.styles import name_of
-from catlip.records.table import clipped, listed, shown
+from catlip.records.table import clipped, format_number, listed
 
 GALLERY = (
     "python -m bench.downstream.gallery --data starter:data/starter --encoders "
@@ -64,24 +64,24 @@ def section(main: Setting | None, records: Records) -> Section:
         "nothing: which encoder is better, the tables say."
     )
     blocks: list[Block] = []
-    galleries = [record for runs in by_scale(records, main, Gallery) for record in runs]
+    galleries = [record for runs in group_by_scale(records, main, Gallery) for record in runs]
     for i, record in enumerate(galleries[:MAX_SHOWN]):
         if pictures_of(record):
             figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
             blocks += side_by_side(figures)
-    missing = to_fill("No gallery has been made.", GALLERY)
+    missing = command_to_fill("No gallery has been made.", GALLERY)
     return Section("gallery", "What the encoders see", [Text(words), *(blocks or missing)])
 
 
 def pictures_of(record: Run[Gallery]) -> list[Picture]:
-    count = len(record.measured.encoders)
+    count = len(record.metrics.encoders)
     pictures = record.rows("pictures", Picture)[:MAX_PICTURES]
     return [one for one in pictures if len(one.predicted) == len(one.neighbours) == count > 0]
 
 
 def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
     """Rows of test images, and below each a row of predictions by each encoder."""
-    gallery, pictures, rows = record.measured, pictures_of(record), list[Row]()
+    gallery, pictures, rows = record.metrics, pictures_of(record), list[Row]()
     for start in range(0, len(pictures), COLUMNS):
         row = pictures[start : start + COLUMNS]
         images = [Panel(decoded(one.image, "RGB"), words=lines(one.label)) for one in row]
@@ -89,20 +89,22 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
         for i, encoder in enumerate(gallery.encoders):
             predicted = [marked(None, one.predicted[i], one.label) for one in row]
             rows.append((clipped(name_of(encoder.method), 20), predicted))
-    right = [f"{shown(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders]
+    right = [
+        f"{format_number(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders
+    ]
     caption = (
-        f"{clipped(gallery.task, 24)} ({shown(gallery.num_classes, 0)} classes), "
-        f"{at_scale(record.scale)}: {len(pictures)} test images drawn at random, their class, and "
-        f"what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, "
-        f"computed once, of {shown(gallery.num_train, 0)} images, it is right on "
-        f"{listed(right)} of {shown(gallery.num_test, 0)} test images."
+        f"{clipped(gallery.task, 24)} ({format_number(gallery.num_classes, 0)} classes), "
+        f"{scale_in_words(record.scale)}: {len(pictures)} test images drawn at random, their "
+        f"class, and what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on "
+        f"features, computed once, of {format_number(gallery.num_train, 0)} images, it is right on "
+        f"{listed(right)} of {format_number(gallery.num_test, 0)} test images."
     )
     return panels_figure(f"gallery_predictions{suffix}", caption, rows)
 
 
 def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
     """For each image a row for each encoder: the image in a frame, and its nearest images."""
-    encoders, rows = record.measured.encoders, list[Row]()
+    encoders, rows = record.metrics.encoders, list[Row]()
     queries = [one for one in pictures_of(record) if any(one.neighbours)]
     for one in queries[: NEIGHBOUR_ROWS // len(encoders)]:
         image = decoded(one.image, "RGB")
@@ -117,7 +119,8 @@ def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
             query = None
         rows.append(("", []))  # a gap
     shares = [
-        f"{shown(100 * one.neighbours_of_class, 1)} % ({name_of(one.method)})" for one in encoders
+        f"{format_number(100 * one.neighbours_of_class, 1)} % ({name_of(one.method)})"
+        for one in encoders
     ]
     caption = (
         "The first of these test images in a frame, and right of each the training images whose "

@@ -71,7 +71,7 @@ def main(config: Readouts) -> None:
             tasks[task.name] = on_task
             method: ZeroShotMethod = "classifier rows" if has_classifier(encoder) else "prompts"
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
-            record.measured(
+            record.finish(
                 result.Readouts(
                     broken=broken.counts(),
                     method=encoder.method,

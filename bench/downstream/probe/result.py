@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from catlip.records.estimate import Score
 from catlip.records.kind import Kind
 from catlip.records.run import Run
-from catlip.records.select import alike, link, over_seeds
+from catlip.records.select import keep_common_recipe, link, quantity_over_seeds
 from catlip.records.styles import is_ours, name_of, ordered
-from catlip.records.table import Cell, Quantity, clipped, quantity_cell, shown
+from catlip.records.table import Cell, Quantity, clipped, format_number, quantity_cell
 
 Init = Literal["random", "transfer", "names"]
 ZeroShotMethod = Literal["prompts", "classifier rows"]  # of classifying zero-shot
@@ -178,8 +178,8 @@ class OnTasks(Transferred):
                 tasks.setdefault(task, {})[name] = value
         return super().read({**metrics, "tasks": tasks})
 
-    def metrics(self) -> dict[str, Any]:
-        flat = super().metrics()
+    def as_dict(self) -> dict[str, Any]:
+        flat = super().as_dict()
         for task, numbers in flat.pop("tasks", {}).items():
             flat |= {f"{task}_{name}": value for name, value in numbers.items()}
         return flat
@@ -255,8 +255,8 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     if classes is None:
         return name
     if task in PLURALS:
-        return f"{shown(classes, 0)} {name}"
-    return f"{name} ({shown(classes, 0)} class{'es' * (classes != 1)})"
+        return f"{format_number(classes, 0)} {name}"
+    return f"{name} ({format_number(classes, 0)} class{'es' * (classes != 1)})"
 
 
 def short_task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
@@ -270,7 +270,7 @@ def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
 
 
 def results_on(records: Sequence[Run[OnTasks]], task: str) -> list[TaskResult]:
-    return [r.measured.tasks[task] for r in records if task in r.measured.tasks]
+    return [r.metrics.tasks[task] for r in records if task in r.metrics.tasks]
 
 
 def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
@@ -289,7 +289,7 @@ def agreed(values: Iterable[T | None]) -> T | None:
 
 def on_task(record: Run[OnTasks], task: str, metric: str) -> float | None:
     """An accuracy, a field of `TaskResult`; None where the record has none."""
-    fraction = getattr(record.measured.tasks.get(task), metric, None)
+    fraction = getattr(record.metrics.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
@@ -300,21 +300,21 @@ def accuracy_cell(records: Sequence[Run[OnTasks]], method: str, task: str, metri
     tested = [r for r in records if on_task(r, task, metric) is not None]
     runs = [r for r in tested if r.method == method]
     trained_here = [r for r in tested if is_ours(r.method)]
-    comparable = alike(runs, trained_here if is_ours(method) else runs, task)
-    mean = over_seeds(comparable.records, lambda record: on_task(record, task, metric))
+    comparable = keep_common_recipe(runs, trained_here if is_ours(method) else runs, task)
+    mean = quantity_over_seeds(comparable.records, lambda record: on_task(record, task, metric))
     cell = quantity_cell(mean, 1, link(comparable.records))
     return replace(cell, remarks=comparable.remarks)
 
 
 def accuracy_in_percent(record: Run[Transferred], name: str) -> float | None:
     """A record's accuracy on a task or by a measure; None if it has none."""
-    accuracy = record.measured.accuracies().get(name)
+    accuracy = record.metrics.accuracies().get(name)
     return None if accuracy is None else 100 * accuracy
 
 
 def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
     """The accuracy on a task or by a measure, over the seeds of pre-training."""
-    return over_seeds(records, lambda record: accuracy_in_percent(record, name))
+    return quantity_over_seeds(records, lambda record: accuracy_in_percent(record, name))
 
 
 def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
@@ -346,7 +346,7 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     """The classifiers of a record, each once; if fractions give equal images, the smallest."""
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
-        result = record.measured.tasks.get(row.task)
+        result = record.metrics.tasks.get(row.task)
         used = row.num_train / result.num_train if result and result.num_train else row.fraction
         run = SweepRun(
             record, row.task, 100 * used, row.num_train, row.init, row.seed, 100 * row.top1
@@ -363,15 +363,15 @@ def score_of(run: Run[Any], task: str) -> Score:
             if whole.by_image is not None:
                 is_part = unpacked(images.part, len(whole.by_image))
                 return score_on(whole, np.flatnonzero(is_part).tolist())
-    tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
-    top1 = tasks[task].top1 if tasks else run.measured.accuracies[task]
+    tasks = run.metrics.tasks if isinstance(run.metrics, OnTasks) else {}
+    top1 = tasks[task].top1 if tasks else run.metrics.accuracies[task]
     accuracy = math.nan if top1 is None else top1
     return 100 * with_per_image_hits(run, task, accuracy, texts_of(run, task))
 
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
     """The bits of each classifier with all data and a random start, if they are recorded."""
-    rows = run.rows("runs", Classifier) if "runs" in run.measured.rows else []
+    rows = run.rows("runs", Classifier) if "runs" in run.metrics.rows else []
     key = (task, 1, "random")
     return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
 
@@ -383,7 +383,7 @@ def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequen
     """
     recorded = (row.unreadable for row in images_of(run) if row.task == task)
     unreadable = next((positions for positions in recorded if positions is not None), None)
-    if not texts or not all(texts) or (unreadable is None and run.measured.broken):
+    if not texts or not all(texts) or (unreadable is None and run.metrics.broken):
         return Score(accuracy)
     count, unreadable = _num_test(run, task) or 0, unreadable or []
     if count <= len(unreadable):
@@ -399,13 +399,13 @@ def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequen
 
 
 def _num_test(run: Run[Any], task: str) -> int | None:
-    if isinstance(run.measured, OnTasks):
-        return run.measured.tasks[task].num_test if task in run.measured.tasks else None
+    if isinstance(run.metrics, OnTasks):
+        return run.metrics.tasks[task].num_test if task in run.metrics.tasks else None
     return next((row.num_test for row in run.rows("runs", Classifier) if row.task == task), None)
 
 
 def images_of(run: Run[Any]) -> list[TestImages]:
-    return run.rows(IMAGES, TestImages) if IMAGES in run.measured.rows else []
+    return run.rows(IMAGES, TestImages) if IMAGES in run.metrics.rows else []
 
 
 def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
@@ -416,7 +416,7 @@ def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
         if images.task == task and images.clusters:
             return unpacked_ids(images.clusters)
     concept_of: dict[int, int] = {}
-    if task in PLURALS and "origins_" in run.measured.rows:
+    if task in PLURALS and "origins_" in run.metrics.rows:
         for concept, row in enumerate(run.rows("origins_concepts", LabelOrigin)):
             concept_of |= dict.fromkeys(row.test_images, concept)
     return np.array([concept_of.get(image, -1) for image in range(len(concept_of))], np.int64)

@@ -27,21 +27,21 @@ from bench.downstream.probe.result import (
     tasks_by_importance,
 )
 from bench.study.result import best_clip
-from catlip.records.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import MUTED, Axes, Figure, hide_rows, panels_of
 from catlip.records.lines import (
     Line,
+    bars_in_words,
     brief_fraction,
     draw_lines,
     height_for,
-    how_drawn,
     line_of,
-    said,
+    means_in_words,
 )
-from catlip.records.run import Records, Run, Setting, of_kind
-from catlip.records.select import alike, by_scale, suffix
+from catlip.records.run import Records, Run, Setting, select_kind
+from catlip.records.select import group_by_scale, keep_common_recipe, suffix
 from catlip.records.styles import CATLIP, colour_of, is_ceiling, is_ours, marker_of, name_of
-from catlip.records.table import Cell, Table, clipped, paper_name, shown
+from catlip.records.table import Cell, Table, clipped, format_number, paper_name
 
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each
@@ -61,18 +61,20 @@ def worth_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = [Text(words)]
     # The last appendix has a table of the other scales.
-    for runs in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
+    for runs in group_by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
         blocks += worth_table(runs)
         place = (runs[0].root, runs[0].scale)
         tuned = [run for run in records.every if (run.root, run.scale) == place]
         clip = best_clip((run.method for run in runs), tuned)
         blocks += side_by_side(class_figures(runs, clip))
     if not records.of(LinearProbe):
-        blocks += to_fill("No linear probe has been recorded.", PROBE)
-    for i, readouts in enumerate(by_scale(records, main, Readouts)):
+        blocks += command_to_fill("No linear probe has been recorded.", PROBE)
+    for i, readouts in enumerate(group_by_scale(records, main, Readouts)):
         blocks += readouts_table(readouts, suffix(i))
     if not records.of(Readouts):
-        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUTS)
+        blocks += command_to_fill(
+            "No zero-shot or nearest-neighbour accuracy was recorded.", READOUTS
+        )
     return Section("worth", "Probes and fine-tuning", blocks)
 
 
@@ -81,13 +83,13 @@ def worth_table(records: Runs) -> list[Table]:
     columns = {
         title: (same, "top1")
         for title, kind in (("LP", LinearProbe), ("LP by L2 sweep", L2Probe), ("FT", Finetune))
-        if (same := of_kind(records, kind))
+        if (same := select_kind(records, kind))
     }
     caption = (
         "Top-1, mean ± sample standard deviation over n seeds of pre-training; all training data, "
         "classifiers that start at random."
     )
-    if any(record.setup.cached_features for record in records):
+    if any(record.config.cached_features for record in records):
         caption += " Features are cached: unlike the paper's, without augmentation."
     if "LP by L2 sweep" in columns:
         caption += (
@@ -95,9 +97,9 @@ def worth_table(records: Runs) -> list[Table]:
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
     guesses = [
-        f"{shown(chance, 1)} % on {task_title(records, task)}"
+        f"{format_number(chance, 1)} % on {task_title(records, task)}"
         for task in tasks_by_importance(
-            (task for run in records for task in run.measured.tasks), records
+            (task for run in records for task in run.metrics.tasks), records
         )
         if (chance := chance_level(records, task))
     ]
@@ -107,14 +109,14 @@ def worth_table(records: Runs) -> list[Table]:
 
 def class_figures(records: Runs, clip: str) -> list[Figure]:
     """Accuracy of CatLIP and this CLIP on each class, of each task that has few classes."""
-    all_probes = of_kind(records, LinearProbe)
+    all_probes = select_kind(records, LinearProbe)
     figures: list[Figure] = []
     for task, (record, origins) in origins_of(all_probes).items():
-        probes = [probe for probe in all_probes if task in probe.measured.tasks]
+        probes = [probe for probe in all_probes if task in probe.metrics.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
         by_method = {}
         for method in (CATLIP, clip):
-            comparable = alike([r for r in probes if r.method == method], probes, task)
+            comparable = keep_common_recipe([r for r in probes if r.method == method], probes, task)
             by_method[method] = class_accuracies(comparable.records, task, images)
         if all(by_method.values()) and len(images) <= MAX_CLASSES:
             counts = {label: len(positions) for label, positions in images.items()}
@@ -143,7 +145,8 @@ def _class_figure(
         f"{len(labels)} classes{also}."
     )
     values = "; ".join(
-        f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
+        f"{clipped(one, 24)} {format_number(catlip[one], 0)} and {format_number(clip[one], 0)}"
+        for one in labels
     )
     alt = f"Pairs of marks, {' and '.join(map(name_of, by_method))} in %. {values}."
 
@@ -197,7 +200,7 @@ def accuracy_table(
         task
         for runs, metric in columns.values()
         for record in runs
-        for task in record.measured.tasks
+        for task in record.metrics.tasks
         if on_task(record, task, metric) is not None
     ]
     tasks = tasks_by_importance(names, records)
@@ -239,9 +242,9 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
         "(Transfer Init), or from CLIP's embeddings of the names."
     )
     blocks: list[Block] = []
-    for runs in by_scale(records, main, LinearProbe)[:1]:  # the forest shows the other scales
+    for runs in group_by_scale(records, main, LinearProbe)[:1]:  # the forest shows the other scales
         blocks += fraction_panels(runs)
-    missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
+    missing = command_to_fill("No linear probe with less than all data was recorded.", PROBE)
     return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
 
@@ -249,7 +252,7 @@ def fraction_panels(records: Runs) -> list[Block]:
     """A panel for each task, a line for each method and start; of one recipe, since classifiers
     that were trained for fewer steps differ most with few images.
     """
-    records = keep_common_recipe(records)
+    records = probes_of_one_recipe(records)
     runs = [run for record in records for run in runs_of(record) if not math.isnan(run.top1)]
     panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
     for task in tasks_by_importance((run.task for run in runs), records):
@@ -257,7 +260,7 @@ def fraction_panels(records: Runs) -> list[Block]:
         if len({run.fraction for run in same}) > 1:
             panels.append(_fraction_figure(records, str(len(panels) + 1), task, same))
             encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in same}
-            how = how_drawn(lines_of(same))
+            how = bars_in_words(lines_of(same))
     if not panels:
         return []
     counts = Counter(line[:3] for line in encoders).values()
@@ -270,16 +273,16 @@ def fraction_panels(records: Runs) -> list[Block]:
     return side_by_side(panels, caption.strip())
 
 
-def keep_common_recipe(records: Runs) -> Runs:
+def probes_of_one_recipe(records: Runs) -> Runs:
     """The records of our encoders that were probed by the most common recipe."""
     ours = [record for record in records if is_ours(record.method)]
-    return alike(ours, ours).records
+    return keep_common_recipe(ours, ours).records
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
     title, chance = task_title(records, task), chance_level(records, task)
     lines = lines_of(runs)
-    caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
+    caption = "" if chance is None else f"Guessing gives {format_number(chance, 1)} %, dotted."
 
     def draw(axes: Axes) -> None:
         from matplotlib.ticker import NullLocator
@@ -297,9 +300,8 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
         draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
     name = f"linear_probe_by_share_{suffix}"
-    alt = (
-        f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
-    )
+    means = means_in_words(lines, " %", brief_fraction)
+    alt = f"Lines of accuracy by fraction of the training data. {means}."
     return Figure(name, caption, alt, draw=draw, height=height_for(lines))
 
 

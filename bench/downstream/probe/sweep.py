@@ -111,7 +111,7 @@ def main(config: Sweep) -> None:
                 top1=float(np.mean([row.top1 for row in whole])) if whole else None,
                 top5=float(np.mean([row.top5 for row in whole])) if whole else None,
             )
-            record.measured(
+            record.finish(
                 kind(
                     broken=broken.counts(),
                     method=encoder.method,

@@ -294,8 +294,8 @@ def test_bits_stay_with_their_images_whatever_cannot_be_read(unreadable, sweep, 
         assert score.value == pytest.approx(100 * (1 - 2 / (16 - len(unreadable))))
         assert score_on(score, range(8, 16)).value == pytest.approx(100 * np.nanmean(expected[8:]))
         assert np.isnan(score_on(score, unreadable).value)
-    measured = [replace(run.measured, pretrain_seed=seed) for seed, run in enumerate(runs)]
-    runs = [replace(run, measured=one) for run, one in zip(runs, measured, strict=True)]
+    measured = [replace(run.metrics, pretrain_seed=seed) for seed, run in enumerate(runs)]
+    runs = [replace(run, metrics=one) for run, one in zip(runs, measured, strict=True)]
     scores = [score_on(score_of(run, "data"), range(8, 16)) for run in runs]
     estimate = mean_difference([score - score for score in scores])
     assert (estimate.value, estimate.images) == (0, np.isfinite(expected[8:]).sum())
