@@ -5,7 +5,6 @@ import json
 import shutil
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
 from report_support import REPOSITORY
@@ -158,7 +157,7 @@ def tar_of(path, *members):
 
 def test_nothing_is_unpacked_outside_and_no_link_is_followed(folder, tmp_path, monkeypatch):
     record = next(folder.rglob("steps.json")).read_bytes()
-    names = ["../out.json", "/tmp/catlip-out.json", "a/../../out.json", "C:\\out.json"]
+    names = ["../out.json", f"{tmp_path}/out.json", "a/../../out.json", "C:\\out.json"]
     tar_of(
         tmp_path / "bad.tar.gz",
         *((name, tarfile.REGTYPE, record) for name in names),
@@ -184,7 +183,6 @@ def test_nothing_is_unpacked_outside_and_no_link_is_followed(folder, tmp_path, m
             inside = {*tmp_path.rglob("*")} - before
             assert all(path.is_relative_to(tmp_path / "scratch") for path in inside)
         assert not [*(tmp_path / "scratch").iterdir()], "and it is removed again"
-    assert not Path("/tmp/catlip-out.json").exists()
 
 
 def test_bombs_and_what_is_no_archive_are_one_line(tmp_path, monkeypatch):
