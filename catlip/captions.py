@@ -14,7 +14,7 @@ nouns of several words, such as "golden retriever":
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -162,6 +162,21 @@ class Labeller:
         tokens = tokenize(clean(caption))
         tags = self._tagger.tag([tokens])[0] if self._tagger else [""] * len(tokens)
         return [self._explain(token, tag) for token, tag in self._join_runs(tokens, tags)]
+
+    def words_of(self, caption: object, synsets: Iterable[int]) -> dict[int, str]:
+        """Each of a caption's synsets -> the first word, or run of words joined by "_", that stands
+        for it; in the order of the words. The tagger is not asked again.
+        """
+        missing, found = set(synsets), dict[int, str]()
+        tokens = tokenize(clean(caption)) if missing else []
+        for start, token in enumerate(tokens):
+            for end in range(start + self._longest.get(token, 1), start, -1):
+                word = "_".join(tokens[start:end])
+                if (synset := self.synset(word)) is not None and synset in missing:
+                    missing.remove(synset)
+                    found[synset] = word
+                    break
+        return found | dict.fromkeys(sorted(missing), "")
 
     def _untagged_synsets(self, text: str) -> list[int]:
         """The synsets of a clean caption whose words need no tags."""

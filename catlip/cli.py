@@ -24,6 +24,7 @@ import tyro
 
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
+from catlip.program.own_recipe import is_own, own_recipe
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls, take_credentials
@@ -164,13 +165,18 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
     options: dict[str, Any] = {}
     if defaults:
         name, arguments = take_option(arguments, "recipe", next(iter(defaults)))
-        default: Any = choose("recipe", name, defaults)
+        default: Any = (
+            own_recipe(name, defaults) if is_own(name) else choose("recipe", name, defaults)
+        )
         arguments = _with_one_length(arguments, default)
         if "--dry-run" in arguments:
             missing = [key for key, value in vars(default).items() if value is tyro.MISSING]
             default = dataclasses.replace(default, **dict.fromkeys(missing, ""))
         options["default"] = default
-        description += "\n\n--recipe NAME sets the defaults of all flags:"
+        description += (
+            "\n\n--recipe NAME sets the defaults of all flags; FILE.py:NAME is one of your own, a "
+            "recipe, a dict of what differs, or a function that returns either:"
+        )
         for name, named in defaults.items():
             about = getattr(getattr(named, "recipe", None), "about", "")
             description += f"\n\n{name}: {about}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from catlip.cli import Program, run
 from catlip.system.lock import only_writer
+from reports.check import Check, check
 from reports.compare import Compare, compare
 from reports.pairs import WritePairs, write_pairs
 from reports.read.records import read_records
@@ -25,10 +26,11 @@ class Report:
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
     and *.svg, and records/*.json, which the page's numbers lead to.
 
-    Four subcommands have a --help of their own: `compare` shows how two runs, or two folders of
-    runs, differ; `frame` writes every number of every record as one table for your own notebook;
-    `pairs` the differences of two methods, with their intervals; `readme` writes the results of
-    the committed records into README.md.
+    Five subcommands have a --help of their own: `check` says what is wrong with records that
+    others contribute; `compare` shows how two runs, or two folders of runs, differ; `frame` writes
+    every number of every record as one table for your own notebook; `pairs` the differences of two
+    methods, with their intervals; `readme` writes the results of the committed records into
+    README.md.
     """
 
     records: tuple[Path, ...] = DEFAULT
@@ -69,6 +71,7 @@ def main(config: Report) -> None:
 
 if __name__ == "__main__":
     subcommands: dict[str, Program] = {
+        "check": (Check, check),
         "compare": (Compare, compare),
         "frame": (WriteFrame, write_frame),
         "pairs": (WritePairs, write_pairs),

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,9 +28,10 @@ from catlip.label.sidecar import (
     write_plan,
 )
 from catlip.label.sources import PART_ROWS, Source, find, is_table, split
+from catlip.label.table import Each, check_table, write_table
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.records.record import Record
+from catlip.records.record import OMIT_DEFAULT, Record
 from catlip.records.table import as_text, print_tables
 from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
 from catlip.system.foreign import printable
@@ -54,6 +55,9 @@ class Label:
     python -m catlip.label captions.parquet --text-column caption
 
     python -m catlip.label Train_GCC-training.tsv --text-column 0
+
+    python -m catlip.label 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
+        --vocabulary runs/cc3m/vocabulary.json --out labels.parquet
 
     `explain` shows what becomes of each word of a caption; `audit` which words a rule drops or may
     mistake most often.
@@ -93,6 +97,13 @@ class Label:
     """Processes of the local engine; 0 is one per core."""
     quiet: bool = False
     """No progress bar."""
+    out: Path | None = field(default=None, metadata=OMIT_DEFAULT)
+    """Also write one table for trainings elsewhere, .parquet or .csv: a row for each caption, with
+    its key, words and synsets.
+    """
+    vocabulary: Path | None = field(default=None, metadata=OMIT_DEFAULT)
+    """With --out: a vocabulary, made by catlip.vocabulary; the table then has the class ids, too.
+    """
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,10 @@ def main(config: Label) -> None:
     # Fetches the words once, before the workers start; refuses an unknown rule.
     words = root / config.words if config.words else None
     label_version = labeller_of(rule, words).version
+    if config.out:
+        check_table(config.out, config.vocabulary, label_version)
+    elif config.vocabulary:
+        raise InputError("--vocabulary gives the class ids of a table; give --out labels.parquet")
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
@@ -183,6 +198,7 @@ def main(config: Label) -> None:
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
+            print(_write_table(config, root, sidecars, apply_to_each, words), end="")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
@@ -192,6 +208,7 @@ def main(config: Label) -> None:
                 record.save()  # the others are labelled
                 raise _failure([*errors, *failures], len(sources) - len(failures))
             labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
+        table_line = _write_table(config, root, sidecars, apply_to_each, words)
     metrics = labelling.metrics
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
     print(
@@ -211,7 +228,7 @@ def main(config: Label) -> None:
             "words are no nouns of WordNet; labels are for English captions only",
             file=sys.stderr,
         )
-    print(show_urls(f"labels: {folder}\nrecord: {record_path}"))
+    print(show_urls(f"{table_line}labels: {folder}\nrecord: {record_path}"))
 
 
 def _apply_to_each(
@@ -225,6 +242,17 @@ def _apply_to_each(
         if isinstance(result, OSError):
             raise result
         yield item, result
+
+
+def _write_table(
+    config: Label, root: Path, sidecars: Mapping[Source, Path], each: Each, words: Path | None
+) -> str:
+    """Write the table, if one is wanted. Returns: the line that says so."""
+    if not config.out:
+        return ""
+    vocabulary = root / config.vocabulary if config.vocabulary else None
+    rows = write_table(root / config.out, sidecars, each, words, vocabulary=vocabulary)
+    return f"table: {config.out} ({rows:,} rows)\n"
 
 
 def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> dict[Source, Path]:

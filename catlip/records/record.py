@@ -274,6 +274,9 @@ def _torch_environment() -> dict[str, Any]:
 
 def _revision() -> dict[str, Any]:
     here = str(Path(__file__).parent)
+    # An installed package may lie in someone else's repository.
+    if not _output("git", "-C", here, "ls-files", Path(__file__).name):
+        return {"revision": "unknown", "dirty": False}
     revision = _output("git", "-C", here, "rev-parse", "--short=12", "HEAD")
     # Without git's lock: if the timeout killed git, the lock would stay, and block every later
     # commit.

@@ -12,8 +12,9 @@ from catlip.records.record import Record, plain
 from catlip.records.table import Cell, Table, as_text, number_cell
 from catlip.system.files import write_atomically
 from catlip.transfer_init import ALPHA, Bias, Scale, Ties, coverage, find_origins
+from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, check_trained_on
-from catlip.vocabulary.label_sets import label_set
+from catlip.vocabulary.label_sets import SETS, label_set
 
 COLUMNS = {
     "total": "Labels",
@@ -39,6 +40,9 @@ class TransferInit:
     python -m catlip.transfer_init vit_base.pt --vocabulary datacomp_1_2B_vocab.pkl \\
         --labels places365:/data/places365
 
+    python -m catlip.transfer_init runs/cc3m/pretrain/catlip-seed0 \\
+        --vocabulary runs/cc3m/vocabulary.json --labels my_classes.txt --out head.safetensors
+
     The record holds every label with the classes that stand for it. The head is read back by
     `nn.Linear.load_state_dict(safetensors.torch.load_file(PATH))`.
     """
@@ -50,8 +54,8 @@ class TransferInit:
     vocabulary: Path = Path("vocabulary.json")
     """Vocabulary of the weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
     labels: tuple[str, ...] = ("imagenet",)
-    """Label sets to classify: imagenet, coco, ade20k, fashion_mnist or places365:DIR; with weights
-    only one.
+    """Label sets to classify: imagenet, coco, ade20k, fashion_mnist, places365:DIR, or a text file
+    of your own class names, one a line, whose rows are shown; with weights only one.
     """
     alpha: PositiveFraction = ALPHA
     """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 takes exact
@@ -113,10 +117,15 @@ def main(config: TransferInit) -> None:
             {"weight": rows.weight, "bias": rows.bias},
             {"config": json.dumps(plain(config)), "table": table},
         )
-    table_rows, coverages = [], {}
+    if len({labels.name for labels in label_sets}) < len(label_sets):
+        raise InputError("--labels takes files of different names")
+    table_rows, coverages, own = [], {}, []
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         for labels in label_sets:
             origins = find_origins(labels, vocabulary, config.alpha, ties=config.ties)
+            if labels.name not in SETS:
+                own += [as_text(origins_table(labels.name, origins, vocabulary)) + "\n"]
+                own += [origins_sentence(labels.name, origins, config.alpha) + "\n"]
             coverages[labels.name] = numbers = coverage(origins)
             record.samples[f"origins_{labels.name}"] = [origin.row() for origin in origins]
             cells = [number_cell(numbers[key], 0) for key in COLUMNS]
@@ -125,6 +134,7 @@ def main(config: TransferInit) -> None:
         record.metrics |= {"num_classes": len(vocabulary), "labels": coverages}
         if head:
             write_atomically(config.out, head)
+    print("\n".join(own), end="\n" * bool(own))
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
     columns = ["Label set", *COLUMNS.values(), "Mean similarity"]
     print(as_text(Table("coverage", "Origins of the rows", columns, rows=table_rows)))

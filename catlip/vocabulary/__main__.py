@@ -24,9 +24,11 @@ from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import as_text
 from catlip.system.urls import is_remote, show_urls
+from catlip.transfer_init import find_origins
+from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, build, result
 from catlip.vocabulary.counts import Counts, count, merge
-from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set
+from catlip.vocabulary.label_sets import SETS, LabelSet, imagenet_synsets, label_set
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts, Match, VocabularyCounts
 from catlip.words.similarity import all_nearest
 
@@ -88,12 +90,16 @@ class VocabularyStatistics:
 
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
         --against imagenet coco places365:/data/places365
+
+    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against my_classes.txt
     """
 
     vocabulary: tyro.conf.Positional[Path]
     """A vocabulary, made by `python -m catlip.vocabulary`."""
     against: tuple[str, ...] = ("imagenet", "coco", "ade20k")
-    """The label sets to compare with: imagenet, coco, ade20k, fashion_mnist, places365:DIR."""
+    """The label sets to compare with: imagenet, coco, ade20k, fashion_mnist, places365:DIR, or a
+    text file of your own class names, one a line.
+    """
 
 
 def build_from_labels(config: BuildVocabulary) -> None:
@@ -180,6 +186,11 @@ def show_statistics(config: VocabularyStatistics) -> None:
     runs = {vocabulary.rule: measured}
     for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs)):
         print(f"{as_text(table)}\n")
+    for labels in label_sets:
+        if labels.name not in SETS:
+            origins = find_origins(labels, vocabulary)
+            print(f"{as_text(origins_table(labels.name, origins, vocabulary))}\n")
+            print(f"{origins_sentence(labels.name, origins)}\n")
     print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
 

@@ -4,23 +4,27 @@
 ImageNet's classes are synsets. For the names of COCO, ADE20k and Fashion-MNIST the sense was chosen
 by hand (`label_names/*.csv`): COCO's mouse is a computer mouse. Places365's names are read from the
 user's copy and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and
-none in "archaeological_excavation", the paper's examples.
+none in "archaeological_excavation", the paper's examples. So do those of a text file of one's own,
+unless a line is a synset.
 """
 
 import csv
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from catlip.cli import InputError, choose
+from catlip.cli import InputError
+from catlip.system.foreign import printable, read_regular
 from catlip.words.wordnet import nouns
 
 SETS = ("imagenet", "places365", "coco", "ade20k", "fashion_mnist")
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
+SYNSET = re.compile(r"\S+\.n\.\d\d")
 # The end of a name that only says which variety is meant: "church/outdoor", "crane (bird)"
 VARIETY = re.compile(r"[\s_]*[/(].*")
 
@@ -36,10 +40,12 @@ class LabelSet:
 
 def label_set(spec: str) -> LabelSet:
     """The labels of "imagenet", "coco", "ade20k", "fashion_mnist" or "places365:DIR", where DIR is
-    the data set's folder with `train/` or `categories_places365.txt`, or that file.
+    the data set's folder with `train/` or `categories_places365.txt`, or that file; or of a text
+    file with a class name a line.
     """
     name, _, folder = spec.partition(":")
-    choose("label set", name, dict.fromkeys(SETS))
+    if name not in SETS:
+        return class_list(Path(spec))
     if bool(folder) != (name == "places365"):
         raise InputError(
             f"{spec!r} is not a label set; write one of: {', '.join(SETS)}, with places365:DIR "
@@ -58,6 +64,29 @@ def label_set(spec: str) -> LabelSet:
         names = [row["name"] for row in rows]
         synsets = [(offsets[row["synset"]],) for row in rows]
     return LabelSet(name, tuple(names), tuple(synsets))
+
+
+def class_list(path: Path) -> LabelSet:
+    """The class names in a text file, one a line and each once, in its order; a line such as
+    `crane.n.04` is that synset. Raises: InputError.
+    """
+    try:
+        content = read_regular(path).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(
+            f"no label set is called {str(path)!r}, nor a file; choose one of: {', '.join(SETS)}, "
+            "or a text file with a class name a line"
+        ) from None
+    except ValueError as error:  # also of what is no UTF-8
+        raise InputError(f"{path} is not a text file of class names: {error}") from None
+    names = [*filter(None, map(str.strip, printable(content).split("\n")))]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"{path} names {twice[0]!r} twice; a class has one line")
+    if not names:
+        raise InputError(f"{path} names no class")
+    known = {name: nouns().find(name) for name in names if SYNSET.fullmatch(name)}
+    synsets = [synsets_of(name) if (s := known.get(name)) is None else (s,) for name in names]
+    return LabelSet(path.name, tuple(names), tuple(synsets))
 
 
 def synsets_of(name: str) -> tuple[int, ...]:

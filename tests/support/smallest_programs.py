@@ -150,6 +150,7 @@ SMALLEST = {
         (LABELLED,),
     ),
     "bench.data_path": Smallest("--num-images 8 --rounds 1 --workers 0 --quiet", "data_path"),
+    "reports check": Smallest(STEP_TIME, after=("bench.step_time",)),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),

@@ -93,3 +93,21 @@ def test_what_cannot_be_done_ends_as_one_line(program, run_folder, vocabulary, s
             arguments += ("--out", tmp_path / "no.safetensors")
         one_line_error(program(MODULE, *arguments), message)
     assert not list(tmp_path.glob("no.*"))
+
+
+def test_a_list_of_own_classes_gives_a_head_in_its_order(program, run_folder, vocabulary, tmp_path):
+    (tmp_path / "mine.txt").write_text("kitchen\nquokka\ndog.n.01\n")
+    out = tmp_path / "mine.safetensors"
+    options = ("--vocabulary", vocabulary, "--labels", tmp_path / "mine.txt", "--out", out)
+    done = program(MODULE, run_folder, *options)
+    assert done.returncode == 0, done.stderr
+    assert "mine.txt: of 3 names 2 " in done.stdout
+    with safe_open(out, "pt") as file:
+        weight, table = file.get_tensor("weight"), json.loads(file.metadata()["table"])
+    with safe_open(run_folder / "weights.safetensors", "pt") as file:
+        classifier = file.get_tensor("classifier.weight")
+    classes = [name for _, name, _ in json.loads(vocabulary.read_text())["synsets"]]
+    assert [row["label"] for row in table] == ["kitchen", "quokka", "dog.n.01"]
+    for row, name in ((0, "kitchen.n.01"), (2, "dog.n.01")):
+        assert weight[row].equal(classifier[classes.index(name)])
+    assert not (weight[1] == classifier).all(1).any()

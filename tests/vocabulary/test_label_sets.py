@@ -72,3 +72,25 @@ def test_unknown_set_or_place_is_refused(tmp_path, monkeypatch, spec):
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match=spec.removeprefix("places365:")):
         label_set(spec)
+
+
+def test_a_file_of_class_names_is_a_label_set_in_its_order(tmp_path):
+    (tmp_path / "mine.txt").write_bytes(
+        b"\xef\xbb\xbfdog\r\n\r\n  Kitchen sink \r\ncrane.n.04\nquokka"
+    )
+    labels = label_set(str(tmp_path / "mine.txt"))
+    assert labels.name == "mine.txt"
+    assert labels.names == ("dog", "Kitchen sink", "crane.n.04", "quokka")
+    names = [[nouns().name(synset) for synset in synsets] for synsets in labels.synsets]
+    assert names[:2] == [
+        ["dog.n.01"],
+        [nouns().name(synset) for synset in synsets_of("kitchen_sink")],
+    ]
+    assert names[2:] == [["crane.n.04"], []]
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n", b"dog\ncat\ndog\n", b"dog\n\xff\xfe\n"])
+def test_a_file_that_is_no_list_of_classes_is_refused(tmp_path, content):
+    (tmp_path / "mine.txt").write_bytes(content)
+    with pytest.raises(InputError, match=r"mine\.txt"):
+        label_set(str(tmp_path / "mine.txt"))

@@ -1,12 +1,17 @@
 """A vocabulary's statistics against a plain count over all pairs; record, tables, command."""
 
+import re
+
 import numpy as np
 
 from catlip.captions import EDITION, LabelVersion
+from catlip.records.table import MISSING
+from catlip.transfer_init import find_origins
+from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.__main__ import match, statistics
 from catlip.vocabulary.counts import CountedCaptions, Counts
-from catlip.vocabulary.label_sets import LabelSet
+from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts
 from catlip.words.wordnet import nouns
 
@@ -61,3 +66,17 @@ def test_record_says_what_is_in_the_captions():
         "samples": 6,
     }
     assert type(metrics).read(metrics.as_dict()) == metrics
+
+
+def test_own_classes_are_told_as_transfer_init_maps_them(tmp_path):
+    (tmp_path / "mine.txt").write_text("sofa\nquokka\ndogs\npuppy\n")
+    labels = label_set(str(tmp_path / "mine.txt"))
+    vocabulary = vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1})
+    origins = find_origins(labels, vocabulary)
+    table = origins_table(labels.name, origins, vocabulary)
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert [row[0] for row in rows] == ["sofa", "dogs", "puppy", "quokka"], "the missing ones last"
+    assert [row[3] for row in rows] == ["sofa.n.01", "dog.n.01", "dog.n.01", "none"]
+    assert [row[4] for row in rows] == ["1.00", "1.00", "0.50", MISSING]
+    assert [row[5] for row in rows] == ["6", "9", "9", MISSING]
+    assert re.findall(r"\d+", origins_sentence(labels.name, origins, 1 / 3))[:3] == ["4", "2", "1"]

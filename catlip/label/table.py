@@ -1,0 +1,187 @@
+"""Labels as one table, for those who train elsewhere: a row for each caption, in the order of the
+sources.
+
+    source    file name of the shard or table
+    key       of the sample; of a table's row its number, from 0
+    caption   as it stands there; null where there is none
+    words     the words that gave a label, in their order
+    synsets   the synset of each of these words, such as dog.n.01
+    classes   with a vocabulary: the class ids of those synsets that are classes
+
+The rows of a source are made by any process, into a file of their own, and put together in the end;
+a run that was stopped keeps those that are done. Nothing of it needs more memory than a row group.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from catlip.captions import Labeller, LabelVersion
+from catlip.cli import InputError
+from catlip.label import labeller_of
+from catlip.label.sidecar import Labels, read_sidecar
+from catlip.label.sources import PARQUET, Source
+from catlip.system.files import replacing
+from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.words.wordnet import nouns
+
+CSV = ".csv"
+ROWS = 16_384  # of a row group
+EDITION = 1  # of the columns: tables of another are made again
+MADE_OF = b"made_of"  # metadata of the file: a digest of the labels and of the vocabulary
+Each = Callable[[str, Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
+
+
+def check_table(out: Path, vocabulary: Path | None, label_version: LabelVersion) -> None:
+    """Raises InputError, before any work, for an `out` that no table can be, or a vocabulary of
+    other labels.
+    """
+    if out.suffix not in (PARQUET, CSV):
+        raise InputError(f"--out {out} must end in {PARQUET} or {CSV}")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; give the path of a file")
+    if vocabulary and (needed := Vocabulary.load(vocabulary).label_version) != label_version:
+        raise InputError(
+            f"{vocabulary} was made by {needed}, the labels are made by {label_version}; give "
+            f"--rule {needed.rule}, or a vocabulary of these labels"
+        )
+
+
+def write_table(
+    out: Path,
+    sidecars: Mapping[Source, Path],
+    each: Each,
+    words: Path | None = None,
+    vocabulary: Path | None = None,
+) -> int:
+    """Write the table of sources and their labels files, atomically: Parquet with a row group or
+    more for each source, or CSV with the lists joined by spaces. A Parquet table of the same labels
+    stays as it is.
+
+    Args:
+        each: applies a function to many items, as an engine does, under a progress bar.
+
+    Returns: the number of its rows. Raises: InputError, OSError.
+    """
+    import pyarrow.parquet as pq
+
+    parts = out.with_name(f".{out.name}.parts")
+    digests = [_made_of(sidecar, vocabulary) for sidecar in sidecars.values()]
+    whole = sha256("".join(digests).encode()).hexdigest()
+    if out.suffix == PARQUET and _is_made_of(out, whole):
+        return int(pq.read_metadata(out).num_rows)
+    parts.mkdir(parents=True, exist_ok=True)
+    items = [
+        _Part(parts / f"{number:06d}{PARQUET}", *pair, digest)
+        for number, (pair, digest) in enumerate(zip(sidecars.items(), digests, strict=True))
+    ]
+    function = partial(_write_part, words=words, vocabulary=vocabulary)
+    for _, error in each("tabulating", function, items):
+        if error:
+            raise error
+    schema, rows = pq.read_schema(items[0].path).with_metadata({MADE_OF: whole}), 0
+    with replacing(out) as file, closing(_writer(out, file, schema)) as writer:
+        for item in items:
+            with pq.ParquetFile(item.path) as part:
+                for group in range(part.num_row_groups):
+                    table = part.read_row_group(group)
+                    rows += len(table)
+                    writer.write_table(_joined(table) if out.suffix == CSV else table)
+    shutil.rmtree(parts, ignore_errors=True)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one source: the file for them, and a digest of what they are made of."""
+
+    path: Path
+    source: Source
+    sidecar: Path
+    made_of: str
+
+
+def _made_of(sidecar: Path, vocabulary: Path | None) -> str:
+    parts = [EDITION, read_sidecar(sidecar).meta]
+    parts += [vocabulary_identity(vocabulary)] if vocabulary else []
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _is_made_of(path: Path, digest: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowException):
+        return (pq.read_schema(path).metadata or {}).get(MADE_OF) == digest.encode()
+    return False
+
+
+def _writer(out: Path, file: Any, schema: Any) -> Any:
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    if out.suffix == CSV:
+        return pyarrow.csv.CSVWriter(file, _joined(schema.empty_table()).schema)
+    return pq.ParquetWriter(file, schema)
+
+
+def _joined(table: Any) -> Any:
+    """The table with its lists as texts, their values joined by spaces."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for number, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = pc.binary_join(table[number].cast(pa.list_(pa.string())), " ")
+            table = table.set_column(number, field.name, texts)
+    return table
+
+
+def _write_part(item: _Part, words: Path | None, vocabulary: Path | None) -> None:
+    """Write the rows of one source, unless they are there."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if _is_made_of(item.path, item.made_of):
+        return
+    labels = read_sidecar(item.sidecar)
+    columns = {name: pa.string() for name in ("source", "key", "caption")}
+    columns |= {name: pa.list_(pa.string()) for name in ("words", "synsets")}
+    columns |= {"classes": pa.list_(pa.int32())} if vocabulary else {}
+    schema = pa.schema(columns, {MADE_OF: item.made_of})
+    labeller = labeller_of(labels.meta["rule"], words)
+    rows = _rows(item.source, labels, labeller, _class_ids(vocabulary) if vocabulary else {})
+    with replacing(item.path, sync=False) as file, pq.ParquetWriter(file, schema) as writer:
+        while some := list(islice(rows, ROWS)):
+            writer.write_table(pa.Table.from_pylist(some, schema))
+
+
+@cache
+def _class_ids(path: Path) -> dict[int, int]:
+    """Synset -> class id."""
+    return {synset.offset: n for n, synset in enumerate(Vocabulary.load(path).synsets)}
+
+
+def _rows(
+    source: Source, labels: Labels, labeller: Labeller, classes: Mapping[int, int]
+) -> Iterator[dict[str, Any]]:
+    for n, (key, caption) in enumerate(source.samples()):
+        text = caption if isinstance(caption, str) else None
+        synsets = labels.values[labels.offsets[n] : labels.offsets[n + 1]].tolist()
+        by_synset = labeller.words_of(text, synsets)
+        yield {
+            "source": source.path.name,
+            "key": key,
+            # A caption of JSON may hold half of a pair, which is no UTF-8.
+            "caption": None if text is None else text.encode("utf-8", "replace").decode(),
+            "words": [*by_synset.values()],
+            "synsets": [*map(nouns().name, by_synset)],
+            "classes": [classes[synset] for synset in by_synset if synset in classes],
+        }

@@ -1,0 +1,344 @@
+"""`python -m reports check`: records that others contributed, before they are added to ours.
+
+Nothing in an archive is trusted: only its `.json` files are unpacked, into a folder that is removed
+again, by paths that stay in it, and up to a size; no member is run or unpickled.
+"""
+
+import gzip
+import io
+import re
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+from pathlib import Path, PurePosixPath
+from statistics import median
+from typing import IO, Any
+
+import tyro
+
+from bench.step_time.result import StepTime
+from catlip.cli import InputError
+from catlip.records import claims as rules
+from catlip.records.claims import claims
+from catlip.records.kind import FEWEST, SAMPLES
+from catlip.records.run import Records, Run
+from catlip.records.styles import CATLIP, CLIPS, name_of
+from catlip.records.table import clipped, format_number
+from catlip.system.foreign import LARGEST_FILE
+from reports.kinds import KINDS
+from reports.pairs import MEASURES
+from reports.paper.claims import NOT_TESTED, verdicts
+from reports.read.records import read_records
+from reports.results import numbers, with_scores
+
+MAX_MEMBERS = 20_000  # of an archive
+MAX_BYTES = 512 * 2**20  # of all that an archive unpacks to
+ZIP, TARS = ".zip", (".tar", ".tar.gz", ".tgz")
+# RuntimeError: of a zip with a password; zlib.error: of damaged content.
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
+ACCURACIES = {*MEASURES, "top5", "few_label_top1"}
+TIMES = {"total_ms", "train_seconds", "seconds_per_image", "step_ms", "images_per_s"}
+WITH_DATA = {"pretrain", "linear_probe", "finetune", "readout", "scaling", "robustness"}
+TIMED = {*SAMPLES, "pretrain"}
+HOME = re.compile(r"(?:/home|/Users)/[^/\s\"']+")
+ROUNDING = 0.01  # of a time, between its median in the metrics and that of its samples
+IMAGES_ROUNDING = 1e-3  # of an accuracy, between the metrics and the hits on the test images
+Findings = dict[str, list[str]]  # what is found -> the files
+
+
+@dataclass(frozen=True)
+class Check:
+    """Check records that others contributed: errors, doubts, what is missing for the page's
+    answers, and which claims of the paper they test.
+
+    python -m reports check contributed.tar.gz
+    python -m reports check runs/bench/device
+
+    Exits with 1 if there are errors.
+    """
+
+    records: tyro.conf.Positional[Path]
+    """A .zip or .tar.gz of records, as `python -m bench.device` leaves one, or a folder of them."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found, each group by what is found."""
+
+    records: Records
+    errors: Findings
+    doubts: Findings
+    missing: Sequence[str]
+    tests: Sequence[str]
+
+
+def check(config: Check) -> None:
+    with _folder(config.records) as (folder, refused):
+        found = checked(folder, refused)
+    lines = [*_lines("errors", found.errors), *_lines("doubts", found.doubts)]
+    lines += _lines("missing for the page's answers", dict.fromkeys(found.missing, ()))
+    lines += _lines("what it tests", dict.fromkeys(found.tests, ()))
+    kinds = len({run.kind for run in found.records.every})
+    lines.append(
+        f"{len(found.records.every):,} records of {kinds} kinds: {len(found.errors)} errors, "
+        f"{len(found.doubts)} doubts"
+    )
+    print("\n".join(lines))
+    if found.errors:
+        sys.exit(1)
+
+
+def _lines(title: str, findings: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    yield f"{title}: {len(findings) or 'none'}"
+    for words, files in findings.items():
+        more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+        yield f"  {words}" + (f": {clipped(files[0], 120)}{more}" if files else "")
+
+
+def checked(folder: Path, refused: Mapping[str, str] | None = None) -> Checked:
+    """Check the records of a folder; `refused` has members of an archive that were not unpacked,
+    with the reason.
+    """
+    records = read_records([folder])
+    errors, doubts = Findings(), Findings()
+    for name, reason in (refused or {}).items():
+        errors.setdefault(reason, []).append(name)
+    for problem in records.problems:
+        is_left_out = problem.reason.startswith(("incomplete", "another probe"))
+        into = doubts if is_left_out else errors
+        into.setdefault(clipped(problem.reason, 160), []).append(_short(problem.path, folder))
+    if not records.every:
+        errors.setdefault("there is no record", []).append(folder.name)
+    once: dict[tuple[object, ...], str] = {}
+    contents: dict[str, str] = {}
+    for run in records.every:
+        path = _short(run.path, folder)
+        for words in _implausible(run):
+            errors.setdefault(words, []).append(path)
+        for words in _doubtful(run):
+            doubts.setdefault(words, []).append(path)
+        if run.seed is not None and run.kind == "pretrain":
+            key = (run.root, run.scale, run.method, run.seed, run.settings_key)
+            if (other := once.setdefault(key, path)) != path:
+                errors.setdefault(f"the same method, recipe and seed as {other}", []).append(path)
+        body = f"{run.kind} {run.raw_metrics} {run.samples}" if run.samples else path
+        if (other := contents.setdefault(body, path)) != path:
+            errors.setdefault(f"the same numbers as {other}", []).append(path)
+    return Checked(records, errors, doubts, [*_missing(records)], [*_tests(records)])
+
+
+def _short(path: str, folder: Path) -> str:
+    with suppress(ValueError):
+        return str(Path(path).relative_to(folder))
+    return path
+
+
+def _implausible(run: Run[Any]) -> Iterator[str]:
+    """What cannot be: a kind that is not ours, numbers out of their range, and those that are not
+    what their samples give.
+    """
+    if run.kind not in KINDS:
+        yield f"of kind {clipped(run.kind, 40)}, which this version does not know"
+        return
+    rows = [*numbers(run)]
+    for row in rows:
+        value, parts = row["value"], {*row["metric"].split(".")}
+        name = " ".join(filter(None, (row.get("method"), row.get("task"), row["metric"])))
+        if parts & ACCURACIES and not 0 <= value <= 1:
+            yield f"the accuracy {clipped(name, 40)} is {format_number(value)}, not in 0 to 1"
+        elif parts & TIMES and not parts & {"cv", "n"} and not (isfinite(value) and value > 0):
+            yield f"the time {clipped(name, 40)} is {format_number(value)}, not above 0"
+    yield from _other_than_its_samples(run, rows)
+
+
+def _other_than_its_samples(run: Run[Any], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    medians = {
+        row.get("method"): row["value"] for row in rows if row["metric"] == "total_ms.median"
+    }
+    for method, value in medians.items():
+        if samples := run.series(f"{method}_total_ms"):
+            if not all(0 < sample < float("inf") for sample in samples):
+                yield f"a step of {clipped(method)} took no time above 0"
+            elif abs(median(samples) - value) > ROUNDING * value:
+                yield f"the median step of {clipped(method)} is not that of its samples"
+    whole = [row for row in rows if row.get("correct") and row.get("task")]
+    if whole:
+        import pandas as pd
+
+        frame = pd.DataFrame(whole).assign(record=run.path)
+        for row in with_scores(frame, {run.path: run}, factor=1).itertuples():
+            by_image = row.score.by_image
+            if by_image is not None and abs(by_image.mean() - row.value) > IMAGES_ROUNDING:
+                yield f"the accuracy on {clipped(row.task, 30)} is not that of its test images"
+                return
+
+
+def _doubtful(run: Run[Any]) -> Iterator[str]:
+    machine, environment = run.environment, run.raw_environment
+    if not machine.device:
+        yield "the device is not named"
+    if machine.revision in ("", "unknown"):
+        yield "the revision of the code is unknown"
+    if machine.dirty:
+        yield "the code had local changes"
+    if machine.busy and run.kind in TIMED:
+        yield "the machine was busy: its times are in doubt"
+    if run.too_few:
+        yield f"too few rounds for an interval: {run.too_few}"
+    if run.kind in WITH_DATA and not environment.get("data"):
+        yield "no digest of the data"
+    if environment.get("rules") != rules.digest():
+        yield "made under other rules for the claims than this version's"
+    if run.metrics.broken:
+        yield "some images could not be read"
+    if home := HOME.search(str(run.raw_config)):
+        yield f"names a home folder, {clipped(home[0], 40)}"
+
+
+def _missing(records: Records) -> Iterator[str]:
+    """What the page's answers would need beside these records."""
+    seeds: dict[str, dict[str, set[int | None]]] = {}
+    for run in records.every:
+        if run.kind == "linear_probe":
+            seeds.setdefault(run.scale, {}).setdefault(run.method, set()).add(run.seed)
+    if not seeds:
+        yield "is CatLIP as good? no linear probe"
+    for scale, methods in seeds.items():
+        clips = [method for method in methods if method in CLIPS]
+        if CATLIP not in methods or not clips:
+            there = ", ".join(map(name_of, methods))
+            where = clipped(scale)
+            yield f"is CatLIP as good? {where} has no pair of CatLIP and CLIP: only {there}"
+        for method in (CATLIP, *clips):
+            if 0 < len(methods.get(method, ())) < FEWEST:
+                yield (
+                    f"is CatLIP as good? {clipped(scale)} has {len(methods[method])} seeds of "
+                    f"{name_of(method)} of the {FEWEST} that an interval needs"
+                )
+    timed = records.of(StepTime)
+    pairs = [run for run in timed if {CATLIP, *CLIPS[-1:]} <= {*run.metrics.methods}]
+    if not pairs:
+        yield f"is CatLIP cheaper? no step time of CatLIP and {name_of(CLIPS[-1])} in turns"
+    elif all(run.is_cpu for run in pairs):
+        yield "is CatLIP cheaper? step times of a CPU only"
+
+
+def _tests(records: Records) -> Iterator[str]:
+    """The claims of the paper that the records are evidence of."""
+    if not records.every:
+        return
+    for key, verdict in verdicts(records).items():
+        claim = claims()[key]
+        if verdict.outcome != NOT_TESTED:
+            yield f"{claim.claim} ({claim.source}): {verdict}"
+        elif verdict.evidence.untested:
+            yield f"{claim.claim} ({claim.source}): no test: {verdict.evidence.untested}"
+
+
+# Archives.
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The folder itself, or one with the records of an archive, and what was refused in it, with
+    the reason. Raises: InputError if it is neither.
+    """
+    if path.is_dir():
+        yield path, {}
+        return
+    if not path.is_file():
+        raise InputError(f"no such archive or folder: {path}")
+    if not path.name.endswith((ZIP, *TARS)):
+        raise InputError(f"{path} is neither a folder nor {ZIP} or {', '.join(TARS)}")
+    with tempfile.TemporaryDirectory(prefix="catlip-check-") as name:
+        folder = Path(name) / path.name.partition(".")[0]
+        folder.mkdir()
+        try:
+            refused = (_unpack_zip if path.suffix == ZIP else _unpack_tar)(path, folder)
+        except UNREADABLE as error:
+            raise InputError(f"{path} cannot be read as an archive: {error}") from None
+        yield folder, refused
+
+
+def _unpack_tar(path: Path, folder: Path) -> dict[str, str]:
+    refused: dict[str, str] = {}
+    with tempfile.TemporaryFile() as plain:
+        # Whole first, because a header may ask the reader to allocate what it says.
+        with open(path, "rb") if path.suffix == ".tar" else gzip.open(path) as packed:
+            _copy(packed, plain, MAX_BYTES, name=str(path))
+        plain.seek(0)
+        with tarfile.open(fileobj=plain, mode="r:") as archive:
+            for count, member in enumerate(archive, 1):
+                _check_count(path, count)
+                if member.isdir():
+                    continue
+                if not member.isreg():
+                    refused[member.name] = "not a regular file, not unpacked"
+                    continue
+                open_member = partial(archive.extractfile, member)
+                _unpack(member.name, member.size, open_member, folder, refused=refused)
+    return refused
+
+
+def _unpack_zip(path: Path, folder: Path) -> dict[str, str]:
+    refused: dict[str, str] = {}
+    left = MAX_BYTES
+    with zipfile.ZipFile(path) as archive:
+        _check_count(path, len(archive.infolist()))
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            if (info.external_attr >> 28) not in (0, 8):  # as Unix marks what is no regular file
+                refused[info.filename] = "not a regular file, not unpacked"
+                continue
+            if (left := left - info.file_size) < 0:
+                raise InputError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB")
+            open_member = partial(archive.open, info)
+            _unpack(info.filename, info.file_size, open_member, folder, refused=refused)
+    return refused
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MAX_MEMBERS:
+        raise InputError(f"{path} has more than {MAX_MEMBERS:,} files")
+
+
+def _unpack(
+    name: str,
+    size: int,
+    open_member: Callable[[], IO[bytes] | None],
+    folder: Path,
+    *,
+    refused: dict[str, str],
+) -> None:
+    """Unpack a member if it may be a record; other files are left where they are."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
+        refused[name] = "its path leads out of the archive, not unpacked"
+    elif not name.endswith((".json", ".json.partial")):
+        return
+    elif size > LARGEST_FILE:
+        refused[name] = f"larger than {LARGEST_FILE >> 20} MiB, not unpacked"
+    else:
+        place = folder.joinpath(*parts)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with open(place, "xb") as file, open_member() or io.BytesIO() as member:
+                _copy(member, file, LARGEST_FILE, name=name)
+        except (FileExistsError, NotADirectoryError):
+            refused[name] = "in the archive twice, not unpacked"
+
+
+def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], most: int, *, name: str) -> None:
+    """Copy, and no more than `most` bytes. Raises: InputError for more."""
+    while chunk := source.read(min(1 << 20, most + 1)):
+        if (most := most - len(chunk)) < 0:
+            raise InputError(f"{name} unpacks to more than it may")
+        target.write(chunk)

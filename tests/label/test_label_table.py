@@ -1,0 +1,137 @@
+"""The table of `python -m catlip.label --out`: each caption's nouns, whole, resumable."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from glosses import glosses, make_shard
+from one_line import one_line_error
+
+import catlip
+from catlip.captions import Labeller
+from catlip.data.shards import open_shard, write_shard
+from catlip.label.__main__ import Label, main
+from catlip.label.sidecar import sidecar_path
+from catlip.label.sources import TarShard
+from catlip.label.table import write_table
+from catlip.vocabulary import Vocabulary
+from catlip.words.wordnet import nouns
+
+RULES = ("paper", "corenet", "paper_multiword")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_new_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards of real sentences; the second has a sample of two captions, and one of none."""
+    one = make_shard(tmp_path / "0.tar", glosses()[::900])
+    captions = {"captions": ["two hot dogs", "a dog, tall as 3 dogs \ud83d"]}
+    samples = [
+        ("pair", {"jpg": b"x", "json": json.dumps(captions).encode()}),
+        ("none", {"jpg": b"x"}),
+        ("empty", {"jpg": b"x", "txt": b"  "}),
+    ]
+    write_shard(tmp_path / "1.tar", samples)
+    return [one, tmp_path / "1.tar"]
+
+
+def tabulate(shards, out, **options):
+    sources = tuple(map(str, shards))
+    main(Label(sources, labels_dir=out.parent / "labels", quiet=True, out=out, **options))
+    return pd.read_parquet(out) if out.suffix == ".parquet" else pd.read_csv(out)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_caption_has_its_nouns_and_classes(shards, tmp_path, rule):
+    vocabulary = Vocabulary.from_captions(glosses()[::450], top_k=300, rule=rule)
+    vocabulary.save(tmp_path / "v.json")
+    options = {"rule": rule, "vocabulary": tmp_path / "v.json", "workers": 1}
+    table = tabulate(shards, tmp_path / "labels.parquet", **options)
+    captions = [
+        open_shard(path).captions(n) for path in shards for n in range(len(open_shard(path)))
+    ]
+    captions = [caption for of_sample in captions for caption in of_sample]
+    assert [*table.key[-4:]] == ["pair", "pair", "none", "empty"]
+    assert [*table.source] == ["0.tar"] * (len(table) - 4) + ["1.tar"] * 4
+    of_caption, labeller = catlip.Labeller(rule), Labeller(rule)
+    targets = vocabulary.targets([caption or "" for caption in captions])
+    assert len(table) == len(captions) == len(targets.offsets) - 1
+    for number, row in enumerate(table.itertuples()):
+        caption = captions[number]
+        assert row.caption == caption or not caption or "\ud83d" in caption
+        # The tagger may call the word's second place a noun: the order may differ.
+        assert {*row.synsets} == {noun.synset for noun in of_caption(caption or "")}
+        assert [nouns().name(labeller.synset(word)) for word in row.words] == [*row.synsets]
+        classes = targets.values[targets.offsets[number] : targets.offsets[number + 1]]
+        assert sorted(row.classes) == sorted(classes.tolist())
+    assert table.classes.map(len).sum() > 100
+    assert table.caption[-2:].isna().tolist() == [True, False]
+
+
+def test_words_stand_in_the_order_of_the_caption():
+    labeller = Labeller("paper_multiword")
+    caption = "Golden retrievers chase the women"
+    words = labeller.words_of(caption, labeller(caption))
+    assert {word: nouns().name(synset) for synset, word in words.items()} == {
+        "golden_retrievers": "golden_retriever.n.01",
+        "women": "woman.n.01",
+    }
+
+
+def test_csv_and_parquet_hold_the_same_and_every_source_is_a_row_group(shards, tmp_path):
+    table = tabulate(shards, tmp_path / "labels.parquet", workers=1)
+    text = tabulate(shards, tmp_path / "labels.csv", workers=1)
+    assert [*text.columns] == [*table.columns]
+    assert [*text.synsets.fillna("")] == [*map(" ".join, table.synsets)]
+    assert pq.read_metadata(tmp_path / "labels.parquet").num_row_groups == 2
+    assert not [*tmp_path.glob(".*")], "nothing else is left"
+
+
+def test_a_table_that_was_stopped_keeps_the_shards_that_are_done(shards, tmp_path):
+    tabulate(shards, tmp_path / "whole.parquet", workers=1)
+    sources = [*map(TarShard, shards)]
+    sidecars = {source: sidecar_path(source, tmp_path / "labels", "paper") for source in sources}
+    out, done = tmp_path / "labels.parquet", {}
+
+    def stopped(doing, function, items):
+        yield items[0], function(items[0])
+        done[items[0].path] = items[0].path.stat().st_mtime_ns
+        raise KeyboardInterrupt
+
+    def going_on(doing, function, items):
+        for item in items:
+            yield item, function(item)
+            assert done.get(item.path) in (None, item.path.stat().st_mtime_ns)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_table(out, sidecars, stopped)
+    assert not out.exists()
+    assert len(done) == 1
+    rows = write_table(out, sidecars, going_on)
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    before = out.stat().st_mtime_ns
+    assert write_table(out, sidecars, stopped) == rows, "what is whole is not made again"
+    make_shard(shards[0], ["a dog"])
+    table = tabulate(shards, out, workers=1)
+    assert out.stat().st_mtime_ns != before
+    assert [*table.synsets[0]] == ["dog.n.01"]
+
+
+def test_bad_input_is_one_line_before_any_work(shards, tmp_path):
+    Vocabulary.from_captions(glosses()[::450], rule="corenet").save(tmp_path / "v.json")
+    for words, part in (
+        (["--out", "labels.txt"], ".parquet"),
+        (["--vocabulary", "v.json"], "--out"),
+        (["--out", "x.csv", "--vocabulary", "none.json"], "none.json"),
+        (["--out", "x.csv", "--vocabulary", "v.json"], "corenet"),
+    ):
+        command = [sys.executable, "-m", "catlip.label", *map(str, shards), *words, "--quiet"]
+        one_line_error(subprocess.run(command, capture_output=True, text=True), part)
+    assert not [*tmp_path.rglob("*.npz")]
