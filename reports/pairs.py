@@ -4,7 +4,7 @@ the page is that of pairs, computed here, with one kind of interval.
     python -m reports pairs runs/starter --methods catlip clip_bag -o pairs.csv
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
@@ -158,26 +158,48 @@ class WritePairs:
     """A .csv to write the pairs to."""
 
 
-def write_pairs(config: WritePairs) -> None:
-    """Print the differences, and write the pairs."""
-    one, other = config.methods
-    rows, lines = [], []
+def compared(
+    folders: Sequence[Path], one: str, other: str
+) -> Iterator[tuple[str, str, Experiment, Pairs[float], Estimate]]:
+    """(root, scale, experiment, pairs by seed, difference of the first minus the second in points)
+    of each experiment that both methods took part in.
+    """
     settings: dict[tuple[str, str], dict[str, Run[Any]]] = {}
-    for run in read_records(config.records).every:
+    for run in read_records(folders).every:
         settings.setdefault((run.root, run.scale), {})[run.path] = run
     for (root, scale), runs in settings.items():
         frame = frame_of(Records((), tuple(runs.values()), ()))
         for same, methods in experiments(accuracies(frame)).items():
-            if not {one, other} <= methods.keys():
-                continue
-            pairs = pair_up(*(scores_of(methods[method], runs) for method in (one, other)))
-            if not (estimate := pairs.difference()):
-                continue
-            where = {"root": root, "scale": scale, **same._asdict()}
-            for seed, a, b in zip(pairs.keys, pairs.one, pairs.other, strict=True):
-                values = {one: value_of(a), other: value_of(b)}
-                rows.append({**where, "seed": seed, **values, "difference": value_of(a - b)})
-            lines.append(_line(f"{root}/{scale}", same, estimate))
+            if {one, other} <= methods.keys():
+                pairs = pair_up(*(scores_of(methods[method], runs) for method in (one, other)))
+                if estimate := pairs.difference():
+                    yield root, scale, same, pairs, estimate
+
+
+def differences_frame(folders: Sequence[Path], one: str, other: str) -> "pd.DataFrame":
+    """A row for each experiment of `compared`: what both share, the difference in points, its 95 %
+    interval (`low`, `high`; missing below six seeds), and the number of seeds.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {"scale": scale, **same._asdict()}
+        | {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
+        | {"seeds": estimate.pairs}
+        for _, scale, same, _, estimate in compared(folders, one, other)
+    )
+
+
+def write_pairs(config: WritePairs) -> None:
+    """Print the differences, and write the pairs."""
+    one, other = config.methods
+    rows, lines = [], []
+    for root, scale, same, pairs, estimate in compared(config.records, one, other):
+        where = {"root": root, "scale": scale, **same._asdict()}
+        for seed, a, b in zip(pairs.keys, pairs.one, pairs.other, strict=True):
+            values = {one: value_of(a), other: value_of(b)}
+            rows.append({**where, "seed": seed, **values, "difference": value_of(a - b)})
+        lines.append(_line(f"{root}/{scale}", same, estimate))
     if not rows:
         raise InputError(f"no experiment of these records has {one} and {other} with the same seed")
     title = f"{name_of(one)} minus {name_of(other)}, in points"

@@ -8,7 +8,9 @@ import pytest
 
 from reports.paper.claims import verdicts
 from reports.read.records import read_records
+from reports.read.setting import settings
 from reports.readme import BLOCK, filled
+from reports.summary.answers import compared_tasks
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -45,17 +47,19 @@ def test_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
     for cell in cells:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
-    assert names["table"]["mean"].round(1).to_dict() == {
-        ("fashion", "cifar10-10k"): 0.0,
-        ("fashion", "concepts"): 1.6,
-        ("fashion", "fashion-types"): 6.4,
-        ("fashion", "fashion_mnist"): 1.3,
-        ("fashion", "subgroups"): 0.6,
-        ("photos", "cifar10"): 2.2,
-        ("photos", "fashion_mnist"): 0.5,
-        ("starter", "concepts"): 4.8,
-        ("starter", "subgroups"): 8.3,
+    every = settings(read_records([Path("reports/records")]))
+    page = {
+        (setting.scale, one.task): one.difference
+        for setting in every
+        if setting.clip == "clip_bag"
+        for one in compared_tasks(setting)
     }
+    rows = {(row.scale, row.task): row for row in names["table"].itertuples()}
+    assert rows.keys() == page.keys()
+    for key, row in rows.items():
+        assert (row.difference, row.low, row.high) == pytest.approx(
+            (page[key].value, page[key].low, page[key].high)
+        )
 
 
 def test_readme_is_short() -> None:
