@@ -1,0 +1,122 @@
+"""The record of a retrieval, and its table; captions and images are counted, not kept."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from bench.downstream.probe.result import (
+    Transferred,
+    accuracy_of,
+    check_fractions,
+    method_cell,
+    methods_of,
+)
+from catlip.records.blocks import Section, Text
+from catlip.records.run import Records, Run, Setting
+from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
+from catlip.records.table import Cell, Table, clipped, shown
+
+ComparedBy = Literal["embeddings", "nouns", "subwords"]
+IN_WORDS: dict[ComparedBy, str] = {
+    "embeddings": "by the cosine of embeddings",
+    "nouns": "by its classes' scores of a caption's nouns, not embeddings",
+    "subwords": "by its classes' scores of a caption's subwords, not embeddings",
+}
+CUTS = (1, 5, 10)
+WAYS = {"image_to_text": "image to text", "text_to_image": "text to image"}
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Fractions of the queries that have a right answer among their first 1, 5 and 10."""
+
+    r1: float
+    r5: float
+    r10: float
+
+    def __post_init__(self) -> None:
+        check_fractions(**asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(Transferred):
+    """An encoder on held-out captions; `data` is the name of the data set. Chance is what an order
+    drawn at random gives on the same images and captions.
+    """
+
+    kind = "retrieval"
+
+    data: str
+    compared_by: ComparedBy
+    num_images: int
+    num_captions: int
+    captions_without_class: int | None = None  # None where captions are embedded
+    image_to_text: Recall
+    text_to_image: Recall
+    image_to_text_chance: Recall
+    text_to_image_chance: Recall
+
+    def accuracies(self) -> dict[str, float | None]:
+        """`image_to_text.r1` and so on, as in the table of results."""
+        return {
+            f"{way}.{cut}": value
+            for way in WAYS
+            for cut, value in asdict(getattr(self, way)).items()
+        }
+
+    def is_published(self, name: str) -> bool:
+        return False
+
+    def sizes(self, task: str = "") -> dict[str, int | None]:
+        return {"num_images": self.num_images, "num_captions": self.num_captions}
+
+
+def section(main: Setting | None, records: Records) -> list[Section]:
+    """One section, or none without a record."""
+    words = (
+        "Held-out images and captions look for each other. An encoder without a text tower "
+        "compares by what it has: how likely its classifier finds the words of the caption."
+    )
+    by_scales = enumerate(by_scale(records, main, Retrieval))
+    tables = [retrieval_table(runs, suffix(i)) for i, runs in by_scales]
+    return [Section("retrieval", "Retrieval", [Text(words), *tables])] if tables else []
+
+
+def retrieval_table(records: Sequence[Run[Retrieval]], suffix: str = "") -> Table:
+    """Under a heading for each data set, a row for each method and one for chance."""
+    groups: dict[tuple[str, int, int], list[Run[Retrieval]]] = {}
+    for record in records:
+        one = record.measured
+        groups.setdefault((one.data, one.num_images, one.num_captions), []).append(record)
+    rows: list[list[Cell]] = []
+    for (data, images, captions), of_data in [*groups.items()][:MAX_SHOWN]:
+        each = shown(captions / images, 0 if captions % images == 0 else 1)
+        found = f"{shown(images, 0)} images, {shown(captions, 0)} captions, {each} an image"
+        rows.append([Cell(f"{clipped(data, 40)}: {found}")])
+        for method in methods_of(of_data):
+            of_method = [record for record in of_data if record.method == method]
+            names = of_method[0].measured.accuracies()
+            cells = [accuracy_of(of_method, name) for name in names]
+            rows.append([_method(of_method[0], captions), *cells])
+        chances = [getattr(of_data[0].measured, f"{way}_chance") for way in WAYS]
+        values = [value for chance in chances for value in asdict(chance).values()]
+        rows.append([Cell("Chance"), *(Cell(shown(100 * value, 1)) for value in values)])
+    scale = records[0].scale
+    title = "Captions of images, and images of captions" + (f", {at_scale(scale)}" if scale else "")
+    columns = ["Method", *(f"{way}, R@{cut} (%)" for way in WAYS.values() for cut in CUTS)]
+    caption = (
+        "R@k: of the k best answers one is right; for an image any of its captions, for a caption "
+        "its image, as CLIP_benchmark counts. Mean ± sample standard deviation over n seeds of "
+        "pre-training. Equal scores are put in an order drawn at random."
+    )
+    return Table(f"retrieval{suffix}", title, columns, rows=rows, caption=caption)
+
+
+def _method(record: Run[Retrieval], captions: int) -> Cell:
+    """The method and how it compares; of captions without a class, how many there are."""
+    one = record.measured
+    cell = replace(method_cell(record.method), small=IN_WORDS[one.compared_by])
+    if not one.captions_without_class:
+        return cell
+    without = f"{shown(one.captions_without_class, 0)} of {shown(captions, 0)} captions"
+    return replace(cell, remarks=(f"{without} name none of its classes: their order is chance.",))
