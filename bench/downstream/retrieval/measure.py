@@ -10,9 +10,9 @@ where p(class) is the fraction of the training captions that name it: what the i
 caption (their pointwise mutual information), however frequent the nouns are and however many. The
 caption is labelled by the rule and the vocabulary of the run; one that names no class tells nothing
 and has score 0. It was chosen on images that are not tested on: on 924 drawings of the starter's
-probe-train (seeds 0 and 1 of CatLIP) the mean over R@1, R@5 and R@10 of both ways is 40 %, 38 with
-each class's mean log-probability over the images subtracted, 36 to 39 with scores standardised by
-class, 30 to 33 for sums in place of the mean, and 21 without p(class). Subtracting the log of the
+probe-train (seeds 0 and 1 of CatLIP) the mean over R@1, R@5 and R@10 of both ways is 41 %, 38 with
+each class's mean log-probability over the images subtracted, 36 to 39 with logits standardised by
+class, 30 to 32 for sums in place of the mean, and 21 without p(class). Subtracting the log of the
 mean probability over the images gives as much, but an image's score then depends on the others.
 
 SuperClass, and CatLIP with a softmax, have the softmax's probabilities; SuperClass's classes are

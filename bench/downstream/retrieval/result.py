@@ -11,7 +11,7 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.records.blocks import Section, Text
+from catlip.records.blocks import Section
 from catlip.records.run import Records, Run, Setting
 from catlip.records.select import MAX_SHOWN, at_scale, by_scale, suffix
 from catlip.records.table import Cell, Table, clipped, shown
@@ -72,14 +72,10 @@ class Retrieval(Transferred):
 
 
 def section(main: Setting | None, records: Records) -> list[Section]:
-    """One section, or none without a record."""
-    words = (
-        "Held-out images and captions look for each other. An encoder without a text tower "
-        "compares by what it has: how likely its classifier finds the words of the caption."
-    )
+    """One section, folded because the page has room for few open tables; none without a record."""
     by_scales = enumerate(by_scale(records, main, Retrieval))
     tables = [retrieval_table(runs, suffix(i)) for i, runs in by_scales]
-    return [Section("retrieval", "Retrieval", [Text(words), *tables])] if tables else []
+    return [Section("retrieval", "Retrieval", tables)] if tables else []
 
 
 def retrieval_table(records: Sequence[Run[Retrieval]], suffix: str = "") -> Table:
@@ -105,11 +101,14 @@ def retrieval_table(records: Sequence[Run[Retrieval]], suffix: str = "") -> Tabl
     title = "Captions of images, and images of captions" + (f", {at_scale(scale)}" if scale else "")
     columns = ["Method", *(f"{way}, R@{cut} (%)" for way in WAYS.values() for cut in CUTS)]
     caption = (
+        "Held-out images and captions look for each other: CLIP by the cosine of its embeddings, "
+        "CatLIP, which has no text tower, by its classes' scores of a caption's nouns. "
         "R@k: of the k best answers one is right; for an image any of its captions, for a caption "
         "its image, as CLIP_benchmark counts. Mean ± sample standard deviation over n seeds of "
         "pre-training. Equal scores are put in an order drawn at random."
     )
-    return Table(f"retrieval{suffix}", title, columns, rows=rows, caption=caption)
+    name = f"retrieval{suffix}"
+    return Table(name, title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _method(record: Run[Retrieval], captions: int) -> Cell:
