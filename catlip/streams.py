@@ -21,6 +21,7 @@ SEGMENTATION_OBJECTIVE = 10
 NOISE = 11  # in captions
 CAPTIONS = 12  # which of several captions a sample has in an epoch
 GALLERY = 13  # images that are shown
+RETRIEVAL = 14  # images that are searched, of more
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:

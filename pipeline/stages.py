@@ -14,6 +14,14 @@ from catlip.system.urls import is_remote
 from pipeline.options import DRAWINGS, Options, count_gpus
 from pipeline.step import Step
 
+# Methods whose encoders compare an image with a caption; the program refuses others.
+WITH_CAPTION_SCORES = frozenset(
+    {
+        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked", "siglip"),
+        *("clip_catlip", "superclip"),
+    }
+)
+
 
 class Plan:
     """Folders, names, and the arguments of all programs."""
@@ -218,6 +226,11 @@ def transfer(plan: Plan) -> Iterator[Step]:
             yield encoder_step(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield encoder_step(plan, "readouts", method, seed, probe)
+    if plan.starter:  # drawings of the probe's two test teams, with captions that none was shown
+        for method, seed in product(methods, plan.few_seeds):
+            if method in WITH_CAPTION_SCORES:
+                held_out = ("data/starter/probe-test", "data/starter/probe-test")
+                yield encoder_step(plan, "retrieval", method, seed, held_out)
     record = plan.runs / "gallery/gallery.json"
     encoders = [plan.trained(method, 0) for method in methods[:4]]
     yield step(

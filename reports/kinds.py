@@ -9,6 +9,7 @@ import bench.data_path.result
 import bench.downstream.dense.result
 import bench.downstream.gallery.result
 import bench.downstream.probe.result
+import bench.downstream.retrieval.result
 import bench.memory.result
 import bench.plan.result
 import bench.step_time.result

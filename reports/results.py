@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from bench.downstream.probe.result import texts_of, with_per_image_hits
+from bench.downstream.retrieval.result import Retrieval
 from bench.memory.result import Memory
 from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
@@ -130,7 +131,8 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
     in its samples.
     """
     metrics = run.metrics
-    for row in _below(dataclasses.asdict(metrics), {}, path=()):
+    shared = {"task": metrics.data} if isinstance(metrics, Retrieval) else {}
+    for row in _below(dataclasses.asdict(metrics), shared, path=()):
         texts = texts_of(run, row["task"]) if row["metric"] == "top1" and "task" in row else []
         yield row | ({"correct": " ".join(texts)} if all(texts) and texts else {})
     if "runs" in metrics.rows:

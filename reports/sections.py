@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import bench.communication.result
 import bench.data_path.result
 import bench.downstream.gallery.result
+import bench.downstream.retrieval.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
@@ -162,6 +163,7 @@ def build_page(records: Records) -> Page:
                 _lengths(main),
                 ladder_section(main),
                 worth_section(main, records),
+                *bench.downstream.retrieval.result.section(main, records),
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),

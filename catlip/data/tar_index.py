@@ -158,10 +158,10 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
         metadata = {}
     if caption is not None:
         return [caption] if metadata.get("caption") == caption else [*lines]
-    return _captions_in(metadata)
+    return captions_in(metadata)
 
 
-def _captions_in(metadata: dict[str, object]) -> list[str | None]:
+def captions_in(metadata: dict[str, object]) -> list[str | None]:
     """`caption` or else `captions`, a string or a list; or else `caption_0`, `caption_1` and so on
     in the order of their numbers. Blank captions beside others do not count.
     """

@@ -112,6 +112,9 @@ SMALLEST = {
         "gallery",
         (TRAINED, CLIP_TRAINED),
     ),
+    "bench.downstream.retrieval": Smallest(
+        f"{ENCODER} --data data/starter/probe-test {QUIET}", "retrieval", (TRAINED,)
+    ),
     "bench.downstream.multilabel": Smallest(COCO, "multilabel", (TRAINED, SCENES)),
     "bench.downstream.segmentation": Smallest(
         f"{DENSE} ade20k:data/starter-scenes/ade20k",

@@ -335,7 +335,7 @@ def transfer_head(
     head = transfer_rows(
         checkpoint.classifier["weight"],
         checkpoint.classifier["bias"],
-        _vocabulary(checkpoint, spelling, options.vocabulary),
+        vocabulary_of(checkpoint, spelling, options.vocabulary),
         labels=labels,
         alpha=options.alpha,
         ties=options.ties,
@@ -361,7 +361,7 @@ def has_classifier(encoder: LoadedEncoder) -> bool:
     return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
 
 
-def _vocabulary(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Vocabulary:
+def vocabulary_of(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Vocabulary:
     """The given vocabulary, or the one that the record beside the run's folder names."""
     if path is None:
         folder = Path(spelling.removesuffix(":raw").removesuffix("/weights.safetensors"))

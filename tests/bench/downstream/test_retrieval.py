@@ -1,0 +1,296 @@
+"""Images and captions find each other as CLIP_benchmark counts it, and no tie is a hit."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from one_line import one_line_exit
+from safetensors.torch import load_file
+from small_data import ON_A_CPU, png
+from torch import Tensor
+
+from baselines.openclip import CaptionTokenizer
+from bench.downstream.probe.features import extract
+from bench.downstream.probe.readouts import towers_of
+from bench.downstream.retrieval.config import Retrieval
+from bench.downstream.retrieval.measure import chance, draw_images, main, ranks, recall, scorer_of
+from bench.downstream.retrieval.result import CUTS
+from catlip.cli import run
+from catlip.data.shards import write_shard
+from catlip.encoders.load import load_encoder
+from catlip.training.checkpoint import save_weights
+from catlip.vocabulary import Vocabulary
+from reports.read.records import read_records
+from reports.results import results
+from reports.sections import build_page
+
+CPU = torch.device("cpu")
+NAMES = ("dog", "cat", "violin", "guitar", "boat", "car", "a dog and a cat", "qwertz")
+WAYS = ("image_to_text", "text_to_image")
+
+
+def clip_benchmark(images: Tensor, texts: Tensor, owners: list[int]) -> list[list[float]]:
+    """R@1, R@5 and R@10 of image to text and of text to image, computed as clip_benchmark 1.6.2
+    does in metrics/zeroshot_retrieval.py: recall above zero among the k highest.
+    """
+    scores = F.normalize(texts, dim=-1) @ F.normalize(images, dim=-1).t()
+    positive = torch.zeros_like(scores, dtype=torch.bool)
+    positive[torch.arange(len(scores)), owners] = True
+    found = []
+    for rows, pairs in ((scores.T, positive.T), (scores, positive)):
+        found.append([])
+        for k in CUTS:
+            chosen = F.one_hot(torch.topk(rows, k, dim=1)[1], num_classes=rows.shape[1])
+            right = (chosen * pairs.reshape(len(rows), 1, -1)).sum(dim=(1, 2))
+            found[-1].append(((right / pairs.sum(dim=1)) > 0).float().mean().item())
+    return found
+
+
+def both_ways(scores: Tensor, owners: Tensor, seed: int = 0) -> list[list[float]]:
+    images = torch.arange(scores.shape[1])
+    by_way = (scores.T, images, owners), (scores, owners, images)
+    return [[*vars(recall(ranks(*way, seed=seed))).values()] for way in by_way]
+
+
+def captioned(folder: Path, count: int = 24) -> Path:
+    """A shard of pictures with one to three captions each."""
+    samples = []
+    for number in range(count):
+        lines = [f"{NAMES[(number + i) % 8]} number {number}" for i in range(1 + number % 3)]
+        members = {"png": png(10 * number, number), "txt": "\n".join(lines).encode()}
+        samples.append((f"{number:03d}", members))
+    write_shard(folder / "00000.tar", samples)
+    return folder
+
+
+def retrieve(out: Path, encoder: object, data: Path, **options: Any) -> dict[str, Any]:
+    main(Retrieval(str(encoder), str(data), out, **ON_A_CPU | options))
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recalls_are_those_of_clip_benchmark_on_the_same_embeddings(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    counts = torch.randint(1, 6, (300,), generator=draw)
+    owners = torch.arange(300).repeat_interleave(counts)
+    images = torch.randn(300, 16, generator=draw)
+    texts = images[owners] + 1.5 * torch.randn(len(owners), 16, generator=draw)
+    expected = clip_benchmark(images, texts, owners.tolist())
+    assert 0.05 < expected[0][0] < expected[0][2] < 0.95
+    scores = F.normalize(texts, dim=1) @ F.normalize(images, dim=1).T
+    assert both_ways(scores, owners) == [pytest.approx(way) for way in expected]
+
+
+def test_a_run_of_clip_has_the_numbers_of_clip_benchmark(untrained, tmp_path) -> None:
+    spelling, data = str(untrained("clip")), captioned(tmp_path / "data")
+    metrics = retrieve(tmp_path / "out.json", spelling, data)["metrics"]
+    assert (metrics["num_images"], metrics["num_captions"]) == (24, 48)
+    assert metrics["compared_by"] == "embeddings"
+    config = Retrieval(spelling, str(data), **ON_A_CPU)
+    encoder, (split, captions_of) = load_encoder(spelling, 0, CPU), draw_images(config)
+    towers = towers_of(encoder, spelling)
+    with torch.inference_mode():
+        features = extract(encoder.module, encoder.preprocess, split, config).values
+        texts = towers.embed(towers.tokenize([c for captions in captions_of for c in captions]))
+        owners = [i for i, captions in enumerate(captions_of) for _ in captions]
+        expected = clip_benchmark(towers.project(features), texts, owners)
+    for way, recalls in zip(WAYS, expected, strict=True):
+        assert [*metrics[way].values()] == pytest.approx(recalls)
+
+
+@pytest.mark.parametrize("right", [0, 7, 19])
+def test_equal_scores_are_no_hits_but_chance(right: int) -> None:
+    """Wherever the right answer lies among 20 of the same score."""
+    scores, answers = torch.zeros(4000, 20), torch.arange(20)
+    images = torch.full((4000,), right)
+    drawn = [*vars(recall(ranks(scores, images, answers, seed=1))).values()]
+    assert drawn == pytest.approx([*vars(chance([1], 20)).values()], abs=0.03)
+    scores[:, right] = -1
+    assert recall(ranks(scores, images, answers, seed=1)).r10 == 0
+
+
+@pytest.mark.parametrize(("right", "answers"), [(1, 8), (3, 12), (5, 50), (4, 6)])
+def test_chance_is_what_random_scores_give(right: int, answers: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.rand(20_000, answers, generator=draw)
+    owners = torch.arange(answers) // right  # the first `right` answers are of image 0
+    before = ranks(scores, torch.zeros(20_000, dtype=torch.int64), owners, seed=0)
+    expected = [*vars(chance([right], answers)).values()]
+    assert [*vars(recall(before)).values()] == pytest.approx(expected, abs=0.015)
+
+
+def test_catlip_scores_a_caption_by_how_likely_its_nouns_are(make_run, tmp_path) -> None:
+    run, captions = make_run(), ["a dog and a cat", "qwertz", "the car", "cat, dog"]
+    encoder = load_encoder(str(run), 0, CPU)
+    scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
+    features = torch.randn(5, encoder.num_features, generator=torch.Generator().manual_seed(0))
+    scores, without = scorer(features, captions)
+    assert (scorer.compared_by, without) == ("nouns", 1)
+    weights = load_file(run / "weights.safetensors")
+    logits = (features @ weights["classifier.weight"].T + weights["classifier.bias"]).tolist()
+    vocabulary = Vocabulary.load(tmp_path / "run-vocabulary.json")
+    counts = [synset.count for synset in vocabulary.synsets]
+    classes = [synset.name.partition(".")[0] for synset in vocabulary.synsets]
+    for caption, of_caption in zip((("dog", "cat"), (), ("car",)), scores.tolist(), strict=False):
+        for logit, score in zip(logits, of_caption, strict=True):
+            told = [
+                -math.log1p(math.exp(-logit[i])) - math.log(counts[i] / (sum(counts) / 3))
+                for i in map(classes.index, caption)
+            ]
+            assert score == pytest.approx(sum(told) / max(1, len(told)), abs=1e-5)
+    assert torch.equal(scores[0], scores[3])  # to the bit: so equal captions tie
+
+
+def test_superclass_scores_a_caption_by_its_subwords(untrained, tmp_path) -> None:
+    run = untrained("superclass")
+    weights = load_file(run / "weights.safetensors")
+    caption = "a small dog, a dog"
+    subwords = sorted({*CaptionTokenizer(24)([caption])[0].tolist()} - {0, 49_406, 49_407})
+    weights["idf.captions_seen"][:] = 99
+    weights["idf.captions_with"][subwords[0]] = 49
+    encoder = load_encoder(str(run), 0, CPU)
+    save_weights(run / "weights.safetensors", weights, dict(encoder.checkpoint.config))
+    encoder = load_encoder(str(run), 0, CPU)
+    features = torch.randn(3, encoder.num_features, generator=torch.Generator().manual_seed(0))
+    scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
+    scores, without = scorer(features, [caption, ""])
+    assert (scorer.compared_by, without) == ("subwords", 1)
+    logits = features @ weights["classifier.weight"].T + weights["classifier.bias"]
+    rates = torch.tensor([0.5, *[0.01] * (len(subwords) - 1)])
+    expected = (logits.log_softmax(1)[:, subwords] - rates.log()).mean(1)
+    torch.testing.assert_close(scores[0], expected)
+    assert not scores[1].any()
+
+
+def test_a_catlip_that_knows_its_nouns_finds_them(make_run, tmp_path) -> None:
+    run, data = make_run(synsets=("dog.n.01", "cat.n.01")), tmp_path / "data"
+    levels = (0, 0, 255, 255)
+    samples = [
+        (f"{i}", {"png": png(level, i), "txt": b"a dog" if level else b"a cat"})
+        for i, level in enumerate(levels)
+    ]
+    write_shard(data / "0.tar", samples)
+    encoder, weights = load_encoder(str(run), 0, CPU), load_file(run / "weights.safetensors")
+    cat, dog = (encoder.module(encoder.preprocess(png(level, 9))[None])[0] for level in (0, 255))
+    away = 100 * (dog - cat) / (dog - cat).norm()
+    weights["classifier.weight"][:] = torch.stack([away, -away])
+    middle = away @ (dog + cat) / 2
+    weights["classifier.bias"][:] = torch.stack([-middle, middle])
+    save_weights(run / "weights.safetensors", weights, dict(encoder.checkpoint.config))
+    metrics = retrieve(tmp_path / "out.json", run, data)["metrics"]
+    # Two images have the same caption: which of the two comes first is drawn, the others never do.
+    assert metrics["image_to_text"]["r5"] == 1
+    scorer = scorer_of(load_encoder(str(run), 0, CPU), Retrieval(str(run), str(data), **ON_A_CPU))
+    features = torch.stack([cat, cat, dog, dog])
+    scores, _ = scorer(features, ["a cat", "a cat", "a dog", "a dog"])
+    assert int(ranks(scores, torch.arange(4), torch.arange(4), seed=0).max()) <= 1
+
+
+def test_a_table_and_shards_of_it_have_the_same_captions(tmp_path, capsys) -> None:
+    (tmp_path / "images").mkdir()
+    rows, samples = [], []
+    for number in range(6):
+        picture = png(40 * number, number)
+        (tmp_path / "images" / f"{number}.png").write_bytes(picture)
+        lines = [f"a dog {number}", f"a cat {number}"]
+        rows += [(f"{number}.png", line) for line in lines]
+        samples.append((str(number), {"png": picture, "txt": "\n".join(lines).encode()}))
+    samples.append(("without", {"png": picture, "txt": b" "}))
+    write_shard(tmp_path / "shards/0.tar", samples)
+    with open(tmp_path / "captions.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image", "caption"), *rows])
+    found = []
+    for data in ("captions.csv", "shards", "shards/*.tar"):
+        split, captions_of = draw_images(
+            Retrieval("random:hybrid_mini@32", str(tmp_path / data), **ON_A_CPU)
+        )
+        pictures = [split.image_bytes(number) for number in range(len(split))]
+        found.append(([*split.keys], captions_of, pictures))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) == 6
+    drawn = []
+    for data, seed in (("captions.csv", 0), ("shards", 0), ("shards", 1)):
+        config = Retrieval("", str(tmp_path / data), max_images=3, seed=seed, **ON_A_CPU)
+        drawn.append([*draw_images(config)[0].keys])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({*drawn[0]}) == 3
+
+
+def test_a_broken_image_is_left_out_with_its_captions(untrained, tmp_path) -> None:
+    samples = [(f"{i}", {"png": png(60 * i, i), "txt": b"a dog\na cat"}) for i in range(4)]
+    samples[1] = ("1", {"png": b"no picture", "txt": b"one\ntwo\nthree"})
+    write_shard(tmp_path / "data/0.tar", samples)
+    run = untrained("clip_bag")
+    record = retrieve(tmp_path / "out.json", run, tmp_path / "data", max_broken=0.5)
+    metrics = record["metrics"]
+    assert (metrics["num_images"], metrics["num_captions"]) == (3, 6)
+    assert sum(metrics["broken"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoder", "count", "words"),
+    [
+        ("random:hybrid_mini@32", 3, "neither a text tower"),
+        ("clip", 1, "1 images with a caption"),
+        ("catlip", 3, "--vocabulary"),
+        ("NaN", 3, "not finite"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(
+    encoder, count, words, untrained, make_run, tmp_path, capsys, monkeypatch
+) -> None:
+    data = captioned(tmp_path / "data", count)
+    if encoder == "catlip":
+        encoder = make_run()
+        (tmp_path / "run.json").unlink()
+    elif encoder in ("clip", "NaN"):
+        is_broken, encoder = encoder == "NaN", untrained("clip")
+        if is_broken:
+            weights = load_file(encoder / "weights.safetensors")
+            weights["projection.weight"][:] = float("nan")
+            config = dict(load_encoder(str(encoder), 0, CPU).checkpoint.config)
+            save_weights(encoder / "weights.safetensors", weights, config)
+    out = tmp_path / "out.json"
+    given = ["x", "--encoder", str(encoder), "--data", str(data), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", [*given, "--device", "cpu", "--quiet", "--num-workers", "0"])
+    with one_line_exit(capsys, words):
+        run(Retrieval, main)
+    assert not out.exists()
+
+
+def test_page_and_frame_have_its_numbers_and_no_section_without_a_record(
+    untrained, make_run, tmp_path
+) -> None:
+    def sections() -> list[Any]:
+        page = build_page(read_records([tmp_path / "runs"]))
+        return [section for section in page.sections if section.anchor == "retrieval"]
+
+    (tmp_path / "runs").mkdir()
+    assert not sections()
+    data, folder = captioned(tmp_path / "held-out"), tmp_path / "runs/starter/retrieval"
+    by_method = {
+        method: retrieve(folder / f"{method}-seed0.json", run, data)["metrics"]
+        for method, run in (("catlip", make_run()), ("clip", untrained("clip")))
+    }
+    ((section,), frame) = sections(), results(tmp_path / "runs")
+    table = section.blocks[-1]
+    assert table.rows[0][0].text.startswith("held-out: 24 images, 48 captions, 2 an image")
+    assert "not embeddings" in table.rows[1][0].small
+    assert [row[0].text for row in table.rows[1:]] == ["CatLIP", "CLIP", "Chance"]
+    for row, (method, metrics) in zip(table.rows[1:], by_method.items(), strict=False):
+        expected = [100 * value for way in WAYS for value in metrics[way].values()]
+        assert [cell.quantity.mean for cell in row[1:]] == pytest.approx(expected)
+        for way in WAYS:
+            of_way = frame[(frame.method == method) & (frame.metric == f"{way}.r1")]
+            assert of_way[["kind", "task", "value"]].values.tolist() == [
+                ["retrieval", "held-out", pytest.approx(metrics[way]["r1"])]
+            ]
+    remarks = [row[0].remarks for row in table.rows[1:]]
+    named = {note for notes in remarks for note in notes}
+    assert by_method["catlip"]["captions_without_class"] == 6
+    assert any("6 of 48" in note for note in named)
