@@ -5,6 +5,7 @@ import pytest
 from baselines.idf import distinct_subwords
 from baselines.openclip import END, START, CaptionTokenizer
 from bench.measuring import methods
+from bench.measuring.factors import Factors
 
 
 def test_exclamation_mark_counts_though_its_token_is_that_of_padding() -> None:
@@ -20,8 +21,8 @@ def test_exclamation_mark_counts_though_its_token_is_that_of_padding() -> None:
 
 @pytest.mark.parametrize("method", ["superclass", "catlip_softmax", "superclip"])
 def test_captions_are_counted_in_training_only(method) -> None:
-    objective = methods.build(method, "hybrid_mini", 32, num_classes=10, seed=0)
-    batch = methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=0)
+    objective = methods.build(Factors(method, "hybrid_mini", 32, num_classes=10, seed=0))
+    batch = methods.synthetic_batch(Factors("catlip", "hybrid_mini", 32, 4, num_classes=10), seed=0)
     objective.eval()(batch)
     assert objective.idf.captions_seen.item() == 0
     objective.train()(batch)

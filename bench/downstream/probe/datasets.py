@@ -91,7 +91,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def drawn(self, number: int, seed: int, epoch: int) -> int:
+    def draw_caption(self, number: int, seed: int, epoch: int) -> int:
         return 0  # which of its captions an image has: there is none to choose
 
     def ragged_labels(
