@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from bench.downstream.probe.result import LinearProbe, task_title
+from bench.downstream.retrieval.result import Retrieval, retrieval_table
 from bench.study.result import Finalist, Trial, group_by_trial, mean_score
 from catlip.records.run import Records
 from catlip.records.styles import name_of
@@ -46,6 +47,7 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
         "labels": partial(_few_labels, every),
         "methods": partial(_methods, every[0]),
         "cost": partial(_costs, every),
+        "retrieval": lambda: _plain(retrieval_table(every[0].of(Retrieval))),
         "speed-up": partial(_speed_up, records),
         "trials": partial(_trials, every),
     }
