@@ -50,8 +50,7 @@ LABELLED = (
     "runs/starter/vocabulary.json"
 )
 TUNING = f"python -m bench.study tuning {LABELLED} --probe starter-validation:data/starter"
-# The old spelling of `conditions`, which the page still shows.
-CONDITIONS = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
+CONDITIONS = f"python -m bench.study conditions {LABELLED} --probe starter:data/starter"
 THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"

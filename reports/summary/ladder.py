@@ -30,8 +30,8 @@ RECIPE = f"recipe={CATLIP}"
 WHOLE = "all five"
 MISSING = "The steps between CLIP and CatLIP were not all trained by one recipe."
 LADDER = (
-    f"python -m bench.study noise {LABELLED} --probe starter:data/starter --noises none {RECIPE} "
-    f"--methods {' '.join(STEPS)} --images 139264 --seeds 0 1 2 3 4 5"
+    f"python -m bench.study conditions {LABELLED} --probe starter:data/starter "
+    f"--conditions none {RECIPE} --methods {' '.join(STEPS)} --images 139264 --seeds 0 1 2 3 4 5"
 )
 
 
