@@ -24,8 +24,8 @@ import tyro
 
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
-from catlip.program.own_recipe import is_own, own_recipe
 from catlip.program.ranges import check_ranges
+from catlip.program.user_recipe import is_own, user_recipe
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls, take_credentials
 
@@ -166,7 +166,7 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
     if defaults:
         name, arguments = take_option(arguments, "recipe", next(iter(defaults)))
         default: Any = (
-            own_recipe(name, defaults) if is_own(name) else choose("recipe", name, defaults)
+            user_recipe(name, defaults) if is_own(name) else choose("recipe", name, defaults)
         )
         arguments = _with_one_length(arguments, default)
         if "--dry-run" in arguments:

@@ -19,8 +19,8 @@ from catlip.encoders.libraries import (
     openclip_encoder,
     timm_encoder,
 )
-from catlip.encoders.own import file_encoder, transformers_encoder
 from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
+from catlip.encoders.user_encoder import file_encoder, transformers_encoder
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 
 ADDRESS = (

@@ -27,7 +27,7 @@ def is_own(name: str) -> bool:
     return ".py:" in name
 
 
-def own_recipe(name: str, defaults: Mapping[str, C]) -> C:
+def user_recipe(name: str, defaults: Mapping[str, C]) -> C:
     """The config that `FILE.py:NAME` gives: that of a built-in recipe, with the recipe of the file.
     A record holds its fields; its `source` is "own".
 

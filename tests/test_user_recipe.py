@@ -8,7 +8,7 @@ from one_line import one_line_error
 
 from catlip.cli import InputError
 from catlip.pretrain import PretrainCatLIP
-from catlip.program.own_recipe import own_recipe
+from catlip.program.user_recipe import user_recipe
 from catlip.recipes.pretrain import CATLIP
 
 DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
@@ -45,7 +45,7 @@ def file(tmp_path):
     ],
 )
 def test_a_recipe_a_dict_and_a_function_give_a_recipe(file, name, expected):
-    recipe = own_recipe(f"{file}:{name}", DEFAULTS).recipe
+    recipe = user_recipe(f"{file}:{name}", DEFAULTS).recipe
     assert recipe.identity() == expected.identity()
     assert recipe.source == "own"
     assert asdict(recipe).keys() == asdict(STARTER).keys()
@@ -65,14 +65,14 @@ def test_a_recipe_a_dict_and_a_function_give_a_recipe(file, name, expected):
 )
 def test_what_is_no_recipe_is_one_line(file, name, words):
     with pytest.raises(InputError, match=words):
-        own_recipe(f"{file}:{name}", DEFAULTS)
+        user_recipe(f"{file}:{name}", DEFAULTS)
 
 
 def test_files_that_cannot_be_read_are_one_line(tmp_path):
     (tmp_path / "bad.py").write_text("x = 1\nsmall = {")
     for name, words in (("bad.py:small", "line 2"), ("none.py:small", "none.py")):
         with pytest.raises(InputError, match=words):
-            own_recipe(f"{tmp_path / name}", DEFAULTS)
+            user_recipe(f"{tmp_path / name}", DEFAULTS)
 
 
 def test_a_training_records_the_fields_and_flags_come_first(program, small_shards, file, tmp_path):
