@@ -49,7 +49,7 @@ def test_bug_is_raised_and_death_of_a_worker_is_one_line():
 
 KILLED = """
 import time
-from catlip.system.engines import local
+from catlip.system.engines import worker_pool
 if __name__ == "__main__":
     with worker_pool(2) as apply:
         print("begun", flush=True)

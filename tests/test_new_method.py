@@ -32,12 +32,12 @@ PROGRAMS = """
 import json, runpy, sys
 from catlip.training.trainer import Trainer
 
-saving = Trainer.saving
+saving = Trainer.checkpoint_writer
 def save_once(self, *arguments):
     saving(self, *arguments)()
-    Trainer.saving = saving
+    Trainer.checkpoint_writer = saving
     raise KeyboardInterrupt
-Trainer.saving = save_once
+Trainer.checkpoint_writer = save_once
 
 for module, *arguments in json.loads(sys.argv[1]):
     sys.argv = [module, *arguments]

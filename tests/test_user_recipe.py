@@ -19,7 +19,7 @@ from catlip.recipes.pretrain import CATLIP
 whole = replace(CATLIP["starter"], max_lr=0.5, about="mine")
 some = {"recipe": "starter", "iterations": 7}
 few = dict(max_lr=0.5)
-def date_and_revision(): return replace(CATLIP["starter"], range_augment=(30, 10))
+def made(): return replace(CATLIP["starter"], range_augment=(30, 10))
 misspelt = {"max_rl": 1}
 text = {"max_lr": "high"}
 both = {"iterations": 3, "epochs": 2}

@@ -243,9 +243,9 @@ def has_record(study: Study, training: Training) -> bool:
     """Whether the training has its record, perhaps copied from --earlier. Raises: InputError."""
     path = record_path(study, training)
     earlier = study.earlier / path.name if study.earlier else path
-    if not path.exists() and earlier.exists() and not record_changes(earlier, training):
+    if not path.exists() and earlier.exists() and not record_changes(earlier, training.config()):
         write_atomically(path, earlier.read_bytes())
-    return is_recorded(path, training)
+    return is_recorded(path, training.config())
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:

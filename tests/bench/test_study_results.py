@@ -126,7 +126,7 @@ def at_each_cost(runs: list[Run[LengthTraining]]) -> list[list[float]]:
 
 def elsewhere(run: Run[LengthTraining], times: float = 1.0) -> Run[LengthTraining]:
     slower = replace(run.metrics, train_seconds=times * run.metrics.train_seconds)
-    return replace(run, machine=Environment(device="Other CPU"), measured=slower)
+    return replace(run, environment=Environment(device="Other CPU"), metrics=slower)
 
 
 def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:

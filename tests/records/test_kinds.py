@@ -45,8 +45,8 @@ def test_records_are_read_as_they_were_written(folder: Path) -> None:
         if path.stem in ("cut-short", "foreign"):
             continue
         run = read_record(path.parents[2], path)
-        kind, after = type(run.metrics), run.metrics.metrics()
-        assert same(kind.read(after).metrics(), after), path
+        kind, after = type(run.metrics), run.metrics.as_dict()
+        assert same(kind.read(after).as_dict(), after), path
         written = without_null(run.raw_metrics) if kind.kind else {}
         assert not [key for key in after if not is_part(after[key], written.get(key))], path
         for start, row in kind.rows.items():

@@ -8,7 +8,7 @@ category is on an image also where only a crowd of it is annotated.
 
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -53,13 +53,13 @@ class MultiLabelTask(DenseTask):
 
     @classmethod
     def open_encoder(cls, config: Dense, rank: Rank) -> LoadedEncoder:
-        assert isinstance(config, MultiLabel)
+        recipe = cast("MultiLabel", config).recipe
         return load_encoder(
             config.encoder,
             config.seed,
             rank.device,
-            resolution=config.recipe.resolution,
-            resize=config.recipe.test_resize,
+            resolution=recipe.resolution,
+            resize=recipe.test_resize,
         )
 
     def read(self, split: SplitName) -> CocoSplit:

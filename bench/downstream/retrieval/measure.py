@@ -32,7 +32,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from catlip.data.own_images import find_own_images, open_own_images
 from torch import Tensor
 
 from bench.downstream.outputs import data_name
@@ -50,6 +49,7 @@ from catlip.data.layout import TABLES
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import TAR, expand
 from catlip.data.tar_index import captions_in
+from catlip.data.user_images import find_user_images, open_user_images
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.pretraining.method import UNKNOWN_LABELS_PER_CAPTION
 from catlip.program.identity import is_recorded
@@ -141,8 +141,8 @@ def samples(config: Retrieval) -> Iterator[tuple[str, list[str], Image]]:
             for number, key in enumerate(shard.keys):
                 yield key, _texts(shard.captions(number)), partial(shard.image_bytes, number)
         return
-    for table in find_own_images(path) if is_folder else [path]:
-        own = open_own_images(table)
+    for table in find_user_images(path) if is_folder else [path]:
+        own = open_user_images(table)
         print(own)
         for key, members in own.samples(config.max_broken):
             contents = dict(members.values())
