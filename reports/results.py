@@ -11,8 +11,10 @@
 
 import dataclasses
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,6 +82,20 @@ def write_frame(config: WriteFrame) -> None:
 
 def results(*folders: Path | str) -> "pd.DataFrame":
     return frame_of(read_records([Path(folder) for folder in folders]))
+
+
+def measure(config: Any) -> "pd.DataFrame":
+    """Run a bench in this process, as its program does, and return the numbers of the records that
+    it wrote, as `results` has them.
+
+    Args:
+        config: of a bench, such as `bench.step_time.config.StepTime(model="vit_b16")`.
+    """
+    started = time.time()
+    module = type(config).__module__.removesuffix(".config")
+    import_module(f"{module}.measure").main(config)
+    folder = config.out if config.out.is_dir() else config.out.parent
+    return results(*(path for path in folder.glob("*.json") if path.stat().st_mtime >= started))
 
 
 def frame_of(records: Records) -> "pd.DataFrame":
