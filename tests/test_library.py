@@ -111,8 +111,9 @@ def test_transferred_head_has_the_rows_of_its_nouns(vocabulary) -> None:
         catlip.transfer_head(criterion, other, ["sofa"])
 
 
-def test_code_of_the_page_runs(starter, capsys) -> None:
+def test_code_of_the_page_runs(starter, capsys, tmp_path, monkeypatch) -> None:
     """In one namespace, from top to bottom, on a small starter."""
+    monkeypatch.chdir(tmp_path)  # where a bench writes its record
     page = (REPOSITORY / "docs/library.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     code = code.replace("data/starter/pretrain", str(starter.shards))
