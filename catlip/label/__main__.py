@@ -225,7 +225,8 @@ def main(config: Label) -> None:
     if without >= MAX_WITHOUT_LABEL or unknown > MAX_UNKNOWN_WORDS:
         print(
             f"warning: {without:.0%} of the captions have no label, and {unknown:.0%} of their "
-            "words are no nouns of WordNet; labels are for English captions only",
+            "words are no nouns of WordNet; labels are for English captions only, and the method "
+            "`superclass`, which classifies subwords, needs none",
             file=sys.stderr,
         )
     print(show_urls(f"{table_line}labels: {folder}\nrecord: {record_path}"))
