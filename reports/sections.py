@@ -274,10 +274,7 @@ def _training(main: Setting | None) -> Section:
 
 
 def _elsewhere(others: Sequence[Setting]) -> list[Section]:
-    words = (
-        "Read each table on its own: these runs differ in machine, scale or source from those "
-        "above."
-    )
+    words = "These runs differ in machine, scale or source from those above."
     tables = [
         replace(headline(setting, f"headline_{i}"), folded=True)
         for i, setting in enumerate(others, 2)

@@ -341,9 +341,8 @@ def conditions_table(
 
 def conditions_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Captions from the web are not lists of nouns, some belong to another image, and links "
-        "break. Each method is trained on data that were changed so, and the vocabulary is built "
-        "from them."
+        "Each method is trained on changed data, such as captions that are not lists of nouns or "
+        "belong to another image; the vocabulary is built from them."
     )
     scales = group_by_scale(records, main, ConditionTraining)
     tables = [

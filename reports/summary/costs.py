@@ -241,8 +241,6 @@ def cost_table(setting: Setting) -> Table | None:
     kept = {name: row for name, row in rows.items() if any(c.text != Cell().text for c in row)}
     if not kept:
         return None
-    caption = "95 % intervals."
-    if record:
-        caption = f"Steps, with 95 % intervals: {step_description(record)}."
+    caption = "With 95 % intervals; steps as described above."
     cells = [[Cell(name), *row] for name, row in kept.items()]
     return Table("cost", "What CLIP takes over CatLIP", columns, cells, caption=caption)

@@ -92,7 +92,7 @@ def forest_figure(
     counts = [f"{signs.count(key)} {where}" for key, where in words.items() if key in signs]
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
-        f"CatLIP minus {name_of(setting.clip)}, or the method that is named, in points, "
+        f"CatLIP minus {name_of(setting.clip)}, or the method named, in points, "
         f"{scale_in_words(setting.scale)}: {len(every)} differences.",
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
@@ -236,10 +236,9 @@ def forest_table(
 
 def forest_section(settings: Sequence[Setting]) -> Section:
     words = (
-        "Each row compares CatLIP with CLIP, or with the method that it names, in one experiment: "
-        "trainings and tests that differ in nothing else, paired by seed. Right: the mean, and the "
-        "number n of seeds. Intervals are over seeds and, where records have a bit for each test "
-        "image, over images."
+        "Each row compares CatLIP with CLIP, or with the method that it names, in trainings and "
+        "tests that differ in nothing else, paired by seed; n: seeds. Intervals are over seeds "
+        "and test images."
     )
     compared = islice((setting for setting in settings if setting.differences), MAX_SHOWN)
     blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]

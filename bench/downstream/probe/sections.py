@@ -56,8 +56,7 @@ ELSEWHERE = "Not trained here"
 def worth_section(main: Setting | None, records: Records) -> Section:
     words = (
         "A linear classifier on frozen features (linear probe, LP), the whole encoder trained "
-        "further (fine-tuning, FT), or nothing trained (zero-shot, nearest neighbours). The "
-        "paper's Table 1 is further below, at its own scale."
+        "further (fine-tuning, FT), or nothing trained (zero-shot, nearest neighbours)."
     )
     blocks: list[Block] = [Text(words)]
     # The last appendix has a table of the other scales.
