@@ -31,16 +31,15 @@ def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
 
 
 def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
-    """A group of rows for the first setting of each scale, with its folder if that is not the first
-    setting's; nothing for fewer than MIN_ROWS.
+    """A group of rows for each setting, with its folder if that is not the first setting's; nothing
+    for fewer than MIN_ROWS.
     """
-    rows, seen = list[Row](), set[str]()
+    rows = list[Row]()
     for setting in settings:
         trained = setting.of(Pretrain)
         of_tasks = [one for one in setting.differences if _is_whole_task(setting, one)]
-        if not trained or not of_tasks or setting.scale in seen:
+        if not trained or not of_tasks:
             continue
-        seen.add(setting.scale)
         of = owner_in_words(setting.root, settings[0].root)
         rows.append(Row(f"{of}{data_of(setting)}", {}))
         if setting.clip != settings[0].clip:
