@@ -25,7 +25,7 @@ import tyro
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
 from catlip.program.ranges import check_ranges
-from catlip.program.user_recipe import is_own, user_recipe
+from catlip.program.user_file import names_file
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls, take_credentials
 
@@ -165,9 +165,13 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
     options: dict[str, Any] = {}
     if defaults:
         name, arguments = take_option(arguments, "recipe", next(iter(defaults)))
-        default: Any = (
-            user_recipe(name, defaults) if is_own(name) else choose("recipe", name, defaults)
-        )
+        default: Any
+        if names_file(name):
+            from catlip.program.user_recipe import user_recipe
+
+            default = user_recipe(name, defaults)
+        else:
+            default = choose("recipe", name, defaults)
         arguments = _with_one_length(arguments, default)
         if "--dry-run" in arguments:
             missing = [key for key, value in vars(default).items() if value is tyro.MISSING]

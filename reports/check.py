@@ -26,8 +26,8 @@ import tyro
 from bench.step_time.result import StepTime
 from catlip.cli import InputError
 from catlip.records import claims as rules
-from catlip.records.claims import claims
-from catlip.records.kind import FEWEST, SAMPLES
+from catlip.records.claims import claims, min_pairs
+from catlip.records.kind import SAMPLES
 from catlip.records.run import Records, Run
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
@@ -181,20 +181,20 @@ def _other_than_its_samples(run: Run[Any], rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _doubtful(run: Run[Any]) -> Iterator[str]:
-    machine, environment = run.environment, run.raw_environment
-    if not machine.device:
+    environment = run.environment
+    if not environment.device:
         yield "the device is not named"
-    if machine.revision in ("", "unknown"):
+    if environment.revision in ("", "unknown"):
         yield "the revision of the code is unknown"
-    if machine.dirty:
+    if environment.dirty:
         yield "the code had local changes"
-    if machine.busy and run.kind in TIMED:
+    if environment.busy and run.kind in TIMED:
         yield "the machine was busy: its times are in doubt"
     if run.too_few:
         yield f"too few rounds for an interval: {run.too_few}"
-    if run.kind in WITH_DATA and not environment.get("data"):
+    if run.kind in WITH_DATA and not run.raw_environment.get("data"):
         yield "no digest of the data"
-    if environment.get("rules") != rules.digest():
+    if environment.rules != rules.digest():
         yield "made under other rules for the claims than this version's"
     if run.metrics.broken:
         yield "some images could not be read"
@@ -217,10 +217,10 @@ def _missing(records: Records) -> Iterator[str]:
             where = clipped(scale)
             yield f"is CatLIP as good? {where} has no pair of CatLIP and CLIP: only {there}"
         for method in (CATLIP, *clips):
-            if 0 < len(methods.get(method, ())) < FEWEST:
+            if 0 < len(methods.get(method, ())) < min_pairs():
                 yield (
                     f"is CatLIP as good? {clipped(scale)} has {len(methods[method])} seeds of "
-                    f"{name_of(method)} of the {FEWEST} that an interval needs"
+                    f"{name_of(method)} of the {min_pairs()} that an interval needs"
                 )
     timed = records.of(StepTime)
     pairs = [run for run in timed if {CATLIP, *CLIPS[-1:]} <= {*run.metrics.methods}]

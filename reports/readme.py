@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
 from catlip.records.styles import CATLIP, distinct_name
-from catlip.records.table import format_number, listed, signed
+from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
 from reports.read.differences import OTHERS, sign
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
@@ -20,10 +19,7 @@ from reports.summary.answers import about, advice, compared_tasks, data_of, why,
 from reports.summary.costs import cheaper
 from reports.summary.few_labels import few_labels
 from reports.summary.near_and_far import near_and_far
-from reports.summary.results_page import markdown_table, tables
-
-if TYPE_CHECKING:
-    pass
+from reports.summary.results_page import tables
 
 BLOCK = re.compile(
     r"(<!-- Written by `python -m reports readme`: (\S+) -->\n).*?(<!-- until here)", re.S
@@ -37,7 +33,6 @@ OUTCOMES = {
 }
 WIDTH = 100  # characters of a line
 MAX_TASKS = 2  # of each data set
-EN_DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,10 @@ def _table(every: Sequence[Setting]) -> list[str]:
         data = f"{data_of(setting)}, {len(setting.accuracies(CATLIP, setting.tasks[0]))} seeds"
         for one in compared_tasks(setting)[:MAX_TASKS]:
             means = [setting.accuracy(method, one.task) for method in setting.pair]
-            cells = [format_number(mean.mean, 1) if mean else EN_DASH for mean in means]
+            cells = [format_number(mean.mean, 1) if mean else MISSING for mean in means]
             rows.append([data, setting.title(one.task), *cells, with_ends(one.difference)])
             data = ""
-    return markdown_table(columns, rows)
+    return markdown_rows(columns, rows)
 
 
 def _bullet(words: str) -> str:

@@ -24,7 +24,7 @@ EACH = [(method, name) for method, recipes in ALL.items() for name in recipes]
 
 
 @pytest.mark.parametrize(("method", "name"), EACH)
-def test_only_this_projects_user_recipes_have_nothing_to_tell(method, name) -> None:
+def test_only_this_projects_own_recipes_have_nothing_to_tell(method, name) -> None:
     found = differences(ALL[method][name], method)
     assert bool(found) != name.startswith(("starter", "photos"))
     assert len(set(found)) == len(found)

@@ -21,6 +21,7 @@ from catlip.encoders.libraries import (
 )
 from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.encoders.user_encoder import file_encoder, transformers_encoder
+from catlip.program.user_file import names_file
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 
 ADDRESS = (
@@ -90,9 +91,9 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     resolution of its pre-training). `seed` initialises a random encoder.
     """
     kind, _, name = spelling.partition(":")
-    if kind.endswith(".py"):
-        module, preprocess = file_encoder(Path(kind), name, resolution)
-        encoder = LoadedEncoder(module, preprocess, f"{Path(kind).name}:{name}", None)
+    if names_file(spelling):
+        method = Path(spelling).name  # without folders
+        encoder = LoadedEncoder(*file_encoder(spelling, resolution), method, None)
     elif kind in SOURCES:
         if not name:
             raise InputError(f"{spelling!r} needs a name after the colon")

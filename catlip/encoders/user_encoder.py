@@ -1,9 +1,6 @@
 """Encoders of your own: a function in a Python file, or a model of Hugging Face's transformers."""
 
-import sys
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,30 +8,24 @@ from torch import Tensor, nn
 from catlip.cli import InputError
 from catlip.encoders.libraries import one_line_errors
 from catlip.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, resize_and_crop
+from catlip.program.user_file import value_in_file
 
 SIZE = 224  # pixels, where a model does not say
 
 
-def file_encoder(file: Path, function: str, resolution: int) -> tuple[nn.Module, Preprocess]:
-    """What `function()` of a Python file returns: a torch module from float images [B, 3, H, W] to
+def file_encoder(spelling: str, resolution: int) -> tuple[nn.Module, Preprocess]:
+    """What FUNCTION of FILE.py:FUNCTION returns: a torch module from float images [B, 3, H, W] to
     features [B, D]; or that module and a dictionary of its preprocessing, with the keys `size`
     (pixels, 224 by default), `mean` and `std` (of pixels in [0, 1], 0 and 1 by default).
 
     Raises: InputError if the file or the function cannot be used.
     """
-    spec = spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or not file.is_file():
-        raise InputError(f"{file} is not a Python file")
-    with one_line_errors(f"{file}", "an encoder is FILE.py:FUNCTION"):
-        module = module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses and pickles look it up
-        spec.loader.exec_module(module)
-        made = getattr(module, function)()
+    made = value_in_file(spelling)
     encoder, how = made if isinstance(made, tuple) else (made, {})
     if not isinstance(encoder, nn.Module):
-        raise InputError(f"{file}: {function}() returns {type(made).__name__}, not a torch module")
+        raise InputError(f"{spelling} is of type {type(made).__name__}, not a torch module")
     if unknown := {*how} - {"size", "mean", "std"}:
-        raise InputError(f"{file}: {function}() names {min(unknown)!r}, not size, mean or std")
+        raise InputError(f"{spelling} names {min(unknown)!r}, not size, mean or std")
     mean, std = tuple(how.get("mean", NO_MEAN)), tuple(how.get("std", NO_STD))
     return _normalised(encoder, resolution or how.get("size", SIZE), mean, std)
 

@@ -9,22 +9,16 @@ def small(): return {"epochs": 2}                  # or a function that returns 
 """
 
 import dataclasses
-import runpy
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from catlip.program.errors import InputError
+from catlip.program.user_file import value_in_file
 
 C = TypeVar("C")
 BASE = "recipe"  # key of a dict that names the built-in recipe; without it the program's first
-
-
-def is_own(name: str) -> bool:
-    return ".py:" in name
 
 
 def user_recipe(name: str, defaults: Mapping[str, C]) -> C:
@@ -33,21 +27,7 @@ def user_recipe(name: str, defaults: Mapping[str, C]) -> C:
 
     Raises: InputError if the file, the name or a field cannot be used.
     """
-    path, _, variable = name.rpartition(":")
-    if not Path(path).is_file():
-        raise InputError(f"--recipe {name}: there is no file {path}")
-    try:
-        found = runpy.run_path(path)
-        value = found.get(variable)
-        value = value() if callable(value) else value
-    except Exception as error:  # the file is the user's: anything may be raised
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == path]
-        lines += [error.lineno] if isinstance(error, SyntaxError) else []
-        where = f", line {lines[-1]}" if lines and lines[-1] else ""
-        raise InputError(f"{path}{where}: {type(error).__name__}: {error}") from None
-    if value is None:
-        raise InputError(f"{path} has no {variable}")
+    value = value_in_file(name)
     base, fields = next(iter(defaults)), value
     if isinstance(value, dict):
         base = str(value.get(BASE, base))

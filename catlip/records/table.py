@@ -11,7 +11,7 @@ import math
 import re
 import statistics
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -91,6 +91,14 @@ def format_number(value: float | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def from_to(
+    values: Iterable[float], decimals: int = 1, show: Callable[..., str] = format_number
+) -> str:
+    """`1.2 to 1.5`, the least and the most, or one number if both are shown alike."""
+    ends = sorted(values)
+    return " to ".join(dict.fromkeys(show(end, decimals) for end in (ends[0], ends[-1])))
+
+
 def signed(value: float, decimals: int | None = None) -> str:
     """A difference for readers: as `format_number`, with a plus sign if it is above zero."""
     return f"{'+' if value > 0 else ''}{format_number(value, decimals)}"
@@ -159,10 +167,16 @@ def number_cell(
     return Cell() if value is None else Cell(format_number(value, decimals), small, anchor)
 
 
+def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in GitHub's markdown."""
+    grid = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in grid]
+
+
 def as_markdown(table: Table) -> str:
     """The table as GitHub's markdown, with its title, links to anchors, footnotes and caption."""
     first = table.rows[:MAX_ROWS]
-    grid = [[*map(escape_markdown, table.columns)], ["---"] * len(table.columns)]
+    rows = []
     for row in first:
         cells = []
         for cell in row:
@@ -172,9 +186,9 @@ def as_markdown(table: Table) -> str:
             small = f" ({escape_markdown(cell.small)})" if cell.small else ""
             marks = ", ".join(map(str, table.marks(cell)))
             cells.append(f"{text}{small}{f' <sup>{marks}</sup>' if marks else ''}")
-        grid.append(_padded(cells, len(table.columns)))
+        rows.append(_padded(cells, len(table.columns)))
     lines = [f"**{escape_markdown(table.title)}**", ""]
-    lines += [f"| {' | '.join(cells)} |" for cells in grid]
+    lines += markdown_rows([*map(escape_markdown, table.columns)], rows)
     if len(table.rows) > len(first):
         csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
         lines += ["", f"The first {len(first)} of {len(table.rows):,} rows; {csv_file}."]

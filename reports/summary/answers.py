@@ -30,7 +30,7 @@ from catlip.records.estimate import (
 from catlip.records.run import TIMES, Records, Run, interval
 from catlip.records.select import architecture, images_of, link, owner_in_words, unique_runs
 from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
-from catlip.records.table import format_number, listed, mean_and_spread, sign_of, signed
+from catlip.records.table import format_number, from_to, listed, mean_and_spread, sign_of, signed
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.setting import MAX_FIRST, Setting
@@ -68,18 +68,15 @@ def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
 
 def data_of(setting: Setting) -> str:
     """`27,772 drawings`"""
-    return f"{samples_of(setting.of(Pretrain)[0])} {images_of(setting.root, setting.scale)}"
+    run = setting.of(Pretrain)[0].metrics
+    samples = run.images_seen / (run.epochs_seen or 1)
+    return f"{samples:,.0f} {images_of(setting.root, setting.scale)}"
 
 
 def _is_beside(setting: Setting, other: Setting) -> bool:
     """Whether another setting was trained on other data, by the same people."""
     is_other = other.root == setting.root and other.scale != setting.scale
     return is_other and bool(other.of(Pretrain))
-
-
-def samples_of(trained: Run[Pretrain]) -> str:
-    """How many images it was trained on."""
-    return f"{trained.metrics.images_seen / (trained.metrics.epochs_seen or 1):,.0f}"
 
 
 @dataclass(frozen=True)
@@ -181,7 +178,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         return f"{_ahead(word, judged)}{needed}."
     where = "On drawings" if setting.scale == "starter" else "Here"
     values = [one.difference.value for one in judged]
-    means = _from_to([abs(value) for value in values])
+    means = from_to(map(abs, values))
     answer = {
         BETTER: f"{where} it is {means} points better",
         NOT_WORSE: f"{where} it is not worse",
@@ -204,17 +201,11 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
         first, *rest = judged
         words = f"{signed(first.difference.value, 1)} on {other.name(first.task)}"
         if rest:
-            ends = _from_to([one.difference.value for one in rest], sign=True)
+            ends = from_to((one.difference.value for one in rest), show=signed)
             words += f", {ends} on {len(rest)} other task{'s' * (len(rest) > 1)}"
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
         sentences.append(f"On {images_of(other.root, other.scale)}{over}: {words}.")
     return sentences
-
-
-def _from_to(values: Sequence[float], sign: bool = False) -> str:
-    """`4.8 to 8.3`, or one number if both are shown alike."""
-    show = signed if sign else format_number
-    return " to ".join(dict.fromkeys(show(value, 1) for value in (min(values), max(values))))
 
 
 def _excluded(compared: Sequence[Compared]) -> str:
@@ -236,9 +227,7 @@ def _ahead(word: str, compared: Sequence[Compared]) -> str:
     if word == UNEVEN:
         ends = f"{signed(min(points), 1)} to {signed(max(points), 1)}"
         return f"The seeds disagree: CatLIP minus CLIP is {ends} points"
-    low, high = sorted(abs(point) for point in (min(points), max(points)))
-    ends = " to ".join(dict.fromkeys((format_number(low, 1), format_number(high, 1))))
-    return f"{word} by {ends} points in {in_seeds}"
+    return f"{word} by {from_to(map(abs, points))} points in {in_seeds}"
 
 
 def ends(difference: Estimate) -> str:

@@ -15,7 +15,15 @@ from catlip.records.kind import Interval
 from catlip.records.run import TIMES, Run, interval, ratio_cell
 from catlip.records.select import first_of_each_rule, link, means_by_seed
 from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
-from catlip.records.table import Cell, Table, clipped, format_number, listed, mean_and_spread
+from catlip.records.table import (
+    Cell,
+    Table,
+    clipped,
+    format_number,
+    from_to,
+    listed,
+    mean_and_spread,
+)
 from reports.pairs import pair_up
 from reports.paper.published import claimed_speed_up
 from reports.read.setting import Setting, is_vit_b16, plainest_first
@@ -85,10 +93,11 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     sources = [(record.anchor, "step times")] if record else []
     trained = {m: runs for m in [CATLIP, *clips] if (runs := setting.trainings(m))}
     sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
-    sentences = [words for clip in clips if (words := _whole_trainings(setting, clip))]
+    costs = [cost_of(setting, clip) for clip in clips]
+    sentences = [words for cost in costs if (words := _whole_trainings(setting, cost))]
     is_cpu = bool(record and record.is_cpu)
     gpu = _on_gpu(others) if is_cpu else None
-    short = _in_short([cost_of(setting, clip) for clip in clips], gpu is not None)
+    short = _in_short(costs, gpu is not None)
     if gpu:
         on_gpu, times, words = gpu
         short += f" On {clipped(on_gpu.device, 32)} {times} times."
@@ -112,10 +121,10 @@ def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
         where, ending = "on CPUs", "" if has_gpu else "no GPU was timed"
     elif record.device:
         where = f"on {clipped(record.device, 32)}"
-    times = [f"{_range(*_all(cost))} times{_tower(cost) * (len(costs) > 1)}" for cost in costs]
+    times = [f"{from_to(_all(cost))} times{_tower(cost) * (len(costs) > 1)}" for cost in costs]
     words = f"Yes: {where} CLIP takes {', '.join(times)} as long"
-    if packed := [one for cost in costs for one in (cost.packed, cost.larger_packed) if one]:
-        words += f" (a step without padded captions {_range(*packed)})"
+    if packed := [one.value for c in costs for one in (c.packed, c.larger_packed) if one]:
+        words += f" (a step without padded captions {from_to(packed)})"
     return f"{words}{f'; {ending}' * bool(ending)}."
 
 
@@ -131,19 +140,11 @@ def _longer(cost: Cost) -> str:
     if cost.step is None and cost.training:
         times = f"{format_number(cost.training.value, 2)} times as long here; steps were not timed"
         return f"Yes: CLIP's training takes {times}"
-    return f"Yes: CLIP takes {_range(*_all(cost))} times as long"
+    return f"Yes: CLIP takes {from_to(_all(cost))} times as long"
 
 
-def _all(cost: Cost) -> list[Interval | Estimate]:
-    return [one for one in (cost.step, cost.larger, cost.training) if one]
-
-
-def _range(*ratios: Interval | Estimate) -> str:
-    """`1.2 to 1.5`, the least and the most, or one number if both are shown alike."""
-    values = [ratio.value for ratio in ratios]
-    return " to ".join(
-        dict.fromkeys(format_number(value, 1) for value in (min(values), max(values)))
-    )
+def _all(cost: Cost) -> list[float]:
+    return [one.value for one in (cost.step, cost.larger, cost.training) if one]
 
 
 def _not_cheaper(cost: Cost) -> str:
@@ -183,15 +184,14 @@ def _on_gpu(others: Sequence[Setting]) -> tuple[Run[StepTime], str, str] | None:
     return None
 
 
-def _whole_trainings(setting: Setting, clip: str) -> str:
+def _whole_trainings(setting: Setting, cost: Cost) -> str:
     """The seconds of both methods, where the table has no ratio of them."""
-    seconds = [mean_and_spread(q) for m in (CATLIP, clip) if (q := setting.seconds(m))]
+    seconds = [mean_and_spread(q) for m in (CATLIP, cost.clip) if (q := setting.seconds(m))]
     if len(seconds) < 2:
         return ""
-    if fields := setting.unlike_trainings(clip):
+    if fields := setting.unlike_trainings(cost.clip):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    ratio = _training_ratio(setting, clip)
-    if ratio and ratio.low is not None:
+    if cost.training and cost.training.low is not None:
         return ""
     return f"Whole trainings: {seconds[0]} s against {seconds[1]} s."
 
