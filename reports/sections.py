@@ -17,7 +17,7 @@ import bench.waterfall.result
 from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import few_labels_section, worth_section
-from bench.plan.result import projection_section
+from bench.plan.result import Plan, projection_section, savings_table
 from bench.study.lengths_result import LENGTHS, LengthTraining, cost_panels
 from bench.study.result import conditions_section, threshold_section, tuning_section
 from catlip.pretraining.result import Pretrain
@@ -39,7 +39,7 @@ from catlip.records.blocks import (
 )
 from catlip.records.figures import Figure
 from catlip.records.run import Records
-from catlip.records.select import COMMITTED, broken_images
+from catlip.records.select import COMMITTED, broken_images, unique_runs
 from catlip.records.styles import learn
 from catlip.records.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
@@ -238,6 +238,7 @@ def _summary(
         [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
     )
     blocks += [cost] if (cost := cost_table(main)) else []
+    blocks += [savings_table(plan) for plan in unique_runs(records, Plan)[:1] if plan.metrics.runs]
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
     if points := doubts.doubts(main):

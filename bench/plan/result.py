@@ -12,7 +12,7 @@ from catlip.records.blocks import Command, Section, Text
 from catlip.records.kind import Interval, Kind
 from catlip.records.run import TIMES, Records, Run, low_to_high
 from catlip.records.select import MAX_SHOWN, suffix, unique_runs
-from catlip.records.styles import name_of
+from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
 from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
@@ -271,3 +271,33 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
     )
     title = f"Pre-training on {plan.images:,.0f} images, planned"
     return Table(f"plan{end}", title, columns, rows=rows, caption=caption)
+
+
+def savings_table(run: Run[Plan]) -> Table:
+    """What a training costs with CatLIP and with each CLIP, on the plan's first devices."""
+    plan, first = run.metrics, run.metrics.runs[0]
+    planned = {
+        (row.model, row.method): row.device_hours
+        for row in plan.runs
+        if (row.gpu, row.devices) == (first.gpu, first.devices)
+    }
+    methods = [one for one in (CATLIP, *CLIPS) if any(one == method for _, method in planned)]
+    rows = []
+    for model in dict.fromkeys(model for model, _ in planned):
+        cells = []
+        for method in methods:
+            hours = planned.get((model, method))
+            if hours is None:
+                cells.append(Cell())
+                continue
+            ends = low_to_high(hours.low, hours.high)
+            price = f"; price {format_number(plan.price * hours.value)}" if plan.price else ""
+            cells.append(Cell(format_number(hours.value), f"{ends}{price}", run.anchor))
+        rows.append([Cell(model), *cells])
+    at = f", at {format_number(plan.price)} an hour" if plan.price else ""
+    caption = (
+        f"Device-hours for {format_number(plan.images / 1e9)} billion images on {first.devices} "
+        f"{first.gpu}{at}, by arithmetic ({clipped(first.source, 60)}; captions padded)."
+    )
+    columns = ["Encoder", *map(distinct_name, methods)]
+    return Table("savings", "What would it save?", columns, rows=rows, caption=caption)
