@@ -114,12 +114,18 @@ def _as_good(every: Sequence[Setting]) -> str:
 def _ingredients(setting: Setting) -> str:
     """CatLIP minus each other method, on the first task."""
     first = setting.first_tasks[0]
-    words = [
-        f"{distinct_name(one.method)} {signed(one.estimate.value, 1)}"
-        + " (inconclusive)" * (not sign(one.estimate))
+    every = [
+        one
         for one in setting.differences
         if (one.heading, one.same.metric, one.same.task) == (OTHERS, "top1", first)
     ]
+    words = [
+        f"{distinct_name(one.method)} {signed(one.estimate.value, 1)}"
+        for one in every
+        if sign(one.estimate)
+    ]
+    if alike := [distinct_name(one.method) for one in every if not sign(one.estimate)]:
+        words.append(f"inconclusive for {' and for '.join(alike)}")
     return f"CatLIP minus other methods on {setting.name(first)}: {'; '.join(words)}."
 
 

@@ -238,7 +238,8 @@ def _summary(
         [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
     )
     blocks += [cost] if (cost := cost_table(main)) else []
-    blocks += [savings_table(plan) for plan in unique_runs(records, Plan)[:1] if plan.metrics.runs]
+    priced = [plan for plan in unique_runs(records, Plan) if plan.metrics.price]
+    blocks += [savings_table(plan) for plan in priced[:1]]
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
     if points := doubts.doubts(main):

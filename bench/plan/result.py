@@ -139,9 +139,10 @@ def projection_section(records: Records) -> Section:
     runs = [run for run in unique_runs(records, Projection) if run.metrics.paper_layouts][
         :MAX_SHOWN
     ]
-    blocks = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
+    tables = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
     plans = unique_runs(records, Plan)[:MAX_SHOWN]
-    blocks += [replace(plan_table(run, suffix(i)), folded=True) for i, run in enumerate(plans)]
+    tables += [plan_table(run, suffix(i)) for i, run in enumerate(plans)]
+    blocks = [replace(table, folded=True) for table in tables]
     return Section("projection", "Many devices", [Text(words), Command(PLAN), *blocks])
 
 
@@ -290,14 +291,13 @@ def savings_table(run: Run[Plan]) -> Table:
             if hours is None:
                 cells.append(Cell())
                 continue
-            ends = low_to_high(hours.low, hours.high)
-            price = f"; price {format_number(plan.price * hours.value)}" if plan.price else ""
-            cells.append(Cell(format_number(hours.value), f"{ends}{price}", run.anchor))
+            price = format_number(plan.price * hours.value)
+            cells.append(Cell(format_number(hours.value), price, run.anchor))
         rows.append([Cell(model), *cells])
-    at = f", at {format_number(plan.price)} an hour" if plan.price else ""
     caption = (
-        f"Device-hours for {format_number(plan.images / 1e9)} billion images on {first.devices} "
-        f"{first.gpu}{at}, by arithmetic ({clipped(first.source, 60)}; captions padded)."
+        f"Device-hours (price at {format_number(plan.price)} an hour) for "
+        f"{format_number(plan.images / 1e9)} billion images on {first.devices} {first.gpu}, by "
+        f"arithmetic ({clipped(first.source, 60)}; captions padded)."
     )
     columns = ["Encoder", *map(distinct_name, methods)]
     return Table("savings", "What would it save?", columns, rows=rows, caption=caption)

@@ -309,8 +309,9 @@ def conditions_table(
     rows = []
     for (images, condition, method), group in groups.items():
         usual = groups.get((images, NONE, method), {})
-        tests_others = condition.startswith("teams=")  # on other images
-        if condition == NONE or tests_others or not usual:
+        # Trained otherwise, or tested on other images.
+        is_of_data = not condition.startswith(("recipe=", "batch=", "text_", "teams="))
+        if condition == NONE or not is_of_data or not usual:
             continue
         first = next(iter(group.values()))
         kept = Cell(format_number(100 * first.metrics.classes_kept, 0), anchor=first.anchor)

@@ -241,6 +241,6 @@ def cost_table(setting: Setting) -> Table | None:
     kept = {name: row for name, row in rows.items() if any(c.text != Cell().text for c in row)}
     if not kept:
         return None
-    caption = "With 95 % intervals; steps as described above."
+    caption = "With 95 % intervals."
     cells = [[Cell(name), *row] for name, row in kept.items()]
     return Table("cost", "What CLIP takes over CatLIP", columns, cells, caption=caption)

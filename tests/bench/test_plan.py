@@ -17,10 +17,14 @@ from bench.measuring.factors import Factors
 from bench.plan.config import Plan
 from bench.plan.layouts import RATES_DIFFER, Rate, best_layout, exposed_ms, lay_out
 from bench.plan.planning import machines, plan_runs
+from bench.plan.result import Plan as PlanKind
+from bench.plan.result import savings_table
 from catlip.cli import InputError
 from catlip.costs import GIB, Exchange
 from catlip.records.kind import Interval
-from catlip.records.run import TIMES
+from catlip.records.record import read_record
+from catlip.records.run import TIMES, read_run
+from catlip.records.table import format_number
 
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"
 STEP_TIME = (
@@ -180,6 +184,11 @@ def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> Non
     assert [(run["method"], run["devices"]) for run in plan["runs"]] == [
         (method, devices) for devices in (8, 64) for method in TWO
     ]
+    (run,) = (read_run(read_record(path), PlanKind) for path in tmp_path.glob("vit_b16-a100*"))
+    (row,) = savings_table(run).rows
+    hours = [one["device_hours"]["value"] for one in plan["runs"] if one["devices"] == 8]
+    assert [cell.text for cell in row[1:]] == [format_number(one) for one in hours]
+    assert [cell.small for cell in row[1:]] == [format_number(2.5 * one) for one in hours]
 
 
 @pytest.mark.parametrize(
