@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from statistics import fmean, mode
 from typing import Any
 
 import numpy as np
@@ -227,15 +229,16 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
     return counts, keys[:MAX_LISTED]
 
 
-def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
-    names = [name for name in lines[0] if name != "broken"]
+def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
+    # A run that goes on on more ranks, or with a later version, has more columns from then on.
+    names = [name for name in dict.fromkeys(chain(*lines)) if name != "broken"]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})
 
 
 def summary(
     trainer: Trainer,
-    lines: list[dict[str, float]],
+    lines: list[dict[str, Any]],
     seed: int,
     *,
     samples: int,
@@ -244,6 +247,7 @@ def summary(
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
+    of_ranks = [line for line in lines if "slowest_rank" in line]
     return Pretrain(
         broken=broken,
         method=objective.name,
@@ -255,6 +259,8 @@ def summary(
         train_seconds=last["seconds"],
         images_per_s=last["images_seen"] / last["seconds"],
         data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
+        data_wait_spread=fmean(line["data_wait_spread"] for line in of_ranks) if of_ranks else None,
+        slowest_rank=mode(line["slowest_rank"] for line in of_ranks) if of_ranks else None,
         peak_gib=max(line["peak_gib"] for line in lines),  # of all processes that trained
         parameters_total=sum(p.numel() for p in objective.parameters()),
         parameters_image=sum(p.numel() for p in encoder.parameters()),
