@@ -43,6 +43,9 @@ class PretrainRun(ReadingOptions):
     snapshots: Count = 1
     """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
     the end of the run, weights.safetensors."""
+    profile: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """Profile five steps after five others: a trace for chrome://tracing or Perfetto in the run's
+    folder, and the twenty longest kernels or operators in the record."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import ClassVar
 
 from catlip.records.kind import Kind
+from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Records, Run
 from catlip.records.select import is_enough
 from catlip.records.styles import name_of
@@ -30,6 +32,7 @@ class Pretrain(Kind):
     """
 
     kind = "pretrain"
+    rows: ClassVar = {PROFILE: Operation}
 
     method: str
     seed: int

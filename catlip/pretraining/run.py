@@ -30,8 +30,9 @@ from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
+from catlip.records.profile import PROFILE, Operation, profile_table
 from catlip.records.record import Record, note_data, plain
-from catlip.records.table import as_text
+from catlip.records.table import as_text, print_tables
 from catlip.system.lock import only_writer
 from catlip.training.distributed import (
     Rank,
@@ -40,7 +41,7 @@ from catlip.training.distributed import (
     init_distributed,
     rank0_first,
 )
-from catlip.training.folder import discard
+from catlip.training.folder import TRACE, discard
 from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer
@@ -185,6 +186,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             wandb=config.wandb,
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else None,
+            profile=config.profile,
         )
         record.shown_as[objective.name] = page_style(objective)
         broken, keys = broken_images(config.out, data.shards)
@@ -193,12 +195,17 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
+        if config.profile:
+            record.notes.append("a few steps were profiled, which its times include")
         record.notes += differences(config.recipe, objective.name)
         run = record.finish(
             summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
         )
     if rank.is_main:
         print(as_text(pretrain_table("training", "This training", [run])))
+        if operations := run.rows(PROFILE, Operation):
+            print_tables([profile_table(PROFILE, "Profiled steps", operations, run.anchor)])
+            print(f"wrote {config.out / TRACE}")
 
 
 def _shards(config: PretrainRun, rank: Rank) -> ShardSet:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,10 +19,13 @@ import torch
 
 from catlip.program.progress import progress
 from catlip.program.ranges import checkpoint_seconds
+from catlip.records.profile import PROFILE
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import barrier, use_threads
+from catlip.training.folder import TRACE
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
+from catlip.training.profile import STEPS, WARM_UP, profiled
 from catlip.training.schedule import learning_rate
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -41,6 +45,7 @@ def train(
     wandb: str = "",
     snapshots: int = 1,
     after_checkpoint: Callable[[], object] | None = None,
+    profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -52,6 +57,7 @@ def train(
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
         after_checkpoint: called when a checkpoint is written, in the thread that writes.
+        profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
@@ -66,6 +72,7 @@ def train(
         every_steps, every_s = trainer.num_steps, checkpoint_seconds(checkpoint_every)
     else:
         every_steps, every_s = checkpoint_every or CHECKPOINT_EVERY, math.inf
+    profile_at = trainer.step + WARM_UP if profile and trainer.rank.is_main else None
     ended = saved = time.monotonic()
 
     def wants_checkpoint() -> bool:
@@ -81,9 +88,14 @@ def train(
             unit="step",
             disable=hidden,
         ) as bar,
+        ExitStack() as profiling,
     ):
         while trainer.step < trainer.num_steps:
+            if trainer.step == profile_at:
+                profiling.enter_context(profiled(folder / TRACE, trainer.rank.device, PROFILE))
             step = trainer.train_step(stream, wants_checkpoint)
+            if trainer.step - STEPS == profile_at:
+                profiling.close()
             begun, ended = ended, time.monotonic()
             recent.append(replace(step, seconds=ended - begun))
             bar.update()
