@@ -88,6 +88,8 @@ def test_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> None:
         ("--flip 7", "--flip 7.0"),
         ("--crop-scale 1 0.1", "--crop-scale"),
         ("--micro-batch 0", "--micro-batch 0"),
+        ("--checkpoint-every 0", "--checkpoint-every 0"),
+        ("--checkpoint-every 10hours", "10min"),
         ("--ema-decay 1", "--ema-decay 1.0"),
         ("--max-lr inf", "--max-lr inf"),
         ("--recipe cc3m_b16 --betas 0.9 nan", "--betas nan"),

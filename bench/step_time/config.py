@@ -1,8 +1,9 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
 from catlip.program.ranges import Natural, NotNegative
+from catlip.records.record import OMIT_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class StepTime(StepConfig):
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     out: Path = Path("runs/bench/step_time")
     """Folder for the record, named by model, batch, precision, options, torch and card."""
+    profile: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """After the timed steps, profile five of each method: a trace for chrome://tracing or Perfetto
+    beside the record, and the twenty longest kernels or operators in it."""
     dry_run: bool = False
     """Only print what would be timed, and the operations of its steps."""
 

@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
@@ -37,12 +38,15 @@ from catlip.data.shards import Shard, expand
 from catlip.label.audit import take_captions
 from catlip.label.sources import find, split
 from catlip.program.progress import progress
+from catlip.records.profile import PROFILE
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
 from catlip.records.table import Cell, Table, format_number, print_tables
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
+from catlip.training.profile import STEPS, profiled
+from catlip.training.trainer import Trainer
 
 PARTS = ("data_wait", *PHASES)
 NOTES = (
@@ -69,7 +73,7 @@ def main(config: StepTime) -> None:
         runs += time_steps(replace(config, compile=compiled, whole_graph=whole), rank)
         free_memory()  # two ways at once may not fit on a device
     if runs:
-        print_tables([result.step_table(runs)])
+        print_tables([result.step_table(runs), *result.profile_tables(runs)])
     for timed in runs[1:]:
         for method, steps in timed.metrics.methods.items():
             eager = runs[0].metrics.methods[method]
@@ -185,7 +189,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             style = styles[variant.removesuffix(result.PACKED)]
             styles[variant] = style | {"label": f"{style['label']}, captions packed"}
         record.shown_as = styles
-        record.samples = {
+        record.samples |= {
             f"{method}_{part}_ms": ms
             for method, each in timed.items()
             for part, ms in each.ms.items()
@@ -205,7 +209,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     rounds = num_warmup + config.num_steps
     first = factors[config.methods[0]]
     if config.data:
-        count = rounds * len(trainers)
+        count = (rounds + STEPS * config.profile) * len(trainers)
         batches = real_batches(config.data, first, rank, count=count, workers=config.workers)
     else:
         batches = itertools.repeat(batch_of(first, rank))
@@ -228,7 +232,11 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
     steps = [dict.fromkeys(PARTS, 0.0)]
-    for part, lap in watch.laps_ms():  # read at the end, so that a GPU never waits for the bench
+    laps = watch.laps_ms()  # read at the end, so that a GPU never waits for the bench
+    if config.profile:
+        for method, trainer in trainers.items():
+            _profile(method, trainer, stream, config=config)
+    for part, lap in laps:
         steps[-1][part] += lap
         if part == "optimizer":  # which ends a step
             steps.append(dict.fromkeys(PARTS, 0.0))
@@ -247,6 +255,18 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
         )
     return timed
+
+
+def _profile(method: str, trainer: Trainer, stream: Iterator[Batch], config: StepTime) -> None:
+    """Take STEPS more steps, on rank 0 with the profiler."""
+    rank = trainer.rank
+    trace = config.out / f"{_name(config, rank)}-{method.replace(':', '-')}.trace.json.gz"
+    profiler = profiled(trace, rank.device, f"{PROFILE}_{method}") if rank.is_main else None
+    with profiler or nullcontext():
+        for _ in range(STEPS):
+            trainer.train_step(stream)
+    if rank.is_main:
+        print(f"wrote {trace}")
 
 
 def even_labels(

@@ -4,16 +4,18 @@ device's peak that it reaches.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from bench.step_time.steps import (
     CPU_CAUTION,
     StepKind,
     percent_cell,
+    step_description,
     what_was_timed,
 )
 from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
+from catlip.records.profile import PROFILE, Operation, profile_table
 from catlip.records.run import (
     TIMES,
     Records,
@@ -86,6 +88,7 @@ class StepTime(StepKind):
     """
 
     kind = "step_time"
+    rows: ClassVar = {f"{PROFILE}_": Operation}
 
     ceiling: Ceiling | None = None
     methods: dict[str, MethodSteps]
@@ -109,7 +112,7 @@ def section(main: Setting | None, records: Records) -> Section:
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
     same_scale = [run for run in timed if run.scale == timed[0].scale]
     fair = [Text(words) for run in same_scale if (words := avoidable(run))]
-    blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables]
+    blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables, *profile_tables(timed)]
     return Section("step-time", title, blocks)
 
 
@@ -174,6 +177,18 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
             what, reached, promised = "as above", "", ""
     title = f"Time of one training step on {runs[0].where}"
     return Table(f"step_time{end}", title, columns, rows=rows, caption=caption)
+
+
+def profile_tables(runs: Sequence[Run[StepTime]]) -> list[Table]:
+    """The longest operations of each method that was profiled."""
+    tables: list[Table] = []
+    for run in runs:
+        for method in ordered(run.metrics.methods):
+            if operations := run.rows(f"{PROFILE}_{method}", Operation):
+                name = f"step_time_profile{suffix(len(tables))}"
+                title = f"Profiled steps: {name_of(method)}, {step_description(run)}"
+                tables.append(profile_table(name, title, operations, run.anchor))
+    return tables
 
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:

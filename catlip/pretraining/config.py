@@ -6,7 +6,7 @@ from typing import Literal
 
 from catlip.cli import InputError
 from catlip.program.options import ReadingOptions
-from catlip.program.ranges import Count, Seed
+from catlip.program.ranges import Count, Seed, checkpoint_seconds
 from catlip.recipes.pretrain import Recipe
 from catlip.records.record import OMIT_DEFAULT
 from catlip.system.urls import is_remote
@@ -34,8 +34,8 @@ class PretrainRun(ReadingOptions):
     as an uninterrupted one, on a GPU too, where a step may take longer."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
-    checkpoint_every: Count | None = None
-    """Steps between checkpoints; by default 200."""
+    checkpoint_every: Count | str | None = None
+    """Steps between checkpoints, or minutes as 10min; by default 200 steps."""
     mirror: Path | None = field(default=None, metadata=OMIT_DEFAULT)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
     run goes on if its folder is lost.
@@ -43,6 +43,9 @@ class PretrainRun(ReadingOptions):
     snapshots: Count = 1
     """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
     the end of the run, weights.safetensors."""
+    profile: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """Profile five steps after five others: a trace for chrome://tracing or Perfetto in the run's
+    folder, and the twenty longest kernels or operators in the record."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
@@ -51,6 +54,8 @@ class PretrainRun(ReadingOptions):
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.checkpoint_every, str):
+            checkpoint_seconds(self.checkpoint_every)
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."

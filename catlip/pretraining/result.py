@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import ClassVar
 
 from catlip.records.kind import Kind
+from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Records, Run
 from catlip.records.select import is_enough
 from catlip.records.styles import name_of
@@ -18,13 +20,19 @@ class Pretrain(Kind):
     Attributes:
         final_loss: mean over the last twentieth of the log, in the unit of the method's loss.
         epochs_seen: images seen, divided by the number of samples in the shards.
-        train_seconds: seconds of training, summed over all starts of the run.
-        data_wait_share: fraction of the time in which the device waited for a batch.
+        train_seconds: seconds of training, summed over all starts of the run: from a start to its
+            last line of the log, with copies for checkpoints. Records made before checkpoints
+            counted have less.
+        data_wait_share: fraction of the time in which the device waited for a batch, mean over
+            ranks.
+        data_wait_spread: the largest share less the smallest; None with one rank.
+        slowest_rank: the rank that waited longest in most lines of the log; None with one rank.
         parameters_total, parameters_image: number of trained parameters, in all and in the image
             encoder.
     """
 
     kind = "pretrain"
+    rows: ClassVar = {PROFILE: Operation}
 
     method: str
     seed: int
@@ -35,6 +43,8 @@ class Pretrain(Kind):
     train_seconds: float
     images_per_s: float
     data_wait_share: float
+    data_wait_spread: float | None = None
+    slowest_rank: int | None = None
     peak_gib: float
     parameters_total: int
     parameters_image: int
@@ -58,6 +68,7 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
     rows = []
     for run in runs:
         metrics, anchor = run.metrics, run.anchor
+        longest = "" if metrics.slowest_rank is None else f"longest: rank {metrics.slowest_rank}"
         rows.append(
             [
                 Cell(f"{name_of(metrics.method)}, seed {metrics.seed}"),
@@ -66,7 +77,7 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
                 number_cell(metrics.epochs_seen, None, anchor),
                 number_cell(metrics.train_seconds, None, anchor),
                 number_cell(metrics.images_per_s, None, anchor),
-                number_cell(100 * metrics.data_wait_share, 1, anchor),
+                number_cell(100 * metrics.data_wait_share, 1, anchor, small=longest),
                 number_cell(metrics.peak_gib, None, anchor),
                 number_cell(metrics.parameters_total / 1e6, 2, anchor),
             ]

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from statistics import fmean, mode
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,9 @@ from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
+from catlip.records.profile import PROFILE, Operation, profile_table
 from catlip.records.record import Record, note_data, plain
-from catlip.records.table import as_text
+from catlip.records.table import as_text, print_tables
 from catlip.system.lock import only_writer
 from catlip.training.distributed import (
     Rank,
@@ -38,7 +41,7 @@ from catlip.training.distributed import (
     init_distributed,
     rank0_first,
 )
-from catlip.training.folder import discard
+from catlip.training.folder import TRACE, discard
 from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer
@@ -183,6 +186,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             wandb=config.wandb,
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else None,
+            profile=config.profile,
         )
         record.shown_as[objective.name] = page_style(objective)
         broken, keys = broken_images(config.out, data.shards)
@@ -191,12 +195,17 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
+        if config.profile:
+            record.notes.append("a few steps were profiled, which its times include")
         record.notes += differences(config.recipe, objective.name)
         run = record.finish(
             summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
         )
     if rank.is_main:
         print(as_text(pretrain_table("training", "This training", [run])))
+        if operations := run.rows(PROFILE, Operation):
+            print_tables([profile_table(PROFILE, "Profiled steps", operations, run.anchor)])
+            print(f"wrote {config.out / TRACE}")
 
 
 def _shards(config: PretrainRun, rank: Rank) -> ShardSet:
@@ -227,15 +236,16 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
     return counts, keys[:MAX_LISTED]
 
 
-def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
-    names = [name for name in lines[0] if name != "broken"]
+def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
+    # A run that goes on on more ranks, or with a later version, has more columns from then on.
+    names = [name for name in dict.fromkeys(chain(*lines)) if name != "broken"]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})
 
 
 def summary(
     trainer: Trainer,
-    lines: list[dict[str, float]],
+    lines: list[dict[str, Any]],
     seed: int,
     *,
     samples: int,
@@ -244,6 +254,7 @@ def summary(
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
+    of_ranks = [line for line in lines if "slowest_rank" in line]
     return Pretrain(
         broken=broken,
         method=objective.name,
@@ -255,6 +266,8 @@ def summary(
         train_seconds=last["seconds"],
         images_per_s=last["images_seen"] / last["seconds"],
         data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
+        data_wait_spread=fmean(line["data_wait_spread"] for line in of_ranks) if of_ranks else None,
+        slowest_rank=mode(line["slowest_rank"] for line in of_ranks) if of_ranks else None,
         peak_gib=max(line["peak_gib"] for line in lines),  # of all processes that trained
         parameters_total=sum(p.numel() for p in objective.parameters()),
         parameters_image=sum(p.numel() for p in encoder.parameters()),

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import operator
+import re
 import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -45,6 +46,13 @@ NotNegative = Annotated[float, Range(at_least=0)]
 Fraction = Annotated[float, Range(at_least=0, at_most=1)]
 PartialFraction = Annotated[float, Range(at_least=0, below=1)]
 PositiveFraction = Annotated[float, Range(above=0, at_most=1)]
+
+
+def checkpoint_seconds(every: str) -> float:
+    """600 of `10min`. Raises: InputError."""
+    if not re.fullmatch(r"\d+(\.\d+)?min", every):
+        raise InputError(f"--checkpoint-every {every}: give steps, or minutes such as 10min")
+    return 60 * float(every.removesuffix("min"))
 
 
 def check_ranges(config: Any) -> None:

@@ -98,17 +98,29 @@ def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     }
 
 
-def copy_to_host(state: State, wanted: bool) -> State:
-    """A copy in main memory if wanted, a tensor at a time, as a GPU has no room for all that is
-    gathered; all ranks call it if the state is sharded.
+def copy_to_host(state: State, wanted: bool) -> Callable[[], State]:
+    """Start to copy to main memory if wanted, a tensor at a time, as a GPU has no room for all that
+    is gathered; all ranks call it if the state is sharded. The result waits for the copies.
+
+    They go to pinned memory in the order of the GPU's work, so before the next step: not only its
+    optimizer but also its forward pass changes the state, where there is a batch norm.
     """
     copies: State = {part: {} for part in state}
     for part, tensors in state.items():
         for name, tensor in tensors.items():
             gathered = gather_tensor(tensor.detach())
             if wanted:
-                copies[part][name] = gathered.to("cpu", copy=True)
-    return copies
+                copies[part][name] = gathered.to("cpu", copy=True, non_blocking=True)
+    copied = torch.cuda.Event() if torch.cuda.is_initialized() else None
+    if copied:
+        copied.record()
+
+    def wait() -> State:
+        if copied:
+            copied.synchronize()
+        return copies
+
+    return wait
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -6,9 +6,11 @@ lines of later steps: its log equals the log of an uninterrupted run.
 
 import itertools
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -24,13 +26,21 @@ NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images")
 
 @dataclass
 class Progress:
-    """The numbers of one step, of all ranks; `saves`: whether any rank asked for a checkpoint."""
+    """The numbers of one step.
+
+    Attributes:
+        loss, grad_norm, images: of all ranks.
+        data_wait_seconds: for which this rank waited for batches.
+        seconds: since the step before ended, so with what came between: the log, and copies of
+            the state for checkpoints. The loop fills it in.
+        saves: whether any rank asked for a checkpoint.
+    """
 
     loss: float
     grad_norm: float
-    seconds: float
     data_wait_seconds: float
     images: int
+    seconds: float = 0.0
     broken: list[BrokenImage] = field(default_factory=list)
     saves: bool = False
 
@@ -63,7 +73,7 @@ class Log:
         rank: Rank,
         wandb: str,
         config: dict[str, Any],
-        lines: Sequence[dict[str, float]] = (),
+        lines: Sequence[dict[str, Any]] = (),
     ):
         self.rank = rank
         self.path = folder / "log.jsonl"
@@ -79,26 +89,36 @@ class Log:
 
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
-    ) -> dict[str, float]:
-        """Add a line for the `recent` steps, up to and including `step`, and return it."""
+    ) -> dict[str, Any]:
+        """Add a line for the `recent` steps, up to and including `step`, and return it.
+
+        Its `data_wait_share` is the mean over ranks. Of several ranks it also has the largest share
+        less the smallest, and the rank with the largest: all others wait for that one.
+        """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
+        waits = self.list_broken(step, recent)
+        shares = [wait / seconds for wait, _ in waits]
         values = {
             **means(recent),
             "learning_rate": learning_rate,
             "images_per_s": images / seconds,
-            "data_wait_share": sum(p.data_wait_seconds for p in recent) / seconds,
+            "data_wait_share": fmean(shares),
             "peak_gib": peak_gib(self.rank.device),
             **metrics,
         }
-        self.list_broken(step, recent)
+        host = {}
+        if len(waits) > 1:
+            slowest = shares.index(max(shares))
+            values |= {"data_wait_spread": max(shares) - min(shares), "slowest_rank": slowest}
+            host = {"slowest_host": waits[slowest][1]}
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,
             "seconds": before["seconds"] + seconds,
             "broken": len(self.broken.met),
         }
-        line = so_far | values
+        line = so_far | values | host
         self.lines.append(line)
         if self.rank.is_main:
             with naming(self.path), open(self.path, "a") as file:
@@ -111,10 +131,15 @@ class Log:
                 self.wandb.log({name: line[name] for name in line if name != "step"}, step=step)
         return line
 
-    def list_broken(self, step: int, recent: list[Progress]) -> None:
-        """List the broken images of the `recent` steps, each once; all ranks call it."""
+    def list_broken(self, step: int, recent: list[Progress]) -> list[tuple[float, str]]:
+        """List the broken images of the `recent` steps, each once; all ranks call it. Returns: of
+        each rank, the seconds for which it waited for batches in these steps, and its host.
+        """
         images = [image for progress in recent for image in progress.broken]
-        self.broken.add(step, itertools.chain(*all_gather_objects(images)))
+        wait = sum(progress.data_wait_seconds for progress in recent)
+        ranks = all_gather_objects((images, wait, platform.node()))
+        self.broken.add(step, itertools.chain(*(images for images, _, _ in ranks)))
+        return [(wait, host) for _, wait, host in ranks]
 
     def close(self) -> None:
         if self.rank.is_main:

@@ -6,18 +6,26 @@ again in the same folder, a run goes on from the last checkpoint and ends with t
 SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.training.preempt`.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from catlip.program.progress import progress
+from catlip.program.ranges import checkpoint_seconds
+from catlip.records.profile import PROFILE
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import barrier, use_threads
+from catlip.training.folder import TRACE
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
+from catlip.training.profile import STEPS, WARM_UP, profiled
 from catlip.training.schedule import learning_rate
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -32,22 +40,24 @@ def train(
     *,
     config: dict[str, Any],
     log_every: int,
-    checkpoint_every: int | None,
+    checkpoint_every: int | str | None,
     quiet: bool = False,
     wandb: str = "",
     snapshots: int = 1,
     after_checkpoint: Callable[[], object] | None = None,
-) -> list[dict[str, float]]:
+    profile: bool = False,
+) -> list[dict[str, Any]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
     Args:
         batches: given a first step, the micro-batches from there on.
         config: what determines the run; a checkpoint made under another one is refused.
-        checkpoint_every: in optimizer steps; None for CHECKPOINT_EVERY.
+        checkpoint_every: optimizer steps, or minutes as `10min`; None for CHECKPOINT_EVERY.
         wandb: a Weights & Biases project to log to as well.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
         after_checkpoint: called when a checkpoint is written, in the thread that writes.
+        profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
@@ -58,6 +68,16 @@ def train(
     recent = [Progress(**step) for step in history.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
+    if isinstance(checkpoint_every, str):
+        every_steps, every_s = trainer.num_steps, checkpoint_seconds(checkpoint_every)
+    else:
+        every_steps, every_s = checkpoint_every or CHECKPOINT_EVERY, math.inf
+    profile_at = trainer.step + WARM_UP if profile and trainer.rank.is_main else None
+    ended = saved = time.monotonic()
+
+    def wants_checkpoint() -> bool:
+        return notice.received is not None or writer.asks or time.monotonic() - saved > every_s
+
     with (
         catch_stops() as notice,
         CheckpointWriter(after_checkpoint) as writer,
@@ -68,17 +88,22 @@ def train(
             unit="step",
             disable=hidden,
         ) as bar,
+        ExitStack() as profiling,
     ):
         while trainer.step < trainer.num_steps:
-            recent.append(
-                trainer.train_step(stream, lambda: notice.received is not None or writer.asks)
-            )
+            if trainer.step == profile_at:
+                profiling.enter_context(profiled(folder / TRACE, trainer.rank.device, PROFILE))
+            step = trainer.train_step(stream, wants_checkpoint)
+            if trainer.step - STEPS == profile_at:
+                profiling.close()
+            begun, ended = ended, time.monotonic()
+            recent.append(replace(step, seconds=ended - begun))
             bar.update()
             asked = recent[-1].saves
             planned = (
                 trainer.step == trainer.num_steps
                 or trainer.step in snapshot_steps
-                or trainer.step % (checkpoint_every or CHECKPOINT_EVERY) == 0
+                or trainer.step % every_steps == 0
             )
             # Each planned checkpoint gets a line too, so that a resumed run has the same log. A
             # checkpoint that was asked for stores the steps since the last line instead.
@@ -97,6 +122,7 @@ def train(
                 _write_weights(trainer, path, log, config=config)
             if planned or asked:
                 writer.wait()
+                saved = time.monotonic()
                 writer.write(
                     trainer.checkpoint_writer(folder / "checkpoints", config, log.lines, recent)
                 )

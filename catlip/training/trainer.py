@@ -10,13 +10,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.profiler import record_function
 
 from catlip import streams
 from catlip.cli import InputError
@@ -132,7 +132,6 @@ class Trainer:
             wants_checkpoint: whether this rank asks all ranks for a checkpoint after this step;
                 the answer is exchanged together with the loss.
         """
-        begin = time.perf_counter()
         wait, images = 0.0, 0
         losses, keys, broken = [], [], []
         progress = augmentation_progress(self.step, self.num_steps, self.optimization)
@@ -141,16 +140,33 @@ class Trainer:
         per_loss = self.accumulation if self.objective.whole_step else 1
         for micro_step in range(0, self.accumulation, per_loss):
             asked = time.perf_counter()
-            parts = [next(batches) for _ in range(per_loss)]
+            with record_function("data"):
+                parts = [next(batches) for _ in range(per_loss)]
             wait += time.perf_counter() - asked
             images += sum(len(part) for part in parts)
             keys.append([key for part in parts for key in part.keys])
             broken += [image for part in parts for image in part.broken]
             losses.append(self._backward([part.to(self.rank.device) for part in parts], micro_step))
         note_begun()
+        with record_function("optimizer"):
+            loss, asking, grad_norm = self._update(losses, keys, wants_checkpoint())
+        self.step += 1
+        self.mark("optimizer")
+        return Progress(
+            loss=loss,
+            grad_norm=grad_norm,
+            data_wait_seconds=wait,
+            images=images * self.rank.world_size,
+            broken=broken,
+            saves=asking > 0,
+        )
+
+    def _update(self, losses: list[Tensor], keys: list[list[str]], asks: bool) -> list[float]:
+        """Update the weights and their average by the gradients that are there. Returns: loss,
+        fraction of the ranks that ask for a checkpoint, gradient's norm.
+        """
         mean_loss = torch.stack(losses).mean()
-        asks = mean_loss.new_full((), float(wants_checkpoint()))
-        means = mean_over_ranks(torch.stack([mean_loss, asks]))
+        means = mean_over_ranks(torch.stack([mean_loss, mean_loss.new_full((), float(asks))]))
         numbers = torch.stack([*means, self._clip()])
         read = begin_reading(numbers)
 
@@ -172,20 +188,10 @@ class Trainer:
             group["lr"] = rate * group["lr_scale"]
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        loss, asking, grad_norm = checked()
+        answer = checked()
         if self.average:
             self.average.update(self.step)
-        self.step += 1
-        self.mark("optimizer")
-        return Progress(
-            loss=loss,
-            grad_norm=grad_norm,
-            seconds=time.perf_counter() - begin,
-            data_wait_seconds=wait,
-            images=images * self.rank.world_size,
-            broken=broken,
-            saves=asking > 0,
-        )
+        return answer
 
     def loss(self, *batches: Any) -> Tensor:
         if self.implementation.whole_graph:
@@ -224,9 +230,10 @@ class Trainer:
         is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None
-        state = checkpoint.copy_to_host(self.state(), wanted=is_main)
-        write = partial(checkpoint.save, folder, self.step, state, config, history)
-        return write if is_main else None
+        step, copied = self.step, checkpoint.copy_to_host(self.state(), wanted=is_main)
+        if not is_main:
+            return None
+        return lambda: checkpoint.save(folder, step, copied(), config, history)
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
         """Load the newest checkpoint that is not damaged; what its log needs, empty without one."""
@@ -268,9 +275,11 @@ class Trainer:
         number = micro_step * self.rank.world_size + self.rank.number
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
         with gradient_sync(self.replica, last):
-            loss = self.loss(*batches)
+            with record_function("forward"):
+                loss = self.loss(*batches)
             self.mark("loss")
-            self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
+            with record_function("backward"):
+                self.scaler.scale(loss * (len(batches) / self.accumulation)).backward()
         self.mark("backward")
         return loss.detach()
 

@@ -19,6 +19,7 @@ from catlip.pretraining.run import Training, broken_images, prepare, samples_of,
 from catlip.program.broken import read_lines
 from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
+from catlip.records.profile import PROFILE
 from catlip.records.record import environment, plain, read_record
 from catlip.records.table import Cell, Table, as_text
 from catlip.training import checkpoint
@@ -213,6 +214,7 @@ def entries_unlike_log(run: RecordedRun, training: Training) -> list[str]:
     for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
         recorded = dict(run.record[part])
         recorded.pop("broken_keys", None)  # their paths are others where the shards have moved
+        recorded.pop(PROFILE, None)
         names = {**expected, **recorded}
         names_unlike += [n for n in names if not _same(recorded.get(n), expected.get(n))]
     return names_unlike

@@ -1,5 +1,6 @@
 """The bench times what it says and writes it down."""
 
+import gzip
 import itertools
 import json
 import shlex
@@ -69,6 +70,19 @@ def test_run_writes_every_sample_and_a_ratio_with_its_interval(run_bench) -> Non
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.2f}{TIMES}" in printed
+
+
+def test_profiled_steps_are_none_of_the_timed_ones(succeed, tmp_path) -> None:
+    done = succeed("bench.step_time", *TINY, "--out", tmp_path, "--profile", "--packed-captions")
+    (path,) = tmp_path.glob("*.json")
+    samples = json.loads(path.read_text())["samples"]
+    for method in ("catlip", "clip", "clip:packed"):
+        assert len(samples[f"{method}_total_ms"]) == 6
+        trace = path.with_name(f"{path.stem}-{method.replace(':', '-')}.trace.json.gz")
+        assert gzip.decompress(trace.read_bytes()).count(b'"optimizer"') == 5
+        longest, *_ = samples[f"profile_{method}"]
+        assert longest["total_ms"] > 0
+        assert longest["name"] in done.stdout
 
 
 def test_committed_ratios_are_those_of_the_samples_beside_them() -> None:

@@ -199,6 +199,22 @@ def test_next_batch_is_copied_ahead_and_aside(rank) -> None:
     assert counted("copies_to_device") - copies == counted("copies_aside") - aside == of_two
 
 
+def test_state_for_a_checkpoint_is_copied_in_order_and_only_its_writer_waits(
+    rank, tmp_path
+) -> None:
+    trainer, batch = build(TINY, rank), batch_of(TINY, rank)
+    trainer.train_step(repeat(batch))
+    waits, aside = counted("waits"), counted("copies_aside_to_host")
+    write = trainer.checkpoint_writer(tmp_path, {})
+    assert write
+    assert counted("waits") == waits
+    # The next step is queued behind them: its forward pass may already change the state.
+    assert counted("copies_aside_to_host") == aside
+    path = write()
+    assert counted("waits") == waits + 1
+    assert torch.load(path)["state"]["objective"].keys() == trainer.objective.state_dict().keys()
+
+
 @pytest.mark.parametrize(("parallel", "steps"), [("ddp", 1), ("fsdp", 2)])
 def test_eight_ranks_step(rank, parallel, steps, monkeypatch) -> None:
     """DDP reads back what ranks tell each other of parameters and, after a step, of buckets."""

@@ -29,6 +29,7 @@ enum { MAX_DEVICES = 16, DRIVER_BYTES = 600 << 20 /* of an H100, before torch ha
 /* What tests count. */
 unsigned long long null_launches, null_waits;
 unsigned long long null_copies_to_device, null_bytes_to_device, null_copies_aside;
+unsigned long long null_copies_aside_to_host;
 
 static __thread int device;
 
@@ -110,7 +111,10 @@ int cudaPointerGetAttributes(struct cudaPointerAttributes *found, void *pointer)
 }
 
 int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
-    if (kind == cudaMemcpyDeviceToHost) memset(to, 0, size);
+    if (kind == cudaMemcpyDeviceToHost) {
+        memset(to, 0, size);
+        null_copies_aside_to_host += stream != 0;
+    }
     if (kind == cudaMemcpyHostToHost) memcpy(to, from, size);
     if (kind == cudaMemcpyHostToDevice) {
         null_copies_to_device++;

@@ -59,7 +59,7 @@ class SmallRun:
     """Processes, forked from this one, which has imported everything; torchrun's when it is 1."""
     fault: str = ""
     """KIND:RANK:STEP: when that rank asks for that step's batch, its pixels are nan or inf, its
-    disk is full, it dies once, or it gets a signal such as SIGTERM."""
+    disk is full, it dies once, it is late by two seconds, or it gets a signal such as SIGTERM."""
     compare: bool = False
     """Run with the fault, go on without it, and compare with a run that never had it."""
     step_s: float = 0.0
@@ -167,6 +167,8 @@ def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind.startswith("SIG"):
         os.kill(os.getpid(), signal.Signals[kind])
+    if kind == "late":
+        time.sleep(2)
     if kind == "full":  # a limit on file size fails a write half-way, as a full disk does
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))

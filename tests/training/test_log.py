@@ -1,6 +1,7 @@
 """The log is the same however often a run was stopped, wherever it is shown."""
 
 import json
+import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +50,18 @@ def test_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: P
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == lines
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_rank_that_gets_its_data_last_is_named_whichever_it_is(small_run, tmp_path, late) -> None:
+    done = small_run("--ranks", 2, "--num-steps", 10, "--fault", f"late:{late}:6")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    (line,) = (line for line in lines if line["step"] == 7)
+    assert line["slowest_rank"] == late
+    assert line["slowest_host"] == platform.node()
+    # One rank waited for its data, and the other only for that rank.
+    assert line["data_wait_share"] == pytest.approx(line["data_wait_spread"] / 2, rel=0.2)
 
 
 def test_wandb_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,10 +100,10 @@ def assert_same_log(found: list[dict[str, float]], expected: list[dict[str, floa
 def test_step_that_is_not_finite_changes_nothing(poison, form) -> None:
     one = trainer(form=form)
     one.train_step(iter([Points(points())]))
-    before = copy_to_host(one.state(), wanted=True)
+    before = copy_to_host(one.state(), wanted=True)()
     with pytest.raises(InputError, match=r"step 1 .*rank 0 .*0, 1, 2"):
         one.train_step(iter([Points(points() * poison)]))
-    torch.testing.assert_close(copy_to_host(one.state(), wanted=True), before, rtol=0, atol=0)
+    torch.testing.assert_close(copy_to_host(one.state(), wanted=True)(), before, rtol=0, atol=0)
     assert one.step == 1
 
 
@@ -114,6 +115,54 @@ def test_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
         now = one.objective.layers[0].weight.detach().clone()
         average = now if average is None else decay * average + (1 - decay) * now
     torch.testing.assert_close(one.weights()["layers.0.weight"], average)
+
+
+class Pausing(Regression):
+    """Its numbers for a line of the log take a while."""
+
+    def metrics(self) -> dict[str, torch.Tensor]:
+        time.sleep(0.05)
+        return {}
+
+
+def test_seconds_are_all_that_passed_since_the_start_also_of_a_resumed_run(tmp_path) -> None:
+    def batches(first: int, last: int = 10) -> Iterator[Points]:
+        return (Points(points()) for _ in range(first, last))
+
+    options = {"config": {}, "log_every": 1, "checkpoint_every": 2, "quiet": True}
+    with pytest.raises(StopIteration):
+        train(trainer(Pausing()), lambda first: batches(first, 5), tmp_path, **options)
+    begun = time.monotonic()
+    lines = train(trainer(Pausing()), batches, tmp_path, **options)
+    passed = time.monotonic() - begun
+    # Between any two lines there was a pause, but the fourth is the last one before the stop.
+    seconds = [line["seconds"] for line in lines]
+    assert seconds[3] > 3 * 0.05
+    assert seconds[4] > seconds[3]
+    assert 5 * 0.05 < seconds[9] - seconds[3] < passed
+    for line, before in zip(lines[1:], seconds, strict=False):
+        assert line["images_per_s"] == pytest.approx(8 / (line["seconds"] - before))
+
+
+def test_checkpoints_by_the_minute_leave_log_and_weights_as_they_are(tmp_path) -> None:
+    whole = run(tmp_path / "whole", config={}, log_every=5, checkpoint_every=100)
+    options = {"config": {}, "log_every": 5, "checkpoint_every": "0.0000001min"}  # after each step
+    with pytest.raises(StopIteration):
+        run(tmp_path / "cut", stop=8, **options)
+    saved = sorted(path.stem for path in (tmp_path / "cut/checkpoints").iterdir())
+    assert saved == ["step-00000007", "step-00000008"]
+    assert_same_log(run(tmp_path / "cut", **options), whole)
+
+    def late(first: int) -> Iterator[Points]:
+        time.sleep(2)  # so that the first step, but none of the quick ones after it, takes as long
+        yield from (Points(points() * (1 + step)) for step in range(first, 10))
+
+    options |= {"checkpoint_every": "0.025min"}
+    train(trainer(), late, tmp_path / "late", quiet=True, **options)
+    saved = sorted(path.stem for path in (tmp_path / "late/checkpoints").iterdir())
+    assert saved == ["step-00000001", "step-00000010"]
+    weights = {path.read_bytes() for path in tmp_path.glob("*/weights.safetensors")}
+    assert len(weights) == 1
 
 
 @pytest.mark.parametrize("lost", [None, "log.jsonl", "checkpoints/step-00000006.pt"])
@@ -246,6 +295,7 @@ def test_checkpoints_are_written_in_order() -> None:
 
 RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
 RUN += ("weights-step-00000001.safetensors", "events.out.tfevents.1.host", "threads.txt")
+RUN += ("trace.json.gz",)
 RUN += ("wandb/wandb-resume.json", ".log.jsonl.7.tmp", ".weights.safetensors.01ab.tmp")
 RUN += ("checkpoints/.step-00000001.pt.01ab.tmp", "checkpoints/.writing.tmp")
 
