@@ -105,7 +105,7 @@ def test_node_of_8_devices_fetches_little_more_than_it_uses(nodes, num_devices, 
                 cached.move_to_end(shard)
                 if len(cached) > 64:
                     cached.popitem(last=False)
-        assert fetched <= 1.6 * used
+        assert fetched <= (1.2 if nodes == 1 else 1.6) * used  # one node shares no border
 
 
 def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
