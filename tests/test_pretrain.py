@@ -103,13 +103,14 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
 
 
 def test_two_ranks_are_one_that_accumulates(succeed, starter, tmp_path) -> None:
-    without_batch_norm = ("--encoder", "vit_tiny16", "--num-devices", 2, "--micro-batch", 4)
+    """Each of two ranks has a lane."""
+    without_batch_norm = ("--encoder", "vit_tiny16", "--num-devices", 16, "--micro-batch", 1)
     arguments = command("catlip", starter, tmp_path / "one", *without_batch_norm)
     succeed(*arguments, *RANDOM)
     succeed(*arguments, *RANDOM, "--out", tmp_path / "two", ranks=2)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert one["notes"] == ["2 micro-steps per step keep the recipe's global batch"]
-    assert two["notes"] == []
+    assert one["notes"] == ["16 micro-steps per step keep the recipe's global batch"]
+    assert two["notes"] == ["8 micro-steps per step keep the recipe's global batch"]
     for name in ("loss", "grad_norm", "brightness_high", "noise_low"):
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
 
@@ -155,6 +156,10 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
     weights = Categorical(build_encoder("hybrid_micro", 48), rates).state_dict()
     assert all(torch.equal(weights[k], v) for k, v in trainer.objective.state_dict().items())
     assert (trainer.seed, trainer.num_steps, trainer.accumulation) == (3, 12, 2)
+    assert "lanes" not in training.identity
+    two_lanes = replace(config, recipe=replace(recipe, num_devices=16))
+    in_lanes = prepare(two_lanes, method_of(config), Rank(0, 1, torch.device("cpu")))
+    assert (in_lanes.data.order.lanes, in_lanes.identity["lanes"]) == (2, 2)
 
     plain = deepcopy(trainer.objective)
     parameters = list(plain.parameters())

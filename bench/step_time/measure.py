@@ -32,7 +32,7 @@ from catlip.cli import InputError
 from catlip.costs import TextTower
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
-from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
 from catlip.label.audit import take_captions
@@ -286,7 +286,7 @@ def real_batches(
     sizes = [ImageSize(factors.resolution, factors.batch_size)]
     data = DataPath(
         opened,
-        SampleOrder(opened.counts, factors.seed),
+        SampleOrder(opened.counts, factors.seed, lanes_of(rank.world_size)),
         StepPlan(sizes, rank.world_size, count, seed=factors.seed),
         augmentation=Augmentation(),
         seed=factors.seed,

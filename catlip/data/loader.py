@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.decoded import MAX_BYTES, DecodedPictures, DeviceCache
-from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.data.sampler import SampleOrder, StepPlan, devices_of
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
 from catlip.data.workers import Items
@@ -142,16 +142,20 @@ class DataPath(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """Micro-batch `number` of this rank; with a device cache, crops in place of images."""
         number, micro_step = divmod(number, self.accumulation)
-        step = self.plan[number]
-        start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])
-        if isinstance(self.shards, ShardSet):
-            self.shards.expect(*self.order.windows_at(start))
-        positions = np.arange(start, start + step.batch)
+        step, num_devices = self.plan[number], self.accumulation * self.world_size
+        devices = devices_of(self.rank, self.accumulation)
+        device = devices[micro_step]
+        if isinstance(self.shards, ShardSet) and self.shards.remote:
+            per_lane = num_devices // self.order.lanes
+            lanes = range(devices[0] // per_lane, devices[-1] // per_lane + 1)
+            now, next_ = self.order.windows_at(step.start, lanes, per_lane * step.batch)
+            self.shards.expect(now, next_)
+        positions = step.positions(device, num_devices, self.order.lanes)
         located = self.order(positions)
         samples = [
             (self.shards[shard], int(number)) for shard, number in zip(*located, strict=True)
         ]
-        draws = draws_at(self.seed, start, step.batch)
+        draws = draws_at(self.seed, step.start + device * step.batch, step.batch)
         broken: list[BrokenImage] = []
         if self.device_cache:
             images = self.device_cache.choose(*located, self.augmentation, draws=draws)

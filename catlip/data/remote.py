@@ -217,11 +217,11 @@ class Prefetcher:
         self._since = time.time()
         cache = _cache()
         with self._changed:
-            known = {path: self.identities[path] for path in now if path in self.identities}
+            known = {p: self.identities[p] for p in (*now, *next_) if p in self.identities}
             self.identities = known
-            for path, identity in known.items():
-                cache.touch(_cache_name(path, identity))
-            self._wanted = collections.deque([*(path for path in now if path not in known), *next_])
+            held = {p for p, identity in known.items() if cache.touch(_cache_name(p, identity))}
+            wanted = dict.fromkeys(path for path in (*now, *next_) if path not in held)
+            self._wanted = collections.deque(wanted)
             self._changed.notify_all()
 
     def _fetch(self) -> None:

@@ -5,11 +5,16 @@ The data set is an endless stream, epoch after epoch, and a *position* in it is 
 as the image shrinks so that the work stays the same (the multi-scale variable batch sampler of the
 paper's Appendix A); `StepPlan` gives the positions that a step takes. Resuming at any step is
 therefore exact and costs nothing, and every rank knows what every other rank does.
+
+A *lane* is every L-th position of the stream, and has its own shards. A training has one lane for
+each 8 devices of its recipe, so a machine fetches only the shards of its own devices.
 """
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +24,9 @@ from catlip.cli import InputError
 
 # Samples are mixed across this many shards at a time, so that few shards are read at once.
 WINDOW_SHARDS = 16
+# As many as a usual machine has. With a lane for each device, one machine that stands for all of a
+# large recipe's devices would read too many shards at once for its cache.
+DEVICES_PER_LANE = 8
 
 
 @dataclass(frozen=True)
@@ -51,15 +59,16 @@ def _round_to(size: float, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step takes `batch` samples per device and micro-step from `start` on."""
+    """An optimizer step takes the next samples of the stream from `start` on, `batch` a device."""
 
     resolution: int
     batch: int
     start: int
 
-    def begins(self, micro_steps: int, ranks: int) -> NDArray[np.int64]:
-        """[micro_steps, ranks], the position of the first sample of each micro-step and rank."""
-        return self.start + np.arange(micro_steps * ranks).reshape(micro_steps, ranks) * self.batch
+    def positions(self, device: int, num_devices: int, lanes: int) -> NDArray[np.int64]:
+        """[batch], the stream positions of a device of the recipe: the next ones of its lane."""
+        lane, turn = divmod(device, num_devices // lanes)
+        return self.start + lane + lanes * (turn * self.batch + np.arange(self.batch))
 
 
 class StepPlan:
@@ -95,64 +104,152 @@ def images_per_step(sizes: Sequence[ImageSize], replicas: int) -> float:
     return replicas * float(np.mean([size.batch for size in sizes]))
 
 
+def devices_of(rank: int, accumulation: int) -> range:
+    """The devices of the recipe whose batches a rank takes, one in each micro-step. They are
+    neighbours, which share a lane.
+    """
+    return range(rank * accumulation, (rank + 1) * accumulation)
+
+
+def lanes_of(num_devices: int) -> int:
+    """How many lanes a recipe for this many devices has: one for each 8, or for fewer if 8 do not
+    divide them.
+    """
+    return num_devices // math.gcd(num_devices, DEVICES_PER_LANE)
+
+
 class SampleOrder:
     """Position in the endless stream -> (shard number, sample number).
 
-    Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the
-    counts [S] of the shards and the permutation of one window are ever in memory.
+    Shards are shuffled each epoch and laid end to end. Lane l of L, which has the positions p with
+    p % L == l, reads one stretch of them, and mixes samples within windows of consecutive shards.
+    Each epoch has each sample once: its stretches have the lengths that make its positions those
+    from `epoch * total` on, so they differ by at most one sample, and lanes begin an epoch at most
+    one sample apart. A shard on the border of two lanes is cut, and both read it; with fewer shards
+    than lanes, several lanes read each shard.
+
+    Only the counts [S] of the shards and the permutation of a few windows are ever in memory.
+
+    Args:
+        window: shards that are mixed at a time by all lanes together, at least one by each.
     """
 
     def __init__(
-        self, counts: Sequence[int] | NDArray[np.int64], seed: int, window: int = WINDOW_SHARDS
+        self,
+        counts: Sequence[int] | NDArray[np.int64],
+        seed: int,
+        lanes: int = 1,
+        window: int = WINDOW_SHARDS,
     ):
         self.counts = np.asarray(counts, dtype=np.int64)
         self.total = int(self.counts.sum())
         if self.total == 0:
             raise InputError("the shards hold no samples")
         self.seed = seed
+        self.lanes = lanes
         self.window = window
         self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
         self._mixed = functools.lru_cache(maxsize=3)(self._mix_window)
 
-    def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int]]:
-        return SampleOrder, (self.counts, self.seed, self.window)  # a spawned worker plans again
+    def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int, int]]:
+        # A spawned worker plans again.
+        return SampleOrder, (self.counts, self.seed, self.lanes, self.window)
 
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and sample number, [n] int64 each, at [n] stream positions."""
         shards, numbers = np.empty_like(positions), np.empty_like(positions)
-        epochs, offsets = np.divmod(positions, self.total)
+        epochs = positions // self.total
         for epoch in np.unique(epochs):
-            begins = self._epoch(epoch)[1]
-            windows = np.searchsorted(begins, offsets, side="right") - 1
-            for window in np.unique(windows[epochs == epoch]):
-                here = (epochs == epoch) & (windows == window)
+            in_epoch = np.flatnonzero(epochs == epoch)
+            windows, read = self._locate(epoch, positions[in_epoch])
+            for window in np.unique(windows):
+                here = windows == window
                 window_shards, window_numbers = self._mixed(epoch, window)
-                in_window = offsets[here] - begins[window]
-                shards[here], numbers[here] = window_shards[in_window], window_numbers[in_window]
+                shards[in_epoch[here]] = window_shards[read[here]]
+                numbers[in_epoch[here]] = window_numbers[read[here]]
         return shards, numbers
 
-    def windows_at(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The shards of the window at a stream position, and the shards of the next window."""
-        epoch, offset = divmod(position, self.total)
-        order, begins = self._epoch(epoch)
-        first = self.window * int(np.searchsorted(begins, offset, side="right"))
-        after = order[first : first + self.window]
-        if not len(after):
-            after = self._epoch(epoch + 1)[0][: self.window]
-        return order[first - self.window : first], after
+    def windows_at(
+        self, start: int, lanes: Iterable[int] = (0,), count: int = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The shards of the windows that hold the next `count` samples of each of these lanes, from
+        the position at which a step starts, and those of the windows that follow, for as many
+        samples again. A shard on the border of two lanes may be named twice.
+        """
+        now: list[NDArray[np.int64]] = []
+        next_: list[NDArray[np.int64]] = []
+        for lane in lanes:
+            position = start + lane
+            for found in (now, next_):
+                end = position + count * self.lanes
+                while position < end:
+                    shards, position = self._window_at(position)
+                    found.append(shards)
+        return np.concatenate(now), np.concatenate(next_)
 
-    def _plan_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The epoch's order of shards, and the position in the epoch where each window begins."""
+    def _window_at(self, position: int) -> tuple[NDArray[np.int64], int]:
+        """The shards of the window at a position, and the lane's first position after it."""
+        epoch = position // self.total
+        (window,), (read,) = self._locate(epoch, np.array([position]))
+        plan = self._epoch(epoch)
+        left = int(plan.windows[window + 1] - plan.windows[window] - read)
+        return plan.order[slice(*plan.span(window))], position + left * self.lanes
+
+    def _locate(
+        self, epoch: int, positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The window at each of [n] positions of an epoch, and how many of its samples come before.
+
+        Every other lane reads its stretch backward: neighbours are at their common border at the
+        same time, so a machine that has both lanes fetches that shard once.
+        """
+        plan = self._epoch(epoch)
+        lanes, turns = positions % self.lanes, (positions - epoch * self.total) // self.lanes
+        backward = lanes % 2 == 1
+        places = np.where(backward, plan.lanes[lanes + 1] - 1 - turns, plan.lanes[lanes] + turns)
+        windows = np.searchsorted(plan.windows, places, side="right") - 1
+        begins, ends = plan.windows[windows], plan.windows[windows + 1]
+        return windows, np.where(backward, ends - 1 - places, places - begins)
+
+    def _plan_epoch(self, epoch: int) -> "_Epoch":
         draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch)
         order = draw.permutation(len(self.counts))
-        begins = np.concatenate([[0], np.cumsum(self.counts[order])])
-        return order, begins[:-1][:: self.window]
+        shards = _begins(self.counts[order])
+        # The n-th position of the epoch is in lane (epoch * total + n) % lanes.
+        first = (np.arange(self.lanes) - epoch * self.total) % self.lanes
+        lanes = _begins((self.total - first + self.lanes - 1) // self.lanes)
+        window = max(1, self.window // self.lanes)
+        # Not made distinct: the number of a window is part of its seed.
+        windows = np.sort(np.concatenate([shards[:-1:window], lanes[1:]]))
+        return _Epoch(order, shards, lanes, windows)
 
     def _mix_window(self, epoch: int, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        members = self._epoch(epoch)[0][window * self.window : (window + 1) * self.window]
-        counts = self.counts[members]
-        shards = np.repeat(members, counts)
-        numbers = np.concatenate([np.arange(count) for count in counts])
+        plan = self._epoch(epoch)
+        first, last = plan.span(window)
+        begin, end = plan.windows[window : window + 2]
+        counts = np.diff(plan.shards[first : last + 1].clip(begin, end))
         draw = streams.generator(self.seed, streams.SAMPLE_ORDER, epoch, window + 1)
-        mixed = draw.permutation(len(shards))
-        return shards[mixed], numbers[mixed]
+        mixed = draw.permutation(end - begin)
+        places = np.repeat(np.arange(first, last), counts)[mixed]
+        return plan.order[places], begin + mixed - plan.shards[places]
+
+
+class _Epoch(NamedTuple):
+    """The order of an epoch's shards [S], and where shards [S + 1], lanes [L + 1] and windows begin
+    among its samples laid end to end, each with the end of the last.
+    """
+
+    order: NDArray[np.int64]
+    shards: NDArray[np.int64]
+    lanes: NDArray[np.int64]
+    windows: NDArray[np.int64]
+
+    def span(self, window: int) -> tuple[int, int]:
+        """Where the shards of a window begin and end in the order."""
+        begin, end = self.windows[window : window + 2]
+        first = int(np.searchsorted(self.shards, begin, side="right")) - 1
+        return first, int(np.searchsorted(self.shards, end, side="left"))
+
+
+def _begins(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)])

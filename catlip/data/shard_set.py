@@ -70,7 +70,7 @@ class ShardSet:
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
         """Fetch the remote shards among these in the background, those that are read now first."""
         expected = now.tolist(), next_.tolist()
-        if not self.remote or expected == self._expected:
+        if expected == self._expected:
             return
         self._expected = expected
         if self._prefetcher is None or self._prefetcher.process != os.getpid():

@@ -34,7 +34,8 @@ from catlip.system.files import write_atomically
 from catlip.system.urls import is_remote, take_credentials, url_of
 
 TABLE = ".parquet"  # of a hub: catlip.data.fetch reads them
-OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
+# Indexes and files that a process holds; two shuffle windows of up to 16 lanes touch half as many.
+OPEN_SHARDS = 64
 
 
 @dataclass(frozen=True, eq=False)

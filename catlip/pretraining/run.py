@@ -18,7 +18,7 @@ import torch
 from catlip.cli import InputError
 from catlip.data.decoded import CACHE_FRACTION, cache_on_device
 from catlip.data.loader import Batch, DataPath, Shards
-from catlip.data.sampler import SampleOrder
+from catlip.data.sampler import SampleOrder, lanes_of
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.objective import page_style
@@ -130,7 +130,7 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         device_cache = cache_on_device(
             shards, rank.device, int(CACHE_FRACTION * memory), config.quiet
         )
-    order = SampleOrder(shards.counts, config.seed)
+    order = SampleOrder(shards.counts, config.seed, lanes_of(recipe.num_devices))
     data = DataPath(
         shards,
         order,
@@ -151,6 +151,8 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     if classes:
         identity |= classes.identity
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
+    if order.lanes > 1:  # a run from before there were lanes has one, and cannot go on with more
+        identity["lanes"] = order.lanes
     compile_by_default = compiling_pays(rank.device, len(data.plan), len(recipe.sizes()))
     trainer = Trainer(
         objective,

@@ -50,8 +50,10 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
         "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release "
         "decays all but vectors": bool(recipe.range_augment) or method == "clip",
         "learning rates are not rounded; the release rounds them to eight decimals": True,
-        "order: samples are mixed within windows of 16 shards; the release reads its first epoch "
-        "in order and mixes all samples of a node in later ones": not transfers,
+        "order: samples are mixed across 16 shards at a time, or one for each 8 devices; the "
+        "release reads its first epoch in order and mixes all samples of a node in later ones": (
+            not transfers
+        ),
         "learning rate and RangeAugment's target change every step; in the release once an epoch "
         "(--per-epoch)": (
             method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch

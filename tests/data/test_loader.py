@@ -42,10 +42,16 @@ from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
 def data_path(
-    shards: list[Shard], *, replicas: int = 1, steps: int = 6, seed: int = 0, **fields
+    shards: list[Shard],
+    *,
+    replicas: int = 1,
+    lanes: int = 1,
+    steps: int = 6,
+    seed: int = 0,
+    **fields,
 ) -> DataPath:
     sizes = [ImageSize(32, 6), ImageSize(48, 4)]
-    order = SampleOrder([len(shard) for shard in shards], seed=0)
+    order = SampleOrder([len(shard) for shard in shards], 0, lanes)
     return DataPath(
         shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=seed, **fields
     )
@@ -116,17 +122,21 @@ def test_labels_are_those_of_the_captions(shards, labels):
     assert labelled > 10
 
 
-def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_ranks_and_micro_steps_share_out_the_same_images(shards, lanes) -> None:
+    """The same devices of the recipe have them, too."""
+
     def images(rank: int, world_size: int, accumulation: int) -> list[torch.Tensor]:
-        path = data_path(
-            shards, replicas=4, rank=rank, world_size=world_size, accumulation=accumulation
-        )
+        sizes = {"replicas": 4, "lanes": lanes, "accumulation": accumulation}
+        path = data_path(shards, **sizes, rank=rank, world_size=world_size)
         micro = [batch.images for batch in path.batches(0, 0)]
         return [torch.cat(micro[i : i + accumulation]) for i in range(0, len(micro), accumulation)]
 
     alone = images(0, 1, 4)
     four = list(zip(*(images(rank, 4, 1) for rank in range(4)), strict=True))
     assert all(torch.equal(torch.cat(ranks), step) for ranks, step in zip(four, alone, strict=True))
+    for *two, step in zip(images(0, 2, 2), images(1, 2, 2), alone, strict=True):
+        assert torch.equal(torch.cat(two), step)
 
 
 @pytest.mark.parametrize(

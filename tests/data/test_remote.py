@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server
@@ -365,6 +366,33 @@ def test_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeyp
     assert looked_up == [http.heads[f"/{number:04d}.tar"] for number in now]
     assert all(http.gets[f"/{number:04d}.tar"] == 1 for number in now)
     assert sum(http.gets[f"/{number:04d}.tar"] for number in next_) >= 8
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_only_shards_of_the_lanes_of_a_rank_are_fetched(http, tmp_path, world_size) -> None:
+    """Two lanes of 8 devices, of 12 shards each; rank 0 of 2 has the devices of the first."""
+    files = write_shards(tmp_path, 24)
+    for path in files:
+        http.put(f"/{path.name}", path.read_bytes())
+    distant = open_shards(expand(f"http://{http.place}/{{0000..0023}}.tar"), quiet=True)
+    for path in cached(tmp_path):
+        path.unlink()
+    shards._indexed.cache_clear()
+    shards._file.cache_clear()
+    http.gets.clear()
+    order = SampleOrder(distant.counts, 0, lanes=2)
+    plan = StepPlan([ImageSize(16, 2)], 16, 2, seed=0)
+    fields = {"accumulation": 16 // world_size, "world_size": world_size}
+    path = DataPath(distant, order, plan, Augmentation(), 0, **fields)
+    # The first micro-step is enough to fetch ahead for all others.
+    path[0]
+    lanes = [{*order(np.arange(lane, 144, 2))[0].tolist()} for lane in range(2)]
+    assert not lanes[0] & lanes[1]
+    expected = lanes[0] | lanes[1] if world_size == 1 else lanes[0]
+    deadline = time.monotonic() + 20
+    while len(cached(tmp_path)) < len(expected) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert {int(name[1:5]) for name, count in http.gets.items() if count} == expected
 
 
 # Credentials

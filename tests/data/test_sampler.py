@@ -3,13 +3,23 @@
 import itertools
 import pickle
 import tracemalloc
+from collections import OrderedDict
+from hashlib import sha256
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, image_sizes, steps_for
+from catlip.data.sampler import (
+    ImageSize,
+    SampleOrder,
+    StepPlan,
+    devices_of,
+    image_sizes,
+    lanes_of,
+    steps_for,
+)
 from catlip.recipes.pretrain import CATLIP
 
 
@@ -35,24 +45,67 @@ def test_sizes_are_those_of_the_release(arguments, count, smallest, largest, mea
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
 
 
-@given(
-    counts=COUNTS, seed=st.integers(0, 3), micro_steps=st.integers(1, 3), ranks=st.integers(1, 4)
-)
+@given(counts=COUNTS, seed=st.integers(0, 3), lanes=st.integers(1, 9), per_lane=st.integers(1, 3))
 @settings(max_examples=40)
-def test_all_ranks_together_see_each_sample_of_an_epoch_once(counts, seed, micro_steps, ranks):
-    order = SampleOrder(counts, seed, window=2)
+def test_all_devices_together_see_each_sample_of_an_epoch_once(counts, seed, lanes, per_lane):
+    """Also with fewer shards, or samples, than lanes."""
+    order = SampleOrder(counts, seed, lanes, window=2)
     sizes = [ImageSize(16, 6), ImageSize(24, 3)]
-    plan = StepPlan(sizes, micro_steps * ranks, num_steps=order.total, seed=seed)
+    devices = lanes * per_lane
+    plan = StepPlan(sizes, devices, num_steps=order.total // devices + 1, seed=seed)
     positions = np.concatenate(
         [
-            (step.begins(micro_steps, ranks)[..., None] + np.arange(step.batch)).ravel()
+            step.positions(device, devices, lanes)
             for step in map(plan.__getitem__, range(len(plan)))
+            for device in range(devices)
         ]
     )
+    assert np.array_equal(np.sort(positions), np.arange(plan.starts[-1]))
     seen = np.stack(order(positions), axis=1)
-    for epoch in range(3):  # a step has at least 3 images, so the run takes 3 epochs or more
+    for epoch in range(3):  # a device takes at least 3 images a step, so 3 epochs or more
         of_epoch = seen[positions // order.total == epoch]
         assert len(np.unique(of_epoch, axis=0)) == len(of_epoch) == order.total
+
+
+def test_order_of_one_lane_is_that_of_all_trainings_before_there_were_lanes() -> None:
+    order = SampleOrder([*range(40), 0, *range(1, 25)], seed=3)
+    located = np.stack(order(np.arange(3 * order.total)))
+    digest = "5fa215a67341e66d"
+    assert sha256(located.astype("<i8").tobytes()).hexdigest()[:16] == digest
+    assert [*map(lanes_of, (1, 2, 8, 12, 64, 256, 7))] == [1, 1, 1, 3, 8, 32, 7]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "num_devices"), [(1, 8), (1, 64), (1, 256), (8, 64), (8, 256), (32, 256), (32, 512)]
+)
+@pytest.mark.parametrize("shards", [128, 331])
+@pytest.mark.parametrize("batch", [4, 30])
+def test_node_of_8_devices_fetches_little_more_than_it_uses(nodes, num_devices, shards, batch):
+    """Whole shards, by a cache of the last 64."""
+    counts = np.random.default_rng(0).integers(300, 400, size=shards)
+    order = SampleOrder(counts, 0, lanes_of(num_devices))
+    sizes = [ImageSize(16, batch), ImageSize(12, 2 * batch)]
+    steps = steps_for(2 * order.total, sizes, num_devices)
+    plan = StepPlan(sizes, num_devices, steps, seed=0)
+    accumulation = num_devices // (8 * nodes)
+    for node in {0, nodes // 2, nodes - 1}:
+        ranks = [devices_of(rank, accumulation) for rank in range(8 * node, 8 * node + 8)]
+        cached: OrderedDict[int, None] = OrderedDict()
+        fetched = used = 0
+        for step, devices in itertools.product(
+            map(plan.__getitem__, range(len(plan))), zip(*ranks, strict=True)
+        ):
+            positions = [step.positions(d, num_devices, order.lanes) for d in devices]
+            read, _ = order(np.concatenate(positions))
+            used += len(read)
+            for shard in np.unique(read).tolist():
+                if shard not in cached:
+                    fetched += int(counts[shard])
+                cached[shard] = None
+                cached.move_to_end(shard)
+                if len(cached) > 64:
+                    cached.popitem(last=False)
+        assert fetched <= (1.2 if nodes == 1 else 1.6) * used  # one node shares no border
 
 
 def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
@@ -90,14 +143,28 @@ def test_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None
 
 
 def test_worker_gets_the_same_order_and_windows() -> None:
-    order, positions = SampleOrder([3] * 40, seed=5), np.arange(700)
-    copy = pickle.loads(pickle.dumps(order))
-    np.testing.assert_array_equal(copy(positions), order(positions))
+    positions = np.arange(700)
+    for order in (SampleOrder([3] * 40, seed=5), SampleOrder([3] * 40, 5, lanes=3, window=6)):
+        copy = pickle.loads(pickle.dumps(order))
+        np.testing.assert_array_equal(copy(positions), order(positions))
+    order = SampleOrder([3] * 40, seed=5)
     for position in (0, 47, 48, 119, 120, 500):
         now, next_ = order.windows_at(position)
         read, _ = order(np.arange(position, position + 60))
         assert read[0] in now
         assert next(shard for shard in read if shard not in now) in next_
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7, 16])
+def test_windows_hold_what_the_lanes_read_in_this_step_and_the_next(lanes) -> None:
+    order, mine = SampleOrder([*range(1, 60)], 5, lanes), [*range(0, lanes, 3)]
+    for start, count in itertools.product(range(0, 2000, 37 * lanes), (1, 20, 90)):
+        positions = np.add.outer(start + np.array(mine), lanes * np.arange(2 * count))
+        now, next_ = order.windows_at(start, mine, count)
+        assert {*order(positions[:, :count].ravel())[0]} <= {*now}
+        assert {*order(positions.ravel())[0]} <= {*now, *next_}
+        # Not more than the windows at the beginnings and ends of both steps take.
+        assert len(now) + len(next_) <= len(mine) * (4 * max(1, 16 // lanes) + 2 * count)
 
 
 def test_steps_follow_each_other_without_gap() -> None:
@@ -107,9 +174,11 @@ def test_steps_follow_each_other_without_gap() -> None:
         assert plan[step].start + plan[step].batch * 64 == plan[step + 1].start
     assert len({plan[step].resolution for step in range(100)}) == 13
     start, batch = plan[9].start, plan[9].batch
-    # A micro-step of all ranks comes before the next.
-    begins = [[start + (2 * micro + rank) * batch for rank in range(2)] for micro in range(3)]
-    assert plan[9].begins(micro_steps=3, ranks=2).tolist() == begins
+    for device in range(6):
+        begin, lane = start + device * batch, start + device // 3
+        turns = device % 3 * batch + np.arange(batch)
+        assert (plan[9].positions(device, 6, lanes=1) == begin + np.arange(batch)).all()
+        assert (plan[9].positions(device, 6, lanes=2) == lane + 2 * turns).all()
     longer = StepPlan(sizes, replicas=64, num_steps=200_000, seed=3)
     assert longer.starts[-1] == pytest.approx(16.7e9, rel=0.01)  # the samples that the release sees
     assert steps_for(16.67e9, sizes, 64) == pytest.approx(200_000, rel=0.01)

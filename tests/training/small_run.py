@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from catlip.cli import run
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
-from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.objective import Objective
 from catlip.training.distributed import Rank, init_distributed
@@ -115,7 +115,7 @@ def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dic
     """Train from where the folder is; StoppedError when the batch of step `stop` is asked for."""
     shards = [open_shard(path) for path in expand(str(config.shards))]
     accumulation = config.replicas // rank.world_size
-    order = SampleOrder([len(shard) for shard in shards], seed=0)
+    order = SampleOrder([len(shard) for shard in shards], 0, lanes_of(config.replicas))
     plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
     data = DataPath(
         shards,

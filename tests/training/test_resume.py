@@ -32,7 +32,7 @@ EVERY_WAY = [
     [
         (1, "ddp", 2, 2, FEW_STOPS, 2),
         (2, "ddp", 1, 0, FEW_STOPS, 2),
-        (2, "fsdp", 2, 0, FEW_STOPS, 2),
+        (2, "fsdp", 8, 0, FEW_STOPS, 2),  # in two lanes
         *(pytest.param(*way, marks=pytest.mark.slow) for way in EVERY_WAY),
     ],
 )
@@ -47,14 +47,14 @@ def test_stopped_and_resumed(small_run, ranks, parallel, accumulation, num_worke
     ("first", "then"), [("fsdp", "ddp"), pytest.param("ddp", "fsdp", marks=pytest.mark.slow)]
 )
 def test_sharded_run_goes_on_on_one_rank_and_a_whole_one_sharded(small_run, first, then) -> None:
-    """Random numbers belong to micro-batches, not to ranks, so only the order of sums differs."""
-    ranks = {"ddp": 1, "fsdp": 2}
-    whole = json.loads(small_run("--num-steps", 8, out="whole").stdout)["log"]
-    cut = small_run(
-        "--ranks", ranks[first], "--parallel", first, "--num-steps", 8, "--fault", "nan:0:4"
-    )
+    """Random numbers belong to micro-batches, not to ranks, so only the order of sums differs. Each
+    of two ranks has a lane.
+    """
+    ranks, size = {"ddp": 1, "fsdp": 2}, ("--replicas", 16, "--num-steps", 8)
+    whole = json.loads(small_run(*size, out="whole").stdout)["log"]
+    cut = small_run("--ranks", ranks[first], "--parallel", first, *size, "--fault", "nan:0:4")
     assert "step 4" in cut.stderr
-    done = small_run("--ranks", ranks[then], "--parallel", then, "--num-steps", 8)
+    done = small_run("--ranks", ranks[then], "--parallel", then, *size)
     assert done.returncode == 0, done.stderr
     for line, expected in zip(json.loads(done.stdout)["log"], whole, strict=True):
         assert line == pytest.approx(expected, rel=1e-3)
