@@ -3,7 +3,6 @@
 Nothing here depends on which method it is.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from catlip.training.distributed import (
     barrier,
     choose_deterministic,
     init_distributed,
+    is_restart,
     rank0_first,
 )
 from catlip.training.folder import TRACE, discard
@@ -74,8 +74,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
-    # Nothing is discarded when torchrun starts these processes again after a fault.
-    restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
         if restart:
             if rank.is_main:
