@@ -35,6 +35,7 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
+from catlip.data.workers import group_timeout
 from catlip.label.audit import take_captions
 from catlip.label.sources import find, split
 from catlip.program.progress import progress
@@ -60,7 +61,7 @@ CAPTIONS = 10_000  # whose lengths are counted
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way to compile."""
-    rank = init_distributed(config.device)
+    rank = init_distributed(config.device, group_timeout([config.data]))
     config = resolve(config, rank.device)
     if config.dry_run:
         print_steps(config, rank)

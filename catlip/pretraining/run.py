@@ -20,6 +20,7 @@ from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
+from catlip.data.workers import group_timeout
 from catlip.objective import page_style
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, add_range_augment, apply_recipe_start
@@ -69,7 +70,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
-    rank = init_distributed(config.device)
+    rank = init_distributed(config.device, group_timeout(config.shards))
     if config.dry_run:
         _dry_run(config, method, rank)
         return None
