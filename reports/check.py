@@ -188,8 +188,8 @@ def _doubtful(run: Run[Any]) -> Iterator[str]:
         yield "the revision of the code is unknown"
     if environment.dirty:
         yield "the code had local changes"
-    if environment.busy and run.kind in TIMED:
-        yield "the machine was busy: its times are in doubt"
+    if environment.doubts and run.kind in TIMED:
+        yield f"its times are in doubt: {', '.join(environment.doubts)}"
     if run.too_few:
         yield f"too few rounds for an interval: {run.too_few}"
     if run.kind in WITH_DATA and not run.raw_environment.get("data"):

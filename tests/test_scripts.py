@@ -97,10 +97,15 @@ def test_script_is_bash_without_a_fault(script: Path) -> None:
 
 
 def test_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, nodes=2, srun="")
+    cluster = Cluster(tmp_path, nodes=2, srun="env >srun.env")
     script = ["bash", SCRIPTS / "pretrain.sbatch", "--shards", "/a b/{0..9}.tar"]
-    gpus = {"SLURM_GPUS_ON_NODE": "8"}
-    subprocess.run(script, env=cluster.environment | gpus, cwd=tmp_path, check=True)
+    job = {"SLURM_GPUS_ON_NODE": "8", "TORCHINDUCTOR_CACHE_DIR": "/scratch/compiled"}
+    subprocess.run(script, env=cluster.environment | job, cwd=tmp_path, check=True)
+    lines = (tmp_path / "srun.env").read_text().splitlines()
+    given = dict(line.partition("=")[::2] for line in lines)
+    assert given["TORCHINDUCTOR_CACHE_DIR"] == "/scratch/compiled"
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    assert {given[name] for name in names} == {"expandable_segments:True"}
     ((first, *words),) = cluster.called("srun")
     assert (first, words[0]) == ("--kill-on-bad-exit=1", "torchrun")
     for flag, value in {

@@ -45,6 +45,18 @@ PCIE = (
 A100_NODES = Link(8, 300, 5, network_gb_s=25, network_latency_us=20, source=A100)
 H100_NODES = Link(8, 450, 5, network_gb_s=50, network_latency_us=20, source=H100)
 PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=PCIE)
+B200 = f"datasheets: HGX B200; DGX B200, a 400 Gbit/s adapter per GPU; {ASSUMED}"
+B300 = f"datasheets: HGX B300; DGX B300, an 800 Gbit/s adapter per GPU; {ASSUMED}"
+GB200 = f"datasheets: GB200 NVL72, 72 GPUs a node; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
+GH200 = "assumed: one GPU a node with a 400 Gbit/s adapter; latency 20 us between nodes"
+MI300 = f"datasheets: MI300X; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
+MI350 = f"datasheets: MI355X; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
+B200_NODES = Link(8, 900, 5, network_gb_s=50, network_latency_us=20, source=B200)
+B300_NODES = Link(8, 900, 5, network_gb_s=100, network_latency_us=20, source=B300)
+GB200_NODES = Link(72, 900, 5, network_gb_s=50, network_latency_us=20, source=GB200)
+GH200_NODES = Link(1, 50, 20, network_gb_s=50, network_latency_us=20, source=GH200)
+MI300_NODES = Link(8, 448, 5, network_gb_s=50, network_latency_us=20, source=MI300)
+MI350_NODES = Link(8, 537, 5, network_gb_s=50, network_latency_us=20, source=MI350)
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,20 @@ class Gpu:
 HOPPER = {"bf16": 989.0, "fp16": 989.0, "fp32": 67.0}
 NVL = {"bf16": 835.0, "fp16": 835.0, "fp32": 60.0}
 AMPERE = {"bf16": 312.0, "fp16": 312.0, "fp32": 19.5}
+BLACKWELL = {"bf16": 2250.0, "fp16": 2250.0, "fp32": 75.0}  # HGX B200 and B300, an eighth
+CDNA3 = {"bf16": 1307.4, "fp16": 1307.4, "fp32": 163.4}
 GPUS: dict[str, Gpu] = {
+    "B300": Gpu(270, BLACKWELL, B300_NODES, names=("B300 SXM6 AC",)),
+    "GB200": Gpu(186, {"bf16": 2500, "fp16": 2500, "fp32": 80}, GB200_NODES),
+    "B200": Gpu(180, BLACKWELL, B200_NODES),
+    "GH200": Gpu(96, HOPPER, GH200_NODES, names=("GH200 480GB",)),
+    "GH200 144GB": Gpu(144, HOPPER, GH200_NODES, names=("GH200 144G HBM3e",)),
     "H200": Gpu(141, HOPPER, H100_NODES),
     "H200 NVL": Gpu(141, NVL),
     "H100": Gpu(80, HOPPER, H100_NODES, names=("H100 80GB HBM3",)),
     "H100 PCIe": Gpu(80, {"bf16": 756, "fp16": 756, "fp32": 51}),
     "H100 NVL": Gpu(94, NVL),
+    "H20": Gpu(96, {"bf16": 148, "fp16": 148, "fp32": 44}, H100_NODES),
     "A100": Gpu(80, AMPERE, A100_NODES, names=("A100-SXM4-80GB",)),
     "A100 40GB": Gpu(40, AMPERE, A100_NODES, names=("A100-SXM4-40GB",)),
     "A100 PCIe": Gpu(80, AMPERE, names=("A100 80GB PCIe",)),
@@ -76,14 +96,24 @@ GPUS: dict[str, Gpu] = {
     "L4": Gpu(24, {"bf16": 121, "fp16": 121, "fp32": 30.3}),
     "V100": Gpu(32, {"fp16": 125, "fp32": 15.7}, names=("V100-SXM2-32GB",)),
     "T4": Gpu(16, {"fp16": 65, "fp32": 8.1}),
+    "RTX PRO 6000": Gpu(  # the Max-Q and the Server Edition have lower clocks
+        96,
+        {"bf16": 503.8, "fp16": 503.8, "fp32": 125},
+        names=("RTX PRO 6000 Blackwell Workstation Edition",),
+    ),
+    # GeForce cards by their architecture's whitepaper, products summed in fp32.
+    "RTX 5090": Gpu(32, {"bf16": 209.5, "fp16": 209.5, "fp32": 104.8}),
     "RTX 4090": Gpu(24, {"bf16": 165, "fp16": 165, "fp32": 82.6}),
     "RTX 3090": Gpu(24, {"bf16": 71, "fp16": 71, "fp32": 35.6}),
+    "MI355X": Gpu(288, {"bf16": 2516.6, "fp16": 2516.6, "fp32": 157.3}, MI350_NODES),
+    "MI325X": Gpu(256, CDNA3, MI300_NODES),
+    "MI300X": Gpu(192, CDNA3, MI300_NODES),
 }
 
 
 def gpu_of(device: str) -> Gpu | None:
     """The GPU of that name, or of its driver's; None for any other, such as a slice of one."""
-    name = re.sub(r"^(nvidia |tesla |geforce )*", "", device.lower())
+    name = re.sub(r"^(nvidia |tesla |geforce |amd |instinct )*", "", device.lower())
     for known, gpu in GPUS.items():
         if name in (known.lower(), *map(str.lower, gpu.names)):
             return gpu

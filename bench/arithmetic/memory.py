@@ -33,6 +33,7 @@ from bench.memory.tensors import TOWERS
 from catlip.architectures import Architecture
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
+from catlip.training.distributed import all_gather_objects
 from catlip.training.parallel import AUTOCAST
 
 INT64 = 8  # bytes
@@ -42,8 +43,8 @@ BLOCK_NUMBERS, PRODUCT_NUMBERS = 14, 10
 # contiguous.
 ATTENTION_COPY = 1
 AUGMENTED_COPIES = 5  # of the float32 pixels, which a step keeps for RangeAugment; as measured
-# Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
-# take the rest.
+# Usable part of a device's free memory: NCCL and the gaps between blocks of the allocator take the
+# rest.
 USABLE = 0.9
 MAX_IMAGES = 256  # in the batch of a bench whose user gives no size
 
@@ -242,4 +243,9 @@ def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
     """The batch size of these steps, which take turns, if the user gives none."""
     if device.type == "cpu":
         return CPU_BATCH
-    return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)
+    return images_that_fit(steps, free_bytes(device))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of this GPU, or of the rank that has the least; all ranks call it."""
+    return min(all_gather_objects(torch.cuda.mem_get_info(device)[0]))

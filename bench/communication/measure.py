@@ -76,8 +76,8 @@ def main(config: Communication) -> None:
         run = record.finish(metrics)
     if rank.is_main:
         print_tables([result.exchange_table(run), result.collectives_table(run)])
-        if run.environment.busy:
-            print(f"warning: {run.environment.busy} Times are in doubt.")
+        for doubt in run.environment.doubts.values():
+            print(f"warning: {doubt} Times are in doubt.")
         print(f"wrote {record.path}")
 
 

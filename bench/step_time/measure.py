@@ -35,6 +35,7 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
+from catlip.data.workers import group_timeout
 from catlip.label.audit import take_captions
 from catlip.label.sources import find, split
 from catlip.program.progress import progress
@@ -42,7 +43,7 @@ from catlip.records.profile import PROFILE
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run
 from catlip.records.table import Cell, Table, format_number, print_tables
-from catlip.system.matmul import matmul_flops_per_s
+from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
 from catlip.training.profile import STEPS, profiled
@@ -60,7 +61,7 @@ CAPTIONS = 10_000  # whose lengths are counted
 
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way to compile."""
-    rank = init_distributed(config.device)
+    rank = init_distributed(config.device, group_timeout([config.data]))
     config = resolve(config, rank.device)
     if config.dry_run:
         print_steps(config, rank)
@@ -80,8 +81,8 @@ def main(config: StepTime) -> None:
             seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
-        if timed.environment.busy:
-            print(f"warning: {timed.name}: {timed.environment.busy} Times are in doubt.")
+        for doubt in timed.environment.doubts.values():
+            print(f"warning: {timed.name}: {doubt} Times are in doubt.")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -172,10 +173,13 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
     with Record(path, kind=result.StepTime, config=config) as record:
         gpu = torch.cuda.get_device_name(rank.device) if rank.device.type == "cuda" else ""
         rates = matmul_flops_per_s(rank.device, config.precision)
+        copies = copied_bytes_per_s(rank.device)
+        free_memory()
         ceiling = result.Ceiling(
             precision=config.precision,
             tflops=summarise([rate / 1e12 for rate in rates]),
             datasheet_tflops=datasheet_tflops(gpu, config.precision),
+            copied_gb_s=summarise([rate / 1e9 for rate in copies]),
         )
         try:
             timed = take_steps(config, rank)

@@ -42,11 +42,14 @@ PACKED = ":packed"  # after the name of a method whose text tower does not compu
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet."""
+    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet. GB/s read
+    plus written by a large copy in the device's memory.
+    """
 
     precision: str
     tflops: Summary
     datasheet_tflops: float | None = None
+    copied_gb_s: Summary | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +154,19 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
         "interval. A ratio is of one record, whose methods took turns. FLOPs are counted, without "
         "what is computed twice. Ceiling: the median rate of a large matrix product here."
     )
+    if any(ceiling.copied_gb_s for ceiling in ceilings):
+        caption += (
+            " Copies: what a large copy in memory reads plus writes. The bytes that a step moves "
+            "are not counted, so there is no share of a roofline."
+        )
     rows = []
     for run in runs:
         what, ceiling = what_was_timed(run), run.metrics.ceiling
         reached = promised = ""
         if ceiling:
             reached = f"of {format_number(ceiling.tflops.median)} TFLOP/s"
+            if ceiling.copied_gb_s:
+                reached += f"; copies {format_number(ceiling.copied_gb_s.median)} GB/s"
             if ceiling.datasheet_tflops is not None:
                 promised = f"of {format_number(ceiling.datasheet_tflops)} TFLOP/s"
         for method in ordered(run.metrics.methods):

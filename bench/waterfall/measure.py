@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
-from bench.arithmetic.memory import images_that_fit
+from bench.arithmetic.memory import free_bytes, images_that_fit
 from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import Factors
 from bench.measuring.methods import mean_caption_tokens
@@ -125,8 +125,8 @@ def main(config: Waterfall) -> None:
         )
     if rank.is_main:
         print_tables(result.waterfall_table(run))
-        if run.environment.busy:
-            print(f"warning: {run.environment.busy} Times are in doubt.")
+        for doubt in run.environment.doubts.values():
+            print(f"warning: {doubt} Times are in doubt.")
         print(f"wrote {record.path}")
 
 
@@ -156,8 +156,8 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     if gpu:
         # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
         end = Factors("catlip", model, num_classes=config.num_classes, range_augment=True)
-        memory = torch.cuda.get_device_properties(device).total_memory
-        batch_size = max(1, images_that_fit([end, end], memory, 4 * CLIP[RELEASE].micro_batch) // 4)
+        most = 4 * CLIP[RELEASE].micro_batch
+        batch_size = max(1, images_that_fit([end, end], free_bytes(device), most) // 4)
     return replace(
         config,
         model=model,

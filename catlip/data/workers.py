@@ -10,7 +10,8 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
 from catlip.system.engines import STOPS, attempt, delay_stops
+from catlip.system.urls import is_remote
 
 T = TypeVar("T")
 
@@ -29,9 +31,22 @@ TIMEOUT_S = 600
 # Added where all remote shards of a window may have to be fetched before its first batch. A
 # connection that hangs is closed long before that.
 FETCH_S = 3600
+# Added for the ranks that wait for another one's batch in a collective: they outlast its loader,
+# which says what is wrong.
+GROUP_MARGIN_S = 300
 MAX_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead: batches per worker, bytes of all workers
 # Seconds to wait for the signal of a worker's death, which arrives after its connections close.
 DEATH_S = 5
+
+
+def patience_s(fetches: bool) -> int:
+    """Seconds without a batch after which a loader's worker counts as hung."""
+    return TIMEOUT_S + FETCH_S * fetches
+
+
+def group_timeout(shards: Iterable[str]) -> timedelta:
+    """How long ranks that train on these shards may wait for each other."""
+    return timedelta(seconds=patience_s(any(map(is_remote, shards))) + GROUP_MARGIN_S)
 
 
 class Items(Generic[T]):
@@ -75,7 +90,7 @@ class Items(Generic[T]):
             num_workers=num_workers,
             worker_init_fn=_begin_worker if num_workers else None,
             prefetch_factor=max(1, ahead) if num_workers else None,
-            timeout=(TIMEOUT_S + FETCH_S * fetches) if num_workers else 0,  # then it counts as hung
+            timeout=patience_s(fetches) if num_workers else 0,
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )

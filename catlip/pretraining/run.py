@@ -3,7 +3,6 @@
 Nothing here depends on which method it is.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder, lanes_of
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
+from catlip.data.workers import group_timeout
 from catlip.objective import page_style
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, add_range_augment, apply_recipe_start
@@ -39,6 +39,7 @@ from catlip.training.distributed import (
     barrier,
     choose_deterministic,
     init_distributed,
+    is_restart,
     rank0_first,
 )
 from catlip.training.folder import TRACE, discard
@@ -69,13 +70,12 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
-    rank = init_distributed(config.device)
+    rank = init_distributed(config.device, group_timeout(config.shards))
     if config.dry_run:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
-    # Nothing is discarded when torchrun starts these processes again after a fault.
-    restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
         if restart:
             if rank.is_main:

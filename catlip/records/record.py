@@ -31,6 +31,7 @@ from catlip.cli import InputError, module_name
 from catlip.records import claims, styles
 from catlip.records.kind import Kind
 from catlip.records.run import Run, read_run
+from catlip.system.card import card_state
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
 from catlip.system.machine import Usage
@@ -89,6 +90,7 @@ class Record:
         }
 
     def __enter__(self) -> "Record":
+        self._note_card("start")
         self._usage = Usage()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._had_partial = self.partial.exists()  # of an earlier run
@@ -102,6 +104,7 @@ class Record:
         self.metrics = metrics.as_dict()
         if self in _making:
             self.environment |= self._usage.so_far()
+            self._note_card("end")
         styles.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
@@ -126,6 +129,11 @@ class Record:
             self._write(self.partial)
         if error is None or (refused and not self._had_partial):
             self.partial.unlink(missing_ok=True)
+
+    def _note_card(self, when: str) -> None:
+        on_cpu = self._head["config"].get("device") == "cpu"
+        if not on_cpu and (state := card_state()):
+            self.environment.setdefault("card", {})[when] = state
 
     def _write(self, path: Path) -> None:
         body = json.dumps(plain(self._body()), indent=1, allow_nan=True)

@@ -27,6 +27,8 @@ BASE64 = ("image", "mask", "truth", "predicted", "correct", "clusters", "part")
 WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 TIMES = "\N{MULTIPLICATION SIGN}"
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
+STEADY = 0.9  # a GPU's clock at the end over that at the start; below it, they are too
+MAX_OTHER_GIB = 1.0  # of a GPU's memory, held by others; above it, another process may work there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,23 @@ class Config:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardState:
+    """The fields of `catlip.system.card.card_state` that the reports need."""
+
+    sm_mhz: float | None = None
+    limited_by: list[str] = field(default_factory=list)
+    other_gib: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A GPU when a run began and when it ended."""
+
+    start: CardState = CardState()
+    end: CardState = CardState()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """The machine and the code that a record was made with."""
 
@@ -80,6 +99,7 @@ class Environment:
     wall_s: float | None = None
     other_cpu_s: float | None = None
     beside: int = 0  # trainings of the same study that ran on the device at the same time
+    card: Card = Card()
 
     @property
     def busy(self) -> str:
@@ -95,6 +115,23 @@ class Environment:
             f"The machine was busy: other programs took {format_number(other)} s of processor time "
             f"in {format_number(wall)} s."
         )
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """What puts the times in doubt, in a few words -> a sentence with its numbers."""
+        found = {"other programs were busy": self.busy} if self.busy else {}
+        start, end = self.card.start, self.card.end
+        if start.sm_mhz and end.sm_mhz and end.sm_mhz < STEADY * start.sm_mhz:
+            found["the GPU's clock fell"] = (
+                f"The GPU's clock fell from {format_number(start.sm_mhz, 0)} to "
+                f"{format_number(end.sm_mhz, 0)} MHz ({', '.join(end.limited_by) or 'no reason'})."
+            )
+        other = max(start.other_gib, end.other_gib)
+        if other > MAX_OTHER_GIB and not self.beside:
+            found["another process was on the GPU"] = (
+                f"Another process held {format_number(other)} GiB of the GPU's memory."
+            )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

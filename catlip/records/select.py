@@ -266,15 +266,19 @@ def scale_in_words(scale: str) -> str:
 def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
     """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()
-    busy = [record.name for record in unique if record.environment.busy]
-    if not busy:
-        return ""
-    if len(unique) == 1:
-        where = "while this was measured"
-    else:
-        names = f" ({listed(busy)})" if len(busy) <= MAX_NAMED else ""
-        where = f"in {len(busy)} of {len(unique)} {called}{names}"
-    return f"Beware: other programs were busy {where}; only times and rates are in doubt."
+    disturbed: dict[str, list[str]] = {}
+    for record in unique:
+        for doubt in record.environment.doubts:
+            disturbed.setdefault(doubt, []).append(record.name)
+    doubts = []
+    for doubt, names in disturbed.items():
+        if len(unique) == 1:
+            where = "while this was measured"
+        else:
+            listing = f" ({listed(names)})" if len(names) <= MAX_NAMED else ""
+            where = f"in {len(names)} of {len(unique)} {called}{listing}"
+        doubts.append(f"{doubt} {where}")
+    return f"Beware: {'; '.join(doubts)}; only times and rates are in doubt." if doubts else ""
 
 
 def broken_images(records: Iterable[Run[Kind]]) -> str:
@@ -287,6 +291,6 @@ def broken_images(records: Iterable[Run[Kind]]) -> str:
 
 
 def with_warning(table: Table, records: Sequence[Run[Kind]], called: str = "records") -> Table:
-    """The table, with a warning where the machine was busy while its numbers were measured."""
+    """The table, with a warning where something disturbed the measurement of its numbers."""
     warning = busy_machines(records, called)
     return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

@@ -9,7 +9,7 @@ TRACE = "trace.json.gz"  # of --profile
 # What a run writes, by folder. `wandb/` may be another program's too; without this file there, the
 # next run is a new one.
 WRITTEN = {
-    ".": r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
+    ".": r"log\.jsonl|broken\.jsonl|refused\.json|score\.json|weights(-step-\d{8,})?\.safetensors|"
     rf"{re.escape(THREADS)}|{re.escape(TRACE)}|events\.out\.tfevents\..+",
     "checkpoints": r"step-\d{8,}\.pt",
     "wandb": r"wandb-resume\.json",

@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.records.record import naming
@@ -84,6 +82,9 @@ class Log:
         write_atomically(
             self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
         )
+        # The benches of a step import this module, and do without TensorBoard.
+        from torch.utils.tensorboard import SummaryWriter
+
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
         self.wandb = start_wandb(wandb, folder, config) if wandb else None
 

@@ -26,6 +26,7 @@ from catlip.training.folder import TRACE
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
 from catlip.training.profile import STEPS, WARM_UP, profiled
+from catlip.training.refusal import remember_refusal, repeat_refusal
 from catlip.training.schedule import learning_rate
 from catlip.training.trainer import Trainer, metrics_of
 
@@ -61,6 +62,7 @@ def train(
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
+    repeat_refusal(folder, trainer.rank, config)
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.rank)
     history = trainer.resume(folder / "checkpoints", config)
@@ -89,6 +91,7 @@ def train(
             disable=hidden,
         ) as bar,
         ExitStack() as profiling,
+        remember_refusal(folder, trainer, config),
     ):
         while trainer.step < trainer.num_steps:
             if trainer.step == profile_at:

@@ -50,6 +50,10 @@ from catlip.training.schedule import (
 )
 
 
+class NotFiniteError(InputError):
+    """A step or a state that is not finite: from the last checkpoint it comes again."""
+
+
 @dataclass(frozen=True)
 class Implementation:
     """How a step is computed; the result depends on it only by rounding.
@@ -126,7 +130,7 @@ class Trainer:
         """One optimizer step over the next `accumulation` batches.
 
         The host waits for the device once, for the loss and the gradient's norm; with the fused
-        optimizer, it queues that first. If one of them is not finite on any rank, InputError is
+        optimizer, it queues that first. If one of them is not finite on any rank, NotFiniteError is
         raised on all, and the weights are those before the step.
 
         Args:
@@ -249,8 +253,8 @@ class Trainer:
         return head.history
 
     def check_finite(self) -> None:
-        """Raises InputError, on all ranks, if a weight or average is not finite on any of them: a
-        running statistic can be, while loss and gradient are finite.
+        """Raises NotFiniteError, on all ranks, if a weight or average is not finite on any of them:
+        a running statistic can be, while loss and gradient are finite.
         """
         tensors = [*self.objective.state_dict().values(), *self._averages().values()]
         parts = [local_part(tensor).detach() for tensor in tensors]
@@ -258,7 +262,7 @@ class Trainer:
         numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
         if not math.isfinite(mean_over_ranks(largest).item()):
-            raise InputError(
+            raise NotFiniteError(
                 f"weights are not finite after step {self.step} and are not written; look at the "
                 "recipe"
             )
@@ -343,7 +347,7 @@ def refuse_step(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
         for rank, loss, samples in guilty[:3]
     )
-    raise InputError(
+    raise NotFiniteError(
         f"the loss or the gradient is not finite at step {step} {where}, gradient norm "
         f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, or "
         "try a lower --max-lr"

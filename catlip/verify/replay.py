@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from catlip.cli import InputError
+from catlip.data.workers import group_timeout
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
 from catlip.program.broken import read_lines
@@ -87,7 +88,7 @@ def main(config: "Verify") -> None:
     settings, method = program.from_record(recorded)
     if settings.deterministic:
         choose_deterministic()
-    rank = init_distributed(settings.device)
+    rank = init_distributed(settings.device, group_timeout(settings.shards))
     if rank.device.type == "cpu" and (threads := threads_of(run.folder)):
         torch.set_num_threads(threads)
     reason = other_rounding(run, settings, rank)

@@ -21,6 +21,7 @@ from pictures import crops_of_photographs, photograph, plain, save, write_pictur
 from PIL import Image
 
 from baselines.openclip import CaptionTokenizer
+from bench.step_time import measure as step_time
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data import decoded
@@ -34,7 +35,10 @@ from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.workers import TIMEOUT_S, Items
 from catlip.label import label_source
 from catlip.label.sources import TarShard
+from catlip.pretraining.config import PretrainRun
+from catlip.pretraining.run import pretrain
 from catlip.program.broken import BrokenImages
+from catlip.recipes.pretrain import CATLIP
 from catlip.system.engines import STOPS
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count
@@ -339,6 +343,35 @@ def test_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) ->
 def test_single_core_reads_without_a_worker(cores, options, expected, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert Items(Numbers(), range(1), **options).loader.num_workers == expected
+
+
+class JoinedError(Exception):
+    """The process group would have been joined."""
+
+
+JOINING = {
+    "pretrain": lambda shards: pretrain(
+        PretrainRun(CATLIP["starter"], (shards,), device="cpu"), method=None
+    ),
+    "step_time": lambda shards: step_time.main(step_time.StepTime(data=shards, device="cpu")),
+}
+
+
+@pytest.mark.parametrize("shards", ["data/{0..9}.tar", "s3://bucket/{0..9}.tar"])
+@pytest.mark.parametrize("program", JOINING)
+def test_ranks_wait_for_each_other_longer_than_for_a_loader(shards, program, monkeypatch) -> None:
+    given = {}
+
+    def join(**options: object) -> None:
+        given.update(options)
+        raise JoinedError
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", join)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(JoinedError):
+        JOINING[program](shards)
+    loader = Items(Numbers(), range(1), 1, fetches=shards.startswith("s3")).loader
+    assert given["timeout"].total_seconds() >= loader.timeout + 60
 
 
 class WithoutSharedMemory:

@@ -7,6 +7,8 @@ import ctypes
 import json
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -30,7 +32,8 @@ from catlip.pretraining.method import add_range_augment
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
-from catlip.system.matmul import matmul_flops_per_s
+from catlip.system import card
+from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import copy_ahead
 
@@ -107,6 +110,115 @@ def test_default_batches_fit_and_a_larger_one_is_refused(tmp_path, quick) -> Non
     assert "-b128-" in path.name
     with pytest.raises(InputError, match="out of memory"):
         step_time.main(replace(usual, batch_size=256))
+
+
+@contextmanager
+def held_by_another(gib: int) -> Iterator[None]:
+    """So much of the device's memory is taken, and not by torch."""
+    cuda, pointer = ctypes.CDLL(None), ctypes.c_void_p()
+    assert cuda.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(gib * 2**30)) == 0
+    yield
+    assert cuda.cudaFree(pointer) == 0
+
+
+def test_default_batches_leave_what_others_hold(rank) -> None:
+    free_memory()
+    alone = step_measure.resolve(step_time.StepTime(), rank.device)
+    shared = waterfall.resolve(waterfall.Waterfall(), rank.device)
+    with held_by_another(12):
+        assert step_measure.resolve(step_time.StepTime(), rank.device).batch_size == 64
+        assert waterfall.resolve(waterfall.Waterfall(), rank.device).batch_size < shared.batch_size
+    assert alone.batch_size == 128
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch) -> Callable[[str], Path]:
+    """Puts a stand-in first on PATH that does this; the arguments of each call are a line here."""
+
+    def install(does: str) -> Path:
+        program, calls = tmp_path / "bin" / "nvidia-smi", tmp_path / "calls"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\necho "$@" >>"{calls}"\n{does}\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return calls
+
+    return install
+
+
+HOT = """case "$*" in *clocks.sm*) ;; *) exit 0 ;; esac
+if [ "$(grep -c clocks.sm "{calls}")" = 1 ]
+then echo "1755, 1980, 310.25, 700.00, 41, 0x0000000000000000, Enabled"
+else echo "1400, 1980, 699.10, 700.00, [N/A], 0x0000000000000044, Enabled"; fi"""
+
+
+def test_record_has_the_state_of_the_card(tmp_path, quick, nvidia_smi, capsys) -> None:
+    calls = nvidia_smi(HOT.format(calls=tmp_path / "calls"))
+    with held_by_another(2):
+        step_time.main(replace(STEPS, methods=("catlip",), out=tmp_path / "out"))
+    (path,) = (tmp_path / "out").iterdir()
+    uuid = torch.cuda.get_device_properties(0).uuid
+    assert [f"--id=GPU-{uuid}" in line for line in calls.read_text().splitlines()].count(True) == 2
+    of_each = {
+        "other_gib": pytest.approx(2.59, abs=0.02),  # with what this process has from the driver
+        "max_sm_mhz": 1980,
+        "power_limit_w": 700,
+        "ecc": "Enabled",
+    }
+    start = {"sm_mhz": 1755, "power_w": 310.25, "celsius": 41, "limited_by": []}
+    end = {
+        "sm_mhz": 1400,
+        "power_w": 699.1,
+        "limited_by": ["power cap", "temperature, by hardware"],
+    }
+    states = json.loads(path.read_text())["environment"]["card"]
+    assert states == {"start": start | of_each, "end": end | of_each}
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert any("1,400 MHz" in line for line in warnings)
+    assert any("2.59 GiB" in line for line in warnings)
+
+
+def test_card_works_while_it_is_looked_at(rank, nvidia_smi) -> None:
+    nvidia_smi("sleep 0.2; echo 1, 2, 3, 4, 5, 0x1, Disabled")
+    launches, random = counted("launches"), torch.cuda.get_rng_state()
+    assert card.card_state()["limited_by"] == ["idle"]
+    assert counted("launches") - launches > 2 * card.PRODUCTS
+    assert torch.equal(torch.cuda.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "exit 9",
+        "exec sleep 60",
+        "echo No devices were found",
+        "echo 1, 2, 3, 4, 5, 0x0, Enabled; exit 2",
+    ],
+)
+def test_record_without_the_card_s_state(rank, nvidia_smi, monkeypatch, does) -> None:
+    monkeypatch.setattr(card, "TIMEOUT_S", 0.5)
+    nvidia_smi(does)
+    begin = time.monotonic()
+    assert card.card_state().keys() == {"other_gib"}
+    assert time.monotonic() - begin < 30
+
+
+def test_run_on_the_cpu_has_no_card(rank, tmp_path) -> None:
+    for device, expected in (("cpu", False), ("cuda", True)):
+        with Record(tmp_path / "record.json", "kind", {"device": device}) as record:
+            pass
+        assert ("card" in record.environment) == expected
+
+
+def test_ranks_do_not_count_what_nccl_holds(rank) -> None:
+    with fake_ranks(2):
+        assert "other_gib" not in card.card_state()
+
+
+def test_copies_are_measured_in_the_memory_that_is_free(rank) -> None:
+    with held_by_another(20):
+        assert min(copied_bytes_per_s(rank.device)) > 0
+        free_memory()
 
 
 def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:

@@ -15,6 +15,11 @@ QUIET = OLD | {"wall_s": 100.0, "cpu_s": 90.0, "other_cpu_s": 25.0}
 BUSY = QUIET | {"other_cpu_s": 25.1}
 
 
+def on_card(clock_mhz: float = 1755.0, other_gib: float = 0.6) -> dict[str, object]:
+    start = {"sm_mhz": 1755.0, "other_gib": 0.6}
+    return QUIET | {"card": {"start": start, "end": {"sm_mhz": clock_mhz, "other_gib": other_gib}}}
+
+
 @pytest.fixture
 def page_of(write_record, write_training, tmp_path):
     """A page of a training and of everything that is timed, all made in this environment."""
@@ -35,12 +40,23 @@ TIMED = ("headline", "step_time")
 
 @pytest.mark.parametrize(
     ("environment", "is_warned"),
-    [(QUIET, False), (BUSY, True), (OLD, False), (OLD | {"beside": 3}, True)],
+    [
+        (QUIET, False),
+        (BUSY, True),
+        (OLD, False),
+        (OLD | {"beside": 3}, True),
+        (on_card(), False),
+        (on_card(clock_mhz=1600.0), False),
+        (on_card(clock_mhz=1570.0), True),
+        (on_card(other_gib=1.1), True),
+        (QUIET | {"card": {"start": {"other_gib": 45.0}}}, True),
+        (QUIET | {"card": {"end": {"sm_mhz": 300.0}}}, False),
+    ],
 )
-def test_tables_of_times_warn_where_the_machine_was_busy(page_of, environment, is_warned):
+def test_tables_of_times_warn_where_something_disturbed_them(page_of, environment, is_warned):
     page = page_of(environment)
     captions = {table.name: table.caption for table in page.tables}
-    assert {name: "busy" in captions[name] for name in TIMED} == dict.fromkeys(TIMED, is_warned)
+    assert {name: "Beware" in captions[name] for name in TIMED} == dict.fromkeys(TIMED, is_warned)
 
 
 def test_broken_images_are_named_below_the_headline(page_of):

@@ -15,10 +15,11 @@ def small_run(program: Launch, small_shards: Path, tmp_path: Path) -> Launch:
     """Starts small_run.py on these shards, in `run` unless told another folder."""
 
     def start(
-        *arguments: object, out: str = "run", longest_s: int = LONGEST_S
+        *arguments: object, out: str = "run", longest_s: int = LONGEST_S, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         words = ("--shards", small_shards, "--out", tmp_path / out, *arguments)
         offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-        return program("tests.training.small_run", *words, longest_s=longest_s, **offline)
+        options = {"longest_s": longest_s, **offline, **environment}
+        return program("tests.training.small_run", *words, **options)
 
     return start

@@ -173,6 +173,7 @@ def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     if kind in ("nan", "inf"):
+        print(f"poisoned: {config.fault}", file=sys.stderr)
         return replace(batch, images=torch.full(batch.images.shape, float(kind)))
     return batch
 
