@@ -36,7 +36,7 @@ from catlip.data.shards import expand, write_shard
 from catlip.encoder import build_encoder
 from catlip.pretrain import PretrainCatLIP, method_of
 from catlip.pretraining.method import add_range_augment, apply_recipe_start, encoder_of
-from catlip.pretraining.run import prepare, pretrain
+from catlip.pretraining.run import prepare, pretrain, samples_of
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import Rank
 
@@ -304,3 +304,8 @@ def test_unreadable_images_are_in_the_record(program, succeed, tmp_path):
     assert causes <= record["metrics"]["broken"].keys()
     shard = f"{tmp_path}/shards/0.tar"
     assert {f"{shard}:1 (empty)", f"{shard}:2 (cut short)"} <= {*record["samples"]["broken_keys"]}
+
+
+def test_record_does_not_name_the_host_that_the_log_names() -> None:
+    line = {"step": 1, "slowest_rank": 0, "slowest_host": "a-host"}
+    assert samples_of([line], []) == {"step": [1], "slowest_rank": [0]}

@@ -240,7 +240,9 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
 
 def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
     # A run that goes on on more ranks, or with a later version, has more columns from then on.
-    names = [name for name in dict.fromkeys(chain(*lines)) if name != "broken"]
+    # The log names a host; a record, which may be published, does not.
+    left_out = ("broken", "slowest_host")
+    names = [name for name in dict.fromkeys(chain(*lines)) if name not in left_out]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})
 

@@ -23,6 +23,7 @@ from reports.read.differences import (
     DATA,
     DENSE_TASKS,
     ENCODER,
+    FINETUNED,
     LENGTH,
     UNTRAINED,
     Difference,
@@ -31,15 +32,17 @@ from reports.read.setting import Setting, settings
 from reports.summary.answers import compared_tasks, data_of, longest, speed_up_factors, with_ends
 from reports.summary.costs import cost_table
 from reports.summary.few_labels import FewLabels, few_labels
-from reports.summary.forest import forest_table
+from reports.summary.forest import forest_table, in_words
+from reports.summary.ladder import ladder_rows
 from reports.summary.near_and_far import labels_that_are_classes
 from reports.summary.tables import headline
 
+BATCH, RECIPE = "batch=", "recipe="  # conditions with tables of their own
 HEADINGS = {
     "lengths": (COST, LENGTH),
     "encoders": (ENCODER, DATA),
     "conditions": (CONDITION,),
-    "dense": (UNTRAINED, DENSE_TASKS),
+    "dense": (FINETUNED, UNTRAINED, DENSE_TASKS),
 }
 
 
@@ -51,6 +54,8 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
     }
     return {
         **blocks,
+        "batch": partial(_differences, every, (CONDITION,), _is_batch),
+        "ladder": partial(_ladder, every[0]),
         "tasks": partial(_tasks, every),
         "labels": partial(_few_labels, every),
         "methods": partial(_methods, every[0]),
@@ -112,11 +117,31 @@ def _methods(setting: Setting) -> list[str]:
     return _plain(replace(table, columns=columns, rows=rows))
 
 
-def _differences(every: Sequence[Setting], headings: Sequence[str]) -> list[str]:
+def _is_batch(one: Difference) -> bool:
+    return one.same.condition.startswith(BATCH)
+
+
+def _is_other(one: Difference) -> bool:
+    return not one.same.condition.startswith((BATCH, RECIPE))
+
+
+def _ladder(setting: Setting) -> list[str]:
+    rows = ladder_rows(setting)
+    tasks = [*rows[-1].of_task] if rows else []
+    cells = [[row.name, *(in_words(row.of_task[task]) for task in tasks)] for row in rows]
+    return markdown_rows(["Change", *(setting.title(task) for task in tasks)], cells)
+
+
+def _differences(
+    every: Sequence[Setting],
+    headings: Sequence[str],
+    keep: Callable[[Difference], bool] = _is_other,
+) -> list[str]:
     """A table for each data set that has such experiments; under conditions, the longest."""
     lines = list[str]()
     for setting in every:
         found = [one for one in setting.differences if one.heading in headings and not one.part]
+        found = [*filter(keep, found)]
         if headings == HEADINGS["conditions"]:
             found = longest(found)
         if found:
@@ -124,19 +149,14 @@ def _differences(every: Sequence[Setting], headings: Sequence[str]) -> list[str]
             titles = {task: _title(setting, task) for task in tasks}
             table = forest_table("", found, titles, setting.records)
             lines += ["", f"Trained on {data_of(setting)}:", ""][not lines :]
-            lines += _plain(_without_headings(table, found))
+            if len(headings) == 1:  # which then says nothing
+                table = replace(table, rows=[row for row in table.rows if len(row) > 1])
+            lines += _plain(table)
     return lines
 
 
 def _title(setting: Setting, task: str) -> str:
     return task_title(setting.of(LinearProbe), task) if task else "Measure of each row"
-
-
-def _without_headings(table: Table, found: Sequence[Difference]) -> Table:
-    """Headings stay where there are several."""
-    several = len({one.heading for one in found}) > 1
-    rows = [row for row in table.rows if several or len(row) > 1]
-    return replace(table, rows=rows)
 
 
 def _costs(every: Sequence[Setting]) -> list[str]:
