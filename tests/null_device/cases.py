@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import short_training
 import torch
 from fake_ranks import all_reduced, fake_ranks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
@@ -229,6 +231,45 @@ def test_eight_ranks_step(rank, parallel, steps, monkeypatch) -> None:
         for _ in range(steps):
             trainer.train_step(repeat(batch))
         assert trainer.step == steps
+
+
+class CastTokens(TorchDispatchMode):
+    """Counts casts of [B, tokens, width], which weights are not."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and result.dtype != args[0].dtype:
+            self.count += result.ndim == 3
+        return result
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_sharded_blocks_do_not_cast_their_residuals(rank, method, precision) -> None:
+    casts = []
+    for parallel in ("ddp", "fsdp"):
+        factors = replace(TINY, method=method, parallel=parallel, precision=precision)
+        with fake_ranks(1) if parallel == "fsdp" else nullcontext(), CastTokens() as tokens:
+            trainer, batch = build(factors, rank), batch_of(factors, rank)
+            trainer.train_step(repeat(batch))
+        casts.append(tokens.count)
+    towers = 2 if method == "clip" else 1
+    blocks = 12 * towers
+    # Autocast casts around the two norms of a block, forward and back.
+    assert casts[0] >= 4 * blocks * (precision != "fp32")
+    assert casts[1] < 6 * towers  # where tokens enter and leave the blocks
+
+
+@pytest.mark.parametrize("is_deterministic", [False, True])
+def test_convolutions_are_tried_unless_they_are_to_be_deterministic(rank, is_deterministic) -> None:
+    torch.use_deterministic_algorithms(is_deterministic)
+    try:
+        build(TINY, rank)
+        assert torch.backends.cudnn.benchmark != is_deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
