@@ -94,13 +94,14 @@ def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def synthetic_batch(factors: Factors, seed: int = 0, device: torch.device = CPU) -> Batch:
-    """Random images, labels and tokens, on the device, as the loader makes them."""
+    """Random images (in the loader's memory layout), labels and tokens, on the device."""
     batch_size, num_classes = factors.batch_size, factors.num_classes
     context = tower_of_context(factors.model, factors.text_context).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}
     shape = batch_size, 3, factors.resolution, factors.resolution
     images = torch.randint(256, shape, dtype=torch.uint8, **there)
+    images = images.contiguous(memory_format=torch.channels_last)
     each = min(LABELS_PER_CAPTION, num_classes)
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)
