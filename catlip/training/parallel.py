@@ -53,7 +53,7 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     policy = MixedPrecisionPolicy(param_dtype=AUTOCAST.get(precision), reduce_dtype=torch.float32)
     for block in blocks(objective):
         if policy.param_dtype:
-            block.__class__ = _without_autocast(type(block))
+            block.__class__ = _without_autocast(type(block))  # type: ignore[arg-type]
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(objective, mesh=mesh, ignored_params=set(_scalars(objective)))
     return objective
