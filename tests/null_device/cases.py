@@ -22,6 +22,7 @@ from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import measure as memory
+from bench.self_check import measure as self_check
 from bench.step_time import measure as step_measure
 from bench.step_time import measure as step_time
 from bench.waterfall import measure, result
@@ -96,6 +97,14 @@ def test_compiled_steps_are_timed(tmp_path, quick) -> None:
     assert clip["first_ms"] > 20 * clip["total_ms"]["median"]
 
 
+def test_device_that_computes_nothing_fails_the_self_check(tmp_path) -> None:
+    few = {"methods": ("clip",), "batch_size": 2, "compile": False, "out": tmp_path}
+    with pytest.raises(InputError, match="failed"):
+        self_check.main(self_check.SelfCheck(**SMALL, **few))
+    checks = [check for ways in metrics(tmp_path)["checks"].values() for check in ways.values()]
+    assert [check["passed"] for check in checks] == [False] * 4
+
+
 def test_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
     begin = time.perf_counter()
     matmul_flops_per_s(rank.device, "bf16")
@@ -124,6 +133,9 @@ def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> No
 def test_waterfall_is_timed(tmp_path, quick) -> None:
     small = {"num_rounds": 1, "orders": ("forward",), "compile": False}
     config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
+    waterfall.main(replace(config, further=False))
+    assert metrics(tmp_path)["further"] == {"orders": {"forward": []}, "total": {}}
+    assert 0 < metrics(tmp_path)["release"]["total"]["busy"] <= 1
     waterfall.main(config)
     ways = [metrics(tmp_path)[way]["orders"]["forward"] for way in ("release", "further")]
     not_run = [step["factor"] for steps in ways for step in steps if "not_run" in step]
