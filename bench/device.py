@@ -1,4 +1,4 @@
-"""Run the benches of cost on this device within a time budget, the most telling first.
+"""Check this device, then run the benches of cost on it within a budget, the most telling first.
 
 An accelerator is often rented for minutes. One process pays once for imports and for the device's
 start, and measures part after part; this one waits for it, and never touches the device. So a part
@@ -29,6 +29,7 @@ from bench.data_path.config import DataPathBench
 from bench.measuring.deadline import time_limit
 from bench.measuring.factors import FOUR
 from bench.memory.config import Memory
+from bench.self_check.config import SelfCheck
 from bench.step_time.config import StepTime
 from bench.waterfall.config import Waterfall
 from catlip.cli import InputError, run
@@ -36,8 +37,9 @@ from catlip.program.ranges import Count
 from catlip.records.record import read_record
 from catlip.records.table import Cell, Table, format_number, print_tables
 
-Bench = StepTime | Waterfall | Memory | DataPathBench | Communication
-B = TypeVar("B", StepTime, Waterfall, Memory, DataPathBench, Communication)
+Bench = SelfCheck | StepTime | Waterfall | Memory | DataPathBench | Communication
+B = TypeVar("B", SelfCheck, StepTime, Waterfall, Memory, DataPathBench, Communication)
+SELF_CHECK = "self-check"
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
 MIN_S = 5.0  # less time is not worth a start; a part that can ends so long before it is cut off
@@ -88,6 +90,7 @@ def main(config: Device) -> None:
     end = BEGIN + config.budget - RESERVE_S
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     worker, rows, log = Worker(), [], ""
+    outcomes: dict[str, str] = {}  # of the parts that began
     try:
         seconds = max(MIN_S, end - time.monotonic())
         ended, gpus = worker.run(partial(gpu_names, config.device), seconds)
@@ -116,6 +119,7 @@ def main(config: Device) -> None:
                 seconds = min(left, max(START_S + PATIENCE * part.seconds, left - later))
                 ended, details = worker.run(part.measure, seconds)
                 log += f"{part.name}: {ended}\n{details or ''}"
+                outcomes[part.name] = ended
                 pack(config.out, log)
             rows.append([Cell(part.name), Cell(format_number(part.seconds, 0)), Cell(ended)])
     finally:
@@ -126,8 +130,14 @@ def main(config: Device) -> None:
     print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
     if archive:
         print(f"wrote {', '.join(map(str, [*sorted(config.out.glob('*/*.json')), archive]))}")
-    elif not config.dry_run:
+    if not (check := outcomes.get(SELF_CHECK, "measured")).startswith("measured"):
+        raise InputError(
+            f"{SELF_CHECK} {check}; the other numbers of this device are worth nothing"
+        )
+    if not (config.dry_run or outcomes):
         raise InputError("nothing was measured; give a larger --budget, or other words for --only")
+    if outcomes and not any(ended.startswith("measured") for ended in outcomes.values()):
+        raise InputError(f"no part was measured; {config.out}/parts.txt says why")
 
 
 def pack(out: Path, log: str) -> Path | None:
@@ -210,33 +220,38 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
             bench = replace(bench, device=config.device)
         return Part(name, seconds, partial(how, bench), missing)
 
+    check = part(SELF_CHECK, 20, SelfCheck())
     no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
     pair = ("catlip", "clip")
     if gpus:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
-        both, eager = StepTime(packed_captions=True), StepTime(num_steps=20, compile=False)
+        eager, both = StepTime(num_steps=20, compile=False), StepTime(packed_captions=True)
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
-        forward = Waterfall(batch_size=64, orders=("forward",), compile=False)
+        forward = Waterfall(batch_size=128, orders=("forward",), compile=False, further=False)
         ranks = partial(spawn_ranks, ranks=gpus)
         return [
+            check,
             part("step time, B/16", 20, eager),
-            part("step time, B/16, captions packed too, and compiled", 85, both),
-            part("waterfall, forward, all image sizes", 150, forward),
+            part("step time, B/16, compiled", 50, StepTime(), time_compiled),
+            part("step time, B/16, captions packed too", 25, replace(eager, packed_captions=True)),
+            part("waterfall, forward, all image sizes", 165, forward),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),
             part("step time at the largest batch, B/16", 15, eager, time_largest_batch),
             part("step time from shards, B/16", 40, from_shards, missing=no_data),
+            part("step time, L/16, compiled", 35, replace(large, batch_size=128), time_compiled),
+            part("step time, H/16, compiled", 45, replace(huge, batch_size=64), time_compiled),
             part("images from a core", 40, DataPathBench(rounds=3, workers=(0, 2))),
-            part("step time, L/16", 45, replace(large, batch_size=128)),
-            part("step time, H/16", 60, replace(huge, batch_size=64)),
             part("step time, B/16, four methods", 20, replace(eager, methods=FOUR)),
             part("step time, B/16, blocks in 16 bits", 20, replace(eager, parallel="fsdp")),
             part("communication", 60, Communication(methods=pair), ranks, missing=no_ranks),
+            part("step time, B/16, once more for drift", 15, replace(eager, again=True)),
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)
     ranks, two = partial(spawn_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
     return [
+        check,
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
         part("communication of 2 ranks", 30, two, ranks),
@@ -257,20 +272,33 @@ def gpu_names(device: str) -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(number)]
 
 
-def run_bench(bench: Bench) -> None:
+def run_bench(bench: Bench, **options: bool) -> None:
     from bench.measuring.training_step import free_memory
 
     free_memory()  # what the part before has left
     with redirect_stdout(io.StringIO() if bench.quiet else sys.stdout):
-        import_module(type(bench).__module__.replace(".config", ".measure")).main(bench)
+        module = import_module(type(bench).__module__.replace(".config", ".measure"))
+        module.main(bench, **options)
+
+
+def time_compiled(bench: StepTime) -> None:
+    run_bench(bench, eager=False)
 
 
 def time_largest_batch(bench: StepTime) -> None:
-    """Time each method by itself at nearly the largest batch that was found, if one was."""
-    for path in (bench.out.parent / "memory").glob("vit_b16-*.json"):
-        for method, found in read_record(path)["metrics"]["largest"].items():
-            nearly = 8 * int(0.95 * found["images"] / 8)  # memory has gaps
-            run_bench(replace(bench, methods=(method,), batch_size=nearly))
+    """Time each method by itself at nearly the largest batch that was found on this card."""
+    from catlip.records.record import build_name
+    from catlip.training.distributed import init_distributed
+
+    card = build_name(init_distributed(bench.device).device)
+    largest: dict[str, Any] = {}
+    for path in (bench.out.parent / "memory").glob(f"{bench.model}-*-{card}.json"):
+        largest |= read_record(path)["metrics"].get("largest", {})
+    if not largest:
+        raise InputError("no memory record of this card says which batch is the largest")
+    for method, found in largest.items():
+        nearly = max(1, 8 * int(0.95 * found["images"] / 8))  # memory has gaps
+        run_bench(replace(bench, methods=(method,), batch_size=nearly))
 
 
 def spawn_ranks(bench: Bench, ranks: int) -> None:

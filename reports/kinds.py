@@ -12,6 +12,7 @@ import bench.downstream.probe.result
 import bench.downstream.retrieval.result
 import bench.memory.result
 import bench.plan.result
+import bench.self_check.result
 import bench.step_time.result
 import bench.study.lengths_result
 import bench.study.result

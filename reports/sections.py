@@ -12,6 +12,7 @@ import bench.data_path.result
 import bench.downstream.gallery.result
 import bench.downstream.retrieval.result
 import bench.memory.result
+import bench.self_check.result
 import bench.step_time.result
 import bench.waterfall.result
 from bench.downstream.dense.result import section as dense_section
@@ -177,6 +178,7 @@ def build_page(records: Records) -> Page:
             "What they cost",
             "Time, memory and communication of a step; one factor at a time.",
             sections=[
+                *bench.self_check.result.section(records),
                 bench.step_time.result.section(main, records),
                 bench.waterfall.result.section(main, records),
                 bench.memory.result.section(main, records),

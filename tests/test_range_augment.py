@@ -117,6 +117,15 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
     assert torch.equal(cast_loss, loss)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_memory_layout_stays_and_changes_nothing(layout) -> None:
+    images = pictures(6).contiguous(memory_format=layout)
+    augmented, _ = augmented_with(2, images)
+    assert augmented.stride() == images.stride()
+    draws = drawn_with(2, images)
+    assert torch.equal(augmented, RangeAugment().augment(pictures(6), draws))
+
+
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     plain, augment = (

@@ -10,6 +10,7 @@ from torch import Tensor
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TwoTowers, text_tower
 from bench.measuring.factors import Factors
+from bench.step_time.result import PACKED
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.costs import FLOAT32, StepShape, TextTower
@@ -89,18 +90,24 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
 
 
 def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """How the page shows these methods, for a record."""
-    return {name: page_style(METHODS[name]) for name in names}
+    """How the page shows these methods, and those whose names end in PACKED, for a record."""
+    styles = {}
+    for name in names:
+        method, packed, _ = name.partition(PACKED)
+        styles[name] = page_style(METHODS[method])
+        styles[name]["label"] += ", captions packed" if packed else ""
+    return styles
 
 
 def synthetic_batch(factors: Factors, seed: int = 0, device: torch.device = CPU) -> Batch:
-    """Random images, labels and tokens, on the device, as the loader makes them."""
+    """Random images (in the loader's memory layout), labels and tokens, on the device."""
     batch_size, num_classes = factors.batch_size, factors.num_classes
     context = tower_of_context(factors.model, factors.text_context).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}
     shape = batch_size, 3, factors.resolution, factors.resolution
     images = torch.randint(256, shape, dtype=torch.uint8, **there)
+    images = images.contiguous(memory_format=torch.channels_last)
     each = min(LABELS_PER_CAPTION, num_classes)
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)

@@ -63,6 +63,8 @@ class StepTime(StepConfig):
     profile: bool = field(default=False, metadata=OMIT_DEFAULT)
     """After the timed steps, profile five of each method: a trace for chrome://tracing or Perfetto
     beside the record, and the twenty longest kernels or operators in it."""
+    again: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """Write a record beside the one that is there: the difference is the device's drift."""
     dry_run: bool = False
     """Only print what would be timed, and the operations of its steps."""
 

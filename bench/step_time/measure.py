@@ -59,15 +59,17 @@ NUM_WARMUP = {"cuda": 10, "cpu": 2}
 CAPTIONS = 10_000  # whose lengths are counted
 
 
-def main(config: StepTime) -> None:
-    """Measure, compare, print, and write one record for each way to compile."""
+def main(config: StepTime, eager: bool = True) -> None:
+    """Measure, compare, print, and write one record for each way to compile; with `eager` false
+    not for that one.
+    """
     rank = init_distributed(config.device, group_timeout([config.data]))
     config = resolve(config, rank.device)
     if config.dry_run:
         print_steps(config, rank)
         return
     runs = []
-    compile_modes = [(False, False)]
+    compile_modes = [(False, False)] if eager else []
     compile_modes += [(True, False)] if config.compile else []
     compile_modes += [(True, True)] if config.whole_graph else []
     for compiled, whole in compile_modes:
@@ -77,8 +79,8 @@ def main(config: StepTime) -> None:
         print_tables([result.step_table(runs), *result.profile_tables(runs)])
     for timed in runs[1:]:
         for method, steps in timed.metrics.methods.items():
-            eager = runs[0].metrics.methods[method]
-            seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
+            uncompiled = runs[0].metrics.methods[method]
+            seconds = ((steps.first_ms or 0.0) - (uncompiled.first_ms or 0.0)) / 1e3
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
         for doubt in timed.environment.doubts.values():
@@ -188,11 +190,7 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
                 "(bench.memory --largest finds the largest)"
             ) from None
-        styles = page_styles(config.methods)
-        for variant in timed.keys() - styles.keys():
-            style = styles[variant.removesuffix(result.PACKED)]
-            styles[variant] = style | {"label": f"{style['label']}, captions packed"}
-        record.shown_as = styles
+        record.shown_as = page_styles(timed)
         record.samples |= {
             f"{method}_{part}_ms": ms
             for method, each in timed.items()
@@ -342,12 +340,14 @@ def _summary(
 def _name(config: StepTime, rank: Rank) -> str:
     options = {
         "_".join(config.methods): config.methods != StepTime.methods,
+        "packed": config.packed_captions,
         "checkpointing": config.checkpointing,
         "keep-products": config.keep_products,
         "compile": config.compile and not config.whole_graph,
         "whole-graph": config.whole_graph,
         "data": bool(config.data),
         f"{rank.world_size}x{config.parallel}": rank.world_size > 1 or config.parallel == "fsdp",
+        "again": config.again,
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
+from bench.self_check.result import SelfCheck, caution
 from bench.step_time.steps import (
     CPU_CAUTION,
     StepKind,
@@ -112,10 +113,12 @@ def section(main: Setting | None, records: Records) -> Section:
         table = step_table(device_runs, suffix(i))
         # Only the table of the first device has its caption.
         tables.append(with_warning(replace(table, caption="") if i else table, device_runs))
-    caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
+    cautions = [CPU_CAUTION] if any(run.is_cpu for run in timed) else []
+    cautions += filter(None, [caution(timed, records.of(SelfCheck))])
     same_scale = [run for run in timed if run.scale == timed[0].scale]
     fair = [Text(words) for run in same_scale if (words := avoidable(run))]
-    blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables, *profile_tables(timed)]
+    blocks: list[Block] = [Text(WORDS), *map(Text, cautions), *fair, *tables]
+    blocks += profile_tables(timed)
     return Section("step-time", title, blocks)
 
 

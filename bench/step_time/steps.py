@@ -43,6 +43,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
         "one graph": config.whole_graph,
         "with data loading": config.data,
         f"{ranks} ranks": ranks > 1,
+        "once more": config.again,
         "FSDP2": config.parallel == "fsdp",
         clipped(config.precision, 12): config.precision,
         f"torch {clipped(torch, 24)}": torch,

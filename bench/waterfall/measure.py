@@ -26,6 +26,7 @@ from bench.waterfall import result
 from bench.waterfall.config import Waterfall
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
+from catlip.data.loader import Batch
 from catlip.data.sampler import ImageSize
 from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
@@ -33,9 +34,11 @@ from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
 from catlip.records.table import Cell, Table, format_number, listed, print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
+from catlip.training.trainer import Trainer
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
+SLEEP_CYCLES_PER_MS = 2.5e6  # at least a millisecond on a GPU of up to 2.5 GHz
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
 NO_CROP = "on the host, not in the step: bench.data_path times crops"
@@ -98,7 +101,7 @@ def main(config: Waterfall) -> None:
     gpu = rank.device.type == "cuda"
     start = released_clip(config, gpu)
     release = release_changes(config.batch_size, gpu)
-    further = further_changes(bool(config.compile))
+    further = further_changes(bool(config.compile)) if config.further else []
     if config.dry_run:
         print_changes(config, rank, start, changes=[*release, *further])
         return
@@ -107,7 +110,8 @@ def main(config: Waterfall) -> None:
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
     record.notes += NOTES
     num_timed = sum(not change.not_run for change in (*release, *further))
-    total, hidden = 2 + len(config.orders) * num_timed, config.quiet or not rank.is_main
+    total = 1 + config.further + len(config.orders) * num_timed
+    hidden = config.quiet or not rank.is_main
     with (
         record if rank.is_main else nullcontext(),
         progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
@@ -267,7 +271,9 @@ class PairTimer:
                 step = vars(pair) | {"before": str(change.before), "after": str(change.after)}
                 orders[order].append(result.Step(factor=change.factor, **step))
                 before = after
-        total = self.time_pair(f"{name} total", start, apply_all(start, changes))
+        total = result.Pair()
+        if changes:
+            total = self.time_pair(f"{name} total", start, apply_all(start, changes))
         return result.ChangeSeries(orders=orders, total=total)
 
     def time_pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
@@ -278,8 +284,9 @@ class PairTimer:
             return result.Pair(not_run="out of time")
         self.bar.set_postfix_str(name, refresh=False)
         taken: list[list[float]] = []
+        busy: list[float | None] = []
         with suppress(torch.OutOfMemoryError):
-            taken = time_in_turns((before, after), self.config.num_rounds, self.rank)
+            taken, busy = time_in_turns((before, after), self.config.num_rounds, self.rank)
         free_memory()
         self.bar.update()
         if not taken:
@@ -292,12 +299,16 @@ class PairTimer:
             flops_ratio=flops_ratio(before, after, self.rank.world_size),
             ms_per_image_before=summarise(taken[0]),
             ms_per_image=summarise(taken[1]),
+            busy_before=busy[0],
+            busy=busy[1],
         )
 
 
-def time_in_turns(pair: Sequence[Variant], num_rounds: int, rank: Rank) -> list[list[float]]:
-    """Milliseconds per image of each of two variants, one number per round; a round is a step at
-    each of its sizes.
+def time_in_turns(
+    pair: Sequence[Variant], num_rounds: int, rank: Rank
+) -> tuple[list[list[float]], list[float | None]]:
+    """Milliseconds per image of each of two variants, one number per round, which is a step at each
+    of its sizes; and for which fraction of a step the device was busy, on a GPU.
     """
     sides = []
     for variant in pair:
@@ -321,4 +332,25 @@ def time_in_turns(pair: Sequence[Variant], num_rounds: int, rank: Rank) -> list[
                 trainer.train_step(iter([batch]))
             watch.mark()
             taken[i].append(watch.laps_ms()[0][1] / sum(map(len, batches)))
-    return taken
+    return taken, [busy_fraction(*side, rank.device) for side in sides]
+
+
+def busy_fraction(trainer: Trainer, batches: Sequence[Batch], device: torch.device) -> float | None:
+    """For which fraction of the step of the first batch the device computes, at most 1; in the rest
+    it waits for the host to launch kernels. None on a CPU.
+
+    A step's time is compared with that of one whose kernels are launched while the device sleeps,
+    so that it then runs them without gaps.
+    """
+    if device.type != "cuda":
+        return None
+    step_ms = 0.0
+    for sleeps in (False, True):
+        watch = Stopwatch(device)
+        if sleeps:
+            torch.cuda._sleep(int(SLEEP_CYCLES_PER_MS * step_ms))
+        watch.mark()
+        trainer.train_step(iter(batches[:1]))
+        watch.mark()
+        before_ms, step_ms = step_ms, watch.laps_ms()[0][1]
+    return min(1.0, step_ms / before_ms)

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
+from bench.self_check.result import SelfCheck, caution
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
 from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.figures import COLOURS, INK, MUTED, Figure, hide_rows
@@ -37,6 +38,7 @@ ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
 BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
+BUSY = 0.8  # a pair is launch-bound if the device computes for less of a side's step
 NO_PADDING = "captions without padding"  # a factor
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
 TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -46,13 +48,23 @@ Bar = tuple[str, Interval, Interval | None]  # its label, and its ratio
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two configurations that were timed in turns, or why they were not."""
+    """Two configurations that were timed in turns, or why they were not. `busy` is the fraction of
+    a step in which the device computed; None on a CPU, and in older records.
+    """
 
     ratio: Interval | None = None
     flops_ratio: float | None = None
     ms_per_image_before: Summary | None = None
     ms_per_image: Summary | None = None
+    busy_before: float | None = None
+    busy: float | None = None
     not_run: str | None = None
+
+    @property
+    def launch_bound(self) -> str:
+        """`55 %` busy, of the side that was less so, if that is too little; otherwise empty."""
+        least = min((one for one in (self.busy_before, self.busy) if one is not None), default=1.0)
+        return f"{format_number(100 * least, 0)} %" if least < BUSY else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +121,20 @@ class ChangeSeries:
             factors.append(Factor(name, change, ratios, next(iter(flops), None), not_run))
         return factors
 
+    @property
+    def launch_bound(self) -> str:
+        """A sentence on the pairs that measured the host rather than the device; empty if none."""
+        steps = [step for order in ORDERS for step in self.orders.get(order, [])]
+        pairs = [(clipped(step.factor, 28), step.launch_bound) for step in steps]
+        pairs.append(("first against last", self.total.launch_bound))
+        slow = ", ".join(dict.fromkeys(f"{name} ({busy})" for name, busy in pairs if busy))
+        if not slow:
+            return ""
+        return (
+            f" Launch-bound, so of the host as much as of the device, which was busy for less than "
+            f"{100 * BUSY:.0f} % of a step: {slow}. Larger batches change these ratios."
+        )
+
     def product(self, order: str) -> float | None:
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
@@ -151,6 +177,8 @@ def section(main: Setting | None, records: Records) -> Section:
         blocks = command_to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MAX_SHOWN]):
         blocks.insert(0, Text(CPU_CAUTION))
+    if words := caution(runs[:MAX_SHOWN], records.of(SelfCheck)):
+        blocks.insert(0, Text(words))
     return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])
 
 
@@ -186,6 +214,7 @@ def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
         caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
     not_run = ", ".join(factor.name for factor in series.factors if factor.not_run)
     caption += f". Not run: {not_run}." if not_run else "."
+    caption += series.launch_bound
     draw = partial(
         _draw,
         bars=bars,
@@ -300,6 +329,7 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
             " From last to first, padding is left out after CLIP has become CatLIP, which reads no "
             "captions: that ratio shows the error of the measurement."
         )
+    caption += metrics.release.launch_bound + metrics.further.launch_bound
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     title = f"One factor at a time: {step_description(run)}"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []

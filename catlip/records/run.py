@@ -58,6 +58,7 @@ class Config:
     compile: bool = False
     parallel: str = ""
     whole_graph: bool = False
+    again: bool = False
     device: str = ""
     data: str | None = None
     init: str | list[str] = ""

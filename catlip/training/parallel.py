@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -40,7 +40,7 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
     between them have it, also with one process; gradients are reduced, and weights stored,
-    in float32.
+    in float32. Autocast, which would return these activations to float32, is off in the blocks.
     """
     if parallel == "ddp":
         if rank.world_size == 1:
@@ -60,9 +60,21 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     mesh = init_device_mesh(rank.device.type, (rank.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=AUTOCAST.get(precision), reduce_dtype=torch.float32)
     for block in blocks(objective):
+        if policy.param_dtype:
+            block.__class__ = _without_autocast(type(block))  # type: ignore[arg-type]
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(objective, mesh=mesh, ignored_params=set(_scalars(objective)))
     return objective
+
+
+@functools.cache  # compiled blocks of one class share their graphs
+def _without_autocast(block: type[nn.Module]) -> type[nn.Module]:
+    class WithoutAutocast(block):  # type: ignore[misc,valid-type]
+        def forward(self, inputs: Tensor, *others: Any, **options: Any) -> Any:
+            with torch.autocast(inputs.device.type, enabled=False):
+                return super().forward(inputs, *others, **options)
+
+    return WithoutAutocast
 
 
 def gradient_sync(replica: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -107,6 +107,8 @@ class Trainer:
         recipe, form, device = self.optimization, self.implementation, self.rank.device
         if self.rank.is_main:
             warn_if_emulated(device, recipe.precision)
+        if device.type == "cuda":  # a training has few image sizes, and kernels are tried for each
+            torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self.objective.to(device)
         if form.compile:
             compiled = compile_blocks(self.objective, form.whole_graph)

@@ -6,6 +6,7 @@ A ratio is given only with its interval, and is of one record, whose device it n
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.self_check.result import SelfCheck, caution
 from bench.step_time.result import PACKED, StepTime
 from bench.step_time.steps import step_description
 from catlip.label.result import Labelling
@@ -103,6 +104,9 @@ def cheaper(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
         short += f" On {clipped(on_gpu.device, 32)} {times} times."
         sentences.append(words)
         sources.append((on_gpu.anchor, clipped(on_gpu.device)))
+    checks = [check for one in (setting, *others) for check in one.of(SelfCheck)]
+    if doubt := caution([run for run in (record, gpu and gpu[0]) if run], checks):
+        short = f"{doubt} {short}"
     sentences += [text] if (text := _labelling(setting)) else []
     return Answer("Is CatLIP cheaper?", short, sentences, sources=sources)
 

@@ -1,5 +1,6 @@
 """What is measured in a budget of seconds, whatever happens to a part; what is said of the rest."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,9 @@ import pytest
 from bench import device
 from bench.device import Device, Part, parts_of, run_in_time
 from bench.measuring.deadline import until_deadline
+from bench.step_time.config import StepTime
 from catlip.cli import InputError
+from catlip.records.record import build_name
 
 broken = False  # whether an error has left this process unable to compute, as CUDA's can
 
@@ -124,6 +128,44 @@ def test_failure_of_a_part_costs_no_other_record(run_parts, tmp_path) -> None:
     assert time.monotonic() - begin < 200
 
 
+def test_failed_self_check_ends_in_an_error_after_what_follows(run_parts, tmp_path) -> None:
+    out, wrong = tmp_path / "device", partial(raises, InputError("the loss is another one"))
+    steps = Part("steps", 1, partial(writes, out, "steps"))
+    with pytest.raises(InputError, match="the loss is another one"):
+        run_parts(Part(device.SELF_CHECK, 1, wrong), steps)
+    assert packed(tmp_path) == {"steps.json"}
+    run_parts(Part("another", 1, wrong), steps)
+
+
+def test_nothing_but_failures_is_an_error(run_parts, tmp_path) -> None:
+    out = tmp_path / "device"
+    writes(out, "of an earlier run")
+    with pytest.raises(InputError, match="no part was measured"):
+        run_parts(Part("steps", 1, partial(raises, ImportError("triton"))))
+
+
+def test_largest_batch_is_that_of_this_card(monkeypatch, tmp_path) -> None:
+    import torch  # not above: each process of the parts would take its seconds
+
+    timed = []
+    monkeypatch.setattr(device, "run_bench", timed.append)
+    bench = StepTime(device="cpu", out=tmp_path / "step_time", num_steps=20)
+    (tmp_path / "memory").mkdir()
+
+    def write(card: str, images: int) -> None:
+        metrics = {"largest": {"clip": {"images": images, "predicted": 400}}}
+        record = {"kind": "memory", "metrics": metrics}
+        path = tmp_path / "memory" / f"vit_b16-b256-bf16-{card}.json"
+        path.write_text(json.dumps(record))
+
+    write("torch2.15.0-h200", 800)
+    with pytest.raises(InputError, match="no memory record"):
+        device.time_largest_batch(bench)
+    write(build_name(torch.device("cpu")), 400)
+    device.time_largest_batch(bench)
+    assert timed == [replace(bench, methods=("clip",), batch_size=376)]
+
+
 def test_part_that_hangs_when_the_budget_ends_is_killed_before(run_parts, monkeypatch, tmp_path):
     monkeypatch.setattr(device, "RESERVE_S", 30.0)
     begin, out = time.monotonic(), tmp_path / "device"
@@ -181,4 +223,7 @@ def test_every_part_has_its_bench_and_data_is_asked_for(gpus, tmp_path) -> None:
     assert len({part.name for part in parts}) == len(parts)
     missing = {"needs --data"} | ({"needs two GPUs"} if gpus == 1 else set())
     assert {part.missing for part in parts} == {"", *missing}
-    assert sum(part.seconds for part in parts) < 12 * 60
+    assert parts[0].name == device.SELF_CHECK
+    if gpus == 1:  # all fits into the default budget
+        planned = sum(part.seconds for part in parts if not part.missing)
+        assert planned <= Device.budget - device.START_S - device.RESERVE_S

@@ -168,6 +168,9 @@ def test_real_shards_are_timed_end_to_end(run_bench, starter) -> None:
     assert "-data-" in record["name"]
     waits = record["samples"]["catlip_data_wait_ms"]
     assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
+    rank = init_distributed("cpu")
+    (read,) = measure.real_batches(str(starter.shards), SMALL, rank, count=1, workers=0)
+    assert read.images.stride() == batch_of(SMALL, rank).images.stride()
 
 
 def test_ranks_share_a_record_of_one(run_bench) -> None:

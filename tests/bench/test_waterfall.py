@@ -31,10 +31,11 @@ from bench.waterfall.measure import (
     released_flops_ratio,
     time_in_turns,
 )
-from bench.waterfall.result import Waterfall, waterfall_table
+from bench.waterfall.result import ChangeSeries, Pair, Step, Waterfall, waterfall_table
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.records.kind import Interval
 from catlip.records.record import Record
 from catlip.records.run import TIMES
 from catlip.records.table import format_number
@@ -135,6 +136,19 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path) -> None:
     assert row in [[cell.text for cell in row] for row in table.rows]
 
 
+def test_pair_that_waits_for_the_host_is_said() -> None:
+    steps = [
+        Step(factor=name, before="1", after="2", ratio=Interval(1.5), busy_before=0.95, busy=busy)
+        for name, busy in (("attention", 0.55), ("method", 0.9), ("image sizes", None))
+    ]
+    total = Pair(ratio=Interval(1.5), busy_before=0.7, busy=0.95)
+    series = ChangeSeries(orders={"forward": steps}, total=total)
+    words = series.launch_bound
+    assert "attention (55 %), first against last (70 %)" in words
+    assert "method" not in words
+    assert not ChangeSeries(orders={"forward": steps[1:]}, total=Pair()).launch_bound
+
+
 def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatch) -> None:
     """On a clock that the steps move: 2 ms an image on one side, 3 on the other."""
     now_s, order = 0.0, list[str]()
@@ -156,7 +170,7 @@ def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatc
     several = Variant(step, sampler)
     one = Variant(replace(step, method="catlip", batch_size=8), CATLIP["starter"])
     assert len(several.sizes()) > 1
-    taken = time_in_turns((several, one), 4, init_distributed("cpu"))
+    taken, _ = time_in_turns((several, one), 4, init_distributed("cpu"))
     assert taken == [pytest.approx([2] * 4), pytest.approx([3] * 4)]
     rounds = [method for method, _ in groupby(order[2:])]  # the first two warm up
     assert rounds == ["catlip", "clip", "catlip", "clip", "catlip"]

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -17,11 +17,13 @@ import pytest
 import short_training
 import torch
 from fake_ranks import all_reduced, fake_ranks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import measure as memory
+from bench.self_check import measure as self_check
 from bench.step_time import measure as step_measure
 from bench.step_time import measure as step_time
 from bench.waterfall import measure, result
@@ -95,6 +97,14 @@ def test_compiled_steps_are_timed(tmp_path, quick) -> None:
     step_time.main(replace(STEPS, model=TINY.model, compile=True, methods=("clip",), out=tmp_path))
     clip = metrics(tmp_path, "*-compile-*")["methods"]["clip"]
     assert clip["first_ms"] > 20 * clip["total_ms"]["median"]
+
+
+def test_device_that_computes_nothing_fails_the_self_check(tmp_path) -> None:
+    few = {"methods": ("clip",), "batch_size": 2, "compile": False, "out": tmp_path}
+    with pytest.raises(InputError, match="failed"):
+        self_check.main(self_check.SelfCheck(**SMALL, **few))
+    checks = [check for ways in metrics(tmp_path)["checks"].values() for check in ways.values()]
+    assert [check["passed"] for check in checks] == [False] * 4
 
 
 def test_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
@@ -234,6 +244,9 @@ def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> No
 def test_waterfall_is_timed(tmp_path, quick) -> None:
     small = {"num_rounds": 1, "orders": ("forward",), "compile": False}
     config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
+    waterfall.main(replace(config, further=False))
+    assert metrics(tmp_path)["further"] == {"orders": {"forward": []}, "total": {}}
+    assert 0 < metrics(tmp_path)["release"]["total"]["busy"] <= 1
     waterfall.main(config)
     ways = [metrics(tmp_path)[way]["orders"]["forward"] for way in ("release", "further")]
     not_run = [step["factor"] for steps in ways for step in steps if "not_run" in step]
@@ -341,6 +354,45 @@ def test_eight_ranks_step(rank, parallel, steps, monkeypatch) -> None:
         for _ in range(steps):
             trainer.train_step(repeat(batch))
         assert trainer.step == steps
+
+
+class CastTokens(TorchDispatchMode):
+    """Counts casts of [B, tokens, width], which weights are not."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and result.dtype != args[0].dtype:
+            self.count += result.ndim == 3
+        return result
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_sharded_blocks_do_not_cast_their_residuals(rank, method, precision) -> None:
+    casts = []
+    for parallel in ("ddp", "fsdp"):
+        factors = replace(TINY, method=method, parallel=parallel, precision=precision)
+        with fake_ranks(1) if parallel == "fsdp" else nullcontext(), CastTokens() as tokens:
+            trainer, batch = build(factors, rank), batch_of(factors, rank)
+            trainer.train_step(repeat(batch))
+        casts.append(tokens.count)
+    towers = 2 if method == "clip" else 1
+    blocks = 12 * towers
+    # Autocast casts around the two norms of a block, forward and back.
+    assert casts[0] >= 4 * blocks * (precision != "fp32")
+    assert casts[1] < 6 * towers  # where tokens enter and leave the blocks
+
+
+@pytest.mark.parametrize("is_deterministic", [False, True])
+def test_convolutions_are_tried_unless_they_are_to_be_deterministic(rank, is_deterministic) -> None:
+    torch.use_deterministic_algorithms(is_deterministic)
+    try:
+        build(TINY, rank)
+        assert torch.backends.cudnn.benchmark != is_deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])

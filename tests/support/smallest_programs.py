@@ -126,6 +126,9 @@ SMALLEST = {
         COCO, "detection", (TRAINED, SCENES), extra="detectron2"
     ),
     "bench.step_time": Smallest(f"{SMALL_MODEL} --num-steps 2 --batch-size 2", "step_time"),
+    "bench.self_check": Smallest(
+        f"--methods clip --resolution 32 --batch-size 2 --num-classes 50 {QUIET}", "self_check"
+    ),
     "bench.memory": Smallest(f"{SMALL_MODEL} --batch-size 2", "memory"),
     "bench.communication": Smallest(
         f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2",
