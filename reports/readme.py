@@ -10,12 +10,21 @@ from pathlib import Path
 from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
+from catlip.records.select import images_of
 from catlip.records.styles import CATLIP, distinct_name
 from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
 from reports.read.differences import OTHERS, sign
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
-from reports.summary.answers import about, advice, compared_tasks, data_of, why, with_ends
+from reports.summary.answers import (
+    about,
+    advice,
+    at_other_batches,
+    compared_tasks,
+    data_of,
+    why,
+    with_ends,
+)
 from reports.summary.costs import cheaper
 from reports.summary.few_labels import few_labels
 from reports.summary.near_and_far import near_and_far
@@ -75,7 +84,7 @@ def answer(records: Records) -> list[str]:
     every = [setting for setting in settings(records) if setting.is_answered]
     main, others = every[0], every[1:]
     points = [
-        f"**As good?** {_as_good(every)} {_ingredients(main)}",
+        f"**As good?** {_as_good(every)}{_batches(main)} {_ingredients(main)}",
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
         advice(main),
@@ -109,6 +118,12 @@ def _as_good(every: Sequence[Setting]) -> str:
         f"{outcome} {words.count(word)}" for word, outcome in OUTCOMES.items() if word in words
     ]
     return f"Of {len(words)} pairs of training data and task CatLIP is {listed(counts)}."
+
+
+def _batches(setting: Setting) -> str:
+    """The lead on the first data at other batches."""
+    words = at_other_batches(setting).removeprefix("; ")
+    return f" On {images_of(setting.root, setting.scale)} its lead is {words}." if words else ""
 
 
 def _ingredients(setting: Setting) -> str:

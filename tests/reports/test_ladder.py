@@ -2,6 +2,7 @@
 
 import pytest
 
+from reports.summary.answers import at_other_batches
 from reports.summary.ladder import STEPS, ladder
 
 
@@ -33,3 +34,21 @@ def test_ladder_without_every_method_is_empty(trainings, read_setting, tmp_path)
     for path in (tmp_path / "runs/starter/robustness").glob("clip_nouns-*"):
         path.unlink()
     assert ladder(read_setting()) == []
+
+
+def test_lead_at_other_batches_is_said_by_batch_over_the_clip_of_the_page(
+    write_study, read_setting
+) -> None:
+    leads = {"batch=64": (1, 4), "batch=128": (-2, 3), "none": (9, 9)}
+    for condition, (concepts, subgroups) in leads.items():
+        for seed in range(6):
+            for method, factor in (("catlip", 1), ("clip_bag", 0), ("clip", -9)):
+                accuracies = {
+                    "concepts": 0.3 + factor * concepts / 100,
+                    "subgroups": 0.4 + factor * subgroups / 100,
+                }
+                write_study("robustness", method, accuracies, noise=condition, seed=seed)
+    setting = read_setting()
+    assert setting.clip == "clip_bag"
+    words = "; +1.0 to +4.0 with 64 and \N{MINUS SIGN}2.0 to +3.0 with 128 images a step"
+    assert at_other_batches(setting) == words
