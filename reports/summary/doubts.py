@@ -38,8 +38,6 @@ Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
 CONDITIONS = (  # conditions of a study, a part of the test images, and words
     ("heldout=", "held out", "Concepts left out of pre-training"),
     ("teams=", "", "Drawings of two other teams"),
-    ("batch=64", "", "Both with 64 images a step"),
-    ("batch=128", "", "Both with 128"),
 )
 
 
