@@ -139,9 +139,9 @@ def _ingredients(setting: Setting) -> str:
         for one in every
         if sign(one.estimate)
     ]
-    if alike := [distinct_name(one.method) for one in every if not sign(one.estimate)]:
-        words.append(f"inconclusive for {' and for '.join(alike)}")
-    return f"CatLIP minus other methods on {setting.name(first)}: {'; '.join(words)}."
+    if alike := len(every) - len(words):
+        words.append(f"{alike} more inconclusive")
+    return f"CatLIP minus others on {setting.name(first)}: {'; '.join(words)}."
 
 
 def _few_labels(setting: Setting) -> str:
@@ -155,7 +155,7 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("a start from its embeddings of the names gains CLIP", fewest.names),
+            ("its counterpart gains CLIP", fewest.names),
         )
         if estimate
     ]
