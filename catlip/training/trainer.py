@@ -20,7 +20,6 @@ from torch.profiler import record_function
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.sampler import devices_of
 from catlip.objective import Objective
 from catlip.records.record import note_begun
 from catlip.training import checkpoint
@@ -279,7 +278,8 @@ class Trainer:
 
     def _backward(self, batches: list[Any], micro_step: int) -> Tensor:
         last = micro_step + len(batches) == self.accumulation
-        number = devices_of(self.rank.number, self.accumulation)[micro_step]
+        # That of the recipe's device, as in the data path.
+        number = self.rank.number * self.accumulation + micro_step
         torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
         with gradient_sync(self.replica, last):
             with record_function("forward"):
