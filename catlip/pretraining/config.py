@@ -30,8 +30,9 @@ class PretrainRun(ReadingOptions):
     """Compile the transformer blocks, once for each image size. On a GPU this is done anyway if the
     training has at least 1,000 steps per size and TORCH_COMPILE_DISABLE=1 is not set."""
     deterministic: bool = False
-    """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
-    as an uninterrupted one, on a GPU too, where a step may take longer."""
+    """Use only deterministic kernels and orders of sums: a run that was stopped and resumed then
+    gives the same bits as an uninterrupted one on a GPU and on three ranks or more, too; steps may
+    take longer."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | str | None = None

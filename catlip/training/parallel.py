@@ -9,7 +9,6 @@ handles the difference. 0-D parameters, which FSDP2 cannot shard, are whole on e
 
 import functools
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -45,11 +44,10 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     if parallel == "ddp":
         if rank.world_size == 1:
             return objective
-        exact = rank.device.type == "cpu" or torch.are_deterministic_algorithms_enabled()
-        # After the first step of each start, DDP would lay out its buckets anew: from three ranks
-        # on, sums then run in another order, and a run that was stopped would end with other bits.
-        # It does not where it looks for parameters without a gradient, which takes little.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        # After the first step of each start, DDP lays out its buckets anew: from three ranks on,
+        # sums then run in another order, and a run that was stopped ends with other bits. It does
+        # not where it looks for parameters without a gradient, for which ranks exchange more.
+        exact = torch.are_deterministic_algorithms_enabled()
         return DistributedDataParallel(
             objective, gradient_as_bucket_view=True, find_unused_parameters=exact
         )

@@ -31,7 +31,7 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.objective import Objective
-from catlip.training.distributed import Rank, init_distributed
+from catlip.training.distributed import Rank, choose_deterministic, init_distributed
 from catlip.training.loop import train
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Implementation, Trainer
@@ -60,6 +60,7 @@ class SmallRun:
     fault: str = ""
     """KIND:RANK:STEP: when that rank asks for that step's batch, its pixels are nan or inf, its
     disk is full, it dies once, it is late by two seconds, or it gets a signal such as SIGTERM."""
+    deterministic: bool = False
     compare: bool = False
     """Run with the fault, go on without it, and compare with a run that never had it."""
     step_s: float = 0.0
@@ -241,6 +242,8 @@ def one_rank(config: SmallRun) -> None:
     """Run in this process, and print as JSON how it ended."""
     # Not before a fork: a child's threads would now and then lack the pool that torch's share.
     torch.set_num_threads(1)
+    if config.deterministic:
+        choose_deterministic()
     rank = init_distributed("cpu")
     if config.stops:
         ended = stopped_everywhere(config, rank)
