@@ -11,6 +11,7 @@ import sys
 import tarfile
 from copy import deepcopy
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,7 +89,7 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
     class StartedError(Exception):
         pass
 
-    def start(device: str) -> None:
+    def start(device: str, timeout: timedelta) -> None:
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
         raise StartedError
@@ -97,7 +98,7 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
     monkeypatch.setattr(os, "environ", {})
     try:
         with pytest.raises(StartedError):
-            pretrain(SimpleNamespace(deterministic=True, device="cuda"), method=None)
+            pretrain(SimpleNamespace(deterministic=True, device="cuda", shards=()), method=None)
     finally:
         torch.use_deterministic_algorithms(False)
 
