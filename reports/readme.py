@@ -123,7 +123,7 @@ def _as_good(every: Sequence[Setting]) -> str:
 def _batches(setting: Setting) -> str:
     """The lead on the first data at other batches."""
     words = at_other_batches(setting).removeprefix("; ")
-    return f" On {images_of(setting.root, setting.scale)} its lead is {words}." if words else ""
+    return f" On {images_of(setting.root, setting.scale)} {words}." if words else ""
 
 
 def _ingredients(setting: Setting) -> str:
@@ -155,7 +155,7 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("its counterpart gains CLIP", fewest.names),
+            ("its counterpart CLIP", fewest.names),
         )
         if estimate
     ]

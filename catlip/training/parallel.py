@@ -9,6 +9,7 @@ handles the difference. 0-D parameters, which FSDP2 cannot shard, are whole on e
 
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -48,6 +49,8 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
         # sums then run in another order, and a run that was stopped ends with other bits. It does
         # not where it looks for parameters without a gradient, for which ranks exchange more.
         exact = torch.are_deterministic_algorithms_enabled()
+        # Of 1x1 convolutions, whose gradients are small, on images in channels_last.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(
             objective, gradient_as_bucket_view=True, find_unused_parameters=exact
         )
