@@ -35,8 +35,10 @@ LADDER = (
 )
 
 
-def ladder_rows(setting: Setting) -> list[Row]:
-    """A row for each change; none unless every method was trained on as many images."""
+def ladder(setting: Setting) -> list[Figure]:
+    """A panel for each task, a row for each change; nothing unless every method was trained on as
+    many images.
+    """
     trained = [run for run in setting.of(ConditionTraining) if _is_step(run)]
     images = max((run.metrics.images_seen for run in trained), default=0)
     runs = {run.path: run for run in trained if saw_as_many_images(run.metrics.images_seen, images)}
@@ -60,18 +62,11 @@ def ladder_rows(setting: Setting) -> list[Row]:
             rows[what][task] = Difference(
                 "", what, same, before, points, estimate, accuracies=None, records=frozenset()
             )
-    return [Row(what, of_task) for what, of_task in rows.items()]
-
-
-def ladder(setting: Setting) -> list[Figure]:
-    """A panel for each task."""
-    rows = ladder_rows(setting)
-    if not rows:
-        return []
-    titles = {task: task_title(setting.of(LinearProbe), task) for task in rows[-1].of_task}
+    drawn = [Row(what, of_task) for what, of_task in rows.items()]
+    titles = {task: task_title(setting.of(LinearProbe), task) for task in tasks}
     said = [
         f"{row.name}: " + ", ".join(f"{task} {in_words(one)}" for task, one in row.of_task.items())
-        for row in rows
+        for row in drawn
     ]
     caption = (
         f"From {name_of('clip')} to {name_of(CATLIP)} by one change at a time, in points; every "
@@ -82,8 +77,8 @@ def ladder(setting: Setting) -> list[Figure]:
             "ladder",
             caption,
             f"Differences of each method from the one before it. {'; '.join(said)}.",
-            draw=partial(draw_rows, rows=rows, titles=titles),
-            height=HEIGHT + ROW * len(rows),
+            draw=partial(draw_rows, rows=drawn, titles=titles),
+            height=HEIGHT + ROW * len(drawn),
             width=4.6 + 2.4 * (len(titles) - 1),
         )
     ]

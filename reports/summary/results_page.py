@@ -25,6 +25,7 @@ from reports.read.differences import (
     ENCODER,
     FINETUNED,
     LENGTH,
+    OTHERS,
     UNTRAINED,
     Difference,
 )
@@ -32,8 +33,7 @@ from reports.read.setting import Setting, settings
 from reports.summary.answers import compared_tasks, data_of, longest, speed_up_factors, with_ends
 from reports.summary.costs import cost_table
 from reports.summary.few_labels import FewLabels, few_labels
-from reports.summary.forest import forest_table, in_words
-from reports.summary.ladder import ladder_rows
+from reports.summary.forest import forest_table
 from reports.summary.near_and_far import labels_that_are_classes
 from reports.summary.tables import headline
 
@@ -55,7 +55,7 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
     return {
         **blocks,
         "batch": partial(_differences, every, (CONDITION,), _is_batch),
-        "ladder": partial(_ladder, every[0]),
+        "others": partial(_differences, every[1:], (OTHERS,)),
         "tasks": partial(_tasks, every),
         "labels": partial(_few_labels, every),
         "methods": partial(_methods, every[0]),
@@ -123,13 +123,6 @@ def _is_batch(one: Difference) -> bool:
 
 def _is_other(one: Difference) -> bool:
     return not one.same.condition.startswith((BATCH, RECIPE))
-
-
-def _ladder(setting: Setting) -> list[str]:
-    rows = ladder_rows(setting)
-    tasks = [*rows[-1].of_task] if rows else []
-    cells = [[row.name, *(in_words(row.of_task[task]) for task in tasks)] for row in rows]
-    return markdown_rows(["Change", *(setting.title(task) for task in tasks)], cells)
 
 
 def _differences(
