@@ -122,7 +122,7 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 def _batches(setting: Setting) -> str:
     """The lead on the first data at other batches."""
-    words = at_other_batches(setting).removeprefix("; ")
+    words = at_other_batches(setting)
     return f" On {images_of(setting.root, setting.scale)} {words}." if words else ""
 
 

@@ -188,7 +188,8 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    return f"{answer}{', its easiest case' * is_easiest}{at_other_batches(setting)}."
+    batches = at_other_batches(setting)
+    return f"{answer}{', its easiest case' * is_easiest}{batches and f'; {batches}'}."
 
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -302,7 +303,7 @@ def _larger_words(setting: Setting) -> set[str]:
 
 
 def at_other_batches(setting: Setting) -> str:
-    """`; +1.3 to +4.4 with 64 images a step`: where a study trained both at a batch."""
+    """`+1.3 to +4.4 with 64 images a step`: where a study trained both at a batch."""
     of_batch: dict[int, list[Difference]] = {}
     for one in setting.differences:
         kind, _, size = one.same.condition.partition("=")
@@ -312,7 +313,7 @@ def at_other_batches(setting: Setting) -> str:
         f"{from_to((one.estimate.value for one in of_batch[size]), show=signed)} with {size}"
         for size in sorted(of_batch)
     ]
-    return f"; {' and '.join(words)} images a step" if words else ""
+    return f"{' and '.join(words)} images a step" if words else ""
 
 
 def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:

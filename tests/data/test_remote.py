@@ -343,16 +343,23 @@ def test_order_crops_and_resume_are_those_of_a_disk(s3, tmp_path, monkeypatch) -
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
-def test_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeypatch) -> None:
-    files = write_shards(tmp_path, 2 * WINDOW_SHARDS)
+def served(http, files, tmp_path):
+    """The shards behind a server, of which nothing is in a cache yet."""
     for path in files:
         http.put(f"/{path.name}", path.read_bytes())
-    distant = open_shards(expand(f"http://{http.place}/{{0000..0031}}.tar"), quiet=True)
+    urls = [f"http://{http.place}/{path.name}" for path in files]
+    distant = open_shards(expand(urls), quiet=True)
     for path in cached(tmp_path):
         path.unlink()
     shards._indexed.cache_clear()
     shards._file.cache_clear()
     http.gets.clear()
+    return distant
+
+
+def test_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeypatch) -> None:
+    files = write_shards(tmp_path, 2 * WINDOW_SHARDS)
+    distant = served(http, files, tmp_path)
     # Room for one window and a half.
     monkeypatch.setenv(CACHE_SIZE, str(24.5 * files[0].stat().st_size / 1e9))
     now, next_ = SampleOrder(distant.counts, seed=0).windows_at(0)
@@ -371,15 +378,7 @@ def test_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeyp
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_only_shards_of_the_lanes_of_a_rank_are_fetched(http, tmp_path, world_size) -> None:
     """Two lanes of 8 devices, of 12 shards each; rank 0 of 2 has the devices of the first."""
-    files = write_shards(tmp_path, 24)
-    for path in files:
-        http.put(f"/{path.name}", path.read_bytes())
-    distant = open_shards(expand(f"http://{http.place}/{{0000..0023}}.tar"), quiet=True)
-    for path in cached(tmp_path):
-        path.unlink()
-    shards._indexed.cache_clear()
-    shards._file.cache_clear()
-    http.gets.clear()
+    distant = served(http, write_shards(tmp_path, 24), tmp_path)
     order = SampleOrder(distant.counts, 0, lanes=2)
     plan = StepPlan([ImageSize(16, 2)], 16, 2, seed=0)
     fields = {"accumulation": 16 // world_size, "world_size": world_size}
