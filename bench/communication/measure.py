@@ -36,6 +36,7 @@ from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
+from catlip.records.run import print_doubts
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import gradient_sync
@@ -76,8 +77,7 @@ def main(config: Communication) -> None:
         run = record.finish(metrics)
     if rank.is_main:
         print_tables([result.exchange_table(run), result.collectives_table(run)])
-        for doubt in run.environment.doubts.values():
-            print(f"warning: {doubt} Times are in doubt.")
+        print_doubts(run)
         print(f"wrote {record.path}")
 
 

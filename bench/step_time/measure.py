@@ -41,7 +41,7 @@ from catlip.label.sources import find, split
 from catlip.program.progress import progress
 from catlip.records.profile import PROFILE
 from catlip.records.record import Record, build_name
-from catlip.records.run import Run
+from catlip.records.run import Run, print_doubts
 from catlip.records.table import Cell, Table, format_number, print_tables
 from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
@@ -83,8 +83,7 @@ def main(config: StepTime, eager: bool = True) -> None:
             seconds = ((steps.first_ms or 0.0) - (uncompiled.first_ms or 0.0)) / 1e3
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
-        for doubt in timed.environment.doubts.values():
-            print(f"warning: {timed.name}: {doubt} Times are in doubt.")
+        print_doubts(timed)
         print(f"wrote {config.out / timed.name}.json")
 
 

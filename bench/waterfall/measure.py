@@ -32,6 +32,7 @@ from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
+from catlip.records.run import print_doubts
 from catlip.records.table import Cell, Table, format_number, listed, print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.trainer import Trainer
@@ -129,8 +130,7 @@ def main(config: Waterfall) -> None:
         )
     if rank.is_main:
         print_tables(result.waterfall_table(run))
-        for doubt in run.environment.doubts.values():
-            print(f"warning: {doubt} Times are in doubt.")
+        print_doubts(run)
         print(f"wrote {record.path}")
 
 

@@ -279,6 +279,12 @@ def times_cell(value: float | None, anchor: str) -> Cell:
     return Cell() if value is None else Cell(f"{format_number(value, 2)}{TIMES}", anchor=anchor)
 
 
+def print_doubts(run: Run[Any]) -> None:
+    """Warn of what puts its times in doubt."""
+    for doubt in run.environment.doubts.values():
+        print(f"warning: {run.name}: {doubt} Times are in doubt.")
+
+
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
     """`1.20 to 1.31`, or `no interval` if the run had too few rounds."""
     return ends(run.trusted(ratio), decimals)
