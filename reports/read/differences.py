@@ -15,7 +15,7 @@ from bench.study.lengths_result import COSTS, LengthTraining, at_equal_cost, cur
 from bench.study.result import NONE, best_clip, condition_in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
 from catlip.records.run import Records, Run, select_kind
-from catlip.records.styles import CATLIP, is_ours, name_of, ordered
+from catlip.records.styles import CATLIP, CLIPS, is_ours, name_of, ordered
 from catlip.records.table import clipped
 from reports.pairs import DENSE, MEASURES, Experiment, accuracies, experiments, pair_up, scores_of
 from reports.results import frame_of
@@ -175,13 +175,17 @@ def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
 
 
 def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[Difference]:
-    """At the lower cost of the two longest trainings, interpolated between lengths."""
+    """At the lower cost of the two longest trainings, interpolated between lengths: CatLIP minus
+    `clip` or, where that has no such trainings on a machine of CatLIP's, minus another CLIP.
+    """
     by_method = {curve.method: curve for curve in curves(runs)}
-    other = clip if clip in by_method else best_clip(by_method, ())
-    both = [by_method[method] for method in (CATLIP, other) if method in by_method]
-    paths = [run.path for curve in both for row in curve.rows.values() for run in row]
+    clips = [other for other in dict.fromkeys([clip, *CLIPS]) if other in by_method]
     for cost, unit in COSTS.items():
-        for task, pairs in at_equal_cost(runs, cost, other).items():
+        found = {other: at_equal_cost(runs, cost, other) for other in clips}
+        other = next((other for other in clips if found[other]), clip)
+        both = [by_method[method] for method in (CATLIP, other) if method in by_method]
+        paths = [run.path for curve in both for row in curve.rows.values() for run in row]
+        for task, pairs in found.get(other, {}).items():
             if estimate := mean_difference(pairs):
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(

@@ -1,5 +1,7 @@
 """Every difference is a row that follows from the records: paired by seed, with one interval."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from report_support import page_in, records_in, table
@@ -7,7 +9,7 @@ from report_support import page_in, records_in, table
 from bench.downstream.probe.result import score_of
 from catlip.records.estimate import Estimate, mean_over_seeds_and_images
 from reports.pairs import Experiment
-from reports.read.differences import Difference, differences, sign
+from reports.read.differences import COST, Difference, differences, sign
 from reports.summary.forest import rows_of
 
 HELD_OUT = "concepts, held out"
@@ -96,6 +98,21 @@ def test_bits_give_the_interval_over_seeds_and_images(write_probe, read_differen
     estimate = found[(*names[0], "concepts")].estimate
     assert estimate == mean_over_seeds_and_images(np.array(bits[0]) - np.array(bits[1]))
     assert estimate.images == 10
+
+
+@pytest.mark.parametrize(("device", "other"), [("A", ""), ("B", ", CLIP")])
+def test_equal_seconds_are_those_of_a_clip_that_ran_where_catlip_did(
+    device, other, write_study, tmp_path
+):
+    for method, where in (("catlip", "A"), ("clip", "A"), ("clip_bag", device)):
+        for images, seed in product((1_000, 2_000), range(2)):
+            cost = {"flops": images * 1e6, "train_seconds": float(images)}
+            cell = {"encoder": "", "images": images, "seed": seed, "fraction": 1.0, **cost}
+            parts = {"environment": {"device": where}}
+            write_study("scaling", method, {"concepts": 0.5}, parts=parts, **cell)
+    found = differences(records_in(tmp_path).every, "clip_bag")
+    at_cost = [one.name for one in found if one.heading == COST]
+    assert at_cost == ["equal FLOPs", f"equal seconds{other}"]
 
 
 def test_length_stands_once_above_a_group_that_shares_it():
