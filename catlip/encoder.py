@@ -38,15 +38,9 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 class ImageEncoder(VisionTransformer):
     """timm's ViT without a head: a vector for each image of pixels in [0, 1], not normalised."""
 
-    def forward(  # type: ignore[override]
-        self, images: Tensor, patches: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """The features [B, num_features] of images [B, 3, H, W], uint8 or float in [0, 1]; with
-        `patches` also the tokens of the patches [B, N, num_features], from the same pass.
-        """
-        tokens = self.forward_features(unit_range(images))
-        features = self.forward_head(tokens)
-        return (features, tokens[:, self.num_prefix_tokens :]) if patches else features
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """The features [B, num_features] of images [B, 3, H, W], uint8 or float in [0, 1]."""
+        return self.forward_head(self.forward_features(unit_range(images)))
 
 
 class ReleaseEncoder(ImageEncoder):

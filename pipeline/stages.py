@@ -16,10 +16,10 @@ from pipeline.step import Step
 
 # Methods whose encoders compare an image with a caption; the program refuses others.
 WITH_CAPTION_SCORES = frozenset(
-    {
-        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked", "siglip"),
-        *("clip_catlip", "superclip"),
-    }
+    (
+        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked"),
+        *("clip_catlip", "siglip"),
+    )
 )
 
 

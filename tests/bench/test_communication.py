@@ -26,7 +26,7 @@ SENDERS = sorted(METHODS.keys() - SENDING_ALIKE)
 TINY = ("--model", "hybrid_micro", "--resolution", 32, "--batch-size", 2, "--num-classes", 50)
 TINY = (*TINY, "--num-steps", 3, "--quiet", "--device", "cpu")
 # One for each way to exchange over gloo: none, whole embeddings, a ring, counts, and both.
-OVER_GLOO = ["catlip", "clip", "siglip", "superclass", "superclip"]
+OVER_GLOO = ["catlip", "clip", "siglip", "superclass", "clip_masked"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def rank(request, monkeypatch):
     ("rank", "method", "parallel"),
     [
         *product([8], SENDERS, ["ddp", "fsdp"]),
-        *product([256], ["clip", "siglip", "superclip"], ["ddp", "fsdp"]),
+        *product([256], ["clip", "siglip", "clip_masked"], ["ddp", "fsdp"]),
     ],
     indirect=["rank"],
 )
