@@ -42,7 +42,7 @@ PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 SLEEP_CYCLES_PER_MS = 2.5e6  # at least a millisecond on a GPU of up to 2.5 GHz
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
-NO_CROP = "on the host, not in the step: bench.data_path times crops"
+NO_CROP = "on the host, not in the step"
 NOTES = (
     "a pair of variants is timed in turns in one process; a round is one training step at each "
     "image size of the sampler",
