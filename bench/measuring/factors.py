@@ -10,8 +10,8 @@ from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
 from catlip.training.schedule import PRECISIONS, AdamWForm
 
-# The forms of CatLIP of `bench.measuring.methods`, and every baseline.
-METHOD_NAMES = ("catlip", "catlip_chunked", "catlip_dense", *method_names())
+# Both forms of CatLIP of `bench.measuring.methods`, and every baseline.
+METHOD_NAMES = ("catlip", "catlip_dense", *method_names())
 FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own kind
 EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]

@@ -30,7 +30,6 @@ class Style:
 KNOWN = {
     "random": Style("Random init", "#5f666e", "D"),
     "catlip": Style("CatLIP", "#0067a5", "o"),
-    "catlip_chunked": Style("CatLIP, loss in chunks", "#0067a5", "o"),
     "catlip_dense": Style("CatLIP, dense targets", "#0067a5", "o"),
     "clip_bag": Style("CLIP, bag of words", "#d4782a", "X"),
     "clip": Style("CLIP", "#b34700", "s"),

@@ -204,7 +204,7 @@ def small(**factors: object) -> Trainer:
 @pytest.mark.parametrize(
     ("method", "factors"),
     [
-        *(("catlip", {"method": "catlip_dense"}), ("catlip", {"method": "catlip_chunked"})),
+        ("catlip", {"method": "catlip_dense"}),
         *(("clip", {"attention": "naive"}), ("clip", {"checkpointing": True})),
         ("clip", {"packed_captions": True}),
         ("catlip", {"optimizer": "foreach", "grad_norm": "loop"}),
