@@ -226,7 +226,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         eager, both = StepTime(num_steps=20, compile=False), StepTime(packed_captions=True)
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
-        forward = Waterfall(batch_size=128, orders=("forward",), compile=False, further=False)
+        forward = Waterfall(batch_size=128, orders=("forward",))
         ranks = partial(spawn_ranks, ranks=gpus)
         return [
             check,
