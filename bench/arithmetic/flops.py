@@ -47,13 +47,12 @@ def recomputed_flops(factors: Factors) -> int:
     """FLOPs of what the backward pass of one device computes again.
 
     Fused attention computes the scores once more. Checkpointing computes a block once more up to
-    its last product, whose result is not needed: 3.67 forward passes of a block and not 4; none of
-    its products if it keeps them.
+    its last product, whose result is not needed: 3.67 forward passes of a block and not 4.
     """
     shape = ENCODERS[factors.model]
     block = block_products(tokens_of(factors), shape.width, shape.heads)
     again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
-    if factors.checkpointing and not factors.keep_products:
+    if factors.checkpointing:
         again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
     again *= factors.batch_size
     for text, captions in text_shapes(factors).items():

@@ -40,9 +40,7 @@ class Factors:
     caption_tokens: float = 0.0  # of a caption, in the mean; 0 if each fills the context
     packed_captions: bool = False  # do not compute what pads captions to the context
     parallel: Parallel = "ddp"
-    whole_graph: bool = False  # compile the forward pass and loss in place of the blocks
     range_augment: bool = False  # of the images, as in the paper
-    keep_products: bool = False  # with checkpointing, compute only what is cheap again
     seed: int = 0  # of the weights and of the synthetic batch
 
     def __post_init__(self) -> None:

@@ -62,7 +62,6 @@ def build(factors: Factors) -> Objective:
         attention=factors.attention,
         patch_drop_rate=factors.patch_drop_rate,
         checkpointing=factors.checkpointing,
-        keep_products=factors.keep_products,
     )
     base_rates = torch.full((factors.num_classes,), LABELS_PER_CAPTION / factors.num_classes)
     objective = METHODS[factors.method].build(encoder, factors.model, base_rates)

@@ -59,9 +59,6 @@ def test_operations_are_those_that_pytorch_counts(method, form) -> None:
     attention, checkpointing = form
     factors = replace(SMALL, method=method, attention=attention, checkpointing=checkpointing)
     assert step_flops(factors, recompute=True) == counted_flops(factors)
-    if checkpointing and method in ("catlip", "clip"):  # none of these is computed again
-        kept, plain = replace(factors, keep_products=True), replace(factors, checkpointing=False)
-        assert counted_flops(kept) == step_flops(kept, recompute=True) == counted_flops(plain)
 
 
 def test_operations_without_padding_are_of_captions_alone() -> None:
