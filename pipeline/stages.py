@@ -241,17 +241,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
         out=record,
         reads=[plan.probe_data, *encoders],
     )
-    if options.full:
-        record = plan.runs / "ceiling/efficientnet_lite0.json"
-        yield step(
-            "ceiling",
-            "bench.downstream.linear_probe",
-            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", options.probe),
-            plan.device,
-            out=record,
-            reads=[plan.probe_data],
-            beside=plan.beside,
-        )
 
 
 def dense(plan: Plan) -> Iterator[Step]:
