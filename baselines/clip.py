@@ -25,18 +25,13 @@ MAX_LOGIT_SCALE = np.log(100)
 
 class Contrastive(TwoTowers):
     """Two towers, and the symmetric cross-entropy over the pairs of all ranks, gathered with
-    gradient.
+    gradient: each rank compares its own pairs with those of all ranks, [B, W B] similarities.
 
     The temperature is capped in the forward pass, as in the reference release: above the cap its
     gradient is zero. OpenCLIP instead puts the parameter itself back to the cap after each step.
-
-    Attributes:
-        local_loss: if true, each rank compares its own pairs with those of all ranks, [B, W B]
-            similarities; otherwise each computes all [W B, W B]. The gradient is the same.
     """
 
     name, label, colour, marker = "clip", "CLIP", "#b34700", "s"
-    local_loss = True
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
@@ -45,19 +40,14 @@ class Contrastive(TwoTowers):
         self.logit_scale = nn.Parameter(
             torch.tensor([np.log(1 / INITIAL_TEMPERATURE)], dtype=torch.float32)
         )
-        self.loss = ClipLoss(local_loss=self.local_loss, gather_with_grad=True, **ranks())
+        self.loss = ClipLoss(local_loss=True, gather_with_grad=True, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
         return self.loss(image, text, self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
 
-    def local_rows(self, step: StepShape) -> int:
-        return step.batch_size if self.local_loss else step.global_batch
-
     def similarities(self, step: StepShape) -> Matmul:
-        """Both directions; one product if each of several ranks computes all of them."""
-        rows, joint = self.local_rows(step), self.text.joint
-        transposed = not self.local_loss and step.ranks > 1
-        return Matmul(rows, joint, step.global_batch, count=1 if transposed else 2)
+        """Both directions."""
+        return Matmul(step.batch_size, self.text.joint, step.global_batch, count=2)
 
     def embeddings_bytes(self, step: StepShape) -> int:
         """This rank's pairs, kept for both directions, and those gathered from all ranks."""
@@ -70,14 +60,14 @@ class Contrastive(TwoTowers):
         return 2 * FLOAT32
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        return self.gather_exchanges(step, towers=2)
-
-
-class NonlocalContrastive(Contrastive):
-    """CLIP in which every rank computes the loss of all ranks."""
-
-    name, label = "clip_nonlocal", "CLIP, loss not local"
-    local_loss = False
+        """The embeddings of both towers gathered forward, and their gradients backward."""
+        one = 2 * self.embedding_bytes(step)
+        # gloo has no reduce_scatter with gradient: OpenCLIP sends gradients by all_to_all there
+        back = "reduce_scatter" if step.device_type == "cuda" else "all_to_all"
+        return [
+            Exchange("features", "all_gather", 2, payload_bytes=one, world_size=step.ranks),
+            Exchange("features", back, 2, payload_bytes=one * step.ranks, world_size=step.ranks),
+        ]
 
 
 class BagOfWordsContrastive(Contrastive):

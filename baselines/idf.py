@@ -1,7 +1,7 @@
 """Captions as distributions over classes, each class weighted by its inverse document frequency
 (IDF), and the cross-entropy with them.
 
-SuperClass, SuperCLIP and CatLIP with a softmax share this code. Classes are subwords or nouns.
+SuperClass and CatLIP with a softmax share this code. Classes are subwords or nouns.
 """
 
 import torch

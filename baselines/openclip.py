@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from catlip.captions import clean
 from catlip.cli import choose
-from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
+from catlip.costs import FLOAT32, Matmul, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
@@ -206,7 +206,7 @@ class TwoTowers(Objective):
 
     def kept_bytes(self, step: StepShape) -> int:
         """The 16-bit copy of the projection under autocast, embeddings, and similarities."""
-        pairs = self.local_rows(step) * step.global_batch
+        pairs = step.batch_size * step.global_batch
         return (
             step.copies_bytes(self.projection.weight.numel())
             + self.embeddings_bytes(step)
@@ -215,11 +215,7 @@ class TwoTowers(Objective):
 
     def loss_bytes(self, step: StepShape) -> int:
         """Two float32 gradients as large as the similarities."""
-        return 2 * FLOAT32 * self.local_rows(step) * step.global_batch
-
-    def local_rows(self, step: StepShape) -> int:
-        """How many images, or captions, this rank compares with those of all ranks."""
-        return step.batch_size
+        return 2 * FLOAT32 * step.batch_size * step.global_batch
 
     def embeddings_bytes(self, step: StepShape) -> int:
         """Bytes kept of the embeddings of all ranks."""
@@ -236,18 +232,6 @@ class TwoTowers(Objective):
     def embedding_bytes(self, step: StepShape) -> int:
         """One tower's embeddings of this rank, as they are sent."""
         return step.batch_size * self.text.joint * self.feature_bytes(step)
-
-    def gather_exchanges(self, step: StepShape, towers: int) -> list[Exchange]:
-        """The embeddings of one or both towers gathered forward, and their gradients backward."""
-        one = towers * self.embedding_bytes(step)
-        # gloo has no reduce_scatter with gradient: OpenCLIP sends gradients by all_to_all there
-        back = "reduce_scatter" if step.device_type == "cuda" else "all_to_all"
-        return [
-            Exchange("features", "all_gather", towers, payload_bytes=one, world_size=step.ranks),
-            Exchange(
-                "features", back, towers, payload_bytes=one * step.ranks, world_size=step.ranks
-            ),
-        ]
 
 
 class CaptionTokenizer:

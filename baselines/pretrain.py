@@ -30,22 +30,17 @@ class PretrainBaseline(LabelledRun):
     """
 
     method: Annotated[str, one_of(method_names())] = "clip"
-    """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
+    """Method to train with."""
     packed_captions: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Do not compute the padding of captions in the text tower. Weights differ only by rounding,
     and a run may go on with or without it."""
-
-
-# clip_masked is not tuned: with CLIP's recipes, the mask is all that differs.
-SAME_RECIPES = {"clip_nonlocal": "clip", "clip_masked": "clip", "siglip_gather": "siglip"}
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
     a starter and photos of its own for a method that was tuned.
     """
-    method = SAME_RECIPES.get(method, method)
-    if method == "clip":
+    if method in ("clip", "clip_masked"):  # with CLIP's recipes, the mask is all that differs
         return CLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:

@@ -1,13 +1,11 @@
 """SigLIP's objective: does this caption belong to this image, yes or no, for every pair of a step?
 (Zhai et al. 2023)
 
-A sigmoid for each pair needs no sum over the others, so ranks can pass their captions round a ring
+A sigmoid for each pair needs no sum over the others, so ranks pass their captions round a ring
 instead of gathering all. The loss is OpenCLIP's.
 
     python -m baselines.pretrain --method siglip
 """
-
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,16 +23,10 @@ INITIAL_BIAS = -10.0
 
 
 class Sigmoid(TwoTowers):
-    """Two towers, and binary cross-entropy over the pairs of all ranks.
-
-    Attributes:
-        exchange: how ranks get each other's captions: round a ring in both directions ("bidir"), or
-            all at once ("gather"). The gradient is the same.
-    """
+    """Two towers, and binary cross-entropy over the pairs of all ranks."""
 
     name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
     starts = frozenset({"temperature", "logit_bias"})
-    exchange: Literal["bidir", "gather"] = "bidir"
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
@@ -42,17 +34,14 @@ class Sigmoid(TwoTowers):
         # OpenCLIP.
         self.logit_scale = nn.Parameter(torch.tensor([np.log(INITIAL_SCALE)], dtype=torch.float32))
         self.logit_bias = nn.Parameter(torch.tensor([INITIAL_BIAS]))
-        self.loss = SigLipLoss(dist_impl=self.exchange, **ranks())
+        self.loss = SigLipLoss(dist_impl="bidir", **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
         return self.loss(image, text, self.logit_scale.exp(), self.logit_bias)
 
     def similarities(self, step: StepShape) -> Matmul:
-        """This rank's images with the captions of each rank. When ranks gather, OpenCLIP computes
-        the products with the rank's own captions once more, times zero.
-        """
-        again = self.exchange == "gather" and step.ranks > 1
-        return Matmul(step.batch_size, self.text.joint, step.batch_size, count=step.ranks + again)
+        """This rank's images with the captions of each rank."""
+        return Matmul(step.batch_size, self.text.joint, step.batch_size, count=step.ranks)
 
     def embeddings_bytes(self, step: StepShape) -> int:
         """This rank's pairs, and the captions of the other ranks."""
@@ -66,18 +55,9 @@ class Sigmoid(TwoTowers):
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
         """Captions travel in both directions at once; each gradient returns its caption's way."""
-        if self.exchange == "gather":
-            return self.gather_exchanges(step, towers=1)
         times = 2 * (step.ranks - 1)
         payload = times * self.embedding_bytes(step)
         exchange = Exchange(
             "features", "neighbour_exchange", times, payload_bytes=payload, world_size=step.ranks
         )
         return [exchange]
-
-
-class GatheringSigmoid(Sigmoid):
-    """SigLIP whose ranks gather all captions at once."""
-
-    name, label = "siglip_gather", "SigLIP, gathering"
-    exchange = "gather"

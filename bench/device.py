@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bench.communication.config import Communication
-from bench.data_path.config import DataPathBench
 from bench.measuring.deadline import time_limit
 from bench.measuring.factors import FOUR
 from bench.memory.config import Memory
@@ -37,8 +36,8 @@ from catlip.program.ranges import Count
 from catlip.records.record import read_record
 from catlip.records.table import Cell, Table, format_number, print_tables
 
-Bench = SelfCheck | StepTime | Waterfall | Memory | DataPathBench | Communication
-B = TypeVar("B", SelfCheck, StepTime, Waterfall, Memory, DataPathBench, Communication)
+Bench = SelfCheck | StepTime | Waterfall | Memory | Communication
+B = TypeVar("B", SelfCheck, StepTime, Waterfall, Memory, Communication)
 SELF_CHECK = "self-check"
 BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
@@ -215,9 +214,8 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         missing: str = "",
     ) -> Part:
         """The part that measures what `python -m bench.KIND` would with this config."""
-        bench = replace(bench, quiet=config.quiet, out=config.out / bench.out.name)
-        if not isinstance(bench, DataPathBench):
-            bench = replace(bench, device=config.device)
+        out = config.out / bench.out.name
+        bench = replace(bench, quiet=config.quiet, out=out, device=config.device)
         return Part(name, seconds, partial(how, bench), missing)
 
     check = part(SELF_CHECK, 20, SelfCheck())
@@ -228,7 +226,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         eager, both = StepTime(num_steps=20, compile=False), StepTime(packed_captions=True)
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
-        forward = Waterfall(batch_size=128, orders=("forward",), compile=False, further=False)
+        forward = Waterfall(batch_size=128, orders=("forward",))
         ranks = partial(spawn_ranks, ranks=gpus)
         return [
             check,
@@ -241,7 +239,6 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
             part("step time from shards, B/16", 40, from_shards, missing=no_data),
             part("step time, L/16, compiled", 35, replace(large, batch_size=128), time_compiled),
             part("step time, H/16, compiled", 45, replace(huge, batch_size=64), time_compiled),
-            part("images from a core", 40, DataPathBench(rounds=3, workers=(0, 2))),
             part("step time, B/16, four methods", 20, replace(eager, methods=FOUR)),
             part("step time, B/16, blocks in 16 bits", 20, replace(eager, parallel="fsdp")),
             part("communication", 60, Communication(methods=pair), ranks, missing=no_ranks),

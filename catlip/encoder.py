@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention, PatchEmbed
 from timm.models.resnet import BasicBlock
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from catlip.architectures import ENCODERS as ENCODERS
 from catlip.architectures import Architecture as Architecture
@@ -24,29 +23,15 @@ from catlip.architectures import Pool as Pool
 from catlip.cli import InputError, choose
 
 CLASS_TOKEN_STD = 0.02
-aten = torch.ops.aten
-PRODUCTS = [
-    *(aten.addmm.default, aten.mm.default, aten.bmm.default),
-    aten._scaled_dot_product_flash_attention.default,
-    aten._scaled_dot_product_flash_attention_for_cpu.default,
-    aten._scaled_dot_product_efficient_attention.default,
-    aten._scaled_dot_product_cudnn_attention.default,
-]
 NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 
 class ImageEncoder(VisionTransformer):
     """timm's ViT without a head: a vector for each image of pixels in [0, 1], not normalised."""
 
-    def forward(  # type: ignore[override]
-        self, images: Tensor, patches: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """The features [B, num_features] of images [B, 3, H, W], uint8 or float in [0, 1]; with
-        `patches` also the tokens of the patches [B, N, num_features], from the same pass.
-        """
-        tokens = self.forward_features(unit_range(images))
-        features = self.forward_head(tokens)
-        return (features, tokens[:, self.num_prefix_tokens :]) if patches else features
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """The features [B, num_features] of images [B, 3, H, W], uint8 or float in [0, 1]."""
+        return self.forward_head(self.forward_features(unit_range(images)))
 
 
 class ReleaseEncoder(ImageEncoder):
@@ -61,17 +46,6 @@ class ReleaseEncoder(ImageEncoder):
         if self.cls_token is None:
             return tokens
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
-
-
-class KeepingBlock(Block):
-    """A block that keeps PRODUCTS, and computes the rest again; results are equal to the bit."""
-
-    def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
-        contexts = partial(create_selective_checkpoint_contexts, PRODUCTS)
-        tokens: Tensor = checkpoint(
-            super().forward, *inputs, use_reentrant=False, context_fn=contexts
-        )
-        return tokens
 
 
 def unit_range(images: Tensor) -> Tensor:
@@ -153,7 +127,6 @@ def build_encoder(
     drop_path: float = 0.0,
     patch_drop_rate: float = 0.0,
     checkpointing: bool = False,
-    keep_products: bool = False,
 ) -> ImageEncoder:
     """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels,
     which are resampled for images of another size in whole patches.
@@ -168,8 +141,6 @@ def build_encoder(
             training, at random for each image, as in FLIP (Li et al. 2023); the class token stays.
         checkpointing: keep only the input of each block, and compute the rest again in the backward
             pass.
-        keep_products: with checkpointing, also keep the results of the matrix products and of fused
-            attention, so that only what is cheap is computed again.
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
@@ -182,7 +153,6 @@ def build_encoder(
         img_size=resolution,
         patch_size=shape.patch,
         embed_layer=STEMS[shape.stem],
-        block_fn=KeepingBlock if checkpointing and keep_products else Block,
         embed_dim=shape.width,
         depth=shape.depth,
         num_heads=shape.heads,
@@ -198,7 +168,7 @@ def build_encoder(
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )
-    encoder.set_grad_checkpointing(checkpointing and not keep_products)
+    encoder.set_grad_checkpointing(checkpointing)
     for module in encoder.modules():
         if isinstance(module, Attention):
             # timm's switch; it is declared Final only for TorchScript.

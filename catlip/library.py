@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catlip import captions
-from catlip.categorical import classification_loss, linear_classifier
+from catlip.categorical import linear_classifier, sparse_binary_cross_entropy
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
@@ -76,20 +76,18 @@ class CatLIPLoss(nn.Module):
     Args:
         num_features: width D of the features.
         vocabulary: its classes; the bias starts at the log-odds of how frequent they are.
-        chunk_classes: classes whose logits are in memory at a time; 0 for all.
 
     Attributes:
         classifier: nn.Linear from D to the V classes; row i is for `vocabulary.synsets[i]`.
     """
 
-    def __init__(self, num_features: int, vocabulary: Vocabulary, chunk_classes: int = 0):
+    def __init__(self, num_features: int, vocabulary: Vocabulary):
         super().__init__()
-        self.chunk_classes = chunk_classes
         self.classifier = linear_classifier(num_features, torch.logit(base_rates_of(vocabulary)))
 
     def forward(self, features: Tensor, targets: RaggedLabels) -> Tensor:
         """A scalar in nats per image, from features [B, D] and the class ids of each image."""
-        return classification_loss(self.classifier, features, targets, self.chunk_classes)
+        return sparse_binary_cross_entropy(self.classifier(features), targets)
 
 
 def transfer_head(

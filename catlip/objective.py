@@ -75,10 +75,6 @@ class Objective(nn.Module):
             for layer in self._layers()
         ]
 
-    def recomputed(self, step: StepShape) -> list[Matmul]:
-        """The products of the forward pass that the backward pass computes again."""
-        return []
-
     def kept_bytes(self, step: StepShape) -> int:
         """Bytes that autograd keeps on a device outside the two encoders and the image features."""
         return sum(

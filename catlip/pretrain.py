@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from catlip.cli import run
 from catlip.pretraining.config import LabelledRun, PretrainRun
-from catlip.program.ranges import Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.records.record import from_plain
 
@@ -26,16 +25,13 @@ class PretrainCatLIP(LabelledRun):
         --out runs/starter/pretrain/catlip-seed0
     """
 
-    chunk_classes: Natural = 0
-    """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
 
-
-def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) -> "Categorical":
+def categorical(recipe: Recipe, base_rates: "Tensor") -> "Categorical":
     from catlip.categorical import Categorical
     from catlip.encoder import init_linear_as_release
     from catlip.pretraining.method import encoder_of
 
-    objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)
+    objective = Categorical(encoder_of(recipe), base_rates)
     if recipe.initialization == "release":
         init_linear_as_release(objective.classifier)
     return objective
@@ -45,9 +41,7 @@ def method_of(config: PretrainCatLIP) -> "Method":
     from catlip.pretraining.method import Method, classes_of
 
     classes = classes_of(config)
-    return Method(
-        lambda: categorical(config.recipe, classes.base_rates, config.chunk_classes), classes
-    )
+    return Method(lambda: categorical(config.recipe, classes.base_rates), classes)
 
 
 def from_record(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:

@@ -16,10 +16,10 @@ from pipeline.step import Step
 
 # Methods whose encoders compare an image with a caption; the program refuses others.
 WITH_CAPTION_SCORES = frozenset(
-    {
-        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked", "siglip"),
-        *("clip_catlip", "superclip"),
-    }
+    (
+        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked"),
+        *("clip_catlip", "siglip"),
+    )
 )
 
 
@@ -241,17 +241,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
         out=record,
         reads=[plan.probe_data, *encoders],
     )
-    if options.full:
-        record = plan.runs / "ceiling/efficientnet_lite0.json"
-        yield step(
-            "ceiling",
-            "bench.downstream.linear_probe",
-            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", options.probe),
-            plan.device,
-            out=record,
-            reads=[plan.probe_data],
-            beside=plan.beside,
-        )
 
 
 def dense(plan: Plan) -> Iterator[Step]:

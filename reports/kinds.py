@@ -5,7 +5,6 @@ A new bench is one folder with a `result.py`, and one line here.
 
 # ruff: noqa: F401
 import bench.communication.result
-import bench.data_path.result
 import bench.downstream.dense.result
 import bench.downstream.gallery.result
 import bench.downstream.probe.result

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import bench.communication.result
-import bench.data_path.result
 import bench.downstream.gallery.result
 import bench.downstream.retrieval.result
 import bench.memory.result
@@ -183,7 +182,6 @@ def build_page(records: Records) -> Page:
                 bench.waterfall.result.section(main, records),
                 bench.memory.result.section(main, records),
                 bench.communication.result.section(main, records),
-                bench.data_path.result.section(records),
                 projection_section(records),
             ],
         ),

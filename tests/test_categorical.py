@@ -1,4 +1,4 @@
-"""The sparse loss is binary cross-entropy, all classes at once or in chunks."""
+"""The sparse loss is binary cross-entropy."""
 
 import math
 
@@ -8,11 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catlip.categorical import (
-    Categorical,
-    chunked_binary_cross_entropy,
-    sparse_binary_cross_entropy,
-)
+from catlip.categorical import Categorical, sparse_binary_cross_entropy
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import build_encoder
 
@@ -53,60 +49,6 @@ def test_half_precision_logits_are_reduced_in_full_precision() -> None:
         rtol=1e-5,
         atol=0,
     )
-
-
-def linear_classifier(
-    label_sets, num_classes: int, width: int, seed: int, dtype=torch.float64
-) -> list[torch.Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    shapes = [(len(label_sets), width), (num_classes, width), (num_classes,)]
-    return [torch.randn(shape, generator=draw, dtype=dtype).requires_grad_() for shape in shapes]
-
-
-@given(
-    label_sets=LABEL_SETS,
-    chunk=st.integers(1, 14),
-    scale=st.sampled_from([0.1, 3.0, 30.0]),
-    seed=st.integers(0, 99),
-)
-def test_chunks_have_value_and_gradients_of_the_dense_formula(label_sets, chunk, scale, seed):
-    features, weight, bias = inputs = linear_classifier(label_sets, 12, 5, seed)
-    ours = chunked_binary_cross_entropy(features, weight * scale, bias, ragged(label_sets), chunk)
-    theirs = dense_formula(F.linear(features, weight * scale, bias), label_sets)
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    # times 3: what comes from above, say a loss scale, must be passed on
-    gradients = zip(
-        torch.autograd.grad(3 * ours, inputs), torch.autograd.grad(3 * theirs, inputs), strict=True
-    )
-    for gradient, expected in gradients:
-        torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-11)
-
-
-def test_chunks_under_autocast_are_as_near_to_the_truth_as_all_at_once() -> None:
-    """Both round each logit to bfloat16: 1 % of the largest gradient, and 0.1 % of the loss."""
-    label_sets = [{1, 400}, set(), {999}, {0, 1, 2}] * 8
-    inputs = linear_classifier(label_sets, 1_000, 64, seed=0, dtype=torch.float32)
-    exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    truth = sparse_binary_cross_entropy(F.linear(*exact), ragged(label_sets))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = [
-            chunked_binary_cross_entropy(*inputs, ragged(label_sets), 300),
-            sparse_binary_cross_entropy(F.linear(*inputs), ragged(label_sets)),
-        ]
-    for loss in losses:
-        assert loss.dtype == torch.float32
-        assert loss.item() == pytest.approx(truth.item(), rel=1e-3)
-        for gradient, expected in zip(
-            torch.autograd.grad(loss, inputs),
-            torch.autograd.grad(truth, exact, retain_graph=True),
-            strict=True,
-        ):
-            assert gradient.dtype == torch.float32
-            assert (gradient - expected).abs().max() < 0.01 * expected.abs().max()
-            if expected.ndim == 2:
-                assert torch.equal(gradient, gradient.bfloat16().float()), (
-                    "a product in bfloat16, in the backward pass too"
-                )
 
 
 def test_bias_saves_the_first_16_800_nats() -> None:

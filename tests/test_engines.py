@@ -1,4 +1,4 @@
-"""Work gives the same results wherever it runs, and goes on when a worker or a machine dies."""
+"""Work gives the same results wherever it runs, and ends when a worker dies."""
 
 import os
 import signal
@@ -123,15 +123,3 @@ def test_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
         finally:
             program.kill()
     assert program.returncode == 130
-
-
-def test_ray_does_the_same_and_outlives_workers_and_machines():
-    """Ray has a process of its own: forks of a process that used it die of a segmentation fault."""
-    pytest.importorskip("ray")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, Path(__file__).parent / "support" / "ray_engines.py"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).parent.parent
 MODULES = (
     *("bench.device", "bench.step_time.measure", "bench.waterfall.measure", "bench.memory.measure"),
-    *("bench.communication.measure", "bench.data_path.measure"),
-    *("catlip.pretrain", "baselines.pretrain", "catlip.pretraining.run"),
+    *("bench.communication.measure", "catlip.pretrain", "baselines.pretrain"),
+    "catlip.pretraining.run",
 )
 SCRIPT = """
 import json, sys

@@ -55,7 +55,7 @@ def undisturbed(succeed, starter, tmp_path_factory) -> tuple[list[float], str]:
     return outcome(out)
 
 
-@pytest.mark.parametrize("method", ["catlip", "catlip_softmax", "clip_catlip", "superclip"])
+@pytest.mark.parametrize("method", ["catlip", "catlip_softmax", "clip_catlip"])
 def test_loss_falls_in_a_run(succeed, starter, tmp_path, method) -> None:
     """The methods read labels, tokens or both, and count captions."""
     longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)

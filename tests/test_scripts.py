@@ -6,12 +6,10 @@ Stand-ins on PATH record how they were called; that for srun can also run its co
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +68,7 @@ def waiting_job(
 ) -> Iterator[tuple[subprocess.Popen, Cluster]]:
     """A job that has called `waits_for`, which does not end, and the cluster that it runs on."""
     goes_on = "exec sleep 600"
-    cluster = Cluster(folder, nodes=1, srun=goes_on, ray="", python=goes_on)
+    cluster = Cluster(folder, nodes=1, srun=goes_on)
     command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
     job = subprocess.Popen(command, env=cluster.environment, cwd=folder, start_new_session=True)
     try:
@@ -149,51 +147,18 @@ def test_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path) -
     assert len(log.read_text().splitlines()) == 60
 
 
-def test_labelling_starts_ray_on_all_nodes_and_stops_it(tmp_path: Path) -> None:
-    """Ray's head answers when it is asked for the second time."""
-    slow_head = f'[ "$1" != status ] || [ "$(grep -c "^ray|status" "{tmp_path}/calls.txt")" -gt 1 ]'
-    two_started = (
-        f'until [ "$(grep -c "^srun" "{tmp_path}/calls.txt")" -gt 1 ]; do sleep 0.1; done; exit 5'
-    )
-    cluster = Cluster(tmp_path, nodes=3, srun="exec sleep 600", python=two_started, ray=slow_head)
-    script = ["bash", SCRIPTS / "label_ray.sbatch", "/a b/*.tar", "--rule", "paper"]
-    done = subprocess.run(script, env=cluster.environment, cwd=tmp_path, timeout=60)
-    assert done.returncode == 5
-    head, others = cluster.called("srun")
-    assert head[head.index("ray") :][:3] == ["ray", "start", "--head"]
-    assert {"--nodelist=node1", "--port=24711"} <= set(head)
-    assert {"--nodes=2", "--exclude=node1", "--address=node1:24711"} <= set(others)
-    assert cluster.called("ray") == [["status", "--address", "node1:24711"]] * 2
-    expected = "-m|catlip.label|/a b/*.tar|--rule|paper|--engine|ray|--ray-address|node1:24711"
-    assert cluster.called("python") == [expected.split("|")]
-
-
-def test_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -> None:
-    """The stand-in for the labelling asks Ray without the token; the job ends with Ray's answer."""
-    stranger = "env -u RAY_AUTH_MODE -u RAY_AUTH_TOKEN"
-    ask = f'printf "%s" "$RAY_AUTH_TOKEN" >token; {stranger} ray status --address "$7" 2>refused'
-    cluster = Cluster(tmp_path, nodes=1, srun=RUN_HERE, scontrol="echo 127.0.0.1", python=ask)
-    own = {"SLURM_JOB_ID": str(os.getpid()), "HOME": str(tmp_path)}
-    # tmp_path is too long for the names of Ray's sockets.
-    with tempfile.TemporaryDirectory() as short:
-        job = subprocess.Popen(
-            ["bash", SCRIPTS / "label_ray.sbatch", "x.tar"],
-            env=cluster.environment | own | {"RAY_TMPDIR": short},
-            cwd=tmp_path,
-            start_new_session=True,
-        )
-        try:
-            assert job.wait(timeout=LONGEST_S) == 1
-        finally:
-            end_group(job)
-    assert "InvalidAuthToken" in (tmp_path / "refused").read_text()
-    token = (tmp_path / "token").read_text()
-    assert re.fullmatch("[0-9a-f]{64}", token)
-    assert token not in cluster.calls.read_text()
+def test_nodes_label_parts_and_the_job_what_a_node_has_left(small_shards, tmp_path: Path) -> None:
+    """Of two tasks, one for each shard of 12 captions, the stand-in for srun runs one."""
+    first = 'export SLURM_PROCID=0 SLURM_NTASKS=2; exec "$@"'
+    cluster = Cluster(tmp_path, nodes=2, srun=first)
+    script = ["bash", SCRIPTS / "label.sbatch", small_shards, "--labels-dir", "run/labels"]
+    subprocess.run(script, env=cluster.environment, cwd=tmp_path, check=True, timeout=LONGEST_S)
+    metrics = json.loads((tmp_path / "run/labelling/paper.json").read_text())["metrics"]
+    assert (metrics["captions"], metrics["captions_labelled_now"]) == (24, 12)
 
 
 @pytest.mark.parametrize(
-    ("script", "waits_for"), [("pretrain", "srun"), ("label_ray", "python")], ids=lambda name: name
+    ("script", "waits_for"), [("pretrain", "srun"), ("label", "srun")], ids=lambda name: name
 )
 def test_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
     """`scancel` sends SIGTERM to all processes of a job; `scontrol requeue` would undo it."""

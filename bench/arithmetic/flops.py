@@ -47,21 +47,19 @@ def recomputed_flops(factors: Factors) -> int:
     """FLOPs of what the backward pass of one device computes again.
 
     Fused attention computes the scores once more. Checkpointing computes a block once more up to
-    its last product, whose result is not needed: 3.67 forward passes of a block and not 4; none of
-    its products if it keeps them. A method may compute products of its own once more, as CatLIP in
-    chunks does.
+    its last product, whose result is not needed: 3.67 forward passes of a block and not 4.
     """
-    objective, shape = objective_of(factors), ENCODERS[factors.model]
+    shape = ENCODERS[factors.model]
     block = block_products(tokens_of(factors), shape.width, shape.heads)
     again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
-    if factors.checkpointing and not factors.keep_products:
+    if factors.checkpointing:
         again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
     again *= factors.batch_size
     for text, captions in text_shapes(factors).items():
         # Attention is always fused here, and blocks are not checkpointed.
         scores = block_products(text.context, text.width, text.heads)["scores"]
         again += text.depth * scores.flops * captions
-    return again + forward_flops(objective.recomputed(step_shape(factors)))
+    return again
 
 
 def text_shapes(factors: Factors) -> dict[TextTower, int]:

@@ -9,9 +9,8 @@ naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 
 (OpenCLIP's own image tower adds its positions in bf16, so its residual stream is bf16 too: 32 d.)
 
 Under autocast the 16-bit copy of each weight of a matrix product is kept as well, whatever the
-batch. Checkpointing keeps the 4 d bytes of each block's input; with `keep_products` also the
-results of the products and of attention, 10 d numbers: 24 d bytes in bf16 and 44 d in fp32. Less
-than 1 % is left out: statistics of norms, numbers of tokens and labels, copies of masks.
+batch. Checkpointing keeps the 4 d bytes of each block's input. Less than 1 % is left out:
+statistics of norms, numbers of tokens and labels, copies of masks.
 """
 
 from collections.abc import Sequence
@@ -37,8 +36,8 @@ from catlip.training.distributed import all_gather_objects
 from catlip.training.parallel import AUTOCAST
 
 INT64 = 8  # bytes
-# In the dtype of matrix products, per token and unit of width: all, and the results of products.
-BLOCK_NUMBERS, PRODUCT_NUMBERS = 14, 10
+# In the dtype of matrix products, per token and unit of width.
+BLOCK_NUMBERS = 14
 # Numbers that the text tower keeps in addition on a GPU, where torch's attention makes its result
 # contiguous.
 ATTENTION_COPY = 1
@@ -110,8 +109,6 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     tokens = tokens_of(factors)
     block = copies + batch * block_bytes(factors, tokens, shape, device_type)
     again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
-    if factors.checkpointing and factors.keep_products:  # these were counted with the encoder's
-        again -= batch * block_bytes(factors, tokens, shape, device_type, products=True)
 
     def working(tokens: int, width: int, naive_heads: int = 0) -> int:
         """Gradients in the middle of a block: of the residual stream, and of its largest part."""
@@ -137,23 +134,18 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
 
 
 def block_bytes(
-    factors: Factors,
-    tokens: int,
-    shape: Architecture | TextTower,
-    device_type: str,
-    products: bool = False,
+    factors: Factors, tokens: int, shape: Architecture | TextTower, device_type: str
 ) -> int:
-    """Bytes kept of one sample in one block; with `products` only its input and their results."""
+    """Bytes kept of one sample in one block."""
     wide = product_bytes(factors)
     if factors.attention == "sdpa" or isinstance(shape, TextTower):
         row = FLOAT32  # the logarithm of the softmax's sum
-    elif device_type == "cuda" and factors.precision in AUTOCAST and not products:
+    elif device_type == "cuda" and factors.precision in AUTOCAST:
         # Autocast computes the softmax in float32 there, and the product needs it in 16 bits.
         row = tokens * (FLOAT32 + wide)
     else:
         row = tokens * wide
-    residuals, kept = (1, PRODUCT_NUMBERS) if products else (2, BLOCK_NUMBERS)
-    numbers = (residuals * FLOAT32 + kept * wide) * shape.width
+    numbers = (2 * FLOAT32 + BLOCK_NUMBERS * wide) * shape.width
     return tokens * (numbers + row * shape.heads)
 
 
@@ -163,10 +155,8 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     residual = FLOAT32 * tokens_of(factors) * shape.width
     stem = stem_products(factors.model, factors.resolution)
     one, copied = residual, sum(product.inner * product.columns for product in stem)
-    if factors.keep_products or not factors.checkpointing:
-        products = factors.checkpointing
-        one = block_bytes(factors, tokens_of(factors), shape, device_type, products=products)
     if not factors.checkpointing:
+        one = block_bytes(factors, tokens_of(factors), shape, device_type)
         copied += shape.depth * block_weights(shape.width)
     # The input of the final norm; after pooling it has one row.
     last = residual if shape.pool == "token" else FLOAT32 * shape.width

@@ -33,9 +33,7 @@ class MultiLabel(Dense):
     out: Path = Path("runs/bench/multilabel") / RECORD_NAME
     init: Literal["random", "transfer"] = "random"
     """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
-    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
-        default_factory=lambda: TransferOptions(bias="copy")
-    )
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
 

@@ -10,8 +10,8 @@ from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
 from catlip.training.schedule import PRECISIONS, AdamWForm
 
-# The forms of CatLIP of `bench.measuring.methods`, and every baseline.
-METHOD_NAMES = ("catlip", "catlip_chunked", "catlip_dense", *method_names())
+# Both forms of CatLIP of `bench.measuring.methods`, and every baseline.
+METHOD_NAMES = ("catlip", "catlip_dense", *method_names())
 FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own kind
 EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
@@ -40,9 +40,7 @@ class Factors:
     caption_tokens: float = 0.0  # of a caption, in the mean; 0 if each fills the context
     packed_captions: bool = False  # do not compute what pads captions to the context
     parallel: Parallel = "ddp"
-    whole_graph: bool = False  # compile the forward pass and loss in place of the blocks
     range_augment: bool = False  # of the images, as in the paper
-    keep_products: bool = False  # with checkpointing, compute only what is cheap again
     seed: int = 0  # of the weights and of the synthetic batch
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.costs import FLOAT32, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.encoder import ImageEncoder, build_encoder
+from catlip.encoder import build_encoder
 from catlip.objective import Objective, page_style
 
 CPU = torch.device("cpu")
@@ -23,16 +23,6 @@ LABELS_PER_CAPTION = 3
 # Tokens of a caption, START and END among them, in the mean: of the starter's names and keywords,
 # by the context that goes with them, and of the sentences on the photographs of Flickr8k.
 CAPTION_TOKENS, SENTENCE_TOKENS = {24: 8.3}, 14.0
-CHUNK_CLASSES = 4_096
-
-
-class ChunkedCategorical(Categorical):
-    """CatLIP with the logits of CHUNK_CLASSES classes in memory at a time; the loss is the same."""
-
-    name, label = "catlip_chunked", "CatLIP, loss in chunks"
-
-    def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor):
-        super().__init__(image_encoder, base_rates, CHUNK_CLASSES)
 
 
 class DenseCategorical(Categorical):
@@ -58,8 +48,9 @@ class DenseCategorical(Categorical):
         return super().kept_bytes(step) + target
 
 
-CATLIP_FORMS: tuple[type[Objective], ...] = (Categorical, ChunkedCategorical, DenseCategorical)
-METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS} | BASELINES
+METHODS: dict[str, type[Objective]] = {
+    form.name: form for form in (Categorical, DenseCategorical)
+} | BASELINES
 
 
 def build(factors: Factors) -> Objective:
@@ -71,7 +62,6 @@ def build(factors: Factors) -> Objective:
         attention=factors.attention,
         patch_drop_rate=factors.patch_drop_rate,
         checkpointing=factors.checkpointing,
-        keep_products=factors.keep_products,
     )
     base_rates = torch.full((factors.num_classes,), LABELS_PER_CAPTION / factors.num_classes)
     objective = METHODS[factors.method].build(encoder, factors.model, base_rates)

@@ -62,20 +62,15 @@ class Stopwatch:
 
 def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -> Trainer:
     """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
-    called with each of PHASES when it ends; with "forward" after every part with parameters, or,
-    where the whole is one graph, after the loss.
+    called with each of PHASES when it ends; with "forward" after every part with parameters.
     """
     with rank.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
         objective = methods.build(factors)
     for child in objective.children():
-        if list(child.parameters()) and not factors.whole_graph:
+        if list(child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))
     if factors.range_augment:
         objective = AugmentedObjective(objective, RangeAugment())
-
-    def whole_mark(part: str) -> None:
-        mark("forward" if part == "loss" else part)
-
     return Trainer(
         objective,
         Optimization(precision=factors.precision),
@@ -84,12 +79,11 @@ def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -
         implementation=Implementation(
             parallel=factors.parallel,
             compile=factors.compile,
-            whole_graph=factors.whole_graph,
             optimizer=factors.optimizer,
             norm=norm_by_loop if factors.grad_norm == "loop" else gradient_norm,
         ),
         seed=factors.seed,
-        mark=whole_mark if factors.whole_graph else mark,
+        mark=mark,
     )
 
 

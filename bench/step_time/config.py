@@ -34,18 +34,9 @@ class StepTime(StepConfig):
     """Shards or tables; synthetic captions get the mean length of the first 10,000."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
-    keep_products: bool = False
-    """With --checkpointing, keep the results of matrix products and of attention, and compute only
-    the rest again. The host takes longer to queue a step that is not compiled. Nobody has measured
-    it on a GPU yet.
-    """
     compile: bool | None = None
     """Also time with compiled transformer blocks, in a record of its own, and say how long
     compiling took; by default on a GPU only.
-    """
-    whole_graph: bool = False
-    """Also time with the whole forward pass and the loss compiled, in a record of its own; nobody
-    has measured it on a GPU yet.
     """
     parallel: Parallel = "ddp"
     """ddp, or fsdp: also of one process, whose blocks then keep weights and activations in 16 bits.
@@ -65,8 +56,6 @@ class StepTime(StepConfig):
     beside the record, and the twenty longest kernels or operators in it."""
     again: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Write a record beside the one that is there: the difference is the device's drift."""
-    dry_run: bool = False
-    """Only print what would be timed, and the operations of its steps."""
 
     def factors(self, method: str) -> Factors:
         return replace(
@@ -75,8 +64,6 @@ class StepTime(StepConfig):
             text_context=self.text_context,
             caption_tokens=self.caption_tokens,
             checkpointing=self.checkpointing,
-            keep_products=self.keep_products,
             compile=bool(self.compile),
-            whole_graph=self.whole_graph,
             parallel=self.parallel,
         )

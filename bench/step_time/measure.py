@@ -42,7 +42,7 @@ from catlip.program.progress import progress
 from catlip.records.profile import PROFILE
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run, print_doubts
-from catlip.records.table import Cell, Table, format_number, print_tables
+from catlip.records.table import format_number, print_tables
 from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
@@ -60,20 +60,14 @@ CAPTIONS = 10_000  # whose lengths are counted
 
 
 def main(config: StepTime, eager: bool = True) -> None:
-    """Measure, compare, print, and write one record for each way to compile; with `eager` false
-    not for that one.
+    """Measure, compare, print, and write a record of eager blocks, unless `eager` is false, and one
+    of compiled blocks.
     """
     rank = init_distributed(config.device, group_timeout([config.data]))
     config = resolve(config, rank.device)
-    if config.dry_run:
-        print_steps(config, rank)
-        return
     runs = []
-    compile_modes = [(False, False)] if eager else []
-    compile_modes += [(True, False)] if config.compile else []
-    compile_modes += [(True, True)] if config.whole_graph else []
-    for compiled, whole in compile_modes:
-        runs += time_steps(replace(config, compile=compiled, whole_graph=whole), rank)
+    for compiled in [False] * eager + [True] * bool(config.compile):
+        runs += time_steps(replace(config, compile=compiled), rank)
         free_memory()  # two ways at once may not fit on a device
     if runs:
         print_tables([result.step_table(runs), *result.profile_tables(runs)])
@@ -116,24 +110,6 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
         batch_size=config.batch_size or default_batch(steps, device),
         compile=compiled and any(blocks(objective_of(step)) for step in steps),
     )
-
-
-def print_steps(config: StepTime, rank: Rank) -> None:
-    """What would be timed, without timing it."""
-    flops = {name: step_flops(each, rank.world_size) for name, each in variants(config).items()}
-    first = next(iter(flops.values()))
-    rows = [
-        [Cell(name), Cell(format_number(count / 1e12)), Cell(f"{format_number(count / first)}x")]
-        for name, count in flops.items()
-    ]
-    title = f"To be timed with {config.model} on {rank.device}"
-    caption = (
-        f"{config.num_steps} steps of each in turns, {config.batch_size} images of "
-        f"{config.resolution} pixels, {config.precision}."
-    )
-    columns = ["Method", "TFLOP a step", "Operations, relative"]
-    print_tables([Table("steps", title, columns, rows, caption)])
-    print(f"the record would be {config.out / _name(config, rank)}.json")
 
 
 def tokens_of(captions: str, text: TextTower) -> float:
@@ -311,7 +287,6 @@ def _summary(
     flops = {method: step_flops(each, ranks) for method, each in variants(config).items()}
     methods = {}
     for method, each in timed.items():
-        # In a whole graph, the loss has no time of its own.
         summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items() if any(ms)}
         step_ms, promised = summaries["total_ms"].median, ceiling.datasheet_tflops
         tflops = flops[method] / step_ms / 1e9
@@ -341,9 +316,7 @@ def _name(config: StepTime, rank: Rank) -> str:
         "_".join(config.methods): config.methods != StepTime.methods,
         "packed": config.packed_captions,
         "checkpointing": config.checkpointing,
-        "keep-products": config.keep_products,
-        "compile": config.compile and not config.whole_graph,
-        "whole-graph": config.whole_graph,
+        "compile": config.compile,
         "data": bool(config.data),
         f"{rank.world_size}x{config.parallel}": rank.world_size > 1 or config.parallel == "fsdp",
         "again": config.again,

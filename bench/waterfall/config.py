@@ -38,12 +38,5 @@ class Waterfall(RunOptions):
     """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=OMIT_DEFAULT)
     """Orders in which the changes are made."""
-    further: bool = field(default=True, metadata=OMIT_DEFAULT)
-    """Then also change what neither release does and both could; --no-further takes half the time.
-    """
-    compile: bool | None = None
-    """Also compile, which takes minutes for so many image sizes; by default on a GPU only."""
     out: Path = Path("runs/bench/waterfall")
     """Folder for the record, named by model, batch, ranks, torch and device."""
-    dry_run: bool = False
-    """Only print what would be changed, and what operations alone would give."""

@@ -2,8 +2,7 @@
 
 The two configurations of the reference release differ in much more than the method: attention
 kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
-two orders, because the effect of one depends on the others. Improvements that both releases could
-have made come after that: they explain none of the ratio.
+two orders, because the effect of one depends on the others.
 """
 
 import itertools
@@ -33,7 +32,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.records.kind import FEWEST
 from catlip.records.record import Record, build_name
 from catlip.records.run import print_doubts
-from catlip.records.table import Cell, Table, format_number, listed, print_tables
+from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.trainer import Trainer
 
@@ -41,8 +40,7 @@ RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 SLEEP_CYCLES_PER_MS = 2.5e6  # at least a millisecond on a GPU of up to 2.5 GHz
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
-NO_COMPILE = "not asked for: --compile takes minutes"
-NO_CROP = "on the host, not in the step: bench.data_path times crops"
+NO_CROP = "on the host, not in the step"
 NOTES = (
     "a pair of variants is timed in turns in one process; a round is one training step at each "
     "image size of the sampler",
@@ -102,16 +100,11 @@ def main(config: Waterfall) -> None:
     gpu = rank.device.type == "cuda"
     start = released_clip(config, gpu)
     release = release_changes(config.batch_size, gpu)
-    further = further_changes(bool(config.compile)) if config.further else []
-    if config.dry_run:
-        print_changes(config, rank, start, changes=[*release, *further])
-        return
     ranks = f"-n{rank.world_size}" if rank.world_size > 1 else ""
     name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(rank.device)}"
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
     record.notes += NOTES
-    num_timed = sum(not change.not_run for change in (*release, *further))
-    total = 1 + config.further + len(config.orders) * num_timed
+    total = 1 + len(config.orders) * sum(not change.not_run for change in release)
     hidden = config.quiet or not rank.is_main
     with (
         record if rank.is_main else nullcontext(),
@@ -125,30 +118,12 @@ def main(config: Waterfall) -> None:
                 unit="ms_per_image",
                 released_flops_ratio=released_flops_ratio(config),
                 release=timer.time_series("release", start, release),
-                further=timer.time_series("further", apply_all(start, release), further),
             )
         )
     if rank.is_main:
         print_tables(result.waterfall_table(run))
         print_doubts(run)
         print(f"wrote {record.path}")
-
-
-def print_changes(
-    config: Waterfall, rank: Rank, start: Variant, *, changes: Sequence[Change]
-) -> None:
-    """What would be timed, without timing it."""
-    before, rows = start, []
-    for change in changes:
-        after = change(before)
-        operations = f"{format_number(flops_ratio(before, after, rank.world_size))}x"
-        words = change.factor, str(change.before), str(change.after), change.not_run or operations
-        rows.append([Cell(word) for word in words])
-        before = after
-    columns = ["Factor", "Before", "After", "Operations, before / after"]
-    title = f"To be timed with {config.model}, batch {config.batch_size}, on {rank.device}"
-    caption = f"{config.num_rounds} rounds of each pair, in the orders {listed(config.orders)}."
-    print_tables([Table("changes", title, columns, rows, caption)])
 
 
 def resolve(config: Waterfall, device: torch.device) -> Waterfall:
@@ -158,7 +133,7 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     choose("encoder", model, ENCODERS)
     batch_size = 8
     if gpu:
-        # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
+        # Of four times as many images two steps fit at once, even without checkpointing.
         end = Factors("catlip", model, num_classes=config.num_classes, range_augment=True)
         most = 4 * CLIP[RELEASE].micro_batch
         batch_size = max(1, images_that_fit([end, end], free_bytes(device), most) // 4)
@@ -169,7 +144,6 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
         resolution=config.resolution or CLIP[RELEASE].resolution // (1 if gpu else 2),
         caption_tokens=mean_caption_tokens(config.caption_tokens, model),
         num_rounds=config.num_rounds or FEWEST,
-        compile=gpu if config.compile is None else config.compile,
     )
 
 
@@ -211,21 +185,6 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
         Change(result.NO_PADDING, "packed_captions", False, True),
         Change("method", "method", "clip", "catlip_dense"),
         Change("crop", "", *crops, not_run=NO_CROP),
-    ]
-
-
-def further_changes(compile: bool) -> list[Change]:
-    """What neither release does, and both could; of them, only the target is CatLIP's alone. To
-    leave out RangeAugment, which changes what is learnt, shows what it costs.
-    """
-    no_compile = "" if compile else NO_COMPILE
-    return [
-        Change("gradient norm", "grad_norm", "loop", "foreach"),
-        Change("optimizer", "optimizer", "foreach", "fused"),
-        Change("target", "method", "catlip_dense", "catlip"),
-        Change("RangeAugment", "range_augment", True, False),
-        Change("checkpointing", "checkpointing", True, False),
-        Change("compile", "compile", False, True, not_run=no_compile),
     ]
 
 
@@ -317,7 +276,7 @@ def time_in_turns(
         for size in variant.sizes():
             step = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
             batches.append(batch_of(step, rank))
-        # On a GPU kernels are chosen, and blocks compiled, for each size.
+        # On a GPU kernels are chosen for each size.
         for batch in batches if rank.device.type == "cuda" else batches[:1]:
             trainer.train_step(iter([batch]))
         sides.append((trainer, batches))

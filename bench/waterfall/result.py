@@ -1,9 +1,8 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
 The ratio of a factor is the time per image before its change over the time after it: above 1 is
-faster, and ratios multiply. A record holds two series of changes: `release`, from
-the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one), and
-`further`, from there to options that neither release uses.
+faster, and ratios multiply. The series `release` leads from the released CLIP configuration to the
+released CatLIP one, of which the paper's ratio is.
 """
 
 import math
@@ -36,7 +35,6 @@ WORDS = (
 )
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
-BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 BUSY = 0.8  # a pair is launch-bound if the device computes for less of a side's step
 NO_PADDING = "captions without padding"  # a factor
@@ -142,14 +140,13 @@ class ChangeSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class Waterfall(StepKind):
-    """Both series, and the ratio that the paper claims for the first."""
+    """The series of changes, and the ratio that the paper claims for it."""
 
     kind = "waterfall"
 
     published_ratio: float
     unit: str
     release: ChangeSeries
-    further: ChangeSeries
     released_flops_ratio: float | None = None  # of the two releases as they are
 
     @classmethod
@@ -289,33 +286,29 @@ def _draw_bar(
 
 
 def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]:
-    """The factors of both series, with both orders side by side, and all of a series together;
-    nothing if the record has no factors.
+    """The factors, with both orders side by side, and all together; nothing if the record has no
+    factors.
     """
-    metrics = run.metrics
+    metrics, series = run.metrics, run.metrics.release
     rows = []
-    for title, series in ((TO_CATLIP, metrics.release), (BEYOND, metrics.further)):
-        if not series.factors:
+    for factor in series.factors:
+        row = [Cell(factor.name), Cell(factor.change)]
+        if factor.not_run:
+            why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
+            rows.append([*row, why, Cell("not run"), Cell()])
             continue
-        rows.append([Cell(title)])
-        for factor in series.factors:
-            row = [Cell(factor.name), Cell(factor.change)]
-            if factor.not_run:
-                why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
-                rows.append([*row, why, Cell("not run"), Cell()])
-                continue
-            ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
-            rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
+        ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
+        rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
+    if rows:
         products = [times_cell(series.product(order), run.anchor) for order in ORDERS]
         total = ratio_cell(run, series.total.ratio)
         flops = times_cell(series.total.flops_ratio, run.anchor)
         rows.append([Cell("product of the above"), Cell(""), *products, flops])
         rows.append([Cell("first against last, in turns"), Cell(""), total, total, flops])
-        if series is metrics.release:
-            claim = times_cell(metrics.published_ratio, "")
-            released = times_cell(metrics.released_flops_ratio, run.anchor)
-            rows.append([Cell("both releases: the paper's times, and FLOPs alone")])
-            rows[-1] += [Cell(""), claim, claim, released]
+        claim = times_cell(metrics.published_ratio, "")
+        released = times_cell(metrics.released_flops_ratio, run.anchor)
+        rows.append([Cell("both releases: the paper's times, and FLOPs alone")])
+        rows[-1] += [Cell(""), claim, claim, released]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
         intervals = f"{run.too_few}: too few for intervals"
@@ -324,12 +317,12 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
         "counted, not measured."
     )
-    if any(factor.name == NO_PADDING for factor in metrics.release.factors):
+    if any(factor.name == NO_PADDING for factor in series.factors):
         caption += (
             " From last to first, padding is left out after CLIP has become CatLIP, which reads no "
             "captions: that ratio shows the error of the measurement."
         )
-    caption += metrics.release.launch_bound + metrics.further.launch_bound
+    caption += series.launch_bound
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     title = f"One factor at a time: {step_description(run)}"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []

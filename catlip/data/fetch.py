@@ -30,8 +30,6 @@ from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import expand, write_shard
 from catlip.data.tar_index import walk
 from catlip.data.user_images import IMAGE, Sample, UserImages, find_user_images, open_user_images
-from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.sources import TarShard
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
@@ -56,7 +54,7 @@ class Fetch:
 
     python -m catlip.data.fetch 'hf://datasets/pixparse/cc3m-wds/cc3m-train-*.tar' --out data/cc3m
 
-    python -m catlip.data.fetch 's3://bucket/mine/*.tar' more.parquet --out data/mine --rule paper
+    python -m catlip.data.fetch 's3://bucket/mine/*.tar' more.parquet --out data/mine
 
     python -m catlip.data.fetch photographs/captions.csv --out data/mine
 
@@ -80,12 +78,6 @@ class Fetch:
     """A table's column of captions; by default caption, text, title, description or the like, or
     else caption_0, caption_1 and so on.
     """
-    rule: str | None = None
-    """Label the captions as well, as `catlip.label --rule` does: "paper", "corenet" or
-    "paper_multiword".
-    """
-    labels_dir: Path | None = None
-    """Folder of the labels; by default that of the shards."""
     max_broken: MaxBroken = MAX_BROKEN
     workers: Natural = 0
     """Processes; 0 is one a core, and two where files are remote, of which one may wait."""
@@ -102,8 +94,6 @@ def main(config: Fetch) -> None:
     names = Counter(path.stem for path in paths)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise InputError(f"two sources are called {twice}; fetch them into folders of their own")
-    if config.rule:
-        labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
     for path in paths:
         if path.suffix != TAR and not is_remote(path):
             images = _open(config, path)
@@ -132,16 +122,15 @@ def main(config: Fetch) -> None:
     notes = dict(work_ahead(lambda path: _read_finished(config, wanted[path], True), paths))
     if todo := [path for path in paths if notes[path] is None]:
         _ask(config, todo, sizes, len(paths))
-    # Files that were fetched before may still have to be labelled.
-    files = [(path, wanted[path], notes[path]) for path in (paths if config.rule else todo)]
     errors: list[InputError] = []
     (config.out / NOTES).mkdir(parents=True, exist_ok=True)
     several = 2 if any(map(is_remote, paths)) else 1
     workers = config.workers or len(os.sched_getaffinity(0)) * several
-    total = sum(sizes[path] for path, *_ in files)
+    total = sum(sizes[path] for path in todo)
     bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
-    with only_writer(config.out), bar, worker_pool(max(1, min(workers, len(files)))) as apply:
-        for (path, *_), result in apply(functools.partial(fetch_file, config), files):
+    with only_writer(config.out), bar, worker_pool(max(1, min(workers, len(todo)))) as apply:
+        write = functools.partial(write_shards, config)
+        for (path, _), result in apply(write, [(path, wanted[path]) for path in todo]):
             if isinstance(result, OSError):  # a full disk stops the others too
                 raise result
             if isinstance(result, InputError):
@@ -231,18 +220,9 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
         raise InputError("nothing was fetched")
 
 
-def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any], dict[str, Any] | None]) -> None:
-    """Write the shards of one file and their labels, as far as they are missing."""
-    path, wanted, note = file
-    note = note or _write_shards(config, path, wanted)
-    if config.rule:
-        for name in note["shards"]:
-            shard = TarShard(config.out / name)
-            if not is_labelled(shard, config.labels_dir, config.rule):
-                label_source(shard, config.labels_dir, config.rule)
-
-
-def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
+    """Write the shards of one file, and its note."""
+    path, wanted = file
     note_file, is_tar = _note_file(config, wanted), path.suffix == TAR
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():
@@ -282,7 +262,6 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     digests = {name: _sha256(config.out / name) for name in shards}
     note = wanted | {"shards": shards, "sha256": digests, **counts, "broken": left_out}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
-    return note
 
 
 def _shrink_images(
@@ -344,8 +323,6 @@ def _print_summary(config: Fetch, notes: Sequence[dict[str, Any]]) -> None:
     for cause, count in broken.items():
         print(f"  {count:,} left out: {cause} (first: {printable(first[cause])})")
     print(f"shards: {config.out}")
-    if config.rule:
-        print(f"labels: {config.labels_dir or config.out}")
 
 
 def _gigabytes(size: float) -> str:

@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 from catlip.captions import LabelVersion
 from catlip.cli import InputError, run
-from catlip.data.remote import CACHE_SIZE, names_in
+from catlip.data.remote import names_in
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.audit import audit_captions, audit_tables, take_captions, unknown_words
 from catlip.label.result import LabelAudit, Labelling
@@ -33,7 +33,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import OMIT_DEFAULT, Record
 from catlip.records.table import as_text, print_tables
-from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
+from catlip.system.engines import Apply, work_ahead, worker_pool
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import labels_table
@@ -85,16 +85,12 @@ class Label:
     """
     part_rows: Count = PART_ROWS
     """Rows of a table in one unit of work; give fewer for a small table on many cores."""
-    engine: Literal["local", "ray"] = "local"
-    """"local": processes of this machine; "ray": a cluster, whose machines must all see captions
-    and labels at the same paths.
-    """
-    ray_address: str = "auto"
-    """The Ray cluster; "auto" is the one that this machine belongs to. This project must be
-    installed on all its machines.
+    part: tuple[Natural, Natural] = field(default=(0, 1), metadata=OMIT_DEFAULT)
+    """I N: label only part I, from 0, of N parts, one for each of several machines. Without it, the
+    same command then labels what is missing, and writes the record.
     """
     workers: Natural = 0
-    """Processes of the local engine; 0 is one per core."""
+    """Processes; 0 is one per core."""
     quiet: bool = False
     """No progress bar."""
     out: Path | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -147,18 +143,16 @@ class Audit:
 
 
 def main(config: Label) -> None:
-    # A cluster's workers have working folders of their own.
-    root = Path.cwd() if config.engine == "ray" else Path()
-    paths = [path if is_remote(path) else root / path for path in find(config.sources)]
-    labels_dir, rule = config.labels_dir, config.rule
-    if labels_dir and not is_remote(labels_dir):
-        labels_dir = root / labels_dir
+    part, parts = config.part
+    if part >= parts:
+        raise InputError(f"--part {part} {parts}: of {parts} parts the last is {parts - 1}")
+    paths = find(config.sources)
+    labels_dir, rule, words = config.labels_dir, config.rule, config.words
     if labels_dir is None and any(map(is_remote, paths)):
         raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
-    words = root / config.words if config.words else None
     label_version = labeller_of(rule, words).version
     if config.out:
         check_table(config.out, config.vocabulary, label_version)
@@ -167,12 +161,7 @@ def main(config: Label) -> None:
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
-    if config.engine == "local":
-        engine = worker_pool(config.workers or len(os.sched_getaffinity(0)))
-    else:
-        names = {"CATLIP_CACHE", CACHE_SIZE} & os.environ.keys()
-        engine = ray_cluster(config.ray_address, {name: os.environ[name] for name in names})
-    with engine as apply:
+    with worker_pool(config.workers or len(os.sched_getaffinity(0))) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
         pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))
@@ -192,13 +181,20 @@ def main(config: Label) -> None:
         for parent, names in plans.items():
             write_plan(parent, rule, names)
         present = {parent / name for parent in plans for name in names_in(parent)}
-        labelled = [source for source in sources if sidecars[source] in present]
+        mine = sources[part::parts]
+        labelled = [source for source in mine if sidecars[source] in present]
         checked = apply_to_each("checking", check, labelled)
         done = {source for source, is_same in checked if is_same is True}
-        todo = [source for source in sources if source not in done]
+        todo = [source for source in mine if source not in done]
+        if parts > 1:
+            failures = [error for _, error in apply_to_each("labelling", label, todo) if error]
+            if errors or failures:
+                raise _failure([*errors, *failures], len(mine) - len(failures))
+            print(f"part {part} of {parts} is labelled: {len(mine)} of {len(sources)} sources")
+            return
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
-            print(_write_table(config, root, sidecars, apply_to_each, words), end="")
+            print(_write_table(config, sidecars, apply_to_each), end="")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
@@ -208,7 +204,7 @@ def main(config: Label) -> None:
                 record.save()  # the others are labelled
                 raise _failure([*errors, *failures], len(sources) - len(failures))
             labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
-        table_line = _write_table(config, root, sidecars, apply_to_each, words)
+        table_line = _write_table(config, sidecars, apply_to_each)
     metrics = labelling.metrics
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
     print(
@@ -245,14 +241,11 @@ def _apply_to_each(
         yield item, result
 
 
-def _write_table(
-    config: Label, root: Path, sidecars: Mapping[Source, Path], each: Each, words: Path | None
-) -> str:
+def _write_table(config: Label, sidecars: Mapping[Source, Path], each: Each) -> str:
     """Write the table, if one is wanted. Returns: the line that says so."""
     if not config.out:
         return ""
-    vocabulary = root / config.vocabulary if config.vocabulary else None
-    rows = write_table(root / config.out, sidecars, each, words, vocabulary=vocabulary)
+    rows = write_table(config.out, sidecars, each, config.words, vocabulary=config.vocabulary)
     return f"table: {config.out} ({rows:,} rows)\n"
 
 

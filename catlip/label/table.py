@@ -66,7 +66,7 @@ def write_table(
     stays as it is.
 
     Args:
-        each: applies a function to many items, as an engine does, under a progress bar.
+        each: applies a function to many items, as a pool does, under a progress bar.
 
     Returns: the number of its rows. Raises: InputError, OSError.
     """

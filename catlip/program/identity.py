@@ -15,8 +15,8 @@ from catlip.records.record import plain, read_record
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
     *("max_broken", "dry_run", "profile"),
-    *("overfit", "crowds"),  # of older records
-    "recipe",  # whose fields are compared one by one
+    *("overfit", "crowds", "ties", "bias", "scale"),  # of older records
+    *("recipe", "transfer"),  # whose fields are compared one by one
 )
 MAX_SHOWN, MAX_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it
 
@@ -53,7 +53,7 @@ def record_changes(
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config, as in JSON, that determine a run."""
-    fields = {**config, **config.get("recipe", {})}
+    fields = {**config, **config.get("recipe", {}), **config.get("transfer", {})}
     return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
 

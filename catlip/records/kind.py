@@ -90,7 +90,6 @@ SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one
     "step_time": ("_total_ms",),
     "waterfall": (" before", " after"),
     "communication": ("_step_ms",),
-    "data_path": ("ours_ms",),
 }
 
 

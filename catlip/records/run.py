@@ -54,10 +54,8 @@ class Config:
     precision: str = ""
     attention: str = ""
     checkpointing: bool = False
-    keep_products: bool = False
     compile: bool = False
     parallel: str = ""
-    whole_graph: bool = False
     again: bool = False
     device: str = ""
     data: str | None = None

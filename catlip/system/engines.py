@@ -1,4 +1,4 @@
-"""Where work runs: in processes of this machine, on a Ray cluster, or in threads.
+"""Where work runs: in processes of this machine, or in threads.
 
 An engine applies a function to many items, in any order, and gives each item with its result as
 soon as it is done. Only a few items are in work at a time, so that millions of them need little
@@ -10,16 +10,14 @@ the other items go on, and the item is not tried again.
             print(path, size)
 """
 
-import logging
 import multiprocessing
 import os
 import signal
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.pool import AsyncResult, ThreadPool
 from threading import Thread
@@ -31,9 +29,6 @@ from catlip.cli import USER_ERRORS, InputError
 # it takes a machine away, and SIGUSR1 ahead of the time limit if `sbatch --signal=USR1@300` asks.
 STOPS = (signal.SIGTERM, signal.SIGUSR1)
 THREADS = 16  # most of which wait for a network
-RAY_RETRIES = 10  # of an item whose worker or machine died
-# Items that the cluster holds for each of its processors, so that no processor waits for an item.
-RAY_QUEUE = 2
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -56,17 +51,21 @@ def worker_pool(workers: int) -> Iterator[Apply]:
     method = multiprocessing.get_start_method()
     pool = ProcessPoolExecutor(workers, spawn, initializer=_begin_worker, initargs=(method,))
 
-    def submit(function: Callable[[Any], Any], item: Any) -> Any:
-        # A terminal interrupts the whole group of processes; a worker would print a traceback.
-        with _blocked({signal.SIGINT}):
-            return pool.submit(attempt, function, item)
-
-    def finished(running: list[Any]) -> list[tuple[Any, Any]]:
-        done = wait(running, return_when=FIRST_COMPLETED).done
-        return [(future, future.result()) for future in done]
+    def apply(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        if len(items) == 1:  # not worth another process
+            yield from _in_turn(function, items)
+            return
+        running: dict[Any, Any] = {}
+        for number, item in enumerate(items, 1):
+            # A terminal interrupts the whole group of processes; a worker would print a traceback.
+            with _blocked({signal.SIGINT}):
+                running[pool.submit(attempt, function, item)] = item
+            while running and (number == len(items) or len(running) >= workers):
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
 
     try:
-        yield _a_few_at_a_time(submit, finished, lambda: workers)
+        yield apply
     except BrokenProcessPool:
         raise InputError(
             "a worker died, perhaps for lack of memory; run the command again with fewer --workers"
@@ -93,71 +92,8 @@ def _begin_worker(start_method: str) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-@contextmanager
-def ray_cluster(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """Work as tasks of the Ray cluster at `address`, repeated elsewhere if a machine dies."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError:
-        raise InputError("--engine ray needs Ray: .venv/bin/pip install -e '.[cluster]'") from None
-    try:
-        ray.init(
-            address,
-            runtime_env={"env_vars": dict(environment)},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except ConnectionError:
-        raise InputError(
-            f"no Ray cluster at --ray-address {address}, or RAY_AUTH_TOKEN is not its token; start "
-            "one with `ray start --head`"
-        ) from None
-    task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(attempt)
-
-    def finished(running: list[Any]) -> list[tuple[Any, Any]]:
-        return [(reference, ray.get(reference)) for reference in ray.wait(running)[0]]
-
-    def room() -> int:
-        # Asked each time: machines join and leave the cluster.
-        return RAY_QUEUE * max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-    with redirect_stdout(sys.stderr):  # Ray prints messages about machines that died
-        try:
-            yield _a_few_at_a_time(task.remote, finished, room)
-        except ray.exceptions.RayTaskError:  # a bug in the function
-            raise
-        except ray.exceptions.RayError as error:
-            raise InputError(
-                f"the Ray cluster at {address} failed: {error}; run the command again to go on"
-            ) from None
-        finally:
-            ray.shutdown()
-
-
 def _in_turn(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     return ((item, attempt(function, item)) for item in items)
-
-
-def _a_few_at_a_time(
-    submit: Callable[..., Any],
-    finished: Callable[[list[Any]], list[tuple[Any, Any]]],
-    room: Callable[[], int],
-) -> Apply:
-    """Keeps `room()` items submitted; `finished` waits for at least one of the running items."""
-
-    def apply(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        if len(items) == 1:  # not worth another process
-            yield from _in_turn(function, items)
-            return
-        running: dict[Any, Any] = {}
-        for number, item in enumerate(items, 1):
-            running[submit(function, item)] = item
-            while running and (number == len(items) or len(running) >= room()):
-                for handle, result in finished(list(running)):
-                    yield running.pop(handle), result
-
-    return apply
 
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:

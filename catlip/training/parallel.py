@@ -166,13 +166,13 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
     return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
 
 
-def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
-    """Compile the blocks in place, or with `whole` the module itself. Each image size has a graph:
-    one for all would depend on the order of sizes, and so on where a run was stopped.
+def compile_blocks(module: nn.Module) -> bool:
+    """Compile the blocks in place. Each image size has a graph: one for all would depend on the
+    order of sizes, and so on where a run was stopped.
 
     Returns: whether there is anything to compile.
     """
-    compiled = [module] if whole else blocks(module)
+    compiled = blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))
     torch._dynamo.config.recompile_limit = most
     torch._dynamo.config.accumulated_recompile_limit = most

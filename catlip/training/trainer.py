@@ -61,14 +61,12 @@ class Implementation:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
         compile: compile the transformer blocks, once for each image size; False in a Trainer whose
             objective has no stack of blocks.
-        whole_graph: compile the objective's forward pass with its loss in place of its blocks.
         optimizer: see `adamw`.
         norm: computes the 2-norm of the whole gradient.
     """
 
     parallel: Parallel = "ddp"
     compile: bool = False
-    whole_graph: bool = False
     optimizer: AdamWForm = "fused"
     norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
 
@@ -110,8 +108,7 @@ class Trainer:
             torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         self.objective.to(device)
         if form.compile:
-            compiled = compile_blocks(self.objective, form.whole_graph)
-            self.implementation = replace(form, compile=compiled)
+            self.implementation = replace(form, compile=compile_blocks(self.objective))
         self.replica = distribute(
             self.objective, self.rank, form.parallel, precision=recipe.precision
         )
@@ -200,10 +197,6 @@ class Trainer:
         return answer
 
     def loss(self, *batches: Any) -> Tensor:
-        if self.implementation.whole_graph:
-            for batch in batches:
-                if batch.labels is not None:  # each batch has another number of them
-                    torch._dynamo.maybe_mark_dynamic(batch.labels.values, 0)
         with (
             autocast(self.rank.device, self.optimization.precision),
             note_kernels(self.objective, not self._watched),

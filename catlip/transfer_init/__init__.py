@@ -4,13 +4,15 @@ A label is one synset or several ("restaurant_kitchen"). Each synset is matched 
 the same synset, or else with the most similar class by WordNet's path similarity, if the similarity
 is at least alpha. The label's row is the mean over its matched synsets; if no synset has a match
 ("archaeological_excavation"), the row is random. The paper states neither alpha, nor how ties and
-the bias are treated; here they are options.
+the bias are treated: of several classes equally near, the one that most captions name stands for
+the synset; for the bias, see catlip.transfer_init.head.
 
 Captions are labelled by a word's first sense, label sets by the sense in the picture. A caption's
 banana is banana.n.01, the herb, and COCO's is banana.n.02, the fruit; the label then gets the row
 of another class, because path similarity does not compare words.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,20 +27,16 @@ from catlip.words.wordnet import nouns
 ALPHA = 0.3
 EXACT = 1.0
 Kind = Literal["exact", "near", "mean", "random"]
-Ties = Literal["frequent", "mean"]
-# Bias and scale of the head: see catlip.transfer_init.head.
-Bias = Literal["copy", "zero", "fresh"]
-Scale = Literal["as_is", "fresh", "unit"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of a label's synsets, and the classes for it: none if no similarity reaches alpha."""
+    """One of a label's synsets, and the class for it: None if no similarity reaches alpha."""
 
     synset: str
     similarity: float
-    class_ids: tuple[int, ...]
-    classes: tuple[str, ...]
+    class_id: int | None
+    class_name: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Origin:
 
     @property
     def matched(self) -> tuple[Part, ...]:
-        return tuple(part for part in self.parts if part.class_ids)
+        return tuple(part for part in self.parts if part.class_id is not None)
 
     @property
     def kind(self) -> Kind:
@@ -71,12 +69,8 @@ class Origin:
     @property
     def fractions(self) -> dict[int, float]:
         """Class id -> weight of its row in the mean; they sum to 1. Empty for a random row."""
-        fractions: dict[int, float] = {}
-        for part in self.matched:
-            fraction = 1 / (len(self.matched) * len(part.class_ids))
-            for class_id in part.class_ids:
-                fractions[class_id] = fractions.get(class_id, 0.0) + fraction
-        return fractions
+        ids = [part.class_id for part in self.matched if part.class_id is not None]
+        return {class_id: count / len(ids) for class_id, count in Counter(ids).items()}
 
     def row(self) -> dict[str, Any]:
         return {
@@ -85,20 +79,18 @@ class Origin:
             "similarity": self.similarity,
             "synsets": [part.synset for part in self.parts],
             "similarities": [part.similarity for part in self.parts],
-            "classes": [list(part.classes) for part in self.parts],
+            "classes": [[part.class_name] * bool(part.class_name) for part in self.parts],
         }
 
 
 def find_origins(
-    labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA, ties: Ties = "frequent"
+    labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA
 ) -> tuple[Origin, ...]:
     """The classes that stand for each label, in the order of the labels; no weights are needed.
 
     Args:
         alpha: least path similarity of a class that may stand for a synset; 1 takes exact matches
             only.
-        ties: if several classes are equally near, "frequent" takes the class that most captions
-            name (then the lowest offset), and "mean" takes all of them.
     """
     classes = vocabulary.synsets
     all_candidates = all_nearest(labels.synsets, [synset.offset for synset in classes])
@@ -107,10 +99,10 @@ def find_origins(
         parts = []
         for synset, nearest in zip(synsets, candidates, strict=True):
             ids = nearest.class_ids if nearest.similarity >= alpha else ()
-            if ties == "frequent" and ids:
-                ids = (max(ids, key=lambda each: (classes[each].count, -classes[each].offset)),)
-            names = tuple(classes[each].name for each in ids)
-            parts.append(Part(nouns().name(synset), nearest.similarity, ids, names))
+            # Of ties the most frequent, then the lowest offset.
+            best = max(ids, key=lambda i: (classes[i].count, -classes[i].offset), default=None)
+            class_name = "" if best is None else classes[best].name
+            parts.append(Part(nouns().name(synset), nearest.similarity, best, class_name))
         origins.append(Origin(name, tuple(parts)))
     return tuple(origins)
 

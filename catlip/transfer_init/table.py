@@ -22,7 +22,7 @@ def origins_table(name: str, origins: Sequence[Origin], vocabulary: Vocabulary) 
     rows = []
     for origin in sorted(origins, key=lambda one: [*HOW].index(one.kind)):
         captions = [vocabulary.synsets[class_id].count for class_id in origin.fractions]
-        classes = [" or ".join(part.classes) or "none" for part in origin.parts if origin.matched]
+        classes = [part.class_name or "none" for part in origin.parts if origin.matched]
         rows.append(
             [
                 Cell(clipped(origin.label, 40)),

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.clip import MAX_LOGIT_SCALE
-from baselines.openclip import END, TEXT_TOWERS
+from baselines.openclip import END
 from bench.measuring import methods
 from bench.measuring.factors import Factors
-from catlip.architectures import ENCODERS, Architecture
 from catlip.data.loader import Batch
 from catlip.objective import Objective
 
@@ -21,19 +20,14 @@ B = 6
 RIGHT = torch.arange(B)
 
 
-@pytest.fixture(autouse=True)
-def _a_small_encoder_with_a_class_token(monkeypatch) -> None:
-    monkeypatch.setitem(ENCODERS, "vit_mini16", Architecture(64, 2, 1))
-    monkeypatch.setitem(TEXT_TOWERS, "vit_mini16", TEXT_TOWERS["hybrid_mini"])
+def build(method: str) -> Objective:
+    return methods.build(Factors(method, "hybrid_mini", 32, num_classes=10, seed=0)).double()
 
 
-def build(method: str, model: str = "hybrid_mini") -> Objective:
-    return methods.build(Factors(method, model, 32, num_classes=10, seed=0)).double()
-
-
-def batch_of(step: int, model: str = "hybrid_mini") -> Batch:
+def batch_of(step: int) -> Batch:
     """Captions of few words, so that they share some, one without any, and float64 pixels."""
-    batch = methods.synthetic_batch(Factors("catlip", model, 32, B, num_classes=10), seed=step)
+    factors = Factors("catlip", "hybrid_mini", 32, B, num_classes=10)
+    batch = methods.synthetic_batch(factors, seed=step)
     tokens = batch.tokens.clone()
     tokens[:, 1:-1] %= 40
     tokens[0, 1:] = 0
@@ -79,14 +73,6 @@ def nouns(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     target[batch.labels.rows(), batch.labels.values] = 1
     logits = objective.classifier(objective.image_encoder(batch.images))
     return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / B
-
-
-def subwords(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
-    """SuperCLIP: a softmax over subwords on the normed mean patch token."""
-    encoder, (norm, linear) = objective.image_encoder, objective.subwords
-    patches = encoder.forward_features(batch.images)[:, encoder.num_prefix_tokens :].mean(dim=1)
-    logits = linear(F.layer_norm(patches, patches.shape[1:], norm.weight, norm.bias, norm.eps))
-    return softmax(logits, [*subwords_of(earlier), *subwords_of(batch)])
 
 
 def subword_classes(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
@@ -151,22 +137,17 @@ FORMULAS = {
     "clip_masked": [contrast_of_unlike],
     "siglip": [pairwise],
     "clip_catlip": [contrast, nouns],
-    "superclip": [contrast, subwords],
     "superclass": [subword_classes],
     "catlip_softmax": [noun_classes],
     "batch_nouns": [nouns_of_the_batch],
 }
 
 
-# The class token is no patch: an encoder with one makes a difference only for SuperCLIP.
-CASES = [*((method, "hybrid_mini") for method in FORMULAS), ("superclip", "vit_mini16")]
-
-
-@pytest.mark.parametrize(("method", "model"), CASES)
-def test_loss_and_gradient_are_those_of_the_formula(method: str, model: str) -> None:
-    objective = build(method, model)
-    earlier, batch = batch_of(0, model), batch_of(1, model)
-    for each in (earlier, batch):  # SuperCLIP counts the captions that it has seen
+@pytest.mark.parametrize("method", FORMULAS)
+def test_loss_and_gradient_are_those_of_the_formula(method: str) -> None:
+    objective = build(method)
+    earlier, batch = batch_of(0), batch_of(1)
+    for each in (earlier, batch):  # SuperClass counts the captions that it has seen
         loss = objective(each)
     expected = sum(formula(objective, earlier, batch) for formula in FORMULAS[method])
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from bench.arithmetic.memory import peak_bytes, state_bytes
 from bench.measuring.factors import METHOD_NAMES, Factors
-from bench.measuring.training_step import batch_of, build
 from bench.memory import result
 from bench.memory.config import Memory
-from bench.memory.measure import MULTIPLE, attempt, largest_batch, main, measure, peak_of
+from bench.memory.measure import MULTIPLE, attempt, largest_batch, main, measure
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB
@@ -53,19 +52,6 @@ def test_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> None:
     state = state_bytes(factors)
     for part in ("parameters", "gradients", "optimizer", "average"):
         assert getattr(found, f"{part}_gib") * GIB == pytest.approx(state[part], rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    "how", [{}, {"attention": "naive"}, {"precision": "bf16"}, {"range_augment": True}], ids=str
-)
-def test_peak_with_products_kept_is_predicted(rank, how) -> None:
-    model = {"model": "vit_tiny16", "resolution": 64, "batch_size": 96, "num_classes": 500}
-    factors = replace(SMALL, checkpointing=True, keep_products=True, **model | how)
-    trainer, batch = build(factors, rank), batch_of(factors, rank)
-    trainer.train_step(iter([batch]))
-    predicted = peak_bytes(factors, device_type="cpu")
-    assert predicted == pytest.approx(peak_of(trainer, batch), rel=0.05)
-    assert predicted < 0.9 * peak_bytes(replace(factors, checkpointing=False), device_type="cpu")
 
 
 def test_checkpointing_keeps_less_of_the_image_encoder(rank) -> None:

@@ -1,4 +1,4 @@
-"""Shards are fetched whole, once, with small images and their sources' captions and labels."""
+"""Shards are fetched whole, once, with small images and their sources' captions."""
 
 import io
 import json
@@ -29,9 +29,6 @@ from catlip.data import remote
 from catlip.data.decode import PictureError, open_picture, rgb, shrink_picture
 from catlip.data.fetch import Fetch, main
 from catlip.data.shards import open_shard, write_shard
-from catlip.label.__main__ import Label
-from catlip.label.__main__ import main as label
-from catlip.label.sidecar import read_sidecar
 
 SET = "pixparse/cc3m-wds"
 
@@ -74,27 +71,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
 
 
-def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(hub, tmp_path) -> None:
+def test_shards_of_a_hub_keep_captions_and_are_fetched_once(hub, tmp_path) -> None:
     paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
     hub.put_folder(SET, tmp_path / "source")
     hub.limit = 8  # requests, after which there is a 429
     named = (hub, f"hf://datasets/{SET}/cc3m-validation-*.tar", "--out", out)
-    options = ("--side", 96, "--rule", "paper", "--yes", "--quiet")
+    options = ("--side", 96, "--yes", "--quiet")
     done = fetched(*named, *options)
     assert (hub.asked["cdn"], hub.limit) == (len(paths), None)
     assert f"hf://datasets/{SET}, licence: cc-by-4.0 ({hub.endpoint}/datasets/{SET})" in done.stdout
     assert "15 images in 3 shards" in done.stdout
-    label(Label((str(tmp_path / "source"),), quiet=True))
     for path in paths:
         before, after = samples_of(path), samples_of(out / path.name)
         assert [sample[:2] for sample in after] == [sample[:2] for sample in before]
         assert [min(open_picture(image).size) for *_, image in after] == [96] * 4 + [20]
         assert after[-1] == before[-1]
-        beside = path.with_suffix(".paper.labels.npz")
-        old, new = read_sidecar(beside), read_sidecar(out / beside.name)
-        assert new.values.tolist() == old.values.tolist()
-        assert new.offsets.tolist() == old.offsets.tolist()
-        assert new.meta["captions_sha256"] == old.meta["captions_sha256"]
     fetched(*named, *options)
     assert hub.asked["cdn"] == len(paths)
     fetched(*named, "--side", 64, "--yes", "--quiet")

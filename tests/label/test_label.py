@@ -81,6 +81,22 @@ def test_every_sample_has_the_labels_of_its_caption_whoever_makes_them(shards, t
         assert labels.values.dtype == labels.offsets.dtype == np.uint32
 
 
+def test_parts_label_every_source_once_and_leave_the_record_to_the_whole(shards, tmp_path):
+    for number in (2, 0):
+        label(shards, tmp_path / "labels", part=(number, 3))
+    assert list(contents(tmp_path / "labels")) == ["0.paper.labels.npz", "2.paper.labels.npz"]
+    assert not (tmp_path / "labelling").exists()
+    with pytest.raises(InputError, match="1 labels files are missing"):
+        counted(tmp_path / "labels")
+    label(shards, tmp_path / "labels")
+    metrics = json.loads((tmp_path / "labelling/paper.json").read_text())["metrics"]
+    assert metrics["captions_labelled_now"] == len(open_shard(shards[1])) < metrics["captions"]
+    label(shards, tmp_path / "at once")
+    assert contents(tmp_path / "labels") == contents(tmp_path / "at once")
+    with pytest.raises(InputError, match="--part 3 3"):
+        label(shards, tmp_path / "labels", part=(3, 3))
+
+
 def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
     label(shards, tmp_path / "labels")
     before = times(tmp_path)

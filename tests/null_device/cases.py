@@ -242,25 +242,22 @@ def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> No
 
 
 def test_waterfall_is_timed(tmp_path, quick) -> None:
-    small = {"num_rounds": 1, "orders": ("forward",), "compile": False}
+    small = {"num_rounds": 1, "orders": ("forward",)}
     config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
-    waterfall.main(replace(config, further=False))
-    assert metrics(tmp_path)["further"] == {"orders": {"forward": []}, "total": {}}
-    assert 0 < metrics(tmp_path)["release"]["total"]["busy"] <= 1
     waterfall.main(config)
-    ways = [metrics(tmp_path)[way]["orders"]["forward"] for way in ("release", "further")]
-    not_run = [step["factor"] for steps in ways for step in steps if "not_run" in step]
-    assert not_run == ["crop", "compile"]
+    release = metrics(tmp_path)["release"]
+    assert 0 < release["total"]["busy"] <= 1
+    steps = release["orders"]["forward"]
+    assert [step["factor"] for step in steps if "not_run" in step] == ["crop"]
 
 
 def test_largest_pair_of_the_waterfall_fits(rank, tmp_path, quick) -> None:
     config = measure.resolve(waterfall.Waterfall(num_rounds=1), rank.device)
     start = measure.released_clip(config, gpu=True)
     changes = measure.release_changes(config.batch_size, gpu=True)
-    changes += measure.further_changes(compile=False)
     pair = [measure.apply_all(start, changes[:count]) for count in (-2, -1)]
-    assert [variant.step.checkpointing for variant in pair] == [True, False]
-    larger = [replace(variant, step=replace(variant.step, batch_size=2048)) for variant in pair]
+    assert [variant.step.method for variant in pair] == ["clip", "catlip_dense"]
+    larger = [replace(variant, step=replace(variant.step, batch_size=16384)) for variant in pair]
     with progress(disable=True) as bar:
         record = Record(tmp_path / "pairs.json", result.Waterfall, {})
         timer = measure.PairTimer(config, rank, record, bar)
@@ -290,7 +287,7 @@ def test_step_waits_once_and_copies_the_addresses_of_gradients_alone(
     assert (counted("waits") - waits, counted("copies_to_device") - copies) == (1, 1)
 
 
-@pytest.mark.parametrize("method", ["clip", "superclip", "clip_catlip"])
+@pytest.mark.parametrize("method", ["clip", "clip_catlip"])
 def test_micro_batches_drop_the_same_patches_in_the_backward_pass(rank, method) -> None:
     batch = batch_of(TINY, rank)
     objective = methods.build(

@@ -13,11 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.downstream.finetune import Finetune
+from bench.downstream.linear_probe import LinearProbe
+from bench.downstream.multilabel import MultiLabel
+from bench.downstream.probe.config import TransferOptions
 from catlip.cli import InputError
-from catlip.program.identity import changes
+from catlip.program.identity import changes, record_changes
 from catlip.recipes.pretrain import CATLIP
-from catlip.records.record import Record, note_begun, plain
+from catlip.records.record import Record, from_plain, note_begun, plain, read_record
 from catlip.system.files import write_atomically
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
@@ -41,6 +47,21 @@ def test_later_field_makes_another_run_only_where_it_is_set() -> None:
     assert "patch_drop_rate" not in plain(usual) | usual.identity()
     assert plain(dropping)["patch_drop_rate"] == dropping.identity()["patch_drop_rate"] == 0.5
     assert "patch_drop_rate" in changes(usual.identity(), dropping.identity())
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (LinearProbe, "starter/linear_probe/catlip-seed0"),
+        (Finetune, "fashion/finetune/catlip-seed0"),
+        (MultiLabel, "starter/multilabel/catlip_transfer-seed0"),
+    ],
+)
+def test_field_that_has_gone_does_not_make_another_run_of_a_record(program, name) -> None:
+    path = REPOSITORY / f"reports/records/{name}.json"
+    config = from_plain(read_record(path)["config"], program)
+    assert record_changes(path, config) == ""
+    assert "alpha" in record_changes(path, replace(config, transfer=TransferOptions(alpha=0.5)))
 
 
 def end_with(record: Record, error: BaseException, begin: Callable[[Record], object]) -> None:

@@ -173,7 +173,6 @@ METRICS: dict[str, dict[str, Any]] = {
         "published_ratio": 2.7,
         "unit": "ms_per_image",
         "release": {"orders": {}, "total": {}},
-        "further": {"orders": {}, "total": {}},
     },
 }
 ROWS: dict[str, dict[str, Any]] = {

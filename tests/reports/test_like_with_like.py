@@ -159,7 +159,7 @@ def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=environment)
     (record,) = records_in(tmp_path).every
     (table,) = waterfall_table(record)
-    assert table.rows[1][2].small == interval
+    assert table.rows[0][2].small == interval
     assert record.metrics.release.factors[0].mean == pytest.approx(1.2)
     answer = why(Setting("runs", "starter", ()), Records(("runs",), (record,), ()))
     assert ("largest factor is attention" in " ".join(answer.sentences)) == (rounds >= 6)

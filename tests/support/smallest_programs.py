@@ -155,7 +155,6 @@ SMALLEST = {
         "threshold",
         (LABELLED,),
     ),
-    "bench.data_path": Smallest("--num-images 8 --rounds 1 --workers 0 --quiet", "data_path"),
     "reports check": Smallest(STEP_TIME, after=("bench.step_time",)),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports": Smallest("--records runs --out report"),

@@ -47,7 +47,7 @@ def by_label(full):
     return {
         (labels.name, origin.label): origin
         for labels in sets
-        for origin in find_origins(labels, full, ties="mean")
+        for origin in find_origins(labels, full)
     }
 
 
@@ -59,8 +59,9 @@ def test_labels_looked_up_by_hand(by_label, row):
     if rest:
         similarity, classes = rest
         assert f"{origin.similarity:.2f}" == similarity
-        found = sorted(name for part in origin.matched for name in part.classes)
-        assert found == [f"{name}.n.01" for name in classes.split()]
+        found = {part.class_name for part in origin.matched}
+        assert found
+        assert found <= {f"{name}.n.01" for name in classes.split()}  # or as near, but rarer
 
 
 def test_whole_label_sets_against_all_reachable_classes(full):
@@ -84,7 +85,7 @@ def test_most_frequent_class_is_taken_of_ties(small, synset):
             each._replace(count=numbers.get(each.name, 1)) for each in vocabulary.synsets
         )
         (origin,) = find_origins(labels, replace(vocabulary, synsets=synsets))
-        assert origin.matched[0].classes == (expected,)
+        assert origin.matched[0].class_name == expected
 
 
 @pytest.mark.parametrize(

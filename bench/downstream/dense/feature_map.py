@@ -4,7 +4,6 @@ within windows (Li et al. 2022, ViTDet), and blocks that are skipped at random; 
 """
 
 import torch
-import torch.nn.functional as F
 from timm.layers import DropPath
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -125,12 +124,9 @@ def _set_stride(vit: VisionTransformer, wanted: int) -> int:
 
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
     """Apply a block to each window of a map [B, H W, D], padded with zeros to whole windows."""
-    batch, _, channels = tokens.shape
-    padding = (0, 0, 0, -width % side, 0, -height % side)
-    grid = F.pad(tokens.view(batch, height, width, channels), padding)
-    down, across = grid.shape[1] // side, grid.shape[2] // side
-    windows = grid.view(batch, down, side, across, side, channels).transpose(2, 3)
-    changed = block(windows.reshape(-1, side * side, channels))
-    changed = changed.view(batch, down, across, side, side, channels)
-    whole = changed.transpose(2, 3).reshape(batch, down * side, across * side, channels)
-    return whole[:, :height, :width].reshape(batch, height * width, channels)
+    from detectron2.modeling.backbone.utils import window_partition, window_unpartition
+
+    windows, padded = window_partition(tokens.unflatten(1, (height, width)), side)
+    changed = block(windows.flatten(1, 2)).view_as(windows)
+    whole: Tensor = window_unpartition(changed, side, padded, (height, width))
+    return whole.flatten(1, 2)

@@ -73,7 +73,9 @@ class MultiLabelTask(DenseTask):
             # Senses of COCO's names were chosen by hand; other names get their first noun sense.
             coco = label_set("coco")
             labels = coco if tuple(names) == coco.names else name_labels("coco", names)
-            head, origins = transfer_head(encoder, config.encoder, labels, config.transfer, seed)
+            head, origins = transfer_head(
+                encoder, config.encoder, labels, config.transfer, seed, copy_bias=True
+            )
             self.origins = [origin.row() for origin in origins]
         return Classification(encoder.module, head, self.recipe, frozen=False, multi_label=True)
 

@@ -13,7 +13,7 @@ from bench.downstream.probe.result import Init
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
-from catlip.transfer_init import ALPHA, Bias, Scale, Ties
+from catlip.transfer_init import ALPHA
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,6 @@ class TransferOptions:
     """Vocabulary of the encoder's own classifier; by default that of its run's record."""
     alpha: PositiveFraction = ALPHA
     """Least path similarity, 1 / (1 + steps), of a class that may stand for a label."""
-    ties: Ties = "frequent"
-    """Among classes equally near: frequent takes the most frequent one, mean the mean of all."""
-    bias: Bias = "zero"
-    """Bias of the new classifier: zero, copy (of the copied rows) or fresh (as torch's)."""
-    scale: Scale = "as_is"
-    """Scale of the copied rows: as_is, fresh (the deviation of torch's) or unit (mean norm 1)."""
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,12 @@ def random_head(
 
 
 def transfer_head(
-    encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
+    encoder: LoadedEncoder,
+    spelling: str,
+    labels: LabelSet,
+    options: TransferOptions,
+    seed: int,
+    copy_bias: bool = False,
 ) -> tuple[nn.Linear, Sequence[Origin]]:
     """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
     nouns (random ones for labels without a class), and the origin of each row.
@@ -338,9 +343,7 @@ def transfer_head(
         vocabulary_of(checkpoint, spelling, options.vocabulary),
         labels=labels,
         alpha=options.alpha,
-        ties=options.ties,
-        bias_init=options.bias,
-        scale=options.scale,
+        copy_bias=copy_bias,
         seed=seed,
     )
     if not any(origin.matched for origin in head.origins):

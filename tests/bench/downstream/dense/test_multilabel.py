@@ -1,6 +1,7 @@
 """Multi-label classification: the metric and the labels."""
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from sklearn.metrics import average_precision_score
 from small_dense import change_file, write_coco
 
 from bench.downstream.dense.annotations import read_coco
-from bench.downstream.dense.multilabel import average_precision, split_of_coco
+from bench.downstream.dense.multilabel import MultiLabelTask, average_precision, split_of_coco
+from bench.downstream.multilabel import RECIPES as MULTILABEL
+from catlip.encoders.load import open_encoder
+from catlip.training.distributed import Rank
 
 
 @settings(max_examples=50, deadline=None)
@@ -40,6 +44,15 @@ def test_class_without_images_is_left_out() -> None:
     truth = torch.tensor([[True, False, False], [True, True, False], [False, True, False]])
     found = average_precision(truth.float(), truth)
     assert found == {"map_macro": 1, "map_micro": 1, "ap_by_class": [1, 1, None]}
+
+
+def test_transferred_classifier_keeps_the_bias_of_its_rows(make_run) -> None:
+    """Each label is a yes or no question, as each noun was."""
+    run = str(make_run())
+    config = replace(MULTILABEL["starter"], encoder=run, data="coco:x", init="transfer")
+    encoder = open_encoder(run, resolution=32)
+    model = MultiLabelTask(config, Rank(0, 1, torch.device("cpu")), encoder).build(["cat", "dog"])
+    torch.testing.assert_close(model.head.bias, torch.full((2,), 0.1).logit())
 
 
 def test_labels_are_the_categories_on_an_image_as_objects_or_as_a_crowd(tmp_path) -> None:
