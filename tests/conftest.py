@@ -15,7 +15,7 @@ from filelock import FileLock
 from hypothesis import settings
 from pictures import save
 from PIL import Image
-from program_server import LONGEST_S, ProgramServer
+from program_server import LONGEST_S, ProgramServer, Started
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
@@ -44,9 +44,28 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def program_server() -> Iterator[ProgramServer]:
+    server = ProgramServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def start(program_server: ProgramServer, tmp_path: Path) -> Callable[..., Started]:
+    """Starts what `program` runs, on one rank; it prints into `errors` and `output` there."""
+
+    def run(module: str, *arguments: object, **environment: str) -> Started:
+        printed = {"output": tmp_path / "output", "errors": tmp_path / "errors"}
+        where = {"cwd": REPOSITORY, "environment": environment, **printed}
+        return program_server.start(module, [*map(str, arguments)], **where)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def program(program_server: ProgramServer, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Runs `python -m module arguments`, or a file, on so many ranks, without importing torch."""
-    server, folder = ProgramServer(), tmp_path_factory.mktemp("printed")
+    folder = tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
     where = {"cwd": REPOSITORY, "output": output, "errors": errors}
 
@@ -56,11 +75,11 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         command = [*map(str, words)]
         module, *arguments = command
         limits = {"longest_s": longest_s, "ranks": ranks}
-        code = server.run(module, arguments, **where, environment=environment, **limits)
+        how = {**where, **limits, "environment": environment}
+        code = program_server.run(module, arguments, **how)
         return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 
-    yield run
-    server.close()
+    return run
 
 
 @pytest.fixture(scope="session")

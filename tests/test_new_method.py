@@ -1,10 +1,7 @@
 """A new method is one file: every program takes it, from the dry run to the page."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +60,7 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def done(succeed, starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("method")
     (folder / "methods").mkdir()
     (folder / "methods" / "squared.py").write_text(METHOD)
@@ -83,15 +80,9 @@ def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
         ["bench.memory", *quick, str(runs / "memory")],
         ["bench.plan", *SMALL, "--methods", "catlip", "squared", "--out", str(runs / "plan")],
     ]
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAMS, json.dumps(programs)],
-        cwd=REPOSITORY,
-        env=os.environ | {"CATLIP_METHODS": str(folder / "methods")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert ended.returncode == 0, ended.stderr
+    (folder / "programs.py").write_text(PROGRAMS)
+    methods = {"CATLIP_METHODS": str(folder / "methods")}
+    ended = succeed(folder / "programs.py", json.dumps(programs), **methods)
     return Done(ended.stdout, folder)
 
 

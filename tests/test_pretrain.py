@@ -6,8 +6,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 from copy import deepcopy
 from dataclasses import replace
@@ -214,33 +212,34 @@ def test_every_field_of_a_recipe_reaches_the_part_that_it_is_of() -> None:
     assert add_range_augment(objective, recipe).range_augment.psnr == (40, 10)
 
 
-def test_killed_and_resumed_is_uninterrupted(starter, succeed, tmp_path, undisturbed):
+def test_killed_and_resumed_is_uninterrupted(starter, start, succeed, tmp_path, undisturbed):
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, "--checkpoint-every", 1, *RANDOM)
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+    process = start(*arguments)
     short_training.wait_for_lines(out / "log.jsonl", 5, process, longest_s=120)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert out.with_name("run.json.partial").exists()
     succeed(*arguments)
     assert outcome(out) == undisturbed
     assert not out.with_name("run.json.partial").exists()
 
 
-def test_second_run_in_the_folder_is_refused(starter, program, tmp_path, undisturbed) -> None:
+def test_second_run_in_the_folder_is_refused(
+    starter, start, program, tmp_path, undisturbed
+) -> None:
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, *RANDOM)
-    first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+    first = start(*arguments)
     short_training.wait_for_lines(out / "log.jsonl", 2, first, longest_s=120)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
     try:
         for more in ((), ("--restart",)):
             second = program(*arguments, *more)
-            one_line_error(second, out, first.pid)
+            one_line_error(second, out, *first.pids)
     finally:
         first.send_signal(signal.SIGCONT)
-    _, errors = first.communicate()
-    assert first.returncode == 0, errors
+    assert first.wait() == 0, (tmp_path / "errors").read_text()
     assert outcome(out) == undisturbed
     assert not (out / ".lock").exists()
 

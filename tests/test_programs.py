@@ -7,7 +7,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -25,11 +24,10 @@ from reports.kinds import KINDS
 class Programs:
     """Runs each program once, after those that it needs, in one folder."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, server: ProgramServer):
+        self.folder, self.server = folder, server
         self.outputs = folder / ".outputs"
         self.outputs.mkdir(parents=True, exist_ok=True)
-        self.server = ProgramServer()
 
     def run(self, name: str) -> CompletedProcess[str]:
         """The end of this program, which another test process may have seen before."""
@@ -51,11 +49,9 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def programs(shared_folder: Path) -> Iterator[Programs]:
+def programs(shared_folder: Path, program_server: ProgramServer) -> Programs:
     """The programs; their folder is one for all test processes."""
-    programs = Programs(shared_folder / "programs")
-    yield programs
-    programs.server.close()
+    return Programs(shared_folder / "programs", program_server)
 
 
 def test_every_program_has_smallest_arguments_and_a_line_in_the_list(programs: Programs) -> None:

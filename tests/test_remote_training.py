@@ -1,10 +1,7 @@
 """A training on remote shards is that on a disk, stopped or not, and writes no credential."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,6 @@ from catlip.pretraining.mirror import INDEX
 from catlip.system.cache import cache_dir
 from catlip.training.preempt import EXIT_CODE
 
-REPOSITORY = Path(__file__).parent.parent
 LONGEST_S = 200
 NUM_SHARDS = 18  # more than a window of the sampler
 SET = f"set/{{0000..{NUM_SHARDS - 1:04d}}}.tar"
@@ -74,19 +70,12 @@ def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
 
 
 def test_dead_server_and_a_lost_disk_change_no_outcome(
-    program, succeed, local, s3, environment, tmp_path
+    start, program, succeed, local, s3, environment, tmp_path
 ):
     out, mirror = tmp_path / "run", f"s3://{BUCKET}/runs/lost"
     storage = [f"s3://{BUCKET}/{name}" for name in (SET, "labels", "vocabulary.json")]
     command = [*training(*storage, out=out), "--mirror", mirror]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "catlip.pretrain", *command],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    run = start("catlip.pretrain", *command, **environment)
     wait_for_lines(out / "log.jsonl", 2, run, longest_s=LONGEST_S)
     s3.stop()
     time.sleep(1)
@@ -95,9 +84,9 @@ def test_dead_server_and_a_lost_disk_change_no_outcome(
     before = (out / "log.jsonl").read_text().count("\n")
     wait_for_lines(out / "log.jsonl", before + 1, run, longest_s=LONGEST_S)
     run.send_signal(signal.SIGTERM)
-    _, errors = run.communicate(timeout=LONGEST_S)
-    assert waiting, errors
-    assert run.returncode == EXIT_CODE
+    code = run.wait()
+    assert waiting, (tmp_path / "errors").read_text()
+    assert code == EXIT_CODE
     stopped = max(path.stem for path in out.glob("checkpoints/step-*"))
     shutil.rmtree(out)
     done = succeed("catlip.pretrain", *command, **environment)

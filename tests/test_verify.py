@@ -1,11 +1,8 @@
 """A run that is what its log says passes; one line or one weight that is not is found."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import reduce
 from operator import getitem
@@ -93,30 +90,40 @@ def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, run_copy) 
     assert "10" in differing(done.stdout)
 
 
-def test_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:
+def test_run_that_was_killed_and_went_on_passes(start, succeed, starter, tmp_path) -> None:
     """Its checkpoints lie between the lines of its log."""
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-every", 1)
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
+    process = start(*arguments)
     deadline = time.monotonic() + 120
     while not (out / "checkpoints/step-00000006.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     succeed("catlip.verify", out, *ALL)
     succeed(*arguments)
     done = succeed("catlip.verify", out, *ALL)
     assert "step-00000011.pt" in done.stdout
 
 
+SMALLER = """
+import runpy, sys
+from catlip.architectures import ENCODERS, Architecture
+ENCODERS["vit_mini16"] = Architecture(width=64, depth=2, heads=1)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
 def test_two_sharding_ranks_agree_to_the_bit_and_one_within_a_tolerance(succeed, starter, tmp_path):
     """The position embedding of the encoder has one row, so one rank has no part of it."""
+    (program := tmp_path / "program.py").write_text(SMALLER)
     fewer = ("--iterations", 4, "--micro-batch", 4, "--num-devices", 2, "--num-workers", 0)
-    arguments = command("catlip", starter, tmp_path / "run", "--encoder", "vit_tiny16", *fewer)
-    succeed(*arguments, "--parallel", "fsdp", "--checkpoint-every", 2, ranks=2)
-    two = succeed("catlip.verify", tmp_path / "run", *ALL, ranks=2)
+    arguments = command("catlip", starter, tmp_path / "run", "--encoder", "vit_mini16", *fewer)
+    succeed(program, *arguments, "--parallel", "fsdp", "--checkpoint-every", 2, ranks=2)
+    two = succeed(program, "catlip.verify", tmp_path / "run", *ALL, ranks=2)
     assert "apart" not in two.stdout
-    one = succeed("catlip.verify", tmp_path / "run", *ALL)
+    one = succeed(program, "catlip.verify", tmp_path / "run", *ALL)
     assert "ranks 2 there, 1 now" in one.stdout
 
 

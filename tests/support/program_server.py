@@ -1,7 +1,8 @@
 """Runs programs as `python -m MODULE` or `python FILE` does, on one rank or several, in processes
 forked from one that has imported the large libraries, but nothing of this project.
 
-A request is a line of JSON on stdin; each is answered with the exit code.
+A request is a line of JSON on stdin: {"start": a program}, which is answered with the ids of its
+processes, or {"poll": these} or {"wait": these}, which are answered with their exit code.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,19 +26,25 @@ FORK = multiprocessing.get_context("fork")
 LONGEST_S = 300  # of a program, which is then killed
 LIBRARIES = (
     "torch",
+    "torch.distributed.checkpoint.state_dict",
+    "torch.distributed.fsdp",
+    "torch.utils.flop_counter",
+    "torch.utils.tensorboard",
     "torchvision",
     "timm",
-    "torch.utils.tensorboard",
     "torchmetrics.functional.classification",
     "open_clip",
     "pandas",
     "pyarrow.parquet",
     "matplotlib.pyplot",
     "jinja2",
+    "msgspec",
     "nltk",
     "safetensors.torch",
     "simplejpeg",
+    "typeguard",
     "tyro",
+    "tyro._backends._tyro_backend",
 )
 
 
@@ -53,7 +61,7 @@ class ProgramServer:
             text=True,
         )
 
-    def run(
+    def start(
         self,
         module: str,
         arguments: list[str],
@@ -64,17 +72,43 @@ class ProgramServer:
         environment: Mapping[str, str] = MappingProxyType({}),
         longest_s: int = LONGEST_S,
         ranks: int = 1,
-    ) -> int:
-        """Run a program, with what it prints in two files; its exit code."""
+    ) -> "Started":
+        """Start a program, with what it prints in two files."""
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
         request |= {"environment": dict(environment), "longest_s": longest_s, "ranks": ranks}
+        return Started(self, self.ask({"start": request}))
+
+    def run(self, module: str, arguments: list[str], **how: Any) -> int:
+        """Run a program as `start` does; its exit code."""
+        return self.start(module, arguments, **how).wait()
+
+    def ask(self, request: dict[str, Any]) -> Any:
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
         self.process.communicate()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A program of a server, and the process of each rank."""
+
+    server: ProgramServer
+    pids: list[int]
+
+    def poll(self) -> int | None:
+        """Its exit code, if it has ended."""
+        return self.server.ask({"poll": self.pids})
+
+    def wait(self) -> int:
+        return self.server.ask({"wait": self.pids})
+
+    def send_signal(self, number: int) -> None:
+        for pid in self.pids:
+            os.kill(pid, number)
 
 
 def become(
@@ -104,8 +138,8 @@ def become(
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def run(request: dict[str, Any]) -> int:
-    """Fork a process for each rank; the exit code of the rank that fared worst."""
+def start(request: dict[str, Any]) -> list[multiprocessing.Process]:
+    """Fork a process for each rank."""
     for name in ("output", "errors"):
         Path(request[name]).write_bytes(b"")
     count, shared = request.pop("ranks"), {}
@@ -121,14 +155,29 @@ def run(request: dict[str, Any]) -> int:
         process = FORK.Process(target=become, kwargs=request | {"environment": environment})
         process.start()
         processes.append(process)
-    for process in processes:
-        process.join()
-    return max((process.exitcode for process in processes), key=abs)
+    return processes
+
+
+def exit_code(processes: list[multiprocessing.Process]) -> int | None:
+    """That of the rank that fared worst; None if one has not ended."""
+    codes = [process.exitcode for process in processes]
+    return None if None in codes else max(codes, key=abs)
 
 
 def serve() -> None:
+    started: dict[int, multiprocessing.Process] = {}
     for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), flush=True)
+        ((kind, request),) = json.loads(line).items()
+        if kind == "start":
+            processes = {process.pid: process for process in start(request)}
+            started |= processes
+            answer = [*processes]
+        else:
+            processes = [started[pid] for pid in request]
+            for process in processes if kind == "wait" else ():
+                process.join()
+            answer = exit_code(processes)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

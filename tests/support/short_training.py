@@ -7,6 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from program_server import Started
+
 SHORT = "--epochs 0 --iterations 12 --micro-batch 8 --warmup-iterations 3 --device cpu --quiet"
 
 
@@ -33,7 +35,7 @@ def digests(folder: Path, pattern: str = "*") -> dict[str, str]:
 
 
 def wait_for_lines(
-    log: Path, count: int, process: subprocess.Popen[Any], *, longest_s: float
+    log: Path, count: int, process: subprocess.Popen[Any] | Started, *, longest_s: float
 ) -> None:
     """Until the log has so many lines, the process has ended, or the time is over."""
     deadline = time.monotonic() + longest_s
