@@ -123,7 +123,7 @@ def _as_good(every: Sequence[Setting]) -> str:
 def _batches(setting: Setting) -> str:
     """The lead on the first data at other batches."""
     words, data = at_other_batches(setting), images_of(setting.root, setting.scale)
-    return f" With other batches, on {data}: {words}." if words else ""
+    return f" Other batches, on {data}: {words}." if words else ""
 
 
 def _ingredients(setting: Setting) -> str:
@@ -141,7 +141,7 @@ def _ingredients(setting: Setting) -> str:
     ]
     if alike := len(every) - len(words):
         words.append(f"{alike} more undecided")
-    return f"CatLIP minus other methods on {setting.name(first)}: {'; '.join(words)}."
+    return f"CatLIP minus others on {setting.name(first)}: {'; '.join(words)}."
 
 
 def _few_labels(setting: Setting) -> str:
@@ -154,10 +154,10 @@ def _few_labels(setting: Setting) -> str:
         f"{what} {signed(estimate.value, 1)}"
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
-            ("CatLIP gains from Transfer Init", fewest.transfer),
-            ("CLIP gains from a start at its embeddings of the class names", fewest.names),
+            ("Transfer Init gains CatLIP", fewest.transfer),
+            ("a start from embeddings of the class names gains CLIP", fewest.names),
         )
         if estimate
     ]
-    labels = f"{100 * fewest.fraction:.3g} % of the labels of {setting.name(task)}"
-    return f"**Few labels?** With {labels}: {'; '.join(words)}."
+    labels = f"{100 * fewest.fraction:.3g} % of the labels"
+    return f"**Few labels?** With {labels} ({setting.name(task)}): {'; '.join(words)}."

@@ -350,8 +350,8 @@ def why(setting: Setting, records: Records) -> Answer:
     ratio = step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
-            f"Here a step of CLIP takes {format_number(ratio.value, 2)} times as long: "
-            f"{format_number(flops, 2)} for its matrix products, "
+            f"Here a step of CLIP takes {format_number(ratio.value, 2)} times as long: a factor of "
+            f"{format_number(flops, 2)} for its matrix products, of "
             f"{format_number(ratio.value / flops, 2)} for all else."
         )
         sources.append((record.anchor, "step times"))
@@ -373,8 +373,8 @@ def why(setting: Setting, records: Records) -> Answer:
             f"{format_number(value, 2)} {name}" for name, value in factors.items()
         )
         explained = format_number(math.prod(factors.values()), 1)
-        short = f"Of the paper's factor of {claimed} we can account for {explained}; "
-        short += f"a factor of {format_number(left, 1)} is unexplained."
+        short = f"Of the paper's factor of {claimed} we explain {explained}; "
+        short += f"{format_number(left, 1)} is unexplained."
         sentences.insert(0, f"{explained} = {product}.")
     elif flops and ratio:
         short = sentences.pop(0)
@@ -444,7 +444,7 @@ def advice(setting: Setting) -> str:
     judged |= _larger_words(setting)
     is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
-        what = "classify a caption's words (CatLIP, or SuperClass, which needs no WordNet)"
+        what = "classify their words (CatLIP; SuperClass needs no WordNet)"
         what = what if _ties_with_superclass(setting) else "use CatLIP"
         advised = f"where captions name what is in the image, {what}"
     elif judged == {WORSE}:
@@ -452,6 +452,6 @@ def advice(setting: Setting) -> str:
     else:
         advised = "these records do not decide which features are better"
     return (
-        f"So: {advised}. For text prompts use CLIP. Before you rely on "
-        f"{format_number(claimed_speed_up(), 1)} times, time your own steps."
+        f"So: {advised}. For text prompts use CLIP. Time your own steps before you rely on "
+        f"{format_number(claimed_speed_up(), 1)} times."
     )

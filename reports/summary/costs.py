@@ -132,7 +132,7 @@ def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
     if more:
         words += f" with a bag of words, {more[0]} with a transformer"
     if packed := [one.value for c in costs for one in (c.packed, c.larger_packed) if one]:
-        words += f" (a step {from_to(packed, 2)} if it skips the padding of captions)"
+        words += f" (a step {from_to(packed, 2)} without padding)"
     return f"{words}{f'; {ending}' * bool(ending)}."
 
 

@@ -65,7 +65,7 @@ def doubts(setting: Setting) -> list[str]:
 
 def _batches(setting: Setting) -> list[str]:
     words = at_other_batches(setting)
-    return [f"With other batches the difference is {words}."] if words else []
+    return [f"With other batches: {words}."] if words else []
 
 
 def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:

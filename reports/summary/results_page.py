@@ -148,7 +148,11 @@ def _differences(
         [(usual, count)] = Counter(one.method for one in found).most_common(1)
         if usual != setting.clip:
             over = f", over {distinct_name(usual)}{' unless named' * (count < len(found))}"
-            found = [replace(one, name=_without(one.name, name_of(usual))) for one in found]
+            named = name_of(usual)
+            found = [
+                replace(one, name=one.name.removesuffix(named).removesuffix(TASK_PART_SEPARATOR))
+                for one in found
+            ]
         lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]
         lines += _rows_of_tasks(setting, found, with_headings=len(headings) > 1)
     return lines
@@ -176,10 +180,6 @@ def _seeds(counts: Iterable[int | None]) -> str:
     """`, 6 seeds` if all have as many; otherwise empty."""
     each = {*counts}
     return f", {each.pop()} seeds" if len(each) == 1 else ""
-
-
-def _without(name: str, part: str) -> str:
-    return TASK_PART_SEPARATOR.join(p for p in name.split(TASK_PART_SEPARATOR) if p != part)
 
 
 def _retrieval(setting: Setting) -> list[str]:
