@@ -60,7 +60,7 @@ def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> No
         axes.text(0, y, setting.title(task), weight="bold", va="center")
         for method in methods:
             y -= 1
-            rows.append((y, name_of(method)))
+            rows.append((y, clipped(name_of(method), 24)))
             quantity = setting.accuracy(method, task)
             if quantity is None or not math.isfinite(quantity.mean):
                 axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
