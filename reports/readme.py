@@ -38,7 +38,7 @@ OUTCOMES = {
     BETTER: "better in",
     NOT_WORSE: "not worse in",
     WORSE: "worse in",
-    CANNOT_TELL: "not told from CLIP in",
+    CANNOT_TELL: "undecided in",
 }
 WIDTH = 100  # characters of a line
 MAX_TASKS = 2  # of each data set
@@ -117,13 +117,13 @@ def _as_good(every: Sequence[Setting]) -> str:
     counts = [
         f"{outcome} {words.count(word)}" for word, outcome in OUTCOMES.items() if word in words
     ]
-    return f"Of {len(words)} pairs of training data and task CatLIP is {listed(counts)}."
+    return f"Of {len(words)} comparisons (training data and task) CatLIP is {listed(counts)}."
 
 
 def _batches(setting: Setting) -> str:
     """The lead on the first data at other batches."""
-    words = at_other_batches(setting)
-    return f" On {images_of(setting.root, setting.scale)} {words}." if words else ""
+    words, data = at_other_batches(setting), images_of(setting.root, setting.scale)
+    return f" Other batches, on {data}: {words}." if words else ""
 
 
 def _ingredients(setting: Setting) -> str:
@@ -140,7 +140,7 @@ def _ingredients(setting: Setting) -> str:
         if sign(one.estimate)
     ]
     if alike := len(every) - len(words):
-        words.append(f"{alike} more inconclusive")
+        words.append(f"{alike} more undecided")
     return f"CatLIP minus others on {setting.name(first)}: {'; '.join(words)}."
 
 
@@ -155,9 +155,9 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("its counterpart CLIP", fewest.names),
+            ("a start from embeddings of the class names gains CLIP", fewest.names),
         )
         if estimate
     ]
-    fraction = f"{100 * fewest.fraction:.3g} %"
-    return f"**Few labels?** With {fraction} of the {setting.name(task)}: {'; '.join(words)}."
+    labels = f"{100 * fewest.fraction:.3g} % of the labels"
+    return f"**Few labels?** With {labels} ({setting.name(task)}): {'; '.join(words)}."

@@ -143,7 +143,7 @@ def build_page(records: Records) -> Page:
         where = "a CPU" if is_cpu else main.device or "an unknown device"
         is_ours = main.root.endswith(COMMITTED)
         whose = "Our test" if is_ours else f"Your records in {main.root}/{main.scale}, measured"
-        about = f"{whose} on {where}, beside the paper's numbers."
+        about = f"{whose} on {where}, beside the paper's."
         title = f"All methods, on {where}"
     table = headline(main, title=title) if main and main.methods else None
     judged = verdicts(records)

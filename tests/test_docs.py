@@ -26,6 +26,13 @@ def test_results_are_those_of_the_committed_records() -> None:
     assert {key for key in words if words[key].endswith("the paper's scale")} <= {"parameters"}
 
 
+def test_tables_of_results_fit_the_width_of_a_page() -> None:
+    lines = (REPOSITORY / "docs/results.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert max(line.count(" | ") for line in rows) + 1 <= 6
+    assert max(map(len, rows)) <= 150
+
+
 def test_answer_can_be_held_in_mind() -> None:
     answer = BLOCK.search((REPOSITORY / "README.md").read_text())
     assert answer is not None

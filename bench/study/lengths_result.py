@@ -13,7 +13,7 @@ from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.records.blocks import Block, side_by_side
 from catlip.records.estimate import N, Score
-from catlip.records.figures import MUTED, Axes, Figure
+from catlip.records.figures import MUTED, Axes, Figure, write_out_powers
 from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
 from catlip.records.run import Run, device_of
 from catlip.records.styles import CATLIP, name_of
@@ -183,9 +183,7 @@ def cost_panels(runs: Runs, first: Sequence[str], floor: dict[str, float]) -> li
             )
         )
     n = " or ".join(map(str, sorted({len(curve.rows) for curve in by_method})))
-    caption = (
-        f"A mark is a training to the end of its schedule, a line the mean of {n} seeds. {how}"
-    )
+    caption = f"Each mark is a whole training, each line the mean of {n} seeds. {how}"
     return side_by_side(panels, caption.strip())
 
 
@@ -206,6 +204,7 @@ def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) ->
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
+    write_out_powers(axes.xaxis)
     axes.set_xlabel("10¹² FLOPs of a training (logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
     if floor is not None and math.isfinite(floor):
@@ -220,4 +219,4 @@ def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) ->
             color=MUTED,
             fontsize=9,
         )
-    draw_accuracies(axes, lines, {x: brief(x) for x, _ in lines[0].points})
+    draw_accuracies(axes, lines)

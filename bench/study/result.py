@@ -432,8 +432,8 @@ def threshold_figures(record: Run[Threshold], suffix: str) -> list[Figure]:
     if not lines:
         return []
     caption = (
-        f"Linear-probe accuracy against the pruning threshold, {scale_in_words(record.scale)}; "
-        f"every mark is a seed. {bars_in_words(lines)}"
+        f"Linear-probe accuracy by pruning threshold, {scale_in_words(record.scale)}; every mark "
+        f"is a seed. {bars_in_words(lines)}"
     )
     alt = f"Accuracy by threshold. {means_in_words(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.get("classes") for t, left in record.metrics.thresholds.items()}
@@ -450,18 +450,15 @@ def _draw_thresholds(axes: Axes, lines: Sequence[Line], classes: dict[float, flo
         axes.set_xscale("log")
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
-    draw_accuracies(
-        axes, lines, {t: f"{t:,.0f}\n{format_number(classes.get(t), 0)}" for t in thresholds}
-    )
+    ticks = [f"{t:,.0f}\n{format_number(classes.get(t), 0)}" for t in thresholds]
+    axes.set_xticks(thresholds, ticks)
+    axes.set_xticks([], minor=True)
+    draw_accuracies(axes, lines)
 
 
-def draw_accuracies(axes: Axes, lines: Sequence[Line], ticks: dict[float, str]) -> None:
-    """Draw lines of accuracies in % from 0, above these labelled ticks."""
-    from matplotlib.ticker import NullLocator
-
+def draw_accuracies(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draw lines of accuracies in % from 0."""
     axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks([*ticks], [*ticks.values()])
     draw_lines(axes, lines, lambda x, _: x, leader=":")
 
 

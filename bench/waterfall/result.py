@@ -40,7 +40,7 @@ BUSY = 0.8  # a pair is launch-bound if the device computes for less of a side's
 NO_PADDING = "captions without padding"  # a factor
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
 TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
-BETWEEN = (0.7, 0.8, 0.9, 1.2, 1.5, 3)  # more ticks, where there is room for their labels
+BETWEEN = (0.7, 1.5, 3)  # more ticks, where there is room for their labels
 Bar = tuple[str, Interval, Interval | None]  # its label, and its ratio
 
 
@@ -230,7 +230,8 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
     axes.set_xscale("log")
     at, reach = 1.0, [1.0, published or 1.0]
     for y, (_, ratio, other) in enumerate(bars):
-        colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
+        faster, slower = (ratio.low or 0) > 1, (ratio.high or math.inf) < 1
+        colour = COLOURS["catlip" if faster else "clip" if slower else "random"]
         _draw_bar(axes, y, at, ratio=ratio, colour=colour, other=other)
         reach += [at * end for end in (ratio.value, ratio.low, ratio.high) if end is not None]
         at *= ratio.value

@@ -61,6 +61,7 @@ PAGE_COLOURS = {
 DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # for a colour from a record
 FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the browser takes the first that is installed
 PNG_DPI = 160
+MIN_TEXT = 12  # pixels of a phone
 THOUSANDS = "{x:,.0f}"  # format of an axis's ticks
 # A thin line from the left edge of a label to its point.
 LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
@@ -112,6 +113,10 @@ def svg_for_page(svg: str, name: str) -> str:
     the page's light and dark styles, and with coordinates to a hundredth of a point.
     """
     body = svg[svg.index("<svg") :]
+    # Text of 12 pixels or more: what is wider than a phone scrolls.
+    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)]
+    width = float(re.findall(r'viewBox="0 0 ([\d.]+)', svg)[0])
+    least = MIN_TEXT * width / min(sizes, default=width)
     body = re.sub(r'\s[dxy]="[^"]*"', lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
@@ -123,7 +128,8 @@ def svg_for_page(svg: str, name: str) -> str:
         body = body.replace(colour, f"var({variable})")
     for colour in stated_colours():
         body = body.replace(colour, DARK.format(colour))
-    return body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1).strip()
+    start = f'<svg aria-hidden="true" focusable="false" style="--least: {least:.0f}px" '
+    return body.replace("<svg ", start, 1).strip()
 
 
 def series_style(index: int) -> dict[str, str]:
@@ -133,13 +139,14 @@ def series_style(index: int) -> dict[str, str]:
 
 
 def write_out_powers(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
-    from matplotlib.ticker import NullFormatter
+    """Write the ticks of a logarithmic axis as 1, 2, 5, 1,000, 10 M."""
+    from matplotlib.ticker import LogLocator, NullLocator
 
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(
         lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}"
     )
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def label_points(

@@ -98,7 +98,7 @@ def bars_in_words(lines: Sequence[Line]) -> str:
     """What the bars of a figure of these lines are, for its caption."""
     if all(mean.low is None for line in lines for _, mean in line.means):
         return ""
-    return f"Bars are 95 % intervals, for means of {min_pairs()} values or more."
+    return f"Bars: 95 % intervals, of {min_pairs()} values or more."
 
 
 def height_for(lines: Sequence[Line]) -> float:

@@ -18,7 +18,7 @@ from PIL import Image
 from catlip.records.figures import INK, MUTED, PAPER, Axes, Figure
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
-LINE = 0.107  # height of a line of words, in inches
+LINE = 0.12  # height of a line of words, in inches
 GAP = 0.07  # between pictures, as a fraction of a picture's side
 LARGEST = 512  # pixels of a side; base64 may have 1,000 times as many characters
 Pixels = NDArray[np.uint8]
@@ -111,6 +111,6 @@ def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) 
             ha="left",
             va="center",
             color=INK if panel.is_bold else MUTED,
-            fontsize=7,
+            fontsize=8,
             fontweight="bold" if panel.is_bold else "normal",
         )

@@ -45,7 +45,9 @@ from catlip.records.lines import brief_fraction
 from catlip.records.run import Records, Run, select_kind
 from catlip.records.select import (
     CC3M_IMAGES,
+    COMMITTED,
     ENCODERS,
+    IMAGES,
     NEARLY,
     RESOLUTIONS,
     RULES,
@@ -137,6 +139,8 @@ class Trained:
     @property
     def caveats(self) -> tuple[str, ...]:
         """Why an accuracy of this group is not at the paper's scale; empty if it is."""
+        if self.root.endswith(COMMITTED) and self.scale in IMAGES:
+            return (f"on {IMAGES[self.scale]}",)
         if self.scale not in SCALES:
             return (scale_in_words(self.scale),)
         caveats = []

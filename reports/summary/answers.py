@@ -55,12 +55,10 @@ def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
     beside = [one for one in others if _is_beside(setting, one)]
     *data, last = [images_of(one.root, one.scale) for one in (setting, *beside)]
     trained_on = f"{', '.join(data)} and {last}" if beside else data_of(setting)
-    words = "Separate encoders" if beside else "Encoders"
-    words += (
-        f" of {format_number(run.parameters_image / 1e6, 1)} M parameters, trained on {trained_on}"
-    )
+    words = f"Encoders of {format_number(run.parameters_image / 1e6, 1)} M parameters, trained "
+    words += f"{'separately ' * bool(beside)}on {trained_on}"
     if setting.scale == "starter":
-        return f"{words}: a test of the pipeline, not of the paper, whose claims rest on {SCALE}."
+        return f"{words}. This tests the pipeline, not the paper, whose claims rest on {SCALE}."
     seeds = len({record.seed for record in trained})
     words += f", {run.images_seen:,.0f} seen in a training, {seeds} seed{'s' * (seeds != 1)}"
     return f"{words}. The paper's claims rest on {SCALE}: the order may change with scale."
@@ -143,7 +141,8 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     sentences += near
     if all(one.difference.low is None for one in compared):
         sentences += _of_larger_study(setting, others)
-    short = " ".join([_as_good_in_short(setting, compared), *_on_other_data(setting, others)])
+    answer = [_as_good_in_short(setting, compared).rstrip("."), *_on_other_data(setting, others)]
+    short = f"{'; '.join(answer)}."
     if all({one.task for one in compared} <= {*of} for of in near_random):
         short = f"Not yet known: neither method can be told from {UNTRAINED}."
     return Answer(question, short, sentences, sources=sources)
@@ -188,25 +187,20 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    batches = at_other_batches(setting)
-    return f"{answer}{', its easiest case' * is_easiest}{batches and f'; {batches}'}."
+    return f"{answer}{', its easiest case' * is_easiest}."
 
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
-    """A sentence for each further data set: its own task, and the range of the other tasks."""
-    sentences = []
+    """For each further data set, from the least to the most difference on its tasks."""
+    words = []
     for other in others:
         judged = [one for one in compared_tasks(other) if one.difference.low is not None]
         if not judged or not _is_beside(setting, other):
             continue
-        first, *rest = judged
-        words = f"{signed(first.difference.value, 1)} on {other.name(first.task)}"
-        if rest:
-            ends = from_to((one.difference.value for one in rest), show=signed)
-            words += f", {ends} on {len(rest)} other task{'s' * (len(rest) > 1)}"
+        ends = from_to((one.difference.value for one in judged), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
-        sentences.append(f"On {images_of(other.root, other.scale)}{over}: {words}.")
-    return sentences
+        words.append(f"on {images_of(other.root, other.scale)} {ends}{over}")
+    return words
 
 
 def _excluded(compared: Sequence[Compared]) -> str:
@@ -303,7 +297,7 @@ def _larger_words(setting: Setting) -> set[str]:
 
 
 def at_other_batches(setting: Setting) -> str:
-    """`+1.3 to +4.4 with 64 images a step`: where a study trained both at a batch."""
+    """`+1.3 to +4.4 with 64 images a step`: where a study trained both with a batch."""
     of_batch: dict[int, list[Difference]] = {}
     for one in setting.differences:
         kind, _, size = one.same.condition.partition("=")
@@ -356,8 +350,9 @@ def why(setting: Setting, records: Records) -> Answer:
     ratio = step_ratio(record, CLIPS[-1]) if record and not record.too_few else None
     if record and flops and ratio:
         sentences.append(
-            f"Here a step of CLIP has {format_number(flops, 2)} times the matrix products; "
-            f"{format_number(ratio.value / flops, 2)} is left for all else."
+            f"Here a step of CLIP takes {format_number(ratio.value, 2)} times as long: a factor of "
+            f"{format_number(flops, 2)} for its matrix products, of "
+            f"{format_number(ratio.value / flops, 2)} for all else."
         )
         sources.append((record.anchor, "step times"))
     # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
@@ -378,12 +373,13 @@ def why(setting: Setting, records: Records) -> Answer:
             f"{format_number(value, 2)} {name}" for name, value in factors.items()
         )
         explained = format_number(math.prod(factors.values()), 1)
-        short = f"We can account for {explained} of the paper's {claimed}; "
+        short = f"Of the paper's factor of {claimed} we explain {explained}; "
         short += f"{format_number(left, 1)} is unexplained."
         sentences.insert(0, f"{explained} = {product}.")
     elif flops and ratio:
         short = sentences.pop(0)
-    return Answer(f"Why {format_number(claimed_speed_up(), 1)}?", short, sentences, sources=sources)
+    question = f"Where do the paper's {format_number(claimed_speed_up(), 1)} times come from?"
+    return Answer(question, short, sentences, sources=sources)
 
 
 def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
@@ -448,14 +444,14 @@ def advice(setting: Setting) -> str:
     judged |= _larger_words(setting)
     is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
-        what = "classifying a caption's words (CatLIP, or SuperClass, which needs no WordNet)"
-        what = what if _ties_with_superclass(setting) else "CatLIP"
-        advised = f"suggests {what} for features, where captions name what is in the image"
+        what = "classify their words (CatLIP; SuperClass needs no WordNet)"
+        what = what if _ties_with_superclass(setting) else "use CatLIP"
+        advised = f"where captions name what is in the image, {what}"
     elif judged == {WORSE}:
-        advised = "suggests CLIP, unless you cannot pay for it"
+        advised = "use CLIP, unless you cannot pay for it"
     else:
-        advised = "does not decide which features are better"
+        advised = "these records do not decide which features are better"
     return (
-        f"So: this {advised}. For text prompts use CLIP. Before you rely on "
-        f"{format_number(claimed_speed_up(), 1)} times, time your own steps."
+        f"So: {advised}. For text prompts use CLIP. Time your own steps before you rely on "
+        f"{format_number(claimed_speed_up(), 1)} times."
     )

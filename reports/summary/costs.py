@@ -116,7 +116,9 @@ def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
     record, refusals = costs[0].record, [_not_cheaper(cost) for cost in costs]
     if record is None or any(refusals) or not all(cost.step for cost in costs):
         each = [refused or _longer(cost) for cost, refused in zip(costs, refusals, strict=True)]
-        if len(costs) > 1:
+        if len({*each}) == 1:
+            each = each[:1]
+        elif len(costs) > 1:
             named = zip(costs, each, strict=True)
             each = [f"Over {distinct_name(cost.clip)}: {_lowered(words)}" for cost, words in named]
         return " ".join(f"{words}." for words in each)
@@ -125,10 +127,12 @@ def _in_short(costs: Sequence[Cost], has_gpu: bool) -> str:
         where, ending = "on CPUs", "" if has_gpu else "no GPU was timed"
     elif record.device:
         where = f"on {clipped(record.device, 32)}"
-    times = [f"{from_to(_all(cost))} times{_tower(cost) * (len(costs) > 1)}" for cost in costs]
-    words = f"Yes: {where} CLIP takes {', '.join(times)} as long"
+    first, *more = [f"{from_to(_all(cost), 2)}" for cost in costs]
+    words = f"Yes: {where} CLIP takes {first} times as long"
+    if more:
+        words += f" with a bag of words, {more[0]} with a transformer"
     if packed := [one.value for c in costs for one in (c.packed, c.larger_packed) if one]:
-        words += f" (a step without padded captions {from_to(packed)})"
+        words += f" (a step {from_to(packed, 2)} without padding)"
     return f"{words}{f'; {ending}' * bool(ending)}."
 
 
@@ -136,15 +140,11 @@ def _lowered(words: str) -> str:
     return words[0].lower() + words[1:]
 
 
-def _tower(cost: Cost) -> str:
-    return " (transformer)" if cost.clip == CLIPS[-1] else " (bag of words)"
-
-
 def _longer(cost: Cost) -> str:
     if cost.step is None and cost.training:
         times = f"{format_number(cost.training.value, 2)} times as long here; steps were not timed"
         return f"Yes: CLIP's training takes {times}"
-    return f"Yes: CLIP takes {from_to(_all(cost))} times as long"
+    return f"Yes: CLIP takes {from_to(_all(cost), 2)} times as long"
 
 
 def _all(cost: Cost) -> list[float]:

@@ -16,6 +16,7 @@ from catlip.records.table import clipped, format_number, listed
 from reports.read.differences import Difference
 from reports.read.setting import Setting
 from reports.summary.answers import (
+    at_other_batches,
     larger_encoders,
     longest,
     longest_training,
@@ -37,7 +38,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
 Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
 CONDITIONS = (  # conditions of a study, a part of the test images, and words
     ("heldout=", "held out", "Concepts left out of pre-training"),
-    ("teams=", "", "Drawings of two other teams"),
+    ("teams=", "", "Tested on drawings of two other teams"),
 )
 
 
@@ -54,7 +55,17 @@ def doubts(setting: Setting) -> list[str]:
     catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in setting.pair)
     if catlip is None or clip is None:
         return []
-    return [_favours(setting), _differs(setting, catlip, clip), _scale(setting, catlip)]
+    return [
+        *_batches(setting),
+        _favours(setting),
+        _differs(setting, catlip, clip),
+        _scale(setting, catlip),
+    ]
+
+
+def _batches(setting: Setting) -> list[str]:
+    words = at_other_batches(setting)
+    return [f"With other batches: {words}."] if words else []
 
 
 def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:
@@ -78,15 +89,15 @@ def _points(setting: Setting, found: Sequence[Difference], brief: bool = False) 
 
 def _favours(setting: Setting) -> str:
     """What favours CatLIP, and whether it is ahead on labels that are not its classes."""
-    favours = ["biases that start from the class frequencies"]
+    favours = ["its classifier starts from the class frequencies"]
     every = origins_of(setting.of(LinearProbe))
     origins = {task: every[task] for task in setting.first_tasks if task in every}
     if setting.scale == "starter":
-        favours = ["captions of names and keywords", *favours]
+        favours = ["captions are names and keywords", *favours]
     elif origins:
         known = labels_that_are_classes(setting)
         counts = ["{} of {} labels of ".format(*known[t]) + setting.name(t) for t in origins]
-        favours = [f"{listed(counts)} that are classes it was trained on", *favours]
+        favours = [f"{listed(counts)} are classes that it was trained on", *favours]
     words = f"In CatLIP's favour: {'; '.join(favours)}."
     elsewhere = []
     for task, (_, rows) in origins.items():
@@ -95,7 +106,7 @@ def _favours(setting: Setting) -> str:
         if difference and difference.images:
             elsewhere.append(with_ends(difference))
     if elsewhere:
-        words += f" Labels that are not its classes: {' / '.join(elsewhere)}."
+        words += f" On labels that are not its classes: {' / '.join(elsewhere)}."
     return words
 
 
@@ -118,9 +129,9 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     """How far these trainings are from the paper's, and what a longer one, other data and a larger
     encoder change.
     """
-    words = f"Trainings end at {format_number(trained.metrics.epochs_seen, 1)} epochs"
+    words = f"We train for {format_number(trained.metrics.epochs_seen, 1)} epochs"
     if not is_whole(trained):
-        words += "; the paper's on CC3M take 25 to 100"
+        words += ", the paper on CC3M for 25 to 100"
     conditions = [
         said for condition in CONDITIONS for said in _under_condition(setting, *condition)
     ]
@@ -129,7 +140,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     longer = _longer(setting, trained.metrics.images_seen)
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
     for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
-        by_clip.setdefault(clip, [f"Over {distinct_name(clip)}:"]).append(sentence)
+        by_clip.setdefault(clip, [f"The rest is over {distinct_name(clip)}."]).append(sentence)
     return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 

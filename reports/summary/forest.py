@@ -19,7 +19,7 @@ from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by
 from catlip.records.claims import min_pairs
 from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
-from catlip.records.select import MAX_SHOWN, link, scale_in_words, suffix
+from catlip.records.select import MAX_SHOWN, images_of, link, suffix
 from catlip.records.styles import CATLIP, CLIPS, colour_of, name_of
 from catlip.records.table import Cell, Table, clipped, format_number, listed, signed
 from reports.read.differences import CONDITION, LENGTH, Difference, sign
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes
 
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
-ROW, HEIGHT = 0.185, 1.15  # inches: of a row, and of all else
+ROW, HEIGHT = 0.2, 1.15  # inches: of a row, and of all else
 
 
 # The figure
@@ -60,7 +60,7 @@ def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
         by_name: dict[str, dict[str, Difference]] = {}
         for one in group:
             length = _images(one.same.images) if one.same.images and not is_shared else ""
-            name = TASK_PART_SEPARATOR.join(filter(None, (one.name, length))) or "alike"
+            name = TASK_PART_SEPARATOR.join(filter(None, (one.name, length))) or "as usual"
             by_name.setdefault(name, {})[one.task] = one
         rows += [Row(name, of_task) for name, of_task in by_name.items()]
     return rows
@@ -71,9 +71,9 @@ def _images(images: float) -> str:
 
 
 KEY = {
-    1: ("CatLIP above: interval beyond 0", CATLIP, "o"),
-    -1: ("CatLIP below: interval beyond 0", CLIPS[-1], "s"),
-    0: ("cannot tell: interval holds 0", "random", "D"),
+    1: ("better: interval above 0", CATLIP, "o"),
+    -1: ("worse: interval below 0", CLIPS[-1], "s"),
+    0: ("undecided: interval includes 0", "random", "D"),
     None: ("fewer than {} pairs: their range", "random", "o"),
 }
 
@@ -92,9 +92,9 @@ def forest_figure(
     counts = [f"{signs.count(key)} {where}" for key, where in words.items() if key in signs]
     apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
-        f"CatLIP minus {name_of(setting.clip)}, or the method named, in points, "
-        f"{scale_in_words(setting.scale)}: {len(every)} differences.",
-        f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
+        f"CatLIP minus {name_of(setting.clip)}, or the method named, in points, trained on "
+        f"{images_of(setting.root, setting.scale)}: {len(every)} differences.",
+        f"Trainings saw {_images(usual)} unless stated." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {min_pairs()} pairs, the range is drawn." if None in signs else "",
         f"In {apart} of {pairs} pairs the two sides ran on different processors." if apart else "",
@@ -135,7 +135,13 @@ def _ends(one: Difference) -> tuple[float, float]:
     return (min(one.points), max(one.points)) if low is None or high is None else (low, high)
 
 
-def draw_rows(axes: "Axes", rows: Sequence[Row], titles: Mapping[str, str]) -> None:
+def draw_rows(
+    axes: "Axes",
+    rows: Sequence[Row],
+    titles: Mapping[str, str],
+    unit: str = "points",
+    with_n: bool = True,
+) -> None:
     """A panel for each task of `titles`."""
     panels = panels_of(axes, len(titles), sharey=True)
     every = [one for row in rows for one in row.of_task.values()]
@@ -147,19 +153,21 @@ def draw_rows(axes: "Axes", rows: Sequence[Row], titles: Mapping[str, str]) -> N
             if one := row.of_task.get(task):
                 _draw_row(panel, y, one)
         panel.set_title(title, fontsize=10, weight="bold", loc="left")
-        panel.set_xlabel("points")
-        panel.locator_params(axis="x", nbins=6)
+        panel.set_xlabel(unit)
+        panel.locator_params(axis="x", nbins=5, integer=True)
         hide_rows(panel)
-    panels[0].set_xlim(low - 0.05 * wide, high + 0.3 * wide)
+    panels[0].set_xlim(low - 0.05 * wide, high + 0.45 * wide)
     panels[0].set_ylim(len(rows) - 0.4, -0.8)
-    panels[0].set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8.5)
-    for row, label in zip(rows, panels[0].get_yticklabels(), strict=True):
-        label.set_fontweight("normal" if row.of_task else "bold")
-    _write(panels[-1], 1.12, -0.7, "n", MUTED)
-    for y, row in enumerate(rows):
-        n = "/".join(dict.fromkeys(str(len(one.points)) for one in row.of_task.values()))
-        _write(panels[-1], 1.12, y, n, MUTED)
-    _draw_key(panels[0], {sign(one.estimate) for one in every})
+    named = [y for y, row in enumerate(rows) if row.of_task]
+    panels[0].set_yticks(named, [rows[y].name for y in named])
+    for y in {*range(len(rows))} - {*named}:
+        _write_heading(panels[0], y, rows[y].name)
+    if with_n:
+        _write(panels[-1], 1.12, -0.7, "n", MUTED)
+        for y, row in enumerate(rows):
+            n = "/".join(dict.fromkeys(str(len(one.points)) for one in row.of_task.values()))
+            _write(panels[-1], 1.12, y, n, MUTED)
+    _draw_key(panels[0], {sign(one.estimate) for one in every}, columns=min(2, len(titles)))
 
 
 def _style(key: int | None) -> dict[str, Any]:
@@ -180,10 +188,20 @@ def _draw_row(panel: "Axes", y: float, one: Difference) -> None:
 def _write(panel: "Axes", x: float, y: float, words: str, colour: str) -> None:
     """Words that end at x, a fraction of the panel's width."""
     where = panel.get_yaxis_transform()
-    panel.text(x, y, words, transform=where, ha="right", va="center", fontsize=8.5, color=colour)
+    panel.text(x, y, words, transform=where, ha="right", va="center", color=colour)
 
 
-def _draw_key(panel: "Axes", keys: set[int | None]) -> None:
+def _write_heading(panel: "Axes", y: float, words: str) -> None:
+    """Bold words from the left edge of the figure on, over names and panel."""
+    behind = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
+    how: dict[str, Any] = {"va": "center", "weight": "bold", "bbox": behind}
+    where = ("figure fraction", "data")
+    panel.annotate(words, (0.01, y), xycoords=where, annotation_clip=False, **how).set_in_layout(
+        False
+    )
+
+
+def _draw_key(panel: "Axes", keys: set[int | None], columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -194,7 +212,7 @@ def _draw_key(panel: "Axes", keys: set[int | None]) -> None:
     ]
     canvas = panel.get_figure()
     assert canvas
-    canvas.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=8.5, frameon=False)
+    canvas.legend(handles=handles, loc="outside lower right", ncols=columns, frameon=False)
 
 
 # The table below it

@@ -69,8 +69,8 @@ def ladder(setting: Setting) -> list[Figure]:
         for row in drawn
     ]
     caption = (
-        f"From {name_of('clip')} to {name_of(CATLIP)} by one change at a time, in points; every "
-        "method is trained by CatLIP's recipe."
+        f"What each change from {name_of('clip')} to {name_of(CATLIP)} adds to the one before, in "
+        "points. Every method is trained by CatLIP's recipe."
     )
     return [
         Figure(

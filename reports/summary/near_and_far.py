@@ -41,7 +41,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
         if not trained or not of_tasks:
             continue
         of = owner_in_words(setting.root, settings[0].root)
-        rows.append(Row(f"{of}{data_of(setting)}", {}))
+        seeds = max(len(one.points) for one in of_tasks)
+        rows.append(Row(f"{of}{data_of(setting)}, {seeds} seed{'s' * (seeds != 1)}", {}))
         if setting.clip != settings[0].clip:
             rows.append(Row(f"over {distinct_name(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
@@ -54,14 +55,15 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     if len(of_rows) < MIN_ROWS:
         return []
     caption = (
-        f"CatLIP minus {distinct_name(settings[0].clip)} on every task, by training images; in "
-        "brackets, the labels that are CatLIP's classes."
+        f"CatLIP minus {distinct_name(settings[0].clip)}, by training images: linear "
+        "probes, 95 % intervals. In brackets: labels that are CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
-    draw = partial(draw_rows, rows=rows, titles={"": "Linear probes, all labels"})
+    unit = "CatLIP minus CLIP, points"
+    draw = partial(draw_rows, rows=rows, titles={"": ""}, unit=unit, with_n=False)
     alt = f"Differences by data and task. {'; '.join(said)}."
     height = HEIGHT + ROW * len(rows)
-    return [Figure("near_and_far", caption, alt, draw=draw, height=height, width=6.8)]
+    return [Figure("near_and_far", caption, alt, draw=draw, height=height, width=3.8)]
 
 
 def _is_whole_task(setting: Setting, one: Difference) -> bool:

@@ -27,7 +27,7 @@ LOSS_UNITS = {
     "catlip": "loss (nats per image)",
     **dict.fromkeys(CLIPS, "contrastive loss (nats)"),
 }
-MAX_CURVES = 12  # in a panel
+MAX_CURVES, MAX_NAMED = 12, 4  # in a panel; with more than the latter, none has a name
 BINS = 120  # the points of a loss curve after averaging
 
 
@@ -49,8 +49,8 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
     )
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
     draw = partial(_draw_accuracy, setting=setting, methods=methods)
-    height = 1.1 + 0.32 * len(tasks) * (len(methods) + 1)
-    return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
+    height = 0.9 + 0.22 * len(tasks) * (len(methods) + 1)
+    return [Figure("probe_accuracy", caption, alt, draw=draw, height=height, width=3.8)]
 
 
 def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> No
         axes.text(0, y, setting.title(task), weight="bold", va="center")
         for method in methods:
             y -= 1
-            rows.append((y, name_of(method)))
+            rows.append((y, clipped(name_of(method), 24)))
             quantity = setting.accuracy(method, task)
             if quantity is None or not math.isfinite(quantity.mean):
                 axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
@@ -70,7 +70,7 @@ def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> No
         y -= 1.2
     axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
     axes.set_ylim(y + 0.6, 0.6)
-    axes.set_xlim(0, 1.3 * max(means[1:] or means) or 1.0)
+    axes.set_xlim(0, 1.6 * max(means[1:] or means) or 1.0)
     axes.set_xlabel("top-1 accuracy (%)")
     hide_rows(axes)
 
@@ -81,7 +81,7 @@ def _draw_seeds(
     mean, colour = mean_difference(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
-    axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
+    axes.plot(quantity.mean, y, "|", color=colour, markersize=12, markeredgewidth=2)
     style: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.55, "markeredgewidth": 0}
     axes.plot(seeds, [y] * len(seeds), marker_of(method), **style)
     at = (max(*seeds, quantity.mean), y)
@@ -104,16 +104,16 @@ def loss_panels(setting: Setting) -> list[Block]:
             f"{name} from {format_number(c[0][1])} to {format_number(c[-1][1])}"
             for name, c in curves.items()
         )
-        caption = name_of(method)
+        caption = f"{name_of(method)}, {len(runs):,} training{'s' * (len(runs) > 1)}"
         if len(runs) > MAX_CURVES:
-            caption += f", the first {MAX_CURVES} of {len(runs):,} trainings"
+            caption = f"{name_of(method)}, the first {MAX_CURVES} of {len(runs):,} trainings"
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
         figures.append(Figure(f"loss_{slug(method)}", f"{caption}.", alt, draw=draw))
     return side_by_side(
         figures,
-        "Pre-training loss in Figure 8's form: one line a training. The two are different "
-        "quantities: look at the shape, not at the level.",
+        "Pre-training loss in Figure 8's form, a line for each training. The two losses are "
+        "different quantities: compare their shapes, not their levels.",
     )
 
 
@@ -176,4 +176,5 @@ def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float,
     axes.set_xlim(0, most / unit)
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
-    label_points(axes, ends, gap=0.075)
+    if len(curves) <= MAX_NAMED:
+        label_points(axes, ends, gap=0.075)

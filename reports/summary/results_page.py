@@ -1,18 +1,21 @@
 """The tables of docs/results.md, by the name that stands in the comment above each."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from bench.downstream.probe.result import LinearProbe, task_title
-from bench.downstream.retrieval.result import Retrieval, retrieval_table
+from bench.downstream.probe.result import TASK_PART_SEPARATOR
+from bench.downstream.retrieval.result import CUTS, WAYS, Retrieval, retrieval_table
 from bench.study.result import Finalist, Trial, group_by_trial, mean_score
 from catlip.records.run import Records
-from catlip.records.styles import name_of
+from catlip.records.styles import distinct_name, name_of
 from catlip.records.table import (
     MISSING,
+    Cell,
     Table,
     as_markdown,
+    escape_markdown,
     format_number,
     markdown_rows,
     mean_and_spread,
@@ -33,7 +36,7 @@ from reports.read.setting import Setting, settings
 from reports.summary.answers import compared_tasks, data_of, longest, speed_up_factors, with_ends
 from reports.summary.costs import cost_table
 from reports.summary.few_labels import FewLabels, few_labels
-from reports.summary.forest import forest_table
+from reports.summary.forest import rows_of
 from reports.summary.near_and_far import labels_that_are_classes
 from reports.summary.tables import headline
 
@@ -60,7 +63,7 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
         "labels": partial(_few_labels, every),
         "methods": partial(_methods, every[0]),
         "cost": partial(_costs, every),
-        "retrieval": lambda: _plain(retrieval_table(every[0].of(Retrieval))),
+        "retrieval": partial(_retrieval, every[0]),
         "speed-up": partial(_speed_up, records),
         "trials": partial(_trials, every),
     }
@@ -74,17 +77,17 @@ def _plain(table: Table) -> list[str]:
 
 def _tasks(every: Sequence[Setting]) -> list[str]:
     columns = ["Trained on", "Tested on", "Labels that are classes", "CatLIP (%)", "CLIP (%)"]
-    columns += ["Difference (95 %)", "Seeds"]
+    columns += ["Difference (95 %)"]
     rows = []
     for setting in every:
-        known, data = labels_that_are_classes(setting), data_of(setting)
-        for one in compared_tasks(setting):
+        known, compared = labels_that_are_classes(setting), compared_tasks(setting)
+        data = f"{data_of(setting)}{_seeds(one.difference.pairs for one in compared)}"
+        for one in compared:
             exact, count = known.get(one.task, (None, None))
             of = MISSING if count is None else f"{exact} of {count}"
             means = [setting.accuracy(method, one.task) for method in setting.pair]
             cells = [mean_and_spread(mean, 1) if mean else MISSING for mean in means]
-            difference = [with_ends(one.difference), str(one.difference.pairs)]
-            rows.append([data, setting.name(one.task), of, *cells, *difference])
+            rows.append([data, setting.name(one.task), of, *cells, with_ends(one.difference)])
             data = ""
     return markdown_rows(columns, rows)
 
@@ -130,26 +133,69 @@ def _differences(
     headings: Sequence[str],
     keep: Callable[[Difference], bool] = _is_other,
 ) -> list[str]:
-    """A table for each data set that has such experiments; under conditions, the longest."""
+    """A table for each data set that has such experiments; under conditions, the longest. What is
+    the same in every row is said above it: the number of seeds, and the usual other method.
+    """
     lines = list[str]()
     for setting in every:
         found = [one for one in setting.differences if one.heading in headings and not one.part]
         found = [*filter(keep, found)]
         if headings == HEADINGS["conditions"]:
             found = longest(found)
-        if found:
-            tasks = dict.fromkeys(one.task for one in found)
-            titles = {task: _title(setting, task) for task in tasks}
-            table = forest_table("", found, titles, setting.records)
-            lines += ["", f"Trained on {data_of(setting)}:", ""][not lines :]
-            if len(headings) == 1:  # which then says nothing
-                table = replace(table, rows=[row for row in table.rows if len(row) > 1])
-            lines += _plain(table)
+        if not found:
+            continue
+        over, seeds = "", _seeds(len(one.points) for one in found)
+        [(usual, count)] = Counter(one.method for one in found).most_common(1)
+        if usual != setting.clip:
+            over = f", over {distinct_name(usual)}{' unless named' * (count < len(found))}"
+            named = name_of(usual)
+            found = [
+                replace(one, name=one.name.removesuffix(named).removesuffix(TASK_PART_SEPARATOR))
+                for one in found
+            ]
+        lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]
+        lines += _rows_of_tasks(setting, found, with_headings=len(headings) > 1)
     return lines
 
 
-def _title(setting: Setting, task: str) -> str:
-    return task_title(setting.of(LinearProbe), task) if task else "Measure of each row"
+def _rows_of_tasks(setting: Setting, found: Sequence[Difference], with_headings: bool) -> list[str]:
+    """A row for each experiment and task; each number of seeds, if they differ."""
+    columns = ["Experiment", "Tested on", "CatLIP (%)", "Other (%)", "Difference (95 %)"]
+    columns += ["Seeds"] * (not _seeds(len(one.points) for one in found))
+    rows = []
+    for row in rows_of(found, found[0].same.images):
+        name = escape_markdown(row.name)
+        if with_headings and not row.of_task:
+            rows.append([f"**{name}**", *[""] * (len(columns) - 1)])
+        for task, one in row.of_task.items():
+            means = [format_number(mean, 1) for mean in one.accuracies or ()]
+            cells = [name, setting.title(task) if task else MISSING, *(means or [MISSING] * 2)]
+            cells += [with_ends(one.estimate), str(len(one.points))]
+            rows.append(cells[: len(columns)])
+            name = ""
+    return markdown_rows(columns, rows)
+
+
+def _seeds(counts: Iterable[int | None]) -> str:
+    """`, 6 seeds` if all have as many; otherwise empty."""
+    each = {*counts}
+    return f", {each.pop()} seeds" if len(each) == 1 else ""
+
+
+def _retrieval(setting: Setting) -> list[str]:
+    """A row for each method and direction; of one seed, which the text above names."""
+    table = retrieval_table(setting.of(Retrieval))
+    columns = ["Method", "Search", *(f"R@{cut} (%)" for cut in CUTS)]
+    rows = list[list[Cell]]()
+    for method, *cells in table.rows:
+        if not cells:
+            rows.append([method])
+        name = replace(method, small="")
+        for i, way in enumerate(WAYS.values() if cells else ()):
+            of_way = cells[i * len(CUTS) : (i + 1) * len(CUTS)]
+            rows.append([name, Cell(way), *(replace(cell, small="") for cell in of_way)])
+            name = Cell("")
+    return _plain(replace(table, columns=columns, rows=rows))
 
 
 def _costs(every: Sequence[Setting]) -> list[str]:
@@ -170,8 +216,8 @@ def _trials(every: Sequence[Setting]) -> list[str]:
     """Of each method's best trial: its recipe, and its accuracy on validation data, short and as
     long as in the end.
     """
-    columns = ["Trained on", "Method", "Trials", "Best", "Validation, short (%)"]
-    columns += ["Validation, full length (%)", "Batch", "Learning rate"]
+    columns = ["Trained on", "Method", "Best trial", "Batch, learning rate"]
+    columns += ["Validation, short (%)", "Validation, full length (%)"]
     rows = []
     for setting in every:
         finalists, data = group_by_trial(setting.of(Finalist)), data_of(setting)
@@ -181,7 +227,7 @@ def _trials(every: Sequence[Setting]) -> list[str]:
             recipe = trials[best][0].recipe
             full = f"{format_number(100 * mean_score(ended[best]), 1)}" if ended else MISSING
             short = format_number(100 * mean_score(trials[best]), 1)
-            cells = [str(len(trials)), str(best), short, full, str(recipe["micro_batch"])]
-            rows.append([data, name_of(method), *cells, format_number(recipe["max_lr"])])
+            chosen = f"{recipe['micro_batch']}, {format_number(recipe['max_lr'])}"
+            rows.append([data, name_of(method), f"{best} of {len(trials)}", chosen, short, full])
             data = ""
     return markdown_rows(columns, rows)

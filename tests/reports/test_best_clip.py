@@ -73,4 +73,4 @@ def test_each_clip_has_its_own_cost(write_record, probes, read_setting):
     write_record("step_time", "step", metrics=metrics, samples={"rounds": [{}] * 9})
     short = cheaper(read_setting()).short
     assert "Over CLIP, bag of words: no difference in step time" in short
-    assert "Over CLIP with a transformer: yes: CLIP takes 1.4 times" in short
+    assert "Over CLIP with a transformer: yes: CLIP takes 1.40 times" in short

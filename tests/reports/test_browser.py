@@ -68,6 +68,30 @@ def test_page_fits_at_any_width_and_asks_no_network(report, tab):
     assert {url for url in requests if not url.startswith("data:")} == {report.as_uri()}
 
 
+def test_first_screen_holds_the_answers_and_the_whole_first_figure(report, tab):
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    tab.goto(report.as_uri())
+    for part in (".answers", "#figure-near_and_far"):
+        box = tab.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 900, part
+
+
+def test_text_of_every_figure_can_be_read_on_a_phone(report, tab):
+    tab.set_viewport_size({"width": 360, "height": 800})
+    tab.goto(report.as_uri())
+    tab.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    heights = """svg => {
+        const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+        const sizes = [...svg.querySelectorAll("text")].map(
+            text => parseFloat(getComputedStyle(text).fontSize));
+        return scale * Math.min(...sizes);
+    }"""
+    figures = tab.locator("main figure svg")
+    assert figures.count() > 10
+    for i in range(figures.count()):
+        assert figures.nth(i).evaluate(heights) >= 11.9
+
+
 def test_mark_of_a_footnote_copies_apart_from_its_number(report, tab):
     tab.goto(report.as_uri())
     marked = tab.locator("td:has(sup), tbody th:has(sup)").all_text_contents()

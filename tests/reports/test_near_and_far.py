@@ -49,5 +49,5 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
     (figure,) = near_and_far(settings(records_in(tmp_path)))
     for words in ("own (1 of 2) +5.0", "far (1 of 2) \N{MINUS SIGN}3.0", "concepts (3 of 4) +8.0"):
         assert words in figure.alt
-    assert figure.caption.startswith("CatLIP minus CLIP with a transformer on every task")
-    assert figure.draw.keywords["rows"][0].name == "100 captioned images in folder mine"
+    assert figure.caption.startswith("CatLIP minus CLIP with a transformer")
+    assert figure.draw.keywords["rows"][0].name == "100 captioned images in folder mine, 6 seeds"

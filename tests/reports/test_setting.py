@@ -73,7 +73,7 @@ def test_headline_has_the_newest_step_time_of_its_device(write_training, write_t
 @pytest.mark.parametrize(
     ("low", "high", "short"),
     [
-        (1.2, 1.4, "Yes: on Device A CLIP takes 1.3 times"),
+        (1.2, 1.4, "Yes: on Device A CLIP takes 1.30 times"),
         (0.9, 1.4, "No difference"),
         (0.6, 0.8, "No: CLIP's step takes 0.70"),
     ],
@@ -109,8 +109,8 @@ def test_step_without_padding_is_named_too(write_training, write_record, read, t
         config = {"model": model, "caption_tokens": 8.3}
         write_record("step_time", model, metrics=metrics, config=config)
     answer = cheaper(read()[0])
-    assert "1.2 to 1.5 times" in answer.short
-    assert "1.0 to 1.3)" in answer.short
+    assert "1.20 to 1.50 times" in answer.short
+    assert "1.04 to 1.30 without padding" in answer.short
     table = cost_table(read()[0])
     assert [[cell.full for cell in row[1:]] for row in table.rows] == [
         [f"1.50{TIMES} (1.49 to 1.51)", f"1.30{TIMES} (1.29 to 1.31)"],

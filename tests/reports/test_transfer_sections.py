@@ -149,21 +149,20 @@ def test_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_pa
     lines = {(line.name, line.how): line for line in lines_of(runs)}
     assert list(lines) == [
         ("Random init", ""),
-        ("CatLIP", "random head"),
+        ("CatLIP", "random start"),
         ("CatLIP", "Transfer Init"),
         ("CLIP", ""),
     ]
-    for how, at_10, at_100 in (("random head", 16, 31.5), ("Transfer Init", 19, 34.5)):
+    for how, at_10, at_100 in (("random start", 16, 31.5), ("Transfer Init", 19, 34.5)):
         points = [(10, pytest.approx(at_10)), (100, pytest.approx(at_100))]
         assert lines["CatLIP", how].points == points
-    whole = sorted(y for x, y in lines["CatLIP", "random head"].marks if x == 100)
+    whole = sorted(y for x, y in lines["CatLIP", "random start"].marks if x == 100)
     assert whole == pytest.approx([30, 31, 32, 33])
     drawn = figure(page, "linear_probe_by_share_1")
     assert "CatLIP, Transfer Init: 19.0 % at 10 %, 34.5 % at 100 %" in drawn.alt
     assert "25.0 %" in drawn.caption
     (panels,) = fraction_panels([r for r in records if r.kind == "linear_probe"])
-    for words in ("starter scale", "Encoders in each mean: 1 to 2"):
-        assert words in panels.caption
+    assert "means of 1 to 2 encoders" in panels.caption
 
 
 def test_method_that_was_probed_by_another_recipe_has_no_line(read, contents):

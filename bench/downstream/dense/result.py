@@ -254,9 +254,9 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
         return []
     same = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
     caption = (
-        f"Predictions {scale_in_words(records[0].scale)}: the truth, and what each encoder's model "
-        "predicts on the same test images, evenly spread and not selected"
-        f"{same}. Of labels and boxes the likeliest are shown, as many as there are true ones."
+        "The truth, and what each encoder's model predicts on the same test images, not hand-picked"
+        f"{same}. In a label map a colour is a class. Of labels and boxes the likeliest are shown, "
+        "as many as are true."
     )
     return [panels_figure(f"dense{suffix}", caption, rows)]
 

@@ -9,7 +9,7 @@ from catlip.records.figures import INK, Figure
 from catlip.records.kind import Kind
 from catlip.records.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.records.run import Records, Run, Setting
-from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
+from catlip.records.select import MAX_SHOWN, group_by_scale, suffix
 from catlip.records.styles import name_of
 from catlip.records.table import clipped, format_number, listed
 
@@ -19,7 +19,7 @@ GALLERY = (
 )
 RIGHT, WRONG, ELLIPSIS = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{HORIZONTAL ELLIPSIS}"
 LINE_CHARACTERS, LINES = 13, 2  # below a picture
-MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders together
+MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 4, 6  # rows of all encoders together
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,9 @@ def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
         f"{format_number(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders
     ]
     caption = (
-        f"{clipped(gallery.task, 24)} ({format_number(gallery.num_classes, 0)} classes), "
-        f"{scale_in_words(record.scale)}: {len(pictures)} test images drawn at random, their "
-        f"class, and what a linear classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on "
-        f"features, computed once, of {format_number(gallery.num_train, 0)} images, it is right on "
-        f"{listed(right)} of {format_number(gallery.num_test, 0)} test images."
+        f"{len(pictures)} test images drawn at random, their class of "
+        f"{format_number(gallery.num_classes, 0)}, and what a linear classifier predicts: {RIGHT} "
+        f"right, {WRONG} wrong. Right on all {format_number(gallery.num_test, 0)}: {listed(right)}."
     )
     return panels_figure(f"gallery_predictions{suffix}", caption, rows)
 
@@ -123,9 +121,8 @@ def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
         for one in encoders
     ]
     caption = (
-        "The first of these test images in a frame, and right of each the training images whose "
-        f"features have the highest cosine with its own: {RIGHT} of the same class, {WRONG} of "
-        f"another. Of the same class are, over all test images: {listed(shares)}."
+        "In a frame a test image, right of it the training images that are nearest by cosine: "
+        f"{RIGHT} same class, {WRONG} another. Same class, over all: {listed(shares)}."
     )
     return [panels_figure(f"gallery_neighbours{suffix}", caption, rows)] if rows else []
 

@@ -28,7 +28,7 @@ from bench.downstream.probe.result import (
 )
 from bench.study.result import best_clip
 from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
-from catlip.records.figures import MUTED, Axes, Figure, hide_rows, panels_of
+from catlip.records.figures import MUTED, Axes, Figure, hide_rows, panels_of, write_out_powers
 from catlip.records.lines import (
     Line,
     bars_in_words,
@@ -139,9 +139,8 @@ def _class_figure(
     also = ", among them the largest" if largest in behind else ""
     also += f"; the two are level in {level}" if level else ""
     caption = (
-        f"Linear-probe accuracy on each class of {title}, means over seeds; in brackets, the test "
-        f"images of the class: of few, an accuracy is a rough one. CLIP leads in {len(behind)} of "
-        f"{len(labels)} classes{also}."
+        f"Linear-probe accuracy on each class of {title}, means over seeds; in brackets: test "
+        f"images. CLIP leads in {len(behind)} of {len(labels)} classes{also}."
     )
     values = "; ".join(
         f"{clipped(one, 24)} {format_number(catlip[one], 0)} and {format_number(clip[one], 0)}"
@@ -160,17 +159,17 @@ def _class_figure(
                 style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
                 panel.plot(top1, rows, linestyle="", label=name_of(method), markersize=5, **style)
             names = [f"{clipped(label, 24)} ({counts[label]})" for label in column]
-            panel.set_yticks(rows, names, fontsize=8)
+            panel.set_yticks(rows, names, fontsize=9)
             panel.set_ylim(half - 0.4, -0.6)
             panel.set_xlim(-3, 103)
             panel.set_xlabel("top-1 (%)")
             hide_rows(panel)
         panels[1].legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8.5, frameon=False
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9, frameon=False
         )
 
-    height = 0.7 + 0.165 * (len(labels) + 1) / 2
-    return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
+    height = 0.7 + 0.18 * (len(labels) + 1) / 2
+    return Figure(name, caption, alt, draw=draw, height=height, width=6.4)
 
 
 def readouts_table(readouts: Runs, suffix: str) -> list[Table]:
@@ -264,10 +263,9 @@ def fraction_panels(records: Runs) -> list[Block]:
         return []
     counts = Counter(line[:3] for line in encoders).values()
     caption = (
-        "Linear-probe accuracy against the fraction of the training data, "
-        f"{records[0].scale} scale, in {paper_name('figure_5')}'s form. Encoders in each mean: "
-        f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
-        f"moved aside a little to be seen. {how}"
+        f"Linear-probe accuracy in {paper_name('figure_5')}'s form: means of "
+        f"{' to '.join(map(str, sorted({min(counts), max(counts)})))} encoders, a mark for each "
+        f"classifier, moved aside to be seen. {how}"
     )
     return side_by_side(panels, caption.strip())
 
@@ -284,14 +282,11 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     caption = "" if chance is None else f"Guessing gives {format_number(chance, 1)} %, dotted."
 
     def draw(axes: Axes) -> None:
-        from matplotlib.ticker import NullLocator
-
         fractions = sorted({x for line in lines for x, _ in line.points})
         axes.set_xscale("log")
-        axes.set_xlim(fractions[0] / 1.2, fractions[-1] * 1.2)
+        axes.set_xlim(fractions[0] / 1.3, fractions[-1] * 1.2)
         axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
-        axes.set_xticks(fractions, map(brief_fraction, fractions))
-        axes.xaxis.set_minor_locator(NullLocator())
+        write_out_powers(axes.xaxis)
         if chance is not None:
             axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
         axes.set_xlabel("fraction of the training data (%)")
@@ -326,7 +321,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
             elif init == "names":
                 line = replace(line, how="from names", marker=TRANSFER_MARKER, dashed=True)
             elif len(inits) > 1:
-                line = replace(line, how="random head")
+                line = replace(line, how="random start")
             lines.append(line)
     return lines
 
