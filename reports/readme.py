@@ -11,9 +11,9 @@ from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
 from catlip.records.select import images_of
-from catlip.records.styles import CATLIP, distinct_name
-from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
-from reports.read.differences import OTHERS, sign
+from catlip.records.styles import CATLIP, CLIPS, distinct_name
+from catlip.records.table import MISSING, format_number, from_to, listed, markdown_rows, signed
+from reports.read.differences import OTHERS
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
@@ -27,6 +27,7 @@ from reports.summary.answers import (
 )
 from reports.summary.costs import cheaper
 from reports.summary.few_labels import few_labels
+from reports.summary.ladder import ladder_rows
 from reports.summary.near_and_far import near_and_far
 from reports.summary.results_page import tables
 
@@ -84,7 +85,8 @@ def answer(records: Records) -> list[str]:
     every = [setting for setting in settings(records) if setting.is_answered]
     main, others = every[0], every[1:]
     points = [
-        f"**As good?** {_as_good(every)}{_batches(main)} {_ingredients(main)}",
+        f"**As good?** {_as_good(every)}{_batches(main)}",
+        _ladder(main),
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
         advice(main),
@@ -122,26 +124,30 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 def _batches(setting: Setting) -> str:
     """The lead on the first data at other batches."""
-    words, data = at_other_batches(setting), images_of(setting.root, setting.scale)
-    return f" Other batches, on {data}: {words}." if words else ""
+    of_batch = at_other_batches(setting)
+    if not of_batch:
+        return ""
+    values = [one.estimate.value for found in of_batch.values() for one in found]
+    where, sizes = images_of(setting.root, setting.scale), " and ".join(map(str, of_batch))
+    ends = from_to(values, show=signed)
+    return f" With batches of {sizes} CatLIP minus CLIP is {ends} on {where}."
 
 
-def _ingredients(setting: Setting) -> str:
-    """CatLIP minus each other method, on the first task."""
-    first = setting.first_tasks[0]
-    every = [
-        one
-        for one in setting.differences
-        if (one.heading, one.same.metric, one.same.task) == (OTHERS, "top1", first)
-    ]
+def _ladder(setting: Setting) -> str:
+    """What each change from CLIP to CatLIP adds on the first task."""
+    task = setting.first_tasks[0]
     words = [
-        f"{distinct_name(one.method)} {signed(one.estimate.value, 1)}"
-        for one in every
-        if sign(one.estimate)
+        f"{row.name.partition(',')[0]} {signed(row.of_task[task].estimate.value, 1)}"
+        for row in ladder_rows(setting)[:-1]
     ]
-    if alike := len(every) - len(words):
-        words.append(f"{alike} more undecided")
-    return f"CatLIP minus others on {setting.name(first)}: {'; '.join(words)}."
+    words += [
+        f"subwords in place of nouns (SuperClass) {signed(-one.estimate.value, 1)}"
+        for one in setting.differences
+        if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
+        and one.same.task == task
+    ]
+    start = f"**Why?** From {distinct_name(CLIPS[-1])} to CatLIP on {setting.name(task)}"
+    return f"{start}: {'; '.join(words)}." if words else ""
 
 
 def _few_labels(setting: Setting) -> str:
@@ -155,7 +161,7 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("a start from embeddings of the class names gains CLIP", fewest.names),
+            ("starting from class names' embeddings gains CLIP", fewest.names),
         )
         if estimate
     ]

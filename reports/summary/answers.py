@@ -187,7 +187,9 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    return f"{answer}{', its easiest case' * is_easiest}."
+    others = [one.estimate.value for found in at_other_batches(setting).values() for one in found]
+    batches = f", {from_to(others, show=signed)} with other batches" if others else ""
+    return f"{answer}{', its easiest case' * is_easiest}{batches}."
 
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -296,18 +298,14 @@ def _larger_words(setting: Setting) -> set[str]:
     return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
-def at_other_batches(setting: Setting) -> str:
-    """`+1.3 to +4.4 with 64 images a step`: where a study trained both with a batch."""
+def at_other_batches(setting: Setting) -> dict[int, list[Difference]]:
+    """Images a step -> the differences, where a study trained both with such a batch."""
     of_batch: dict[int, list[Difference]] = {}
     for one in setting.differences:
         kind, _, size = one.same.condition.partition("=")
         if kind == "batch" and one.method == setting.clip and not one.part:
             of_batch.setdefault(int(size), []).append(one)
-    words = [
-        f"{from_to((one.estimate.value for one in of_batch[size]), show=signed)} with {size}"
-        for size in sorted(of_batch)
-    ]
-    return f"{' and '.join(words)} images a step" if words else ""
+    return dict(sorted(of_batch.items()))
 
 
 def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
@@ -446,12 +444,12 @@ def advice(setting: Setting) -> str:
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
         what = "classify their words (CatLIP; SuperClass needs no WordNet)"
         what = what if _ties_with_superclass(setting) else "use CatLIP"
-        advised = f"where captions name what is in the image, {what}"
+        advised = f"This suggests: where captions name what is in the image, {what}"
     elif judged == {WORSE}:
-        advised = "use CLIP, unless you cannot pay for it"
+        advised = "This suggests CLIP, unless you cannot pay for it"
     else:
-        advised = "these records do not decide which features are better"
+        advised = "These records do not decide which features are better"
     return (
-        f"So: {advised}. For text prompts use CLIP. Time your own steps before you rely on "
+        f"{advised}. For text prompts use CLIP. Time your own steps before you rely on "
         f"{format_number(claimed_speed_up(), 1)} times."
     )

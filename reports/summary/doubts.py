@@ -12,7 +12,7 @@ from catlip.pretraining.result import Pretrain, is_whole
 from catlip.records.run import TIMES, Run
 from catlip.records.select import differing_fields
 from catlip.records.styles import CLIPS, distinct_name
-from catlip.records.table import clipped, format_number, listed
+from catlip.records.table import clipped, format_number, from_to, listed, signed
 from reports.read.differences import Difference
 from reports.read.setting import Setting
 from reports.summary.answers import (
@@ -64,8 +64,11 @@ def doubts(setting: Setting) -> list[str]:
 
 
 def _batches(setting: Setting) -> list[str]:
-    words = at_other_batches(setting)
-    return [f"With other batches: {words}."] if words else []
+    words = [
+        f"{from_to((one.estimate.value for one in found), show=signed)} with {size}"
+        for size, found in at_other_batches(setting).items()
+    ]
+    return [f"With other batches: {listed(words)} images a step."] if words else []
 
 
 def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:

@@ -35,9 +35,9 @@ LADDER = (
 )
 
 
-def ladder(setting: Setting) -> list[Figure]:
-    """A panel for each task, a row for each change; nothing unless every method was trained on as
-    many images.
+def ladder_rows(setting: Setting) -> list[Row]:
+    """For each change, what it adds on each task, and last what all add; nothing unless every
+    method was trained on as many images.
     """
     trained = [run for run in setting.of(ConditionTraining) if _is_step(run)]
     images = max((run.metrics.images_seen for run in trained), default=0)
@@ -62,7 +62,15 @@ def ladder(setting: Setting) -> list[Figure]:
             rows[what][task] = Difference(
                 "", what, same, before, points, estimate, accuracies=None, records=frozenset()
             )
-    drawn = [Row(what, of_task) for what, of_task in rows.items()]
+    return [Row(what, of_task) for what, of_task in rows.items()]
+
+
+def ladder(setting: Setting) -> list[Figure]:
+    """A panel for each task, a row for each change."""
+    drawn = ladder_rows(setting)
+    if not drawn:
+        return []
+    tasks = dict.fromkeys(task for row in drawn for task in row.of_task)
     titles = {task: task_title(setting.of(LinearProbe), task) for task in tasks}
     said = [
         f"{row.name}: " + ", ".join(f"{task} {in_words(one)}" for task, one in row.of_task.items())

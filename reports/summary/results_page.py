@@ -37,6 +37,7 @@ from reports.summary.answers import compared_tasks, data_of, longest, speed_up_f
 from reports.summary.costs import cost_table
 from reports.summary.few_labels import FewLabels, few_labels
 from reports.summary.forest import rows_of
+from reports.summary.ladder import ladder_rows
 from reports.summary.near_and_far import labels_that_are_classes
 from reports.summary.tables import headline
 
@@ -61,6 +62,7 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
         "others": partial(_differences, every[1:], (OTHERS,)),
         "tasks": partial(_tasks, every),
         "labels": partial(_few_labels, every),
+        "ladder": partial(_ladder, every[0]),
         "methods": partial(_methods, every[0]),
         "cost": partial(_costs, every),
         "retrieval": partial(_retrieval, every[0]),
@@ -118,6 +120,17 @@ def _methods(setting: Setting) -> list[str]:
     columns = [table.columns[i] for i in kept]
     rows = [[row[i] for i in kept] for row in table.rows]
     return _plain(replace(table, columns=columns, rows=rows))
+
+
+def _ladder(setting: Setting) -> list[str]:
+    """A row for each change, a column for each task."""
+    rows = ladder_rows(setting)
+    tasks = dict.fromkeys(task for row in rows for task in row.of_task)
+    columns = ["Change", *(setting.title(task) for task in tasks)]
+    return markdown_rows(
+        columns,
+        [[row.name, *(with_ends(row.of_task[task].estimate) for task in tasks)] for row in rows],
+    )
 
 
 def _is_batch(one: Difference) -> bool:

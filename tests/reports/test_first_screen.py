@@ -169,7 +169,7 @@ def test_tasks_that_disagree_are_named(garden, short, write_probes, read_setting
 
 @pytest.mark.parametrize(
     ("seeds", "ours", "words"),
-    [(2, 0.4, "do not decide"), (6, 0.4, "use CatLIP"), (6, 0.2, "use CLIP, unless")],
+    [(2, 0.4, "do not decide"), (6, 0.4, "use CatLIP"), (6, 0.2, "suggests CLIP, unless")],
 )
 def test_advice_is_no_surer_than_the_answer(
     write_probes, write_record, read_setting, seeds, ours, words
