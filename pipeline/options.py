@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
-from catlip.data.layout import TABLES, TAR, Layout, find_layout
+from catlip.data.layout import TABLES, TAR, TRAIN, Layout, find_layout
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
@@ -49,6 +49,7 @@ HELP = """\
                    remote, as 's3://bucket/{00000..00331}.tar'; or a table of your images' files and
                    captions (.csv, .tsv, .parquet, .jsonl, COCO's .json), or a folder of images with
                    a .txt each, or of one of images for each class, which become shards in data/.
+                   Beside train/ or train.csv, photos searches the captions of test/ or test.csv.
                    Without it, photos fetches 13,443 photographs of CC3M (1.1 GB; with a GPU
                    100,000, 9 GB), and cc3m all (269 GB, of which it keeps 70), into data/
   --words FILE     words of your own domain, lines as "tshirts,shirt" or, for no label, "color,"
@@ -135,6 +136,7 @@ class Options(argparse.Namespace):
     image_column: str
     text_column: str
     words: str  # a file of words of the user's domain
+    held_out: str  # captioned images that no training sees; empty if none are known
     understood: list[str]  # how the columns of tables and the folders are read
 
     @property
@@ -204,6 +206,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
     options.sources, options.table, options.understood = [], "", []
+    options.held_out = ""
     if options.scale == "starter":
         options.shards, options.probe = "data/starter/pretrain", DRAWINGS
         if options.full or options.only == "dense":
@@ -227,6 +230,9 @@ def _check_data(options: Options) -> None:
     """Check that the user's data are there; plan to fetch what the user does not give."""
     source = SHARDS.get((options.scale, count_gpus(options.device) > 0))
     if options.shards:
+        if options.scale == "photos" and (held_out := _find_held_out(options.shards)):
+            options.held_out = held_out
+            options.understood += [f"{held_out}: held-out captions, for retrieval"]
         _check_shards(options)
     elif source:
         options.shards = f"{source.folder}/*.tar"
@@ -276,6 +282,30 @@ def _check_shards(options: Options) -> None:
                 images = open_user_images(table, options.image_column, options.text_column)
                 images.check()
                 options.understood += [str(images)]
+
+
+def _find_held_out(shards: str) -> str:
+    """What is beside the shards, their folder or table, and has `test`, or `val`, in its name where
+    they have `train`: shards, or images with captions. Empty if there is no such thing.
+    """
+    path = Path(shards) if Path(shards).exists() else Path(shards).parent
+    path = path / TRAIN if (path / TRAIN).is_dir() else path
+    for split in ("test", "val", "validation"):
+        other = path.parent / re.sub(TRAIN, split, path.name)
+        if other == path or not other.exists():
+            continue
+        if any(other.glob(f"*{TAR}")):
+            return str(other)
+        with suppress(ImportError, InputError):  # a test split may have no captions
+            from catlip.data.user_images import CLASS, find_user_images, open_user_images
+
+            tables = find_user_images(other) if other.is_dir() else [other]
+            every = [open_user_images(table) for table in tables]
+            for images in every:
+                images.check()
+            if not any(CLASS in images.captions.values() for images in every):
+                return str(other)
+    return ""
 
 
 def _check_probes(probes: Sequence[str]) -> None:

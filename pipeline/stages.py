@@ -199,10 +199,11 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """How good the encoders are: probes, fine-tuning, readouts; no steps without a probe's data."""
+    """How good the encoders are: probes, fine-tuning, readouts, if a probe has data; retrieval."""
     options = plan.options
     probe, methods = (options.probe, plan.probe_data), options.methods
     if not options.probe:
+        yield from retrieval(plan)
         return
     for task, method, seed in product(plan.probes, (*methods, "random"), plan.seeds):
         name = f"{method}-seed{seed}"
@@ -226,11 +227,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             yield encoder_step(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield encoder_step(plan, "readouts", method, seed, probe)
-    if plan.starter:  # drawings of the probe's two test teams, with captions that none was shown
-        for method, seed in product(methods, plan.few_seeds):
-            if method in WITH_CAPTION_SCORES:
-                held_out = ("data/starter/probe-test", "data/starter/probe-test")
-                yield encoder_step(plan, "retrieval", method, seed, held_out)
+    yield from retrieval(plan)
     record = plan.runs / "gallery/gallery.json"
     encoders = [plan.trained(method, 0) for method in methods[:4]]
     yield step(
@@ -241,6 +238,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         out=record,
         reads=[plan.probe_data, *encoders],
     )
+
+
+def retrieval(plan: Plan) -> Iterator[Step]:
+    """Captions that no encoder was trained on; of the starter, drawings of the probe's two test
+    teams.
+    """
+    held_out = "data/starter/probe-test" if plan.starter else plan.options.held_out
+    for method, seed in product(plan.options.methods, plan.few_seeds if held_out else ()):
+        if method in WITH_CAPTION_SCORES:
+            yield encoder_step(plan, "retrieval", method, seed, (held_out, held_out))
 
 
 def dense(plan: Plan) -> Iterator[Step]:

@@ -146,6 +146,35 @@ def test_table_of_files_becomes_shards_first(user, tmp_path) -> None:
     assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("given", "files", "searched"),
+    [
+        ("train/*.tar", ["train/0.tar", "test/0.tar"], "test"),
+        ("train", ["train/0.tar", "val/0.tar"], "val"),
+        ("train.csv", ["train.csv", "test.csv", "0.jpg"], "test.csv"),
+        ("", ["train/metadata.csv", "train/0.jpg", "test/metadata.csv", "test/0.jpg"], "test"),
+        ("train.csv", ["train.csv", "0.jpg"], ""),
+        # Names of classes are no captions.
+        ("train", ["train/0.tar", "test/dog/0.jpg", "test/cat/0.jpg"], ""),
+    ],
+)
+def test_captions_of_a_test_split_are_searched_and_not_trained_on(
+    tmp_path, given, files, searched
+) -> None:
+    for path in map(tmp_path.joinpath, files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".tar":
+            write_shard(path, [("0", {"jpg": b"", "txt": b"a dog"})])
+        elif path.suffix == ".jpg":
+            path.write_bytes(plain(kind="JPEG"))
+        else:
+            path.write_text("file,text\n0.jpg,a dog\n")
+    lines = dry_run("--scale", "photos", "--shards", tmp_path / given, "--probe", "none")
+    found = [line for line in lines if str(tmp_path / (searched or "test")) in line]
+    assert len(found) == (4 if searched else 0)  # it is said, and searched by three methods
+    assert modules_of(found) == ["bench.downstream.retrieval"] * len(found[1:])
+
+
 def test_columns_are_told_and_may_be_given(user, tmp_path) -> None:
     table, photos = tmp_path / "mine.csv", ("--scale", "photos", *flags(user, "--probe"))
     table.write_text("number,words,other\n0,a dog,x\n")

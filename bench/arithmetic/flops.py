@@ -21,6 +21,7 @@ import torch
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.measuring.methods import caption_lengths
+from bench.measuring.user_encoder import UserEncoder
 from catlip.costs import Matmul, StepShape, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
@@ -35,8 +36,11 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
     `recompute`, also what the backward pass computes again, which MFU leaves out.
     """
     objective = objective_of(factors)
-    images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
-    flops = training_flops(images) * factors.batch_size
+    if isinstance(objective.image_encoder, UserEncoder):
+        flops = objective.image_encoder.training_flops * factors.batch_size
+    else:
+        images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
+        flops = training_flops(images) * factors.batch_size
     for text, captions in text_shapes(factors).items():
         flops += training_flops(text_products(text)) * captions
     flops += training_flops(objective.matmuls(step_shape(factors, world_size)))
@@ -177,7 +181,7 @@ def objective_of(factors: Factors) -> Objective:
 @cache
 def _build_on_meta(factors: Factors) -> Objective:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return methods.build(factors)
+        return methods.build(factors).to("meta")  # a user's encoder is opened on the CPU
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

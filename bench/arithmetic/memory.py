@@ -27,7 +27,7 @@ from bench.arithmetic.flops import (
     step_shape,
     tokens_of,
 )
-from bench.measuring.factors import CPU_BATCH, Factors
+from bench.measuring.factors import CPU_BATCH, Factors, is_user_encoder
 from bench.memory.tensors import TOWERS
 from catlip.architectures import Architecture
 from catlip.costs import FLOAT32, TextTower
@@ -233,6 +233,8 @@ def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
     """The batch size of these steps, which take turns, if the user gives none."""
     if device.type == "cpu":
         return CPU_BATCH
+    if any(is_user_encoder(step.model) for step in steps):  # what fits cannot be predicted
+        return MAX_IMAGES
     return images_that_fit(steps, free_bytes(device))
 
 

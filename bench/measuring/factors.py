@@ -1,7 +1,7 @@
 """What the cost of a training step depends on, and the flags that the benches of a step share."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
@@ -18,6 +18,11 @@ MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
 Parallel = Literal["ddp", "fsdp"]
 PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
 CPU_BATCH = 4  # images per step by default
+
+
+def is_user_encoder(model: str) -> bool:
+    """Whether it is spelled as `--encoder` of a probe: `my_encoder.py:build`, `timm:NAME` ..."""
+    return ":" in model
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,21 @@ class Factors:
 
     def __post_init__(self) -> None:
         choose("method", self.method, dict.fromkeys(METHOD_NAMES))
-        choose("encoder", self.model, ENCODERS)
+        if not is_user_encoder(self.model):
+            choose("encoder", self.model, ENCODERS)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
 
 
 @dataclass(frozen=True)
 class StepConfig(RunOptions):
-    """The flags that the benches of a training step share."""
+    """The flags that the benches of a training step share.
+
+    Attributes:
+        takes_user_encoders: whether `model` may be spelled as `--encoder` of a probe.
+    """
+
+    takes_user_encoders: ClassVar[bool] = False
 
     model: EncoderName = "vit_b16"
     """Image encoder."""
@@ -64,10 +76,10 @@ class StepConfig(RunOptions):
     """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
 
     def __post_init__(self) -> None:
-        if ":" in self.model:
+        if is_user_encoder(self.model) and not self.takes_user_encoders:
             raise InputError(
-                f"--model {self.model}: a step is timed with an encoder of this project, whose "
-                f"operations are counted: {', '.join(ENCODERS)}"
+                f"--model {self.model}: only bench.step_time and bench.memory take such an "
+                f"encoder; give one of this project: {', '.join(ENCODERS)}"
             )
 
     def factors(self, method: str) -> Factors:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TwoTowers, text_tower
-from bench.measuring.factors import Factors
+from bench.measuring.factors import Factors, is_user_encoder
+from bench.measuring.user_encoder import UserEncoder
 from bench.step_time.result import PACKED
 from catlip.categorical import Categorical
 from catlip.cli import InputError
@@ -56,19 +57,27 @@ METHODS: dict[str, type[Objective]] = {
 def build(factors: Factors) -> Objective:
     """The objective; the same seed gives every method the same encoder weights."""
     torch.manual_seed(factors.seed)
-    encoder = build_encoder(
-        factors.model,
-        factors.resolution,
-        attention=factors.attention,
-        patch_drop_rate=factors.patch_drop_rate,
-        checkpointing=factors.checkpointing,
-    )
+    encoder: Any
+    text_partner = factors.model
+    if is_user_encoder(factors.model):
+        if factors.checkpointing:
+            raise InputError(f"--checkpointing: the blocks of {factors.model} are not known")
+        encoder = UserEncoder(factors.model, factors.resolution)
+        text_partner = encoder.text_partner
+    else:
+        encoder = build_encoder(
+            factors.model,
+            factors.resolution,
+            attention=factors.attention,
+            patch_drop_rate=factors.patch_drop_rate,
+            checkpointing=factors.checkpointing,
+        )
     base_rates = torch.full((factors.num_classes,), LABELS_PER_CAPTION / factors.num_classes)
-    objective = METHODS[factors.method].build(encoder, factors.model, base_rates)
+    objective = METHODS[factors.method].build(encoder, text_partner, base_rates)
     if isinstance(objective, TwoTowers):
         if factors.text_context:
             shape = {"text_context": factors.text_context}
-            objective.set_text_tower(objective.tower(factors.model, shape))
+            objective.set_text_tower(objective.tower(text_partner, shape))
         if factors.packed_captions:
             objective.pack_captions()
     return objective
@@ -76,6 +85,8 @@ def build(factors: Factors) -> Objective:
 
 def tower_of_context(model: str, text_context: int) -> TextTower:
     """The text tower that goes with the encoder; with another context unless that is 0."""
+    if is_user_encoder(model):
+        model = "vit_b16"  # every ViT's text tower has the same context
     return text_tower(model, {"text_context": text_context})
 
 

@@ -15,7 +15,13 @@ class Memory(StepConfig):
     python -m bench.memory --model vit_b16
     python -m bench.memory --model vit_b16 --batch-sizes 64 128 256 --checkpointing --device cuda
     python -m bench.memory --model vit_l16 --precision bf16 --largest
+    python -m bench.memory --model my_encoder.py:build --resolution 256 --batch-sizes 16 64
+
+    --model also takes what --encoder of a linear probe does, but a run's folder: nothing is
+    predicted of it, and the text tower is that of the ViT nearest to it in size.
     """
+
+    takes_user_encoders = True
 
     methods: MethodNames = ("catlip", "clip")
     """Methods to measure."""

@@ -18,15 +18,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from bench.arithmetic.flops import objective_of
 from bench.arithmetic.memory import default_batch, peak_bytes
+from bench.downstream.outputs import encoder_name
 from bench.measuring.deadline import until_deadline
-from bench.measuring.factors import PRECISION, Factors
+from bench.measuring.factors import PRECISION, Factors, is_user_encoder
 from bench.measuring.methods import page_styles
 from bench.measuring.training_step import batch_of, build, free_memory
+from bench.measuring.user_encoder import UserEncoder
 from bench.memory import result
 from bench.memory.config import Memory
 from bench.memory.result import MemoryParts
 from bench.memory.tensors import LiveStorage, saved_bytes, tensors_of
+from bench.step_time.steps import without_folders
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.data.loader import Batch
@@ -48,10 +52,14 @@ def main(config: Memory) -> None:
     rank = init_distributed(config.device)
     config = resolve(config, rank)
     variant = "-checkpointing" if config.checkpointing else ""
-    step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
+    model, sizes = without_folders(config.model), "-".join(map(str, config.batch_sizes))
+    step = f"{encoder_name(model)}-b{sizes}-{config.precision}{variant}"
     path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
         record.shown_as = page_styles(config.methods)
+        encoder = objective_of(config.factors(config.methods[0])).image_encoder
+        if isinstance(encoder, UserEncoder):
+            record.notes.append(encoder.note)
         batches = _measure_batches(config, rank, record)
         largest = {m: _largest(config, m, rank) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
@@ -99,14 +107,13 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
         factors = replace(config.factors(method), batch_size=size)
-        predicted = result.PredictedMemory(
-            peak_gib=peak_bytes(factors, device_type=rank.device.type) / GIB
-        )
+        peak_gib = predicted_gib(factors, rank.device)
         attempted = attempt(measure, factors, rank, budget=budget_bytes(config, rank.device))
         if attempted is None:
-            batches[size].too_large[method] = predicted.peak_gib
+            batches[size].too_large[method] = peak_gib
             continue
         parts, peaks = attempted
+        predicted = None if peak_gib is None else result.PredictedMemory(peak_gib=peak_gib)
         batches[size].methods[method] = result.MethodMemory(measured=parts, predicted=predicted)
         record.samples[f"{method}_b{size}_peak_bytes"] = peaks
         record.save()
@@ -129,11 +136,18 @@ def attempt(
     answering.
     """
     taken = None
-    if rank.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
+    if rank.device.type == "cuda" or (predicted_gib(factors, rank.device) or 0) * GIB <= budget:
         with suppress(torch.OutOfMemoryError):
             taken = take(factors, rank)
     free_memory()  # after the block above: until its end, the error's frames hold their tensors
     return taken if taken and max(taken[1]) <= budget else None
+
+
+def predicted_gib(factors: Factors, device: torch.device) -> float | None:
+    """The peak of a step; None with a user's encoder, whose layers are not known."""
+    if is_user_encoder(factors.model):
+        return None
+    return peak_bytes(factors, device_type=device.type) / GIB
 
 
 def measure(factors: Factors, rank: Rank) -> tuple[MemoryParts, list[int]]:
@@ -216,9 +230,10 @@ def _largest(config: Memory, method: str, rank: Rank) -> result.LargestBatch:
         factors = replace(step, batch_size=images)
         return peak_bytes(factors, device_type=rank.device.type) <= room
 
-    predicted = largest_batch(is_predicted_to_fit)
+    unknown = is_user_encoder(config.model)
+    predicted = None if unknown else largest_batch(is_predicted_to_fit)
     # One image first makes the optimizer's whole state; a step out of memory would make a part.
-    largest = largest_batch(fits, start=predicted, multiple=MULTIPLE) if fits(1) else 0
+    largest = largest_batch(fits, start=predicted or 1, multiple=MULTIPLE) if fits(1) else 0
     return result.LargestBatch(images=largest, predicted=predicted)
 
 

@@ -49,18 +49,20 @@ class PredictedMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class LargestBatch:
-    """The largest batch with which a step fits in memory, found by trying and predicted."""
+    """The largest batch with which a step fits in memory, found by trying and predicted (None for
+    a user's encoder).
+    """
 
     images: int
-    predicted: int
+    predicted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodMemory:
-    """One method's step at one batch size."""
+    """One method's step at one batch size; nothing is predicted of a user's encoder."""
 
     measured: MemoryParts
-    predicted: PredictedMemory
+    predicted: PredictedMemory | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ class BatchMemory:
     """
 
     methods: dict[str, MethodMemory]
-    too_large: dict[str, float] = field(default_factory=dict)
+    too_large: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +128,10 @@ def _peaks_table(run: Run[Memory]) -> Table:
         row = [Cell(f"{size:,}")]
         for method in methods:
             if memory := batch.methods.get(method):
-                small = f"predicted {format_number(memory.predicted.peak_gib)}"
+                small = _in_words(memory.predicted.peak_gib if memory.predicted else None)
                 row.append(number_cell(memory.measured.peak_gib, None, anchor, small=small))
             elif method in batch.too_large:
-                small = f"predicted {format_number(batch.too_large[method])}"
+                small = _in_words(batch.too_large[method])
                 row.append(Cell("does not fit", small, anchor))
             else:
                 row.append(Cell())
@@ -143,7 +145,7 @@ def _peaks_table(run: Run[Memory]) -> Table:
     row = [Cell("Largest batch that fits")]
     for method in methods:
         if largest := metrics.largest.get(method):
-            small = f"predicted {format_number(largest.predicted, 0)}"
+            small = _in_words(largest.predicted, 0)
             row.append(number_cell(largest.images, 0, anchor, small=small))
         else:
             row.append(Cell("not run"))
@@ -161,6 +163,10 @@ def _peaks_table(run: Run[Memory]) -> Table:
     )
     title = f"Peak memory of a training step's tensors, {step_description(run)}"
     return Table("memory", title, columns, rows=rows, caption=caption)
+
+
+def _in_words(predicted: float | None, digits: int | None = None) -> str:
+    return "not predicted" if predicted is None else f"predicted {format_number(predicted, digits)}"
 
 
 def _parts_table(run: Run[Memory]) -> Table:

@@ -12,10 +12,17 @@ class StepTime(StepConfig):
 
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
+    python -m bench.step_time --model my_encoder.py:build --resolution 256 --batch-size 64
+    python -m bench.step_time --model random:timm/convnext_tiny
     python -m bench.step_time --model vit_b16 --packed-captions --captions '/data/mine/*.tar'
     python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
+
+    --model also takes what --encoder of a linear probe does, but a run's folder: its operations are
+    counted while it runs, and the text tower is that of the ViT nearest to it in size.
     """
+
+    takes_user_encoders = True
 
     methods: MethodNames = ("catlip", "clip")
     """Methods to time; the first is the denominator of every ratio."""

@@ -16,6 +16,7 @@ from baselines.openclip import CaptionTokenizer
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
+from bench.downstream.outputs import encoder_name
 from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import (
@@ -26,8 +27,10 @@ from bench.measuring.methods import (
 )
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
+from bench.measuring.user_encoder import UserEncoder
 from bench.step_time import result
 from bench.step_time.config import StepTime
+from bench.step_time.steps import without_folders
 from catlip.cli import InputError
 from catlip.costs import TextTower
 from catlip.data.augment import Augmentation
@@ -172,6 +175,9 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             for part, ms in each.ms.items()
         }
         record.notes.append(NOTES[bool(config.data)])
+        encoder = objective_of(config.factors(config.methods[0])).image_encoder
+        if isinstance(encoder, UserEncoder):
+            record.notes.append(encoder.note)
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
         return [record.finish(_summary(config, timed, ceiling, ranks=rank.world_size))]
@@ -323,5 +329,6 @@ def _name(config: StepTime, rank: Rank) -> str:
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
-    step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
+    model = encoder_name(without_folders(config.model))
+    step = f"{model}-b{config.batch_size}-{config.precision}{chosen}"
     return f"{step}-{build_name(rank.device)}"

@@ -13,6 +13,7 @@ from bench.step_time.steps import (
     percent_cell,
     step_description,
     what_was_timed,
+    without_folders,
 )
 from catlip.records.blocks import Block, Section, Text, command_to_fill
 from catlip.records.kind import Interval, Summary
@@ -134,8 +135,9 @@ def avoidable(run: Run[StepTime]) -> str:
         f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
         for ratio in (of[pair] for of in (every, computed) for pair in pairs)
     )
+    model = clipped(without_folders(run.config.model), 24)
     return (
-        f"{clipped(run.config.model, 24)}: CLIP's step takes {padded} times as long as CatLIP's, "
+        f"{model}: CLIP's step takes {padded} times as long as CatLIP's, "
         f"{packed} without the padding of captions; {' and '.join(without)} without the optimizer."
     )
 

@@ -1,7 +1,9 @@
 """How the kinds that measure training steps describe a step."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from catlip.program.user_file import names_file
 from catlip.records.kind import Kind
 from catlip.records.run import Run
 from catlip.records.table import Cell, clipped, number_cell
@@ -24,6 +26,11 @@ def step_description(run: Run[StepKind]) -> str:
     return f"{what_was_timed(run)}, on {run.where}"
 
 
+def without_folders(model: str) -> str:
+    """The name of an encoder, for readers and for records; a user's file may lie anywhere."""
+    return Path(model).name if names_file(model) else model
+
+
 def what_was_timed(run: Run[StepKind]) -> str:
     """As `step_description`, without the device."""
     config, ranks = run.config, run.metrics.world_size or 1
@@ -31,7 +38,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
     # A waterfall changes both the attention and whether blocks are compiled.
     kernel, changes = run.environment.attention, run.metrics.kind == "waterfall"
     words = {
-        clipped(config.model or run.name, 40): True,
+        clipped(without_folders(config.model or run.name), 40): True,
         f"batch {config.batch_size}": config.batch_size is not None,
         f"{config.resolution} px": config.resolution not in (None, USUAL_RESOLUTION),
         f"captions of {config.caption_tokens:g} tokens": config.caption_tokens,

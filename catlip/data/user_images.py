@@ -40,6 +40,7 @@ NO_FILE = "no such file"
 FILE, CAPTION, CLASS = "file", "caption", "class"  # columns of a folder of images
 ORIGINS = {CAPTION: ", of the .txt beside each", CLASS: ", the names of their folders"}
 COCO = "annotations"  # the key of COCO's captions, and their folder, beside the folders of images
+COCO_TRAIN = "captions_train*.json"  # beside those of validation and those of boxes
 HUGGING_FACE = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of its `imagefolder`
 MAX_CAPTION = 60  # characters of a caption
 
@@ -203,6 +204,9 @@ def find_user_images(folder: Path) -> list[Path]:
     for name in HUGGING_FACE:
         if (folder / name).is_file():
             return [folder / name]
+    for place in (folder, folder / COCO):
+        if tables := sorted(place.glob(COCO_TRAIN)):
+            return tables
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries)
     if not any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
@@ -222,9 +226,10 @@ def _open_folder(path: Path) -> UserImages:
         kinds = ", ".join((TAR, *TABLES))
         raise InputError(f"{path} holds neither shards nor tables ({kinds}) nor images")
     texts = {file.with_suffix("") for file in files if file.suffix == ".txt"}
+    classes = {image.parent.name for image in images}
     if any(image.with_suffix("") in texts for image in images):
         column, rows = CAPTION, functools.partial(_rows_with_texts, path, images)
-    elif all(image.parent.name for image in images):
+    elif len(classes) > 1 and "" not in classes:
         random.Random(0).shuffle(images)  # no shard is of a few classes only
         column, rows = CLASS, functools.partial(_rows_of_classes, images)
     else:

@@ -91,6 +91,31 @@ def test_operations_of_every_stem_and_size(model, resolution, checkpointing, pat
     assert step_flops(factors, recompute=True) == counted_flops(factors)
 
 
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+@pytest.mark.parametrize(
+    ("model", "spelling"),
+    [
+        ("vit_tiny16", "random:timm/vit_tiny_patch16_224"),
+        ("vit_small16", "random:vit_small16@32"),
+        ("vit_tiny16", "FILE"),
+        ("hybrid_mini", "random:hybrid_mini@32"),
+    ],
+)
+def test_operations_of_a_users_encoder_are_those_of_its_architecture(
+    model, spelling, method, tmp_path
+) -> None:
+    if spelling == "FILE":
+        lines = "from timm import create_model\n\n\ndef build():\n    return create_model("
+        lines += '"vit_tiny_patch16_224", num_classes=0, img_size=32), {"size": 32}\n'
+        (tmp_path / "mine.py").write_text(lines)
+        spelling = f"{tmp_path / 'mine.py'}:build"
+    users = replace(SMALL, method=method, model=spelling, resolution=32)
+    if (model, method) == ("hybrid_mini", "clip"):  # which has a smaller text tower than any ViT
+        assert step_flops(users) > step_flops(replace(users, model=model))
+    else:
+        assert step_flops(users) == step_flops(replace(users, model=model))
+
+
 def test_published_costs() -> None:
     published = {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}
     forward = {model: image_flops(model, 224) / 1e9 for model in published}

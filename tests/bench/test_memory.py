@@ -54,6 +54,22 @@ def test_peak_is_predicted_and_holds_all_that_stays(rank, method, how) -> None:
         assert getattr(found, f"{part}_gib") * GIB == pytest.approx(state[part], rel=1e-4)
 
 
+def test_users_encoder_holds_what_its_architecture_does(rank) -> None:
+    assert measure(replace(SMALL, model="random:hybrid_mini@48"), rank) == measure(SMALL, rank)
+
+
+def test_nothing_is_predicted_of_a_users_encoder(rank, tmp_path) -> None:
+    users = {"model": "random:hybrid_mini@48", "methods": ("catlip",), "resolution": 48}
+    config = Memory(**users, num_classes=500, device="cpu", quiet=True, out=tmp_path)
+    main(replace(config, batch_sizes=(4, 64), budget_gib=0.03, largest=True))
+    (path,) = tmp_path.iterdir()
+    memory = result.Memory.read(json.loads(path.read_text())["metrics"])
+    assert memory.batches[4].methods["catlip"].predicted is None
+    assert memory.batches[64].too_large == {"catlip": None}
+    assert 4 <= memory.largest["catlip"].images < 64
+    assert memory.largest["catlip"].predicted is None
+
+
 def test_checkpointing_keeps_less_of_the_image_encoder(rank) -> None:
     factors = replace(SMALL, method="clip", model="vit_tiny16", batch_size=4)
     all_of_it, _ = measure(factors, rank)
@@ -120,6 +136,7 @@ def test_run_records_every_batch_and_the_largest_that_fits_the_budget(
         ({"model": "vit_b17"}, "vit_b17"),
         ({"resolution": 50}, "50"),
         ({"largest": True}, "--budget-gib"),
+        ({"model": "random:hybrid_mini@48", "checkpointing": True}, "--checkpointing"),
     ],
 )
 def test_what_cannot_be_measured_is_named_and_nothing_is_left(tmp_path, wrong, named) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from one_line import one_line_error
 from torch import nn
 
 from baselines.openclip import PackedTextTransformer
@@ -171,6 +172,44 @@ def test_real_shards_are_timed_end_to_end(run_bench, starter) -> None:
     rank = init_distributed("cpu")
     (read,) = measure.real_batches(str(starter.shards), SMALL, rank, count=1, workers=0)
     assert read.images.stride() == batch_of(SMALL, rank).images.stride()
+
+
+def test_encoder_of_a_users_file_is_timed_at_its_size(run_bench, tmp_path) -> None:
+    file = tmp_path.with_suffix(".py")
+    file.write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 20), nn.Flatten(), nn.Linear(8, 5))\n"
+    )
+    users = ("--model", f"{file}:build", "--methods", "catlip", "superclass")
+    record, printed = run_bench(*users, "--resolution", 20)
+    catlip, superclass = record["metrics"]["methods"].values()
+    assert catlip["parameters"] == 8 * (3 * 20 * 20 + 1) + (8 + 1) * 5 + (5 + 1) * 50
+    # Pixels have no gradient.
+    flops = 4 * (4 * 3 * 20 * 20 * 8 + 6 * 8 * 5 + 6 * 5 * 50)
+    assert catlip["tflops"] == pytest.approx(flops / catlip["total_ms"]["median"] / 1e9)
+    assert superclass["parameters"] > catlip["parameters"]
+    assert f"{file.name}:build" in printed
+    assert str(file.parent) not in printed.partition("wrote")[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "returned", "says"),
+    [
+        ("step_time", "nn.Sequential(nn.Conv2d(3, 8, 99), nn.Flatten())", "--resolution"),
+        ("step_time", "nn.Flatten(2)", "[B, D]"),
+        ("step_time --methods superclip", "nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))", "vit"),
+        ("communication", "nn.Flatten()", "bench.step_time"),
+    ],
+)
+def test_users_encoder_that_cannot_be_timed_is_one_line(
+    program, tmp_path, model, returned, says
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"from torch import nn\ndef build():\n    return {returned}\n")
+    bench, *options = model.split()
+    options += ["--resolution", "32", "--device", "cpu", "--out", str(tmp_path / "out")]
+    one_line_error(program(f"bench.{bench}", "--model", f"{file}:build", *options), says)
 
 
 def test_ranks_share_a_record_of_one(run_bench) -> None:

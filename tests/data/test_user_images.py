@@ -59,6 +59,15 @@ def coco(folder: Path) -> Path:
     return write_text(folder / "annotations" / "captions_train2017.json", json.dumps(content))
 
 
+def coco_folder(folder: Path) -> Path:
+    """With the images and captions of validation, and with boxes."""
+    annotations = coco(folder).parent
+    write_images(folder / "val2017")
+    for other in ("captions_val2017.json", "instances_train2017.json"):
+        write_text(annotations / other, (annotations / "captions_train2017.json").read_text())
+    return folder
+
+
 def image_folder(folder: Path) -> Path:
     write_images(folder / "train")
     rows = [{"file_name": n, "text": text} for n, text in zip(NAMES, CAPTIONS, strict=True)]
@@ -73,7 +82,7 @@ def with_texts(folder: Path) -> Path:
     return folder
 
 
-FORMS = [shop, table, flickr, coco, image_folder, with_texts]
+FORMS = [shop, table, flickr, coco, coco_folder, image_folder, with_texts]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -145,6 +154,9 @@ def test_json_that_is_none_of_captions_is_one_line(content: str, tmp_path: Path)
 def test_images_without_captions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="4 images without captions"):
         open_user_images(write_images(tmp_path / "alone"))
+    write_images(tmp_path / "one/images", ["1.jpg", "2.jpg"])  # a folder that names no class
+    with pytest.raises(InputError, match="2 images without captions"):
+        open_user_images(tmp_path / "one")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="neither shards nor tables"):
         open_user_images(tmp_path / "empty")

@@ -82,6 +82,7 @@ def quick(monkeypatch) -> None:
         {"methods": METHOD_NAMES},
         {"methods": ("clip",), "packed_captions": True, "precision": "fp16"},
         {"methods": ("clip",), "model": "vit_tiny16", "checkpointing": True},
+        {"methods": ("clip",), "model": "random:timm/vit_tiny_patch16_224"},
     ],
     ids=str,
 )

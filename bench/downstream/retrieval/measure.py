@@ -45,7 +45,7 @@ from bench.downstream.retrieval.result import CUTS, ComparedBy, Recall, retrieva
 from catlip import streams
 from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.data.layout import TABLES
+from catlip.data.layout import SPLITS, TABLES
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import TAR, expand
 from catlip.data.tar_index import captions_in
@@ -75,6 +75,8 @@ def main(config: Retrieval) -> None:
     with Record(config.out, kind=result.Retrieval, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         name = data_name(config.data).removeprefix("folder-")
+        if any(name in usual for usual in SPLITS.values()):  # whose split it is
+            name = f"{Path(config.data).resolve().parent.name}-{name}"
         digest = sha256("\n".join(c for each in captions_of for c in each).encode()).hexdigest()
         note_data({name: split.identity() | {"captions_digest": digest[:16]}})
         features = extract(encoder.module, encoder.preprocess, split, config)

@@ -272,14 +272,14 @@ def test_page_and_frame_have_its_numbers_and_no_section_without_a_record(
 
     (tmp_path / "runs").mkdir()
     assert not sections()
-    data, folder = captioned(tmp_path / "held-out"), tmp_path / "runs/starter/retrieval"
+    data, folder = captioned(tmp_path / "mine/test"), tmp_path / "runs/starter/retrieval"
     by_method = {
         method: retrieve(folder / f"{method}-seed0.json", run, data)["metrics"]
         for method, run in (("catlip", make_run()), ("clip", untrained("clip")))
     }
     ((section,), frame) = sections(), results(tmp_path / "runs")
     table = section.blocks[-1]
-    assert table.rows[0][0].text.startswith("held-out: 24 images, 48 captions, 2 an image")
+    assert table.rows[0][0].text.startswith("mine-test: 24 images, 48 captions, 2 an image")
     assert "not embeddings" in table.rows[1][0].small
     assert [row[0].text for row in table.rows[1:]] == ["CatLIP", "CLIP", "Chance"]
     for row, (method, metrics) in zip(table.rows[1:], by_method.items(), strict=False):
@@ -288,7 +288,7 @@ def test_page_and_frame_have_its_numbers_and_no_section_without_a_record(
         for way in WAYS:
             of_way = frame[(frame.method == method) & (frame.metric == f"{way}.r1")]
             assert of_way[["kind", "task", "value"]].values.tolist() == [
-                ["retrieval", "held-out", pytest.approx(metrics[way]["r1"])]
+                ["retrieval", "mine-test", pytest.approx(metrics[way]["r1"])]
             ]
     remarks = [row[0].remarks for row in table.rows[1:]]
     named = {note for notes in remarks for note in notes}
