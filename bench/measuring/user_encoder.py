@@ -50,9 +50,7 @@ class UserEncoder(nn.Module):
             "operations while it ran"
         )
 
-    def forward(self, images: Tensor, patches: bool = False) -> Tensor:
-        if patches:
-            raise InputError("superclip reads an encoder's patches: time it with vit_b16 or such")
+    def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.encoder(images)
         return features
 
