@@ -194,21 +194,19 @@ def test_encoder_of_a_users_file_is_timed_at_its_size(run_bench, tmp_path) -> No
 
 
 @pytest.mark.parametrize(
-    ("model", "returned", "says"),
+    ("bench", "returned", "says"),
     [
         ("step_time", "nn.Sequential(nn.Conv2d(3, 8, 99), nn.Flatten())", "--resolution"),
         ("step_time", "nn.Flatten(2)", "[B, D]"),
-        ("step_time --methods superclip", "nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))", "vit"),
         ("communication", "nn.Flatten()", "bench.step_time"),
     ],
 )
 def test_users_encoder_that_cannot_be_timed_is_one_line(
-    program, tmp_path, model, returned, says
+    program, tmp_path, bench, returned, says
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(f"from torch import nn\ndef build():\n    return {returned}\n")
-    bench, *options = model.split()
-    options += ["--resolution", "32", "--device", "cpu", "--out", str(tmp_path / "out")]
+    options = ("--resolution", 32, "--device", "cpu", "--out", tmp_path / "out")
     one_line_error(program(f"bench.{bench}", "--model", f"{file}:build", *options), says)
 
 
