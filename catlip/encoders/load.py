@@ -13,7 +13,9 @@ from torch import nn
 from catlip.cli import InputError, choose
 from catlip.encoder import ENCODERS, build_encoder
 from catlip.encoders.libraries import (
+    LITE0,
     TIMM_SOURCES,
+    efficientnet_lite0,
     openclip_encoder,
     timm_encoder,
 )
@@ -148,6 +150,8 @@ def _timm(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     name, _, file = spelling.partition(":")
     if spelling.startswith(TIMM_SOURCES):
         name, file = spelling, ""
+    if (name, file) == (LITE0, "wheel"):
+        return LoadedEncoder(*efficientnet_lite0(resolution), f"timm:{spelling}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
     return _try_sizes(encoder, f"timm:{name}{_stem(file)}", None)
 
