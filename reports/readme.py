@@ -11,7 +11,7 @@ from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
 from catlip.records.select import images_of
-from catlip.records.styles import CATLIP, CLIPS, distinct_name
+from catlip.records.styles import CATLIP
 from catlip.records.table import MISSING, format_number, from_to, listed, markdown_rows, signed
 from reports.read.differences import OTHERS
 from reports.read.records import read_records
@@ -130,7 +130,7 @@ def _batches(setting: Setting) -> str:
     values = [one.estimate.value for found in of_batch.values() for one in found]
     where, sizes = images_of(setting.root, setting.scale), " and ".join(map(str, of_batch))
     ends = from_to(values, show=signed)
-    return f" With batches of {sizes} CatLIP minus CLIP is {ends} on {where}."
+    return f" On {where} {ends} with batches of {sizes}."
 
 
 def _ladder(setting: Setting) -> str:
@@ -141,12 +141,12 @@ def _ladder(setting: Setting) -> str:
         for row in ladder_rows(setting)[:-1]
     ]
     words += [
-        f"subwords in place of nouns (SuperClass) {signed(-one.estimate.value, 1)}"
+        f"then SuperClass's subwords {signed(-one.estimate.value, 1)}"
         for one in setting.differences
         if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
         and one.same.task == task
     ]
-    start = f"**Why?** From {distinct_name(CLIPS[-1])} to CatLIP on {setting.name(task)}"
+    start = f"**Why?** From CLIP to CatLIP on {setting.name(task)}"
     return f"{start}: {'; '.join(words)}." if words else ""
 
 
@@ -161,7 +161,7 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("starting from class names' embeddings gains CLIP", fewest.names),
+            ("embeddings of class names gain CLIP", fewest.names),
         )
         if estimate
     ]

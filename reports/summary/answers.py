@@ -371,7 +371,7 @@ def why(setting: Setting, records: Records) -> Answer:
             f"{format_number(value, 2)} {name}" for name, value in factors.items()
         )
         explained = format_number(math.prod(factors.values()), 1)
-        short = f"Of the paper's factor of {claimed} we explain {explained}; "
+        short = f"Of the paper's {claimed} we explain {explained}; "
         short += f"{format_number(left, 1)} is unexplained."
         sentences.insert(0, f"{explained} = {product}.")
     elif flops and ratio:

@@ -24,7 +24,7 @@ STEPS = {  # method -> what it changes in the one before it
     "clip_nouns": "nouns, not all words",
     "batch_nouns": "each noun by itself, not a caption's mean",
     "catlip_softmax": "all classes, not those of the batch",
-    CATLIP: "a binary loss, not a softmax",
+    CATLIP: "binary loss, not softmax",
 }
 RECIPE = f"recipe={CATLIP}"
 WHOLE = "all five"
