@@ -13,15 +13,15 @@ from catlip.records.run import Records
 from catlip.records.select import images_of
 from catlip.records.styles import CATLIP
 from catlip.records.table import MISSING, format_number, from_to, listed, markdown_rows, signed
-from reports.read.differences import OTHERS
+from reports.read.differences import OTHERS, Difference
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
     about,
     advice,
-    at_other_batches,
     compared_tasks,
     data_of,
+    under_conditions,
     why,
     with_ends,
 )
@@ -85,7 +85,7 @@ def answer(records: Records) -> list[str]:
     every = [setting for setting in settings(records) if setting.is_answered]
     main, others = every[0], every[1:]
     points = [
-        f"**As good?** {_as_good(every)}{_batches(main)}",
+        f"**As good?** {_as_good(every)}{_elsewhere(main)}",
         _ladder(main),
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
@@ -119,18 +119,23 @@ def _as_good(every: Sequence[Setting]) -> str:
     counts = [
         f"{outcome} {words.count(word)}" for word, outcome in OUTCOMES.items() if word in words
     ]
-    return f"Of {len(words)} comparisons (training data and task) CatLIP is {listed(counts)}."
+    return f"Of {len(words)} comparisons CatLIP is {listed(counts)}."
 
 
-def _batches(setting: Setting) -> str:
-    """The lead on the first data at other batches."""
-    of_batch = at_other_batches(setting)
-    if not of_batch:
-        return ""
-    values = [one.estimate.value for found in of_batch.values() for one in found]
-    where, sizes = images_of(setting.root, setting.scale), " and ".join(map(str, of_batch))
-    ends = from_to(values, show=signed)
-    return f" On {where} {ends} with batches of {sizes}."
+def _elsewhere(setting: Setting) -> str:
+    """The lead on the first data with other batches, and with other drawers to test on."""
+    words = []
+    batches, drawers = (under_conditions(setting, kind) for kind in ("batch", "teams"))
+    if batches:
+        words.append(f"{_ends(batches)} with batches of {' and '.join(batches)}")
+    if drawers:
+        words.append(f"{_ends(drawers)} with other drawers")
+    where = images_of(setting.root, setting.scale)
+    return f" On {where} {', '.join(words)}." if words else ""
+
+
+def _ends(found: dict[str, list[Difference]]) -> str:
+    return from_to((one.estimate.value for every in found.values() for one in every), show=signed)
 
 
 def _ladder(setting: Setting) -> str:

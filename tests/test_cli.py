@@ -118,7 +118,7 @@ def test_wrong_command_line_says_what_is_wrong(monkeypatch, capsys, tmp_path, ar
         ("bench.step_time", "--data /nowhere/*.tar --model hybrid_mini", ["/nowhere/*.tar"]),
         ("bench.step_time", "--caption-tokens 1 --model hybrid_mini", ["2 to 24"]),
         ("bench.step_time", "--caption-tokens 25 --model hybrid_mini", ["2 to 24"]),
-        ("bench.step_time", "--model timm:resnet18", ["timm:resnet18", "operations", "vit_b16"]),
+        ("bench.waterfall", "--model timm:resnet18", ["timm:resnet18", "vit_b16"]),
         ("bench.communication", "--device cpu", ["torchrun --nproc-per-node 2"]),
         ("bench.downstream.linear_probe", "--encoder nowhere --data starter:x", ["nowhere"]),
         ("catlip.label", "nowhere/{0..2}.tar", ["nowhere/0.tar"]),

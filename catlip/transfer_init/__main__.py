@@ -76,7 +76,8 @@ def main(config: TransferInit) -> None:
     classifier = (checkpoint.classifier["weight"], checkpoint.classifier["bias"])
     head = transfer_rows(*classifier, vocabulary, labels, config.alpha)
     rows = [origin.row() for origin in head.origins]
-    with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
+    path = config.out.with_suffix(".json")
+    with Record(path, kind="transfer_init", config=config) as record:
         record.samples[f"origins_{labels.name}"] = rows
         numbers = coverage(head.origins)
         record.metrics |= {"num_classes": len(vocabulary), "labels": {labels.name: numbers}}
@@ -85,7 +86,9 @@ def main(config: TransferInit) -> None:
         write_atomically(config.out, content)
     if labels.name not in SETS:
         print(as_text(origins_table(labels.name, head.origins, vocabulary)) + "\n")
-    print(f"{origins_sentence(labels.name, head.origins, config.alpha)}\nwrote {config.out}")
+    print(
+        f"{origins_sentence(labels.name, head.origins, config.alpha)}\nwrote {config.out}, {path}"
+    )
 
 
 if __name__ == "__main__":

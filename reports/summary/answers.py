@@ -42,6 +42,7 @@ AHEAD, BEHIND, UNEVEN = (
     "the seeds disagree",
 )  # with too few seeds for a verdict
 UNTRAINED = "an untrained encoder"
+VARIED = {"batch": "batches", "teams": "drawers"}  # kinds of conditions, in words
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -187,9 +188,11 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    others = [one.estimate.value for found in at_other_batches(setting).values() for one in found]
-    batches = f", {from_to(others, show=signed)} with other batches" if others else ""
-    return f"{answer}{', its easiest case' * is_easiest}{batches}."
+    found = {what: under_conditions(setting, kind) for kind, what in VARIED.items()}
+    varied = [one.estimate.value for of in found.values() for every in of.values() for one in every]
+    others = " or ".join(what for what in found if found[what])
+    elsewhere = f", {from_to(varied, show=signed)} with other {others}" if varied else ""
+    return f"{answer}{', its easiest case' * is_easiest}{elsewhere}."
 
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -298,14 +301,16 @@ def _larger_words(setting: Setting) -> set[str]:
     return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
-def at_other_batches(setting: Setting) -> dict[int, list[Difference]]:
-    """Images a step -> the differences, where a study trained both with such a batch."""
-    of_batch: dict[int, list[Difference]] = {}
+def under_conditions(setting: Setting, kind: str) -> dict[str, list[Difference]]:
+    """Value of a condition of this kind, such as `batch` -> the differences of the trainings that
+    both methods had under it.
+    """
+    of_value: dict[str, list[Difference]] = {}
     for one in setting.differences:
-        kind, _, size = one.same.condition.partition("=")
-        if kind == "batch" and one.method == setting.clip and not one.part:
-            of_batch.setdefault(int(size), []).append(one)
-    return dict(sorted(of_batch.items()))
+        name, _, value = one.same.condition.partition("=")
+        if name == kind and one.method == setting.clip and not one.part:
+            of_value.setdefault(value, []).append(one)
+    return dict(sorted(of_value.items(), key=lambda item: (len(item[0]), item[0])))
 
 
 def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
@@ -449,7 +454,4 @@ def advice(setting: Setting) -> str:
         advised = "This suggests CLIP, unless you cannot pay for it"
     else:
         advised = "These records do not decide which features are better"
-    return (
-        f"{advised}. For text prompts use CLIP. Time your own steps before you rely on "
-        f"{format_number(claimed_speed_up(), 1)} times."
-    )
+    return f"{advised}. For text prompts use CLIP. For cost, time your own steps."

@@ -16,11 +16,11 @@ from catlip.records.table import clipped, format_number, from_to, listed, signed
 from reports.read.differences import Difference
 from reports.read.setting import Setting
 from reports.summary.answers import (
-    at_other_batches,
     larger_encoders,
     longest,
     longest_training,
     on_tasks,
+    under_conditions,
     with_ends,
 )
 from reports.summary.near_and_far import labels_that_are_classes
@@ -66,7 +66,7 @@ def doubts(setting: Setting) -> list[str]:
 def _batches(setting: Setting) -> list[str]:
     words = [
         f"{from_to((one.estimate.value for one in found), show=signed)} with {size}"
-        for size, found in at_other_batches(setting).items()
+        for size, found in under_conditions(setting, "batch").items()
     ]
     return [f"With other batches: {listed(words)} images a step."] if words else []
 

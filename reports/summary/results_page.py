@@ -163,7 +163,11 @@ def _differences(
             over = f", over {distinct_name(usual)}{' unless named' * (count < len(found))}"
             named = name_of(usual)
             found = [
-                replace(one, name=one.name.removesuffix(named).removesuffix(TASK_PART_SEPARATOR))
+                replace(one, name=TASK_PART_SEPARATOR.join([one.name, name_of(one.method)]))
+                if one.method == setting.clip
+                else replace(
+                    one, name=one.name.removesuffix(named).removesuffix(TASK_PART_SEPARATOR)
+                )
                 for one in found
             ]
         lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]

@@ -241,6 +241,7 @@ def test_copies_are_measured_in_the_memory_that_is_free(rank) -> None:
 
 
 def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:
+    free_memory()  # of tests before, whose errors may still hold some
     model = memory.Memory("vit_tiny16", batch_sizes=(8192,), largest=True, quiet=True, out=tmp_path)
     memory.main(model)
     found = metrics(tmp_path)

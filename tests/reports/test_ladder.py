@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.summary.answers import at_other_batches
+from reports.summary.answers import under_conditions
 from reports.summary.ladder import STEPS, ladder
 
 
@@ -52,6 +52,6 @@ def test_lead_at_other_batches_is_said_by_batch_over_the_clip_of_the_page(
     assert setting.clip == "clip_bag"
     found = {
         size: [round(one.estimate.value, 6) for one in of_size]
-        for size, of_size in at_other_batches(setting).items()
+        for size, of_size in under_conditions(setting, "batch").items()
     }
-    assert found == {64: [1, 4], 128: [-2, 3]}
+    assert found == {"64": [1, 4], "128": [-2, 3]}
