@@ -43,6 +43,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first, so that no process waits for it in the end."""
+    items.sort(key=lambda item: "null_device" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def program_server() -> Iterator[ProgramServer]:
     server = ProgramServer()
