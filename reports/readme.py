@@ -13,7 +13,7 @@ from catlip.records.run import Records
 from catlip.records.select import images_of
 from catlip.records.styles import CATLIP
 from catlip.records.table import MISSING, format_number, from_to, listed, markdown_rows, signed
-from reports.read.differences import OTHERS, Difference
+from reports.read.differences import Difference
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
@@ -21,6 +21,7 @@ from reports.summary.answers import (
     advice,
     compared_tasks,
     data_of,
+    over_superclass,
     under_conditions,
     why,
     with_ends,
@@ -145,12 +146,8 @@ def _ladder(setting: Setting) -> str:
         f"{row.name.partition(',')[0]} {signed(row.of_task[task].estimate.value, 1)}"
         for row in ladder_rows(setting)[:-1]
     ]
-    words += [
-        f"then SuperClass's subwords {signed(-one.estimate.value, 1)}"
-        for one in setting.differences
-        if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
-        and one.same.task == task
-    ]
+    if over := over_superclass(setting).get(task):
+        words.append(f"then SuperClass's subwords {signed(-over.estimate.value, 1)}")
     start = f"**Why?** From CLIP to CatLIP on {setting.name(task)}"
     return f"{start}: {'; '.join(words)}." if words else ""
 

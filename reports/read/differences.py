@@ -181,11 +181,11 @@ def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[D
     by_method = {curve.method: curve for curve in curves(runs)}
     clips = [other for other in dict.fromkeys([clip, *CLIPS]) if other in by_method]
     for cost, unit in COSTS.items():
-        found = {other: at_equal_cost(runs, cost, other) for other in clips}
-        other = next((other for other in clips if found[other]), clip)
+        compared = ((other, at_equal_cost(runs, cost, other)) for other in clips)
+        other, found = next((pair for pair in compared if pair[1]), (clip, {}))
         both = [by_method[method] for method in (CATLIP, other) if method in by_method]
         paths = [run.path for curve in both for row in curve.rows.values() for run in row]
-        for task, pairs in found.get(other, {}).items():
+        for task, pairs in found.items():
             if estimate := mean_difference(pairs):
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(

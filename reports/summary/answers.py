@@ -424,15 +424,20 @@ def _factors(waterfall: Run[Waterfall]) -> str:
     )
 
 
-def _ties_with_superclass(setting: Setting) -> bool:
-    """Whether CatLIP has no lead over SuperClass on any of the first tasks."""
-    signs = [
-        sign(one.estimate)
+def over_superclass(setting: Setting) -> dict[str, Difference]:
+    """Task -> CatLIP minus SuperClass by linear probes with all labels."""
+    return {
+        one.same.task: one
         for one in setting.differences
         if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
-        and one.same.task in setting.first_tasks
-    ]
-    return bool(signs) and not {1, None} & {*signs}
+    }
+
+
+def _ties_with_superclass(setting: Setting) -> bool:
+    """Whether CatLIP has no lead over SuperClass on any of the first tasks."""
+    found = over_superclass(setting)
+    signs = {sign(found[task].estimate) for task in setting.first_tasks if task in found}
+    return bool(signs) and not {1, None} & signs
 
 
 def advice(setting: Setting) -> str:

@@ -161,18 +161,17 @@ def _differences(
         [(usual, count)] = Counter(one.method for one in found).most_common(1)
         if usual != setting.clip:
             over = f", over {distinct_name(usual)}{' unless named' * (count < len(found))}"
-            named = name_of(usual)
-            found = [
-                replace(one, name=TASK_PART_SEPARATOR.join([one.name, name_of(one.method)]))
-                if one.method == setting.clip
-                else replace(
-                    one, name=one.name.removesuffix(named).removesuffix(TASK_PART_SEPARATOR)
-                )
-                for one in found
-            ]
+            found = [replace(one, name=_name_without(one, usual)) for one in found]
         lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]
         lines += _rows_of_tasks(setting, found, with_headings=len(headings) > 1)
     return lines
+
+
+def _name_without(one: Difference, usual: str) -> str:
+    """The experiment, and its other method unless that is the usual one."""
+    method = name_of(one.method)
+    what = one.name.removesuffix(method).removesuffix(TASK_PART_SEPARATOR)
+    return what if one.method == usual else TASK_PART_SEPARATOR.join(filter(None, (what, method)))
 
 
 def _rows_of_tasks(setting: Setting, found: Sequence[Difference], with_headings: bool) -> list[str]:
