@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from catlip.records.record import (
 from catlip.records.run import Run, read_run
 from catlip.system.engines import worker_pool
 from catlip.system.files import write_atomically
+from catlip.system.multi_process import shared_gpu
 
 if TYPE_CHECKING:  # torch takes seconds, which --help does not need
     from catlip.objective import Objective
@@ -202,7 +203,8 @@ def run_trainings(
         study = replace(study, num_workers=readers)
         note_beside(workers - 1)
     run_one = partial(run_training, study, kind, measure, workers - 1, command_line())
-    with worker_pool(workers) as apply:
+    several_on_gpu = workers > 1 and study.device != "cpu"
+    with shared_gpu() if several_on_gpu else nullcontext(), worker_pool(workers) as apply:
         for training, error in apply(run_one, missing):
             if error:
                 raise InputError(f"{training.name}: {error}") from error

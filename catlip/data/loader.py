@@ -6,7 +6,8 @@ are made.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,6 +24,8 @@ from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
 from catlip.data.workers import Items
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
+
+CROPPED_AT_ONCE = 8  # batches: to start the work on all of them takes a GPU as long as on one
 
 
 @dataclass
@@ -122,22 +125,34 @@ class DataPath(Dataset[Batch]):
         seen, broken = 0, BrokenImages()
         if self.device_cache and num_workers is None:
             num_workers = 1  # which only chooses crops
+        numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         items = Items(
             self,
-            range(first_step * self.accumulation, len(self.plan) * self.accumulation),
+            numbers,
             num_workers,
             pin_memory=pin_memory,
             item_bytes=max(3 * size.batch * size.resolution**2 for size in self.plan.sizes),
             fetches=isinstance(self.shards, ShardSet) and self.shards.remote,
         )
-        for number, batch in enumerate(items, first_step * self.accumulation):
+        for batch in self._cropped(items, numbers) if self.device_cache else items:
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
-            if self.device_cache:
-                resolution = self.plan[number // self.accumulation].resolution
-                batch.images = self.device_cache.crop(batch.images, resolution)
             yield batch
+
+    def _cropped(self, batches: Iterable[Batch], numbers: Iterable[int]) -> Iterator[Batch]:
+        """The batches of these numbers, with the images of their crops."""
+        assert self.device_cache
+        sizes = (self.plan[number // self.accumulation].resolution for number in numbers)
+        for resolution, alike in itertools.groupby(
+            zip(batches, sizes, strict=True), lambda pair: pair[1]
+        ):
+            while some := [batch for batch, _ in itertools.islice(alike, CROPPED_AT_ONCE)]:
+                crops = torch.cat([batch.images for batch in some])
+                images = self.device_cache.crop(crops, resolution)
+                for batch, its in zip(some, images.split([*map(len, some)]), strict=True):
+                    batch.images = its
+                    yield batch
 
     def __getitem__(self, number: int) -> Batch:
         """Micro-batch `number` of this rank; with a device cache, crops in place of images."""

@@ -35,6 +35,7 @@ from catlip.system.card import card_state
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
 from catlip.system.machine import Usage
+from catlip.system.multi_process import PIPES
 
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
@@ -273,6 +274,7 @@ def _torch_environment() -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "nccl": ".".join(map(str, torch.cuda.nccl.version())),
+            "multi_process_service": PIPES in os.environ,
             "driver": _output(
                 "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
             ),
