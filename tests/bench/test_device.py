@@ -187,7 +187,7 @@ def test_sigterm_ends_it_with_what_it_has(run_parts, tmp_path) -> None:
 
 def test_plan_says_what_fits(run_parts, tmp_path) -> None:
     never = partial(raises, AssertionError())
-    seconds = {"one": 50, "two": 40, "long": 200, "missing": 1, "three": 30}
+    seconds = {"one": 50, "two": 40, "long": 200, "missing": 1, "three": 25}
     parts = [Part(n, s, never, "needs --data" * (n == "missing")) for n, s in seconds.items()]
     ended = run_parts(*parts, budget=120, dry_run=True)
     assert ended["one"] == ended["two"] == "fits"
