@@ -94,8 +94,7 @@ class Conditions(StudyOfMethods):
     gives captions to other images, chatty= puts captions among the words of a post. For the starter
     data: heldout=0.33 leaves a third of the probe's concepts out of pre-training; captions=4 gives
     each image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
-    these teams' drawings from pre-training and from what the probe is fitted to, and tests on them,
-    team by team.
+    these teams' drawings from pre-training and from what the probe is fitted to, and tests on them.
     For methods with a text tower: text_width=128, text_layers=1.
     recipe=catlip trains every method by CatLIP's recipe, so that nothing but the method differs;
     batch=64 trains by the best of the method's own trials that had this batch, of --tuned.

@@ -30,18 +30,15 @@ def held_out_concepts(fraction: float) -> frozenset[str]:
 
 
 def read_teams(spelling: str) -> frozenset[str]:
-    """The sets of drawings of `NAME+NAME`, of those for pre-training or for tests, some of the
-    former not among them. Raises: InputError.
-    """
-    teams, authors = frozenset(spelling.split("+")), _authors()
-    if not teams <= authors.keys() or teams >= _authors("pretrain").keys():
-        raise InputError(f"teams={spelling}: give one or more of {', '.join(sorted(authors))}")
+    """The sets of drawings of `NAME+NAME`, of those for pre-training. Raises: InputError."""
+    teams, known = frozenset(spelling.split("+")), {*_authors_of("pretrain")}
+    if not teams < known:
+        raise InputError(f"teams={spelling}: give one or more of {', '.join(sorted(known))}")
     return teams
 
 
-def _authors(*splits: str) -> dict[str, str]:
-    splits = splits or ("pretrain", "probe-test")
-    return {source.name: source.authors for source in read_sources() if source.split in splits}
+def _authors_of(split: str) -> dict[str, str]:
+    return {source.name: source.authors for source in read_sources() if source.split == split}
 
 
 def captions_without(
@@ -84,15 +81,14 @@ def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozens
     fitted to the drawings of teams that are none of these.
     """
     folder.mkdir(parents=True)
-    tested = {authors for name, authors in _authors().items() if name in teams}
-    fitted = _authors("probe-train")
+    tested = {authors for name, authors in _authors_of("pretrain").items() if name in teams}
+    fitted = _authors_of("probe-train")
     kept = {name for name, authors in fitted.items() if authors not in tested}
     if kept == {*fitted}:
         (folder / "probe-train").symlink_to((root / "probe-train").resolve())
     else:
         _write_teams(expand(str(root / "probe-train")), folder / "probe-train", kept)
-    drawings = [*shards, *expand(str(root / "probe-test"))]
-    _write_teams(drawings, folder / "probe-test", teams, view=0)
+    _write_teams(shards, folder / "probe-test", teams, view=0)
 
 
 def _write_teams(

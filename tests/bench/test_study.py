@@ -389,10 +389,7 @@ def test_condition_changes_about_the_fraction_that_is_asked_for(kind, fraction, 
 
 @pytest.mark.parametrize(
     "spelling",
-    [
-        *("lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"),
-        "teams=noto+twemoji+openmoji+emojione+fluent-emoji-flat",  # leaves pre-training none
-    ],
+    ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"],
 )
 def test_impossible_condition_is_refused(spelling) -> None:
     with pytest.raises(InputError):
@@ -502,14 +499,6 @@ def test_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_
     (fitted,) = map(open_shard, expand(str(tmp_path / "probe/probe-train")))
     usual = keys_of([*map(open_shard, expand(str(starter.root / "probe-train")))])
     assert keys_of([fitted]) == {key for key in usual if not key.startswith("noto-v1")} < usual
-
-
-def test_teams_of_the_usual_test_can_be_named(starter, tmp_path) -> None:
-    teams = read_teams("fxemoji+streamline-emojis")
-    write_probe(starter.root, expand(str(starter.shards)), tmp_path / "probe", teams)
-    tests = (load_task(root, "concepts").test for root in (tmp_path / "probe", starter.root))
-    named, usual = ([shard.keys[number] for shard, number in test] for test in tests)
-    assert named == usual
 
 
 def test_concepts_are_held_out_in_one_order(starter) -> None:
