@@ -26,16 +26,16 @@ from bench.downstream.probe.result import (
     IMAGES,
     TASK_PART_SEPARATOR,
     LinearProbe,
-    TestImages,
-    packed,
+    images_of,
+    parts_of,
     score_of,
     score_on,
 )
 from bench.study.editions import (
     captions_without,
     held_out_concepts,
-    parts_of_test,
     read_teams,
+    seen_or_held_out,
     several_captions,
     write_probe,
 )
@@ -51,6 +51,7 @@ from bench.study.tuning import recipe_of
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard, write_shard
+from catlip.data.starter.probe_tasks import TASKS
 from catlip.data.tar_index import nonblank_lines
 from catlip.label.__main__ import Label
 from catlip.label.__main__ import main as label_captions
@@ -174,16 +175,18 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
     changed = replace(training, **prepare_data(config, training.condition))
     pretrain, accuracies = train_and_probe(config, changed, folder)
     kind, value = read_condition(training.condition)
-    if kind in DIVIDING:
-        probe = read_run(read_record(folder / "probe.json"), LinearProbe)
+    probe = read_run(read_record(folder / "probe.json"), LinearProbe)
+    if kind == "teams":
+        teams = [images.task for images in images_of(probe) if images.part]
+        accuracies |= {task: score_of(probe, task).value / 100 for task in teams}
+    elif kind == "heldout":
         root = Path(changed.probe.removeprefix(STARTER))
-        left_out = held_out_concepts(value) if kind == "heldout" else ()
-        for whole, parts in parts_of_test(root, left_out).items():
-            for part in np.unique(parts):
-                task = f"{whole}{TASK_PART_SEPARATOR}{part}"
-                score = score_on(score_of(probe, whole), np.flatnonzero(parts == part).tolist())
-                accuracies[task] = score.value / 100
-                note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
+        for whole in TASKS:
+            names = seen_or_held_out(root, whole, held_out_concepts(value))
+            note_samples({IMAGES: parts_of(whole, names)})
+            for part in np.unique(names):
+                score = score_on(score_of(probe, whole), np.flatnonzero(names == part).tolist())
+                accuracies[f"{whole}{TASK_PART_SEPARATOR}{part}"] = score.value / 100
     usual, vocabulary = map(Vocabulary.load, (training.vocabulary, changed.vocabulary))
     kept = {one.offset for one in usual.synsets} & {one.offset for one in vocabulary.synsets}
     return ConditionTraining(

@@ -17,7 +17,7 @@ from catlip.cli import InputError
 from catlip.data import starter
 from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.emoji import Concept, read_concepts, read_sources
-from catlip.data.starter.probe_tasks import TASKS, load_task
+from catlip.data.starter.probe_tasks import load_task
 from catlip.data.starter.samples import drawing_caption, named_generator, scene_caption
 
 TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
@@ -105,19 +105,10 @@ def _write_teams(
     write_shard(folder / "00000.tar", samples)
 
 
-def parts_of_test(root: Path, left_out: Collection[str] = ()) -> dict[str, NDArray[np.str_]]:
-    """Task -> the part of each test image: its team or, if concepts are left out, whether its
-    concept is `held out` or `seen`.
-    """
-    parts = {}
-    for task in TASKS:
-        metadata = [_metadata(shard, number) for shard, number in load_task(root, task).test]
-        if left_out:
-            names = ["held out" if entry["name"] in left_out else "seen" for entry in metadata]
-        else:
-            names = [entry["source"] for entry in metadata]
-        parts[task] = np.array(names)
-    return parts
+def seen_or_held_out(root: Path, task: str, left_out: Collection[str]) -> NDArray[np.str_]:
+    """For each test image of a task whether its concept is `held out` or `seen`."""
+    metadata = [_metadata(shard, number) for shard, number in load_task(root, task).test]
+    return np.array(["held out" if one["name"] in left_out else "seen" for one in metadata])
 
 
 def _metadata(shard: Shard, number: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from bench.study.conditions import (
     read_condition,
     write_shards,
 )
-from bench.study.editions import held_out_concepts, parts_of_test, read_teams, write_probe
+from bench.study.editions import held_out_concepts, read_teams, seen_or_held_out, write_probe
 from bench.study.engine import workers_for
 from bench.study.lengths import Lengths, list_trainings, spread
 from bench.study.result import ConditionTraining, Trial
@@ -489,8 +489,8 @@ def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_pa
     assert {shard.metadata(number)["source"] for shard, number in task.test} == teams
     assert len({shard.keys[number] for shard, number in task.test}) == len(task.test)
     assert {shard.keys[n] for shard, n in usual.train} <= {shard.keys[n] for shard, n in task.train}
-    parts = parts_of_test(tmp_path / "probe")["concepts"]
-    assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
+    drawn_by = [shard.metadata(number)["source"] for shard, number in task.test]
+    assert task.test_teams.tolist() == drawn_by
 
 
 def test_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_path) -> None:
@@ -505,7 +505,7 @@ def test_concepts_are_held_out_in_one_order(starter) -> None:
     order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
     assert held_out_concepts(0.1) < held_out_concepts(0.33) == {*order[:144]}
-    parts = parts_of_test(starter.root, held_out_concepts(0.3))["concepts"]
+    parts = seen_or_held_out(starter.root, "concepts", held_out_concepts(0.3))
     assert {*parts} == {"held out", "seen"}
 
 

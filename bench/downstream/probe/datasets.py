@@ -134,7 +134,8 @@ class Split:
 @dataclass(frozen=True)
 class Task:
     """Where the data have `val` beside the test images, it is for choosing; `note` says so. Test
-    images with the same number in `clusters` were sampled together; None if each stands alone.
+    images with the same number in `clusters` were sampled together; None if each stands alone. Each
+    is in the part of the test that `parts` names; None without parts.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Task:
     val: Split | None = None
     note: str = ""
     clusters: NDArray[np.int64] | None = None
+    parts: NDArray[np.str_] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -187,7 +189,9 @@ def starter(layout: Layout) -> list[Task]:
             for samples, labels in ((task.train, task.train_labels), (task.test, task.test_labels))
         )
         labels = name_labels(name, task.class_names)
-        tasks.append(Task(name, labels, train, test, clusters=task.test_concepts))
+        tasks.append(
+            Task(name, labels, train, test, clusters=task.test_concepts, parts=task.test_teams)
+        )
     return tasks
 
 

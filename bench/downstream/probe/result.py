@@ -126,6 +126,16 @@ class TestImages:
     unreadable: list[int] | None = None
 
 
+def parts_of(task: str, names: NDArray[np.str_] | None) -> list[TestImages]:
+    """The parts of a task, of which `names` [n] has one for each test image."""
+    if names is None:
+        return []
+    return [
+        TestImages(f"{task}{TASK_PART_SEPARATOR}{part}", part=packed(names == part))
+        for part in np.unique(names)
+    ]
+
+
 def packed_ids(ids: NDArray[np.int64]) -> str:
     """[n] numbers below 2**32 as base64."""
     return base64.b64encode(ids.astype("<u4").tobytes()).decode()

@@ -35,6 +35,7 @@ from bench.downstream.probe.result import (
     TaskResult,
     TestImages,
     packed_ids,
+    parts_of,
 )
 from catlip.cli import InputError
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -100,8 +101,9 @@ def main(config: Sweep) -> None:
                     print(f"{encoder.method:8} {what:40} {accuracies}{chosen}", flush=True)
             broken.note(record)
             clusters = "" if task.clusters is None else packed_ids(task.clusters)
-            images = TestImages(task.name, clusters, unreadable=unreadable)
-            record.samples.setdefault(IMAGES, []).append(images)
+            images = record.samples.setdefault(IMAGES, [])
+            images.append(TestImages(task.name, clusters, unreadable=unreadable))
+            images += parts_of(task.name, task.parts)
             key = (task.name, 1, "random")
             whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
             tasks[task.name] = TaskResult(

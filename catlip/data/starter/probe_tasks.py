@@ -28,7 +28,8 @@ Sample = tuple[Shard, int]
 @dataclass(frozen=True)
 class Task:
     """Samples as (shard, number in it), and a label of each, its position in `class_names`. Test
-    images of one concept, several drawings by several teams, have one number in `test_concepts`.
+    images of one concept, several drawings by several teams, have one number in `test_concepts`;
+    `test_teams` names who drew each.
     """
 
     train: list[Sample]
@@ -37,6 +38,7 @@ class Task:
     test_labels: NDArray[np.int64]
     class_names: list[str]
     test_concepts: NDArray[np.int64]
+    test_teams: NDArray[np.str_]
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
@@ -55,7 +57,8 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
     train, test = ([pair for pair in side if pair[1] in class_names] for side in (train, test))
-    concepts = [str(shard.metadata(number)[TASKS["concepts"]]) for (shard, number), _ in test]
+    metadata = [shard.metadata(number) for (shard, number), _ in test]
+    concepts = [str(each[TASKS["concepts"]]) for each in metadata]
     return Task(
         [sample for sample, _ in train],
         np.searchsorted(class_names, [name for _, name in train]),
@@ -63,6 +66,7 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         np.searchsorted(class_names, [name for _, name in test]),
         class_names,
         np.unique(concepts, return_inverse=True)[1],
+        np.array([str(each.get("source")) for each in metadata]),
     )
 
 
