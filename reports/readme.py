@@ -21,6 +21,7 @@ from reports.summary.answers import (
     advice,
     compared_tasks,
     data_of,
+    over_other_teams,
     over_superclass,
     under_conditions,
     why,
@@ -129,7 +130,9 @@ def _elsewhere(setting: Setting) -> str:
     batches, drawers = (under_conditions(setting, kind) for kind in ("batch", "teams"))
     if batches:
         words.append(f"{_ends(batches)} with batches of {' and '.join(batches)}")
-    if drawers:
+    if teams := over_other_teams(setting, with_ends):
+        words.append(teams)
+    elif drawers:
         words.append(f"{_ends(drawers)} with other drawers")
     where = images_of(setting.root, setting.scale)
     return f" On {where} {', '.join(words)}." if words else ""

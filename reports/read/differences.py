@@ -47,9 +47,9 @@ class Difference:
     """CatLIP - another method on one task.
 
     Attributes:
-        heading, name: of its row, which the same experiment on other tasks shares. The name has the
-            method, unless it is the CLIP of the page.
+        heading, experiment: of its row, which the same experiment on other tasks shares.
         same: the experiment that both methods share.
+        clip: the other method that need not be named.
         points: the difference of each pair, in points.
         accuracies: the means of both methods, in %.
         records: paths.
@@ -57,14 +57,21 @@ class Difference:
     """
 
     heading: str
-    name: str
+    experiment: str
     same: Experiment
     method: str
+    clip: str
     points: Sequence[float]
     estimate: Estimate
     accuracies: tuple[float, float] | None
     records: frozenset[str]
     apart: int = 0
+
+    @property
+    def name(self) -> str:
+        """The experiment, and the other method unless it is `clip`."""
+        words = (self.experiment, "" if self.method == self.clip else name_of(self.method))
+        return TASK_PART_SEPARATOR.join(filter(None, words))
 
     @property
     def task(self) -> str:
@@ -81,6 +88,12 @@ def sign(estimate: Estimate) -> int | None:
     if estimate.low is None or estimate.high is None:
         return None
     return (estimate.low > 0) - (estimate.high < 0)
+
+
+def longest(found: Sequence[Difference]) -> list[Difference]:
+    """Those whose trainings saw the most images."""
+    images = max((one.same.images for one in found), default=0)
+    return [one for one in found if one.same.images == images]
 
 
 def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
@@ -153,12 +166,12 @@ def _difference(
     words.append(MEASURES[same.metric])
     if part := same.task.partition(TASK_PART_SEPARATOR)[2]:  # below the row of the whole task
         words = [f"\N{EN DASH} {part}"]
-    words = [*filter(None, words), *([name_of(method)] if is_other else [])]
     return Difference(
         heading,
-        ", ".join(words),
+        ", ".join(filter(None, words)),
         same,
         method,
+        clip,
         points=pairs.values,
         estimate=pairs.difference() or Estimate(fmean(pairs.values), pairs=len(seeds)),
         accuracies=(fmean(map(value_of, pairs.one)), fmean(map(value_of, pairs.other))),
@@ -190,9 +203,10 @@ def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[D
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
-                    f"equal {unit}" + (f", {name_of(other)}" if other != clip else ""),
+                    f"equal {unit}",
                     same,
                     other,
+                    clip,
                     points=[*map(value_of, pairs)],
                     estimate=estimate,
                     accuracies=None,

@@ -7,7 +7,7 @@ image. A ratio is given only with its interval. What was not run is named as not
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.downstream.probe.result import LinearProbe
@@ -32,9 +32,10 @@ from catlip.records.select import architecture, images_of, link, owner_in_words,
 from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
 from catlip.records.table import format_number, from_to, listed, mean_and_spread, sign_of, signed
 from reports.paper.published import claimed_speed_up
-from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
+from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, longest, sign
 from reports.read.setting import MAX_FIRST, Setting
 from reports.summary.costs import step_ratio
+from reports.summary.drawers import leads_by_team, over_teams
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",
@@ -118,12 +119,6 @@ def longest_training(setting: Setting) -> list[Difference]:
     return longest([one for one in setting.differences if one.heading == LENGTH])
 
 
-def longest(found: Sequence[Difference]) -> list[Difference]:
-    """Those whose trainings saw the most images."""
-    images = max((one.same.images for one in found), default=0)
-    return [one for one in found if one.same.images == images]
-
-
 def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     """CatLIP against CLIP on every task."""
     question = "Is CatLIP as good?"
@@ -189,9 +184,12 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
     found = {what: under_conditions(setting, kind) for kind, what in VARIED.items()}
+    if teams := over_other_teams(setting):
+        found.pop("drawers")
     varied = [one.estimate.value for of in found.values() for every in of.values() for one in every]
     others = " or ".join(what for what in found if found[what])
     elsewhere = f", {from_to(varied, show=signed)} with other {others}" if varied else ""
+    elsewhere += f", {teams}" if teams else ""
     return f"{answer}{', its easiest case' * is_easiest}{elsewhere}."
 
 
@@ -235,6 +233,10 @@ def ends(difference: Estimate) -> str:
     if difference.low is None or difference.high is None:
         return ""
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
+
+
+def brief(difference: Estimate) -> str:
+    return signed(difference.value, 1)
 
 
 def with_ends(difference: Estimate) -> str:
@@ -313,16 +315,24 @@ def under_conditions(setting: Setting, kind: str) -> dict[str, list[Difference]]
     return dict(sorted(of_value.items(), key=lambda item: (len(item[0]), item[0])))
 
 
-def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
+def on_tasks(setting: Setting, found: Sequence[Difference], is_brief: bool = False) -> str:
     """`+9.9 (+8.1 to +12.0) / +12.2 (+9.9 to +13.0)`: the differences in points, on the first
-    screen's tasks, or on others; without ends if `brief`.
+    screen's tasks, or on others; without ends if `is_brief`.
     """
     of_task = {one.task: one for one in found}
     tasks = [task for task in setting.first_tasks if task in of_task] or [*of_task]
     words = []
     for one in (of_task[task] for task in tasks[:MAX_FIRST]):
-        words.append(signed(one.estimate.value, 1) if brief else with_ends(one.estimate))
+        words.append(signed(one.estimate.value, 1) if is_brief else with_ends(one.estimate))
     return " / ".join(words)
+
+
+def over_other_teams(setting: Setting, show: Callable[[Estimate], str] = brief) -> str:
+    """`+4.4 and +5.2 over six teams of drawers`, on each task; empty with too few teams."""
+    of_task = [leads_by_team(setting, task) for task in setting.first_tasks]
+    means = [mean for leads in of_task if (mean := over_teams(leads))]
+    words = listed([*map(show, means)])
+    return f"{words} over {max(map(len, of_task))} teams of drawers" if means else ""
 
 
 def _near_random(setting: Setting, method: str) -> dict[str, str]:

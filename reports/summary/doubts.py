@@ -13,16 +13,17 @@ from catlip.records.run import TIMES, Run
 from catlip.records.select import differing_fields
 from catlip.records.styles import CLIPS, distinct_name
 from catlip.records.table import clipped, format_number, from_to, listed, signed
-from reports.read.differences import Difference
+from reports.read.differences import Difference, longest
 from reports.read.setting import Setting
 from reports.summary.answers import (
     larger_encoders,
-    longest,
     longest_training,
     on_tasks,
+    over_other_teams,
     under_conditions,
     with_ends,
 )
+from reports.summary.drawers import TEAMS
 from reports.summary.near_and_far import labels_that_are_classes
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
@@ -38,7 +39,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
 Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
 CONDITIONS = (  # conditions of a study, a part of the test images, and words
     ("heldout=", "held out", "Concepts left out of pre-training"),
-    ("teams=", "", "Tested on drawings of two other teams"),
+    (TEAMS, "", "Tested on drawings of two other teams"),
 )
 
 
@@ -135,9 +136,11 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     words = f"We train for {format_number(trained.metrics.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += ", the paper on CC3M for 25 to 100"
-    conditions = [
-        said for condition in CONDITIONS for said in _under_condition(setting, *condition)
-    ]
+    teams = over_other_teams(setting, with_ends)
+    conditions = [(setting.clip, f"Tested on all drawings: {teams}.")] if teams else []
+    for kind, *rest in CONDITIONS:
+        if not (teams and kind == TEAMS):
+            conditions += _under_condition(setting, kind, *rest)
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
     longer = _longer(setting, trained.metrics.images_seen)

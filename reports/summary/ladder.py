@@ -60,7 +60,15 @@ def ladder_rows(setting: Setting) -> list[Row]:
             estimate = pairs.difference() or Estimate(fmean(points), pairs=len(points))
             same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
             rows[what][task] = Difference(
-                "", what, same, before, points, estimate, accuracies=None, records=frozenset()
+                "",
+                what,
+                same,
+                before,
+                clip=before,
+                points=points,
+                estimate=estimate,
+                accuracies=None,
+                records=frozenset(),
             )
     return [Row(what, of_task) for what, of_task in rows.items()]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from bench.downstream.probe.result import TASK_PART_SEPARATOR
 from bench.downstream.retrieval.result import CUTS, WAYS, Retrieval, retrieval_table
 from bench.study.result import Finalist, Trial, group_by_trial, mean_score
 from catlip.records.run import Records
@@ -31,10 +30,12 @@ from reports.read.differences import (
     OTHERS,
     UNTRAINED,
     Difference,
+    longest,
 )
 from reports.read.setting import Setting, settings
-from reports.summary.answers import compared_tasks, data_of, longest, speed_up_factors, with_ends
+from reports.summary.answers import compared_tasks, data_of, speed_up_factors, with_ends
 from reports.summary.costs import cost_table
+from reports.summary.drawers import leads_by_team, over_teams
 from reports.summary.few_labels import FewLabels, few_labels
 from reports.summary.forest import rows_of
 from reports.summary.ladder import ladder_rows
@@ -63,6 +64,7 @@ def tables(records: Records) -> dict[str, Callable[[], list[str]]]:
         "tasks": partial(_tasks, every),
         "labels": partial(_few_labels, every),
         "ladder": partial(_ladder, every[0]),
+        "teams": partial(_teams, every[0]),
         "methods": partial(_methods, every[0]),
         "cost": partial(_costs, every),
         "retrieval": partial(_retrieval, every[0]),
@@ -133,6 +135,19 @@ def _ladder(setting: Setting) -> list[str]:
     )
 
 
+def _teams(setting: Setting) -> list[str]:
+    """A row for each team of drawers, and their mean; a column for each task."""
+    of_task = {task: leads_by_team(setting, task) for task in setting.first_tasks}
+    teams = dict.fromkeys(team for leads in of_task.values() for team in leads)
+    rows = []
+    for team in sorted(teams):
+        leads = [leads.get(team) for leads in of_task.values()]
+        rows.append([team, *(with_ends(lead) if lead else MISSING for lead in leads)])
+    means = [*map(over_teams, of_task.values())]
+    rows.append(["all, over teams", *(with_ends(mean) if mean else MISSING for mean in means)])
+    return markdown_rows(["Test drawings by", *map(setting.title, of_task)], rows)
+
+
 def _is_batch(one: Difference) -> bool:
     return one.same.condition.startswith(BATCH)
 
@@ -161,17 +176,10 @@ def _differences(
         [(usual, count)] = Counter(one.method for one in found).most_common(1)
         if usual != setting.clip:
             over = f", over {distinct_name(usual)}{' unless named' * (count < len(found))}"
-            found = [replace(one, name=_name_without(one, usual)) for one in found]
+            found = [replace(one, clip=usual) for one in found]
         lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]
         lines += _rows_of_tasks(setting, found, with_headings=len(headings) > 1)
     return lines
-
-
-def _name_without(one: Difference, usual: str) -> str:
-    """The experiment, and its other method unless that is the usual one."""
-    method = name_of(one.method)
-    what = one.name.removesuffix(method).removesuffix(TASK_PART_SEPARATOR)
-    return what if one.method == usual else TASK_PART_SEPARATOR.join(filter(None, (what, method)))
 
 
 def _rows_of_tasks(setting: Setting, found: Sequence[Difference], with_headings: bool) -> list[str]:

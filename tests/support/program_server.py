@@ -89,7 +89,8 @@ class ProgramServer:
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
-        self.process.communicate()
+        # Not by the end of its stdin, which a forked worker of this process may hold open.
+        self.process.communicate(json.dumps({"end": None}) + "\n")
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,8 @@ def serve() -> None:
     started: dict[int, multiprocessing.Process] = {}
     for line in sys.stdin:
         ((kind, request),) = json.loads(line).items()
+        if kind == "end":
+            return
         if kind == "start":
             processes = {process.pid: process for process in start(request)}
             started |= processes
