@@ -39,7 +39,8 @@ setup() {
     if given --dry-run; then
         [[ ! $venv || -x .venv/bin/python ]] || echo "$python -m venv .venv"
         echo "$steps_python -m pip install uv"
-        echo "$steps_python -m uv pip install --compile-bytecode --python $steps_python -e '.[all]'"
+        echo "$steps_python -m uv pip install --python $steps_python -e '.[all]'"
+        echo "$steps_python -m compileall -q -j 0 -x /tests/ SITE-PACKAGES"
         echo "$steps_python -m pip install --no-deps ${DETECTRON2%% *}"
         echo "$steps_python -m catlip.words"
         return
@@ -70,9 +71,9 @@ make_venv() {
 install_packages() {
     local log site
     log=$(mktemp -t catlip-bench-setup.XXXXXX) || fail "no temporary file can be made in ${TMPDIR:-/tmp}"
+    site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     uv_install "$log" -e '.[all]' || pip_install "$log" -e '.[all]'
     # detectron2 is not on PyPI under its own name. This wheel's Python part runs on any Python; its compiled part is not needed.
-    site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     pip_install "$log" --no-deps --require-hashes --python-version 3.10 --implementation cp --abi none --platform any \
         --only-binary=:all: --upgrade --target "$site" -r <(echo "$DETECTRON2")
     rm -f "$log"
@@ -84,7 +85,9 @@ uv_install() {
     shift
     ! "$python" -m pip config list | grep -q index || return
     run_installer "$log" pip install --disable-pip-version-check uv &&
-        run_installer "$log" uv pip install --compile-bytecode --python "$python" "$@"
+        run_installer "$log" uv pip install --python "$python" "$@" || return
+    # uv would also compile the packages' own tests, a fifth of all; a few files are templates and no Python.
+    run_installer "$log" compileall -q -j 0 -x '/tests/' "$site" || true
 }
 
 pip_install() {

@@ -139,7 +139,9 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "record": run.path,
         }
         rows += [head | row for row in numbers(run) if row["metric"] not in COLUMNS]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    # Tables of few rows are cut from it by the hundred, which takes longer in Arrow's strings.
+    with pd.option_context("mode.string_storage", "python"):
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
