@@ -10,16 +10,14 @@ import re
 import sys
 import tarfile
 import tempfile
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import IO, Any
+from typing import Any
 
 import tyro
 
@@ -40,9 +38,6 @@ from reports.results import numbers, with_scores
 
 MAX_MEMBERS = 20_000  # of an archive
 MAX_BYTES = 512 * 2**20  # of all that an archive unpacks to
-ZIP, TARS = ".zip", (".tar", ".tar.gz", ".tgz")
-# RuntimeError: of a zip with a password; zlib.error: of damaged content.
-UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
 ACCURACIES = {*MEASURES, "top5", "few_label_top1"}
 TIMES = {"total_ms", "train_seconds", "seconds_per_image", "step_ms", "images_per_s"}
 WITH_DATA = {"pretrain", "linear_probe", "finetune", "readout", "scaling", "robustness"}
@@ -65,7 +60,7 @@ class Check:
     """
 
     records: tyro.conf.Positional[Path]
-    """A .zip or .tar.gz of records, as `python -m bench.device` leaves one, or a folder of them."""
+    """A .tar.gz of records, as `python -m bench.device` leaves one, or a folder of them."""
 
 
 @dataclass(frozen=True)
@@ -253,92 +248,46 @@ def _folder(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     if path.is_dir():
         yield path, {}
         return
-    if not path.is_file():
-        raise InputError(f"no such archive or folder: {path}")
-    if not path.name.endswith((ZIP, *TARS)):
-        raise InputError(f"{path} is neither a folder nor {ZIP} or {', '.join(TARS)}")
     with tempfile.TemporaryDirectory(prefix="catlip-check-") as name:
         folder = Path(name) / path.name.partition(".")[0]
         folder.mkdir()
         try:
-            refused = (_unpack_zip if path.suffix == ZIP else _unpack_tar)(path, folder)
-        except UNREADABLE as error:
-            raise InputError(f"{path} cannot be read as an archive: {error}") from None
+            refused = _unpack(path, folder)
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{path} is neither a folder nor a whole .tar.gz: {error}") from None
         yield folder, refused
 
 
-def _unpack_tar(path: Path, folder: Path) -> dict[str, str]:
+def _unpack(path: Path, folder: Path) -> dict[str, str]:
+    """Unpack what may be a record. Returns: what was refused, with the reason."""
     refused: dict[str, str] = {}
     with tempfile.TemporaryFile() as plain:
         # Whole first, because a header may ask the reader to allocate what it says.
-        with open(path, "rb") if path.suffix == ".tar" else gzip.open(path) as packed:
-            _copy(packed, plain, MAX_BYTES, name=str(path))
+        with gzip.open(path) as packed:
+            while chunk := packed.read(1 << 20):
+                if plain.tell() + len(chunk) > MAX_BYTES:
+                    raise InputError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB")
+                plain.write(chunk)
         plain.seek(0)
         with tarfile.open(fileobj=plain, mode="r:") as archive:
             for count, member in enumerate(archive, 1):
-                _check_count(path, count)
-                if member.isdir():
+                if count > MAX_MEMBERS:
+                    raise InputError(f"{path} has more than {MAX_MEMBERS:,} files")
+                name, parts = member.name, PurePosixPath(member.name).parts
+                place = folder.joinpath(*parts)
+                is_record = name.endswith((".json", ".json.partial"))
+                if member.isdir() or (member.isreg() and not is_record):
                     continue
                 if not member.isreg():
-                    refused[member.name] = "not a regular file, not unpacked"
-                    continue
-                open_member = partial(archive.extractfile, member)
-                _unpack(member.name, member.size, open_member, folder, refused=refused)
+                    refused[name] = "not a regular file, not unpacked"
+                elif name.startswith("/") or ".." in parts or {*"\\:\0"} & {*name}:
+                    refused[name] = "its path leads out of the archive, not unpacked"
+                elif member.size > LARGEST_FILE:
+                    refused[name] = f"larger than {LARGEST_FILE >> 20} MiB, not unpacked"
+                elif place.exists():
+                    refused[name] = "in the archive twice, not unpacked"
+                else:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.extractfile(member) or io.BytesIO() as content:
+                        place.write_bytes(content.read())
     return refused
-
-
-def _unpack_zip(path: Path, folder: Path) -> dict[str, str]:
-    refused: dict[str, str] = {}
-    left = MAX_BYTES
-    with zipfile.ZipFile(path) as archive:
-        _check_count(path, len(archive.infolist()))
-        for info in archive.infolist():
-            if info.is_dir():
-                continue
-            if (info.external_attr >> 28) not in (0, 8):  # as Unix marks what is no regular file
-                refused[info.filename] = "not a regular file, not unpacked"
-                continue
-            if (left := left - info.file_size) < 0:
-                raise InputError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB")
-            open_member = partial(archive.open, info)
-            _unpack(info.filename, info.file_size, open_member, folder, refused=refused)
-    return refused
-
-
-def _check_count(path: Path, count: int) -> None:
-    if count > MAX_MEMBERS:
-        raise InputError(f"{path} has more than {MAX_MEMBERS:,} files")
-
-
-def _unpack(
-    name: str,
-    size: int,
-    open_member: Callable[[], IO[bytes] | None],
-    folder: Path,
-    *,
-    refused: dict[str, str],
-) -> None:
-    """Unpack a member if it may be a record; other files are left where they are."""
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name or ":" in name or "\0" in name:
-        refused[name] = "its path leads out of the archive, not unpacked"
-    elif not name.endswith((".json", ".json.partial")):
-        return
-    elif size > LARGEST_FILE:
-        refused[name] = f"larger than {LARGEST_FILE >> 20} MiB, not unpacked"
-    else:
-        place = folder.joinpath(*parts)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open(place, "xb") as file, open_member() or io.BytesIO() as member:
-                _copy(member, file, LARGEST_FILE, name=name)
-        except (FileExistsError, NotADirectoryError):
-            refused[name] = "in the archive twice, not unpacked"
-
-
-def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], most: int, *, name: str) -> None:
-    """Copy, and no more than `most` bytes. Raises: InputError for more."""
-    while chunk := source.read(min(1 << 20, most + 1)):
-        if (most := most - len(chunk)) < 0:
-            raise InputError(f"{name} unpacks to more than it may")
-        target.write(chunk)

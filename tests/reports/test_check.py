@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import tarfile
-import zipfile
 
 import pytest
 from report_support import REPOSITORY
@@ -45,18 +44,14 @@ def test_our_records_have_no_errors_and_test_what_they_can(folder):
     assert len([words for words in found.missing if " 1 seeds " in words]) == 2
 
 
-def test_an_archive_of_bench_device_and_a_zip_are_read_as_the_folder(folder, tmp_path, capsys):
-    packed = pack(folder / "starter", "the log")
-    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
-        for path in folder.rglob("*.*"):
-            archive.write(path, path.relative_to(folder))
+def test_an_archive_of_bench_device_is_read_as_the_folder(folder, capsys):
     outputs = []
-    for records in (folder, packed, tmp_path / "sent.zip"):
+    for records in (folder, pack(folder / "starter", "the log")):
         check(Check(records))
         outputs.append(capsys.readouterr().out)
     assert outputs[0].startswith("errors: none")
     assert outputs[0].splitlines()[-1].startswith("3 records of 2 kinds")
-    assert outputs == [outputs[0]] * 3
+    assert outputs[0] == outputs[1]
 
 
 def too_good(content):
@@ -165,37 +160,26 @@ def test_nothing_is_unpacked_outside_and_no_link_is_followed(folder, tmp_path, m
         ("device/step_time/good.json", tarfile.REGTYPE, record),
         ("device/step_time/good.json", tarfile.REGTYPE, record),
     )
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
-        for name in names:
-            archive.writestr(zipfile.ZipInfo(name), record)
-        link = zipfile.ZipInfo("device/step_time/link.json")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-        archive.writestr("device/step_time/good.json", record)
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "scratch"))
     before = {*tmp_path.rglob("*")}
-    for archive, refused in (("bad.tar.gz", 6), ("bad.zip", 5)):
-        with module._folder(tmp_path / archive) as (place, reasons):
-            files = [path for path in place.rglob("*") if path.is_file()]
-            assert [path.name for path in files] == ["good.json"]
-            assert len(reasons) == refused
-            inside = {*tmp_path.rglob("*")} - before
-            assert all(path.is_relative_to(tmp_path / "scratch") for path in inside)
-        assert not [*(tmp_path / "scratch").iterdir()], "and it is removed again"
+    with module._folder(tmp_path / "bad.tar.gz") as (place, reasons):
+        files = [path for path in place.rglob("*") if path.is_file()]
+        assert [path.name for path in files] == ["good.json"]
+        assert len(reasons) == 6
+        inside = {*tmp_path.rglob("*")} - before
+        assert all(path.is_relative_to(tmp_path / "scratch") for path in inside)
+    assert not [*(tmp_path / "scratch").iterdir()], "and it is removed again"
 
 
 def test_bombs_and_what_is_no_archive_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     zeros = bytes(2 << 20)
     tar_of(tmp_path / "bomb.tar.gz", ("a/b/c.json", tarfile.REGTYPE, zeros))
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a/b/c.json", zeros)
     tar_of(tmp_path / "many.tar.gz", *((f"{n}.txt", tarfile.REGTYPE, b"") for n in range(9)))
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "many.tar.gz").read_bytes()[:60])
-    (tmp_path / "text.zip").write_text("no archive")
     (tmp_path / "records.pkl").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
-    for name in ("bomb.tar.gz", "bomb.zip", "cut.tar.gz", "text.zip", "records.pkl", "none.zip"):
+    for name in ("bomb.tar.gz", "cut.tar.gz", "records.pkl", "none.tar.gz"):
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
             check(Check(tmp_path / name))
     monkeypatch.setattr(module, "MAX_MEMBERS", 8)
