@@ -4,7 +4,7 @@
 Synsets in captions have a long tail, so they are kept only if they occur often: more than a
 threshold (the paper's V_tau), or the top k (its released code). They are ordered by descending
 count, ties by offset; a synset's position is its class id. The pruned synsets stay in the file
-after the classes, so that another threshold needs no new counting.
+after the classes, for its statistics.
 """
 
 import functools

@@ -1,5 +1,5 @@
-"""`python -m catlip.vocabulary`: builds a vocabulary from labels, merges several, or shows the
-statistics of one: the synsets in the captions, and how near the classes are to the labels of other
+"""`python -m catlip.vocabulary`: builds a vocabulary from labels, or shows the statistics of
+one: the synsets in the captions, and how near the classes are to the labels of other
 data sets (Figures 2(b), 2(c), 3(a), 3(b)).
 
 A label of a target data set *matches* the class of highest path similarity to any of its synsets;
@@ -27,7 +27,7 @@ from catlip.system.urls import is_remote, show_urls
 from catlip.transfer_init import find_origins
 from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, build, result
-from catlip.vocabulary.counts import Counts, count, merge
+from catlip.vocabulary.counts import count
 from catlip.vocabulary.label_sets import SETS, LabelSet, imagenet_synsets, label_set
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts, Match, VocabularyCounts
 from catlip.words.similarity import all_nearest
@@ -42,8 +42,7 @@ class BuildVocabulary:
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
 
-    `merge` adds up vocabularies or chooses another threshold; `stats` compares one with the labels
-    of other data sets.
+    `stats` compares a vocabulary with the labels of other data sets.
     """
 
     labels: tyro.conf.Positional[tuple[Path, ...]]
@@ -61,27 +60,6 @@ class BuildVocabulary:
     """Which rule's labels to count; needed only where a folder has several."""
     quiet: bool = False
     """No progress bar."""
-
-
-@dataclass(frozen=True)
-class MergeVocabularies:
-    """Add up the counts of vocabularies and choose the classes from the sum; with one vocabulary,
-    only choose its classes again.
-
-    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
-
-    The result equals a vocabulary built from all their labels at once. Their labels must have been
-    made in the same way and have no captions in common.
-    """
-
-    vocabularies: tyro.conf.Positional[tuple[Path, ...]]
-    """Vocabularies, made by `python -m catlip.vocabulary`."""
-    out: Path
-    """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
-    threshold: Natural | None = None
-    """Keep the synsets that occur more often than this, as in building."""
-    top_k: Count | None = None
-    """Keep this many of the most frequent instead."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +81,11 @@ class VocabularyStatistics:
 
 
 def build_from_labels(config: BuildVocabulary) -> None:
-    _check_suffix(config.out)
-    files = _label_files(config.labels, config.rule)
-    _write(count(progress(files, "counting", disable=config.quiet, unit=" files")), config)
-
-
-def merge_vocabularies(config: MergeVocabularies) -> None:
-    _check_suffix(config.out)
-    _write(merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies), config)
-
-
-def _check_suffix(out: Path) -> None:
-    if out.suffix != ".json":
-        raise InputError(f"--out {out} does not end in .json")
-
-
-def _write(counts: Counts, config: BuildVocabulary | MergeVocabularies) -> None:
     """Build, save, record, and print the ten most frequent classes."""
+    if config.out.suffix != ".json":
+        raise InputError(f"--out {config.out} does not end in .json")
+    files = _label_files(config.labels, config.rule)
+    counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
     vocabulary = build(counts, config.threshold, config.top_k)
     vocabulary.save(config.out)
     with Record(_record_path(config.out), VocabularyCounts, config) as record:
@@ -267,8 +233,5 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
 
 
 if __name__ == "__main__":
-    subcommands: dict[str, Program] = {
-        "merge": (MergeVocabularies, merge_vocabularies),
-        "stats": (VocabularyStatistics, show_statistics),
-    }
+    subcommands: dict[str, Program] = {"stats": (VocabularyStatistics, show_statistics)}
     run(BuildVocabulary, build_from_labels, subcommands=subcommands)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from catlip.captions import LabelVersion
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, read_sidecar
+from catlip.label.sidecar import read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
@@ -58,54 +58,35 @@ class Counts:
 
 def count(paths: Iterable[Path]) -> Counts:
     """Count the synsets in labels files, all made in the same way, from different captions."""
-    return merge((path, _count(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
-
-
-def _count(path: Path, labels: Labels) -> Counts:
-    meta = labels.meta
-    # A digest that stands for the captions of the file.
-    names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
-    part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
-    try:
-        rows = nouns().rows(labels.values)
-    except InputError:
-        raise InputError(
-            f"{path} has labels that are not synsets; delete it and label again"
-        ) from None
-    occurrences = np.bincount(rows, minlength=len(nouns().offsets))
-    without_label = int((np.diff(labels.offsets) == 0).sum())
-    source = CountedCaptions(len(labels), (part,), without_label)
-    return Counts(occurrences, LabelVersion.from_meta(meta), source)
-
-
-def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
-    """The sum of the counts in files; a number that is unknown in one is unknown in the sum."""
     occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
-    captions: list[int | None] = []
-    without_label: list[int | None] = []
+    captions = without_label = 0
     first: tuple[Path, LabelVersion] | None = None
-    for path, counts in counted:
-        source = counts.source
-        first = first or (path, counts.label_version)
-        if counts.label_version != first[1]:
+    for path, labels in work_ahead(read_sidecar, paths):
+        meta = labels.meta
+        version = LabelVersion.from_meta(meta)
+        first = first or (path, version)
+        if version != first[1]:
             raise InputError(
-                f"{path} was made by {counts.label_version}, {first[0]} by {first[1]}; all must be "
-                "made in the same way: give --rule"
+                f"{path} was made by {version}, {first[0]} by {first[1]}; all must be made in the "
+                "same way: give --rule"
             )
-        if again := parts & set(source.parts):
+        # A digest that stands for the captions of the file.
+        names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
+        part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
+        if part in parts:
+            raise InputError(f"the captions of {path} are counted already; give each file once")
+        parts.add(part)
+        try:
+            rows = nouns().rows(labels.values)
+        except InputError:
             raise InputError(
-                f"{len(again)} of the {len(source.parts)} parts of {path} are counted already; "
-                "give each once"
-            )
-        parts |= set(source.parts)
-        occurrences += counts.occurrences
-        captions.append(source.captions)
-        without_label.append(source.without_label)
+                f"{path} has labels that are not synsets; delete it and label again"
+            ) from None
+        occurrences += np.bincount(rows, minlength=len(occurrences))
+        captions += len(labels)
+        without_label += int((np.diff(labels.offsets) == 0).sum())
     if first is None:
         raise InputError("no labels given; run `python -m catlip.label` first")
-    total, without = (
-        None if None in numbers else sum(filter(None, numbers))
-        for numbers in (captions, without_label)
-    )
-    return Counts(occurrences, first[1], CountedCaptions(total, tuple(sorted(parts)), without))
+    source = CountedCaptions(captions, tuple(sorted(parts)), without_label)
+    return Counts(occurrences, first[1], source)

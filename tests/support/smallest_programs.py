@@ -73,9 +73,6 @@ SMALLEST = {
     "catlip.vocabulary": Smallest(
         f"{LABELS} --threshold 2 --out {VOCABULARY} --quiet", "vocabulary", ("catlip.label",)
     ),
-    "catlip.vocabulary merge": Smallest(
-        f"{VOCABULARY} --top-k 20 --out runs/starter/merged.json", "vocabulary", (LABELLED,)
-    ),
     "catlip.vocabulary stats": Smallest(
         f"{VOCABULARY} --against coco", "vocabulary_statistics", (LABELLED,)
     ),

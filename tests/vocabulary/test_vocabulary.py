@@ -13,11 +13,7 @@ from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import (
-    BuildVocabulary,
-    MergeVocabularies,
-    build_from_labels,
     describe,
-    merge_vocabularies,
 )
 from catlip.vocabulary.counts import CountedCaptions, Counts, count
 from catlip.words.wordnet import nouns
@@ -177,41 +173,16 @@ def test_labels_that_are_no_synsets_are_refused(tmp_path, no_synset):
         count([a])
 
 
-def vocabulary_file(folder, name, samples, **meta):
-    labels, out = folder / f"{name}.labels.npz", folder / f"{name}.json"
-    write_sidecar(labels, labels_of(samples, shard=f"{name}.tar", **meta))
-    build_from_labels(BuildVocabulary((labels,), out, threshold=0, quiet=True))
-    return out
-
-
-def test_merge_command_writes_the_vocabulary_of_all(tmp_path, capsys):
-    a = vocabulary_file(tmp_path, "a", [[CAT, DOG], [DOG, TENCH], []])
-    b = vocabulary_file(tmp_path, "b", [[CAT, DOG]])
-    merge_vocabularies(MergeVocabularies((b, a), tmp_path / "merged.json", threshold=1))
-    build_from_labels(BuildVocabulary((tmp_path,), tmp_path / "both.json", threshold=1, quiet=True))
-    assert (tmp_path / "merged.json").read_bytes() == (tmp_path / "both.json").read_bytes()
-    merged, both = (
-        json.loads((tmp_path / "vocabulary" / name).read_text())
-        for name in ("merged.json", "both.json")
-    )
-    assert merged["metrics"] == both["metrics"]
-    assert str(tmp_path / "merged.json") in capsys.readouterr().out
-
-
-def test_what_cannot_be_merged_is_refused(tmp_path):
-    a = vocabulary_file(tmp_path, "a", [[CAT, DOG]])
-    b = vocabulary_file(tmp_path, "b", [[CAT, DOG]])
-    other = vocabulary_file(tmp_path, "other", [[CAT, DOG]], rule="corenet", tagger=None)
-    both = tmp_path / "both.json"
-    merge_vocabularies(MergeVocabularies((a, b), both, threshold=0))
-    out = tmp_path / "out.json"
+def test_what_cannot_be_counted_together_is_refused(tmp_path):
+    a, b, other = (tmp_path / name for name in ("a", "b", "other"))
+    write_sidecar(a, labels_of([[CAT, DOG]]))
+    write_sidecar(b, labels_of([[CAT, DOG]], captions_sha256="cd"))
+    write_sidecar(other, labels_of([[CAT, DOG]], shard="1.tar", rule="corenet", tagger=None))
+    assert count([a, b]).source.captions == 2
     for files, message in (
-        ((a, a), r"a\.json"),
-        ((a, both), r"both\.json"),
-        ((a, other), r"other\.json .*corenet.*a\.json .*paper"),
+        ((b, a, a), "a are counted"),
+        ((a, other), "other .*corenet.*a by .*paper"),
         ((), "no labels"),
-        ((tmp_path / "c.json",), r"c\.json"),
     ):
         with pytest.raises(InputError, match=message):
-            merge_vocabularies(MergeVocabularies(files, out, threshold=0))
-    assert not out.exists()
+            count(files)
