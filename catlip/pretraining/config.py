@@ -41,9 +41,6 @@ class PretrainRun(ReadingOptions):
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
     run goes on if its folder is lost.
     """
-    snapshots: Count = 1
-    """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
-    the end of the run, weights.safetensors."""
     profile: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Profile five steps after five others: a trace for chrome://tracing or Perfetto in the run's
     folder, and the twenty longest kernels or operators in the record."""

@@ -184,7 +184,6 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             config=training.identity,
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
-            snapshots=config.snapshots,
             wandb=config.wandb,
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else None,

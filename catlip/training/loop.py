@@ -44,7 +44,6 @@ def train(
     checkpoint_every: int | str | None,
     quiet: bool = False,
     wandb: str = "",
-    snapshots: int = 1,
     after_checkpoint: Callable[[], object] | None = None,
     profile: bool = False,
 ) -> list[dict[str, Any]]:
@@ -55,15 +54,12 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         checkpoint_every: optimizer steps, or minutes as `10min`; None for CHECKPOINT_EVERY.
         wandb: a Weights & Biases project to log to as well.
-        snapshots: number of evenly spaced steps, the last one included, at which the weights to
-            transfer are written.
         after_checkpoint: called when a checkpoint is written, in the thread that writes.
         profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
     repeat_refusal(folder, trainer.rank, config)
-    snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.rank)
     history = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
@@ -103,11 +99,7 @@ def train(
             recent.append(replace(step, seconds=ended - begun))
             bar.update()
             asked = recent[-1].saves
-            planned = (
-                trainer.step == trainer.num_steps
-                or trainer.step in snapshot_steps
-                or trainer.step % every_steps == 0
-            )
+            planned = trainer.step == trainer.num_steps or trainer.step % every_steps == 0
             # Each planned checkpoint gets a line too, so that a resumed run has the same log. A
             # checkpoint that was asked for stores the steps since the last line instead.
             if planned or trainer.step % log_every == 0:
@@ -120,30 +112,22 @@ def train(
                 log.list_broken(trainer.step, recent)
             if planned or asked:
                 trainer.check_finite()
-            if trainer.step in snapshot_steps:
-                path = folder / f"weights-step-{trainer.step:08d}.safetensors"
-                _write_weights(trainer, path, log, config=config)
-            if planned or asked:
                 writer.wait()
                 saved = time.monotonic()
                 writer.write(
                     trainer.checkpoint_writer(folder / "checkpoints", config, log.lines, recent)
                 )
                 notice.exit_if_stopped(trainer.step, trainer.rank, saved=writer.wait)
-    _write_weights(trainer, folder / "weights.safetensors", log, config=config)
+    weights = trainer.weights()
+    if trainer.rank.is_main:
+        images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
+        done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
+        save_weights(folder / "weights.safetensors", weights, config | {PROGRESS: done})
     log.close()
     if trainer.rank.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
-
-
-def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
-    weights = trainer.weights()
-    if trainer.rank.is_main:
-        images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
-        done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
-        save_weights(path, weights, config | {PROGRESS: done})
 
 
 def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:

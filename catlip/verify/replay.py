@@ -52,7 +52,7 @@ NUMERIC_PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg")
 @dataclass(frozen=True)
 class RecordedRun:
     """What a run left: the content of its record, or of the partial record if it did not finish,
-    and step -> the line of its log, its checkpoint, and its weights at that step.
+    and step -> the line of its log, its checkpoint, and, of the last step, its weights.
     """
 
     folder: Path
@@ -146,12 +146,8 @@ def read_run(path: Path) -> RecordedRun:
     lines = {int(line["step"]): line for line in read_lines(log, step=int)}
     if content["kind"] != "pretrain" or not lines:
         raise InputError(f"{path} is not a pre-training run, or its log has no line yet")
-    weights = {
-        int(file.stem.removeprefix("weights-step-")): file
-        for file in folder.glob("weights-step-*.safetensors")
-    }
-    if (last := folder / "weights.safetensors").exists():
-        weights[max(lines)] = last
+    last = folder / "weights.safetensors"
+    weights = {max(lines): last} if last.exists() else {}
     paths = checkpoint.list_checkpoints(folder / "checkpoints")
     checkpoints = {checkpoint.step_of(path): path for path in paths}
     return RecordedRun(folder, content, lines, checkpoints=checkpoints, weights=weights)
@@ -160,11 +156,11 @@ def read_run(path: Path) -> RecordedRun:
 def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
     """First and last step of the spans to replay: from the seed (0) and from every checkpoint, at
     most `steps` steps each, up to the last one that has something to compare, before the next
-    checkpoint. A span of 0 steps is a checkpoint beside weights of its step.
+    checkpoint. A span of 0 steps is the last checkpoint, which is beside the weights.
     """
     starts = [0, *run.checkpoints]
     ends = [*starts[1:], max([*run.lines, *starts])]
-    comparable = {*run.lines, *run.checkpoints, *run.weights}
+    comparable = {*run.lines, *run.checkpoints}
     spans = []
     for start, limit in zip(starts, ends, strict=True):
         within = range(start + 1, min(limit, start + steps) + 1)

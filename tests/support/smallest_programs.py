@@ -83,7 +83,7 @@ SMALLEST = {
     ),
     "catlip.recipes": Smallest("", "recipes"),
     "catlip.pretrain": Smallest(
-        f"{LABELLED_SHARDS} --vocabulary {VOCABULARY} --snapshots 2 --out {CATLIP} {FEW}",
+        f"{LABELLED_SHARDS} --vocabulary {VOCABULARY} --out {CATLIP} {FEW}",
         "pretrain",
         (LABELLED,),
     ),

@@ -179,23 +179,10 @@ def test_resumed_run_is_an_uninterrupted_one_whatever_file_is_lost(tmp_path, los
     assert [line["learning_rate"] for line in whole] == rates
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("cut", "whole")]
     assert_same_log(*([json.loads(line) for line in lines] for lines in logs))
-    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("cut", "whole")]
-    assert weights[0] == weights[1]
-
-
-def test_snapshots_are_evenly_spaced_and_the_same_after_a_resume(tmp_path) -> None:
-    options = {"ema_decay": 0.5, "config": {"seed": 0}, "log_every": 100, "checkpoint_every": 100}
-    run(tmp_path / "whole", snapshots=3, **options)
-    for stop in (2, 6):  # the data ends before the first snapshot, and after it
-        with pytest.raises(StopIteration):
-            run(tmp_path / "cut", stop, snapshots=3, **options)
-    run(tmp_path / "cut", snapshots=3, **options)
-    names = [f"weights{step}.safetensors" for step in ("-step-00000003", "-step-00000007", "")]
-    assert sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors")) == names
-    for name in names:
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    _, config = read_file(tmp_path / "whole" / names[0])
-    assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
+    weights = [tmp_path / name / "weights.safetensors" for name in ("cut", "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    _, config = read_file(weights[0])
+    assert config == {"progress": {"step": 10, "num_steps": 10, "images_seen": 80}}
 
 
 class Noisy(Regression):
@@ -344,9 +331,8 @@ class Spoilt(Objective):
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path):
     trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, rank=CPU)
-    options = {"log_every": 1, "checkpoint_every": 2, "quiet": True, "snapshots": 3}
+    options = {"log_every": 1, "checkpoint_every": 2, "quiet": True}
     with pytest.raises(InputError, match="step 4"):
         train(trainer, lambda step: iter([Points(points())] * 6), tmp_path, config={}, **options)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002.pt"]
-    (snapshot,) = tmp_path.glob("*.safetensors")
-    assert snapshot.name == "weights-step-00000002.safetensors"
+    assert not [*tmp_path.glob("*.safetensors")]
