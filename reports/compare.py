@@ -14,7 +14,7 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.records.estimate import Estimate
-from catlip.records.run import Records, Run, device_of, low_to_high, number
+from catlip.records.run import Records, Run, as_number, device_of, low_to_high
 from catlip.records.select import saw_as_many_images
 from catlip.records.table import (
     MISSING,
@@ -145,7 +145,9 @@ def _part(name: str, pairs: Sequence[tuple[Run, Run]]) -> Part:
     for letter, side in zip("AB", sides, strict=True):
         if any(run.environment.dirty for run in side):
             sentences.append(f"warning: {letter} ran with local changes to its git revision")
-    images = [[number(run.raw_metrics, "images_seen") or 0 for run in pair] for pair in pairs]
+    images = [
+        [as_number(run.raw_metrics.get("images_seen")) or 0 for run in pair] for pair in pairs
+    ]
     if not all(saw_as_many_images(one, other) for one, other in images):
         sentences.append("warning: they saw different numbers of images")
     confounds, settings = _fields(pairs)

@@ -115,9 +115,8 @@ def main(config: Waterfall) -> None:
             result.Waterfall(
                 world_size=rank.world_size,
                 published_ratio=PUBLISHED_RATIO,
-                unit="ms_per_image",
                 released_flops_ratio=released_flops_ratio(config),
-                release=timer.time_series("release", start, release),
+                release=timer.time_series(start, release),
             )
         )
     if rank.is_main:
@@ -216,9 +215,7 @@ class PairTimer:
         self.config, self.rank, self.record, self.bar = config, rank, record, bar
         self.turns = until_deadline(itertools.count())
 
-    def time_series(
-        self, name: str, start: Variant, changes: Sequence[Change]
-    ) -> result.ChangeSeries:
+    def time_series(self, start: Variant, changes: Sequence[Change]) -> result.ChangeSeries:
         """Time all changes from `start` on, one by one in each order, and all at once."""
         orders: dict[str, list[result.Step]] = {}
         for order in self.config.orders:
@@ -226,13 +223,11 @@ class PairTimer:
             for change in changes[:: -1 if order == "reverse" else 1]:
                 pair, after = result.Pair(not_run=change.not_run), change(before)
                 if not change.not_run:
-                    pair = self.time_pair(f"{name} {order} {change.factor}", before, after)
+                    pair = self.time_pair(f"release {order} {change.factor}", before, after)
                 step = vars(pair) | {"before": str(change.before), "after": str(change.after)}
                 orders[order].append(result.Step(factor=change.factor, **step))
                 before = after
-        total = result.Pair()
-        if changes:
-            total = self.time_pair(f"{name} total", start, apply_all(start, changes))
+        total = self.time_pair("release total", start, apply_all(start, changes))
         return result.ChangeSeries(orders=orders, total=total)
 
     def time_pair(self, name: str, before: Variant, after: Variant) -> result.Pair:

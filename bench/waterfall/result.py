@@ -145,7 +145,6 @@ class Waterfall(StepKind):
     kind = "waterfall"
 
     published_ratio: float
-    unit: str
     release: ChangeSeries
     released_flops_ratio: float | None = None  # of the two releases as they are
 
@@ -286,7 +285,7 @@ def _draw_bar(
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
 
-def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]:
+def waterfall_table(run: Run[Waterfall]) -> list[Table]:
     """The factors, with both orders side by side, and all together; nothing if the record has no
     factors.
     """
@@ -326,7 +325,7 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
     caption += series.launch_bound
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     title = f"One factor at a time: {step_description(run)}"
-    return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
+    return [Table("waterfall", title, columns, rows=rows, caption=caption)] if rows else []
 
 
 def _word(value: str) -> str:

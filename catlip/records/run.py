@@ -176,7 +176,7 @@ class Run(Generic[K]):
             (self.raw_metrics, "seed"),
             (self.raw_config, "seed"),
         ):
-            if (seed := number(tree, key)) is not None and seed.is_integer():
+            if (seed := as_number(tree.get(key))) is not None and seed.is_integer():
                 return int(seed)
         match = re.search(r"-seed(\d+)$", self.name)
         return int(match.group(1)) if match else None
@@ -256,20 +256,18 @@ def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) ->
     )
 
 
-def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None = None) -> Cell:
+def summary_cell(summary: Summary | None, anchor: str = "") -> Cell:
     """The median, with its 5th to 95th percentile below; a dash if nothing was measured."""
     if summary is None:
         return Cell()
-    spread = low_to_high(summary.p5, summary.p95, decimals)
-    return Cell(format_number(summary.median, decimals), spread, anchor)
+    return Cell(format_number(summary.median), low_to_high(summary.p5, summary.p95), anchor)
 
 
-def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
+def ratio_cell(run: Run[Kind], ratio: Interval | None) -> Cell:
     """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
     if ratio is None:
         return Cell()
-    text = f"{format_number(ratio.value, decimals)}{TIMES}"
-    return Cell(text, interval(run, ratio, decimals), run.anchor)
+    return Cell(f"{format_number(ratio.value, 2)}{TIMES}", interval(run, ratio), run.anchor)
 
 
 def times_cell(value: float | None, anchor: str) -> Cell:
@@ -392,24 +390,13 @@ def as_number(value: Any) -> float | None:
     return float(value)
 
 
-def lookup(tree: Any, *keys: str) -> Any:
-    """The value at a path of keys, or None where the path breaks off."""
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-def entries(tree: Any, *keys: str) -> dict[str, Any]:
-    inside = lookup(tree, *keys)
+def entries(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    inside = tree.get(key)
     return inside if isinstance(inside, dict) else {}
 
 
-def number(tree: Any, *keys: str) -> float | None:
-    return as_number(lookup(tree, *keys))
-
-
-def text(tree: Any, *keys: str) -> str:
-    inside = lookup(tree, *keys)
+def text(tree: dict[str, Any], key: str) -> str:
+    inside = tree.get(key)
     return inside if isinstance(inside, str) else ""
 
 

@@ -290,7 +290,7 @@ def broken_images(records: Iterable[Run[Kind]]) -> str:
     return f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."
 
 
-def with_warning(table: Table, records: Sequence[Run[Kind]], called: str = "records") -> Table:
+def with_warning(table: Table, records: Sequence[Run[Kind]]) -> Table:
     """The table, with a warning where something disturbed the measurement of its numbers."""
-    warning = busy_machines(records, called)
+    warning = busy_machines(records)
     return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

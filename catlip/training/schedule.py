@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # recipes and the command line are read without torch
 PRECISIONS = ("fp32", "bf16", "fp16")
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 BLOCK = re.compile(r"blocks\.(\d+)\.")  # in the name of a parameter
-AdamWForm = Literal["fused", "foreach", "loop"]
+AdamWForm = Literal["fused", "foreach"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def adamw(
     also decays 0-D parameters.
 
     Args:
-        form: one kernel for all parameters ("fused"), one per operation ("foreach"), or one per
-            operation and parameter ("loop"). The result is the same.
+        form: one kernel for all parameters ("fused"), or one per operation ("foreach"). The result
+            is the same.
     """
     import torch
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from catlip.recipes.result import Recipes
-from catlip.records.run import Records, Run, as_number, entries, lookup
+from catlip.records.run import Records, Run, as_number, entries
 from catlip.records.table import Cell, Table
 from reports.paper.published import NOT_RUN, PublishedTable, read_published, same_value
 
@@ -91,8 +91,8 @@ def recipe_tables(records: Records) -> list[Table]:
         pretraining.append(_side_by_side(published, ours, record))
     rows = []
     for name, recipe in TRANSFER.items():
-        our_recipe = lookup(record.raw_config, "transfer_recipes", recipe) if record else None
-        ours = {"Value": [our_recipe] if isinstance(our_recipe, dict) else []}
+        transfers = entries(record.raw_config, "transfer_recipes") if record else {}
+        ours = {"Value": [transfers[recipe]] if entries(transfers, recipe) else []}
         part = _side_by_side(read_published(name), ours, record)
         rows += [[Cell(part.title)], *part.rows]
     return [*pretraining, Table("table_7", "Table 7: transfer recipes", part.columns, rows=rows)]

@@ -107,7 +107,7 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path, monkeypatch) -> None
     record = Record(tmp_path / "way.json", Waterfall, {})
     with progress(disable=True) as bar:
         timer = PairTimer(Config(num_rounds=2), init_distributed("cpu"), record, bar)
-        way = timer.time_series("way", start, changes)
+        way = timer.time_series(start, changes)
     assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
     forward, reverse = way.orders["forward"], way.orders["reverse"]
     assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]
@@ -121,13 +121,12 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path, monkeypatch) -> None
     assert len(record.samples) == 14
     assert all(len(samples) == 2 for samples in record.samples.values())
     for name, pair in (("forward method", forward[2]), ("reverse method", reverse[1])):
-        before, after = (record.samples[f"way {name} {side}"] for side in ("before", "after"))
+        before, after = (record.samples[f"release {name} {side}"] for side in ("before", "after"))
         assert pair.ratio == ratio(before, after)
         medians = (pair.ms_per_image_before.median, pair.ms_per_image.median)
         assert medians == pytest.approx((median(before), median(after)))
 
-    whole = {"world_size": 1, "published_ratio": 2.7, "unit": "ms_per_image"}
-    whole["released_flops_ratio"] = 1.4
+    whole = {"world_size": 1, "published_ratio": 2.7, "released_flops_ratio": 1.4}
     measured = Waterfall(**whole, release=way)
     written = json.loads(json.dumps(measured.as_dict()))
     assert written["release"]["orders"]["forward"][2]["from"] == "clip"

@@ -171,7 +171,6 @@ METRICS: dict[str, dict[str, Any]] = {
     "step_time": {"methods": {}, "ratios": {}},
     "waterfall": {
         "published_ratio": 2.7,
-        "unit": "ms_per_image",
         "release": {"orders": {}, "total": {}},
     },
 }
