@@ -44,12 +44,6 @@ class Mirror:
         self.sent = dict.fromkeys(names)
         if restart:
             remove_file(self.url / INDEX)
-        elif "run" not in index and newest >= 0:
-            # Without a run here it may be fetched: a checkpoint of another run is not loaded.
-            raise InputError(
-                f"{url_of(self.url / INDEX)} does not say which run it is of; if it is this one, "
-                "remove it, or else give another --mirror"
-            )
         elif _newest(names) > newest:
             # Checkpoints last: a run that is killed before fetches all files again.
             for name in sorted(names, key=lambda name: name.startswith(CHECKPOINTS)):
@@ -93,7 +87,7 @@ class Mirror:
         try:
             index: dict[str, Any] = json.loads(content)
             outside = [name for name in index["files"] if {"/", ".."} & {*Path(name).parts}]
-            changed = changes(index["run"], self.run) if "run" in index else ""
+            changed = changes(index["run"], self.run)
         except (ValueError, LookupError, TypeError, RecursionError):
             raise InputError(f"{url} is damaged; remove it") from None
         if outside:
