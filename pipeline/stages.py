@@ -393,7 +393,7 @@ PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 CONDITIONS = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 # Of the starter, at the length of its own trainings: other data, and other text towers of CLIP.
 WHOLE = "139264"
-EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
+EDITIONS = ("none", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 TOWERS = ("text_width=128",)
 # From CLIP to CatLIP by one change at a time; the editions have CatLIP's trainings.

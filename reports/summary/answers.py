@@ -328,10 +328,10 @@ def on_tasks(setting: Setting, found: Sequence[Difference], is_brief: bool = Fal
 
 
 def over_other_teams(setting: Setting, show: Callable[[Estimate], str] = brief) -> str:
-    """`+4.4 and +5.2 over six teams of drawers`, on each task; empty with too few teams."""
+    """`+4.4 / +5.2 over 6 teams of drawers`, on each task; empty with too few teams."""
     of_task = [leads_by_team(setting, task) for task in setting.first_tasks]
     means = [mean for leads in of_task if (mean := over_teams(leads))]
-    words = listed([*map(show, means)])
+    words = " / ".join(map(show, means))
     return f"{words} over {max(map(len, of_task))} teams of drawers" if means else ""
 
 

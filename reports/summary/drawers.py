@@ -20,14 +20,16 @@ TEAMS = "teams="  # a condition: other teams' drawings are left for the test
 def leads_by_team(setting: Setting, task: str) -> dict[str, Estimate]:
     """Team -> the difference on its drawings, over seeds and images."""
     leads: dict[str, Estimate] = {}
-    for run in setting.probes(CATLIP, task).records[:1]:
-        result = run.metrics.tasks[task]
-        for images in images_of(run):
-            whole, _, team = images.task.partition(TASK_PART_SEPARATOR)
-            if whole == task and images.part and result.num_test:
-                positions = np.flatnonzero(unpacked(images.part, result.num_test)).tolist()
-                if lead := setting.paired(task, positions).difference():
-                    leads[team] = lead
+    parts = {  # the same in every record that has them
+        images.task.partition(TASK_PART_SEPARATOR)[2]: unpacked(images.part, count)
+        for run in setting.probes(CATLIP, task).records
+        for images in images_of(run)
+        if images.part and images.task.startswith(task + TASK_PART_SEPARATOR)
+        if (count := run.metrics.tasks[task].num_test)
+    }
+    for team, is_drawn in parts.items():
+        if lead := setting.paired(task, np.flatnonzero(is_drawn).tolist()).difference():
+            leads[team] = lead
     others = [one for one in setting.differences if one.same.condition.startswith(TEAMS)]
     for one in longest([one for one in others if one.method == setting.clip and one.part]):
         if one.task == task:
