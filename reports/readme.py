@@ -129,7 +129,8 @@ def _elsewhere(setting: Setting) -> str:
     words = []
     batches, drawers = (under_conditions(setting, kind) for kind in ("batch", "teams"))
     if batches:
-        words.append(f"{_ends(batches)} with batches of {' and '.join(batches)}")
+        least = min(one.estimate.value for of_size in batches.values() for one in of_size)
+        words.append(f"from {signed(least, 1)} with other batches")
     if teams := over_other_teams(setting, with_ends):
         words.append(teams)
     elif drawers:

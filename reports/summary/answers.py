@@ -328,11 +328,11 @@ def on_tasks(setting: Setting, found: Sequence[Difference], is_brief: bool = Fal
 
 
 def over_other_teams(setting: Setting, show: Callable[[Estimate], str] = brief) -> str:
-    """`+4.4 / +5.2 over 6 teams of drawers`, on each task; empty with too few teams."""
-    of_task = [leads_by_team(setting, task) for task in setting.first_tasks]
-    means = [mean for leads in of_task if (mean := over_teams(leads))]
+    """`+4.4 / +5.2 over teams of drawers`, on each task; empty with too few teams."""
+    every = [over_teams(leads_by_team(setting, task)) for task in setting.first_tasks]
+    means = [mean for mean in every if mean]
     words = " / ".join(map(show, means))
-    return f"{words} over {max(map(len, of_task))} teams of drawers" if means else ""
+    return f"{words} over teams of drawers" if means else ""
 
 
 def _near_random(setting: Setting, method: str) -> dict[str, str]:

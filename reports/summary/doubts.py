@@ -137,7 +137,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     if not is_whole(trained):
         words += ", the paper on CC3M for 25 to 100"
     teams = over_other_teams(setting, with_ends)
-    conditions = [(setting.clip, f"Tested on all drawings: {teams}.")] if teams else []
+    conditions = [(setting.clip, f"Team by team: {teams}.")] if teams else []
     for kind, *rest in CONDITIONS:
         if not (teams and kind == TEAMS):
             conditions += _under_condition(setting, kind, *rest)

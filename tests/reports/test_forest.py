@@ -119,7 +119,7 @@ def test_length_stands_once_above_a_group_that_shares_it():
     def row(heading: str, images: float) -> Difference:
         one = Estimate(1.0)
         same = Experiment("scaling", "top1", "", images, 1, "", "t")
-        return Difference(heading, "x", same, "clip", [1], one, None, frozenset())
+        return Difference(heading, "x", same, "clip", "clip", [1], one, None, frozenset())
 
     shared = [row("Few labels", 139e3), row("Condition of the data", 32e3)]
     mixed = [row("Encoder", 32e3), row("Encoder", 128e3)]
