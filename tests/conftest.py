@@ -72,15 +72,18 @@ def program(program_server: ProgramServer, tmp_path_factory: pytest.TempPathFact
     """Runs `python -m module arguments`, or a file, on so many ranks, without importing torch."""
     folder = tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
-    where = {"cwd": REPOSITORY, "output": output, "errors": errors}
 
     def run(
-        *words: object, longest_s: int = LONGEST_S, ranks: int = 1, **environment: str
+        *words: object,
+        cwd: Path = REPOSITORY,
+        longest_s: int = LONGEST_S,
+        ranks: int = 1,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         command = [*map(str, words)]
         module, *arguments = command
-        limits = {"longest_s": longest_s, "ranks": ranks}
-        how = {**where, **limits, "environment": environment}
+        how = {"cwd": cwd, "output": output, "errors": errors, "environment": environment}
+        how |= {"longest_s": longest_s, "ranks": ranks}
         code = program_server.run(module, arguments, **how)
         return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 

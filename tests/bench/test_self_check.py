@@ -14,7 +14,10 @@ from bench.self_check.config import SelfCheck
 from catlip.cli import InputError
 from catlip.training import parallel
 
-SMALL = SelfCheck(resolution=32, num_classes=50, batch_size=4, device="cpu", quiet=True)
+pytestmark = pytest.mark.usefixtures("vit_mini16")
+SMALL = SelfCheck(
+    "vit_mini16", resolution=32, num_classes=50, batch_size=4, device="cpu", quiet=True
+)
 METHODS = ("catlip", "clip")
 VARIANTS = {*METHODS, "clip:packed"}
 

@@ -14,7 +14,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from baselines.openclip import TEXT_TOWERS, TextTower
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring import training_step
 from bench.measuring.factors import Factors
@@ -32,7 +31,6 @@ from bench.waterfall.measure import (
     time_in_turns,
 )
 from bench.waterfall.result import ChangeSeries, Pair, Step, Waterfall, waterfall_table
-from catlip.architectures import ENCODERS, Architecture
 from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -93,10 +91,8 @@ def test_precision_stays_on_a_cpu() -> None:
     )
 
 
-def test_orders_and_the_whole_way_are_timed_alike(tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(ENCODERS, "vit_mini16", Architecture(width=64, depth=2, heads=1))
-    monkeypatch.setitem(TEXT_TOWERS, "vit_mini16", TextTower(64, depth=2, heads=1, joint=64))
-    factors = Factors("clip", "vit_mini16", 48, 2, "fp32", checkpointing=True, num_classes=50)
+def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16) -> None:
+    factors = Factors("clip", vit_mini16, 48, 2, "fp32", checkpointing=True, num_classes=50)
     start = Variant(replace(factors, range_augment=True), CATLIP["starter"])
     changes = [
         Change("RangeAugment", "range_augment", True, False),

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +39,10 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
-def fetched(hub: Hub, *words: object) -> subprocess.CompletedProcess[str]:
-    """Not by the server of programs, which has read already where the hub is."""
-    command = [sys.executable, "-m", "catlip.data.fetch", *map(str, words)]
-    environment = os.environ | hub.environment
-    return subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+@pytest.fixture
+def fetched(hub: Hub, program) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the program with this hub."""
+    return lambda *words: program("catlip.data.fetch", *words, **hub.environment)
 
 
 def write_photographs(folder: Path, shards: int = 3, each: int = 4) -> list[Path]:
@@ -71,11 +68,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
 
 
-def test_shards_of_a_hub_keep_captions_and_are_fetched_once(hub, tmp_path) -> None:
+def test_shards_of_a_hub_keep_captions_and_are_fetched_once(hub, fetched, tmp_path) -> None:
     paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
     hub.put_folder(SET, tmp_path / "source")
     hub.limit = 8  # requests, after which there is a 429
-    named = (hub, f"hf://datasets/{SET}/cc3m-validation-*.tar", "--out", out)
+    named = (f"hf://datasets/{SET}/cc3m-validation-*.tar", "--out", out)
     options = ("--side", 96, "--yes", "--quiet")
     done = fetched(*named, *options)
     assert (hub.asked["cdn"], hub.limit) == (len(paths), None)
@@ -92,22 +89,22 @@ def test_shards_of_a_hub_keep_captions_and_are_fetched_once(hub, tmp_path) -> No
     assert hub.asked["cdn"] == 2 * len(paths)
 
 
-def test_shard_that_has_not_the_sum_of_the_hub_is_refused(hub: Hub, tmp_path: Path) -> None:
+def test_shard_that_has_not_the_sum_of_the_hub_is_refused(hub, fetched, tmp_path) -> None:
     write_photographs(tmp_path / "source", 1)
     hub.put_folder(SET, tmp_path / "source")
     hub.damaged = True
     named = f"hf://datasets/{SET}/cc3m-validation-0000.tar"
-    done = fetched(hub, named, "--out", tmp_path / "out", "--yes", "--quiet")
+    done = fetched(named, "--out", tmp_path / "out", "--yes", "--quiet")
     one_line_error(done, "cc3m-validation-0000.tar", "sha256")
     assert contents(tmp_path / "out") == {}
 
 
-def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub: Hub, tmp_path: Path) -> None:
+def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub, fetched, tmp_path) -> None:
     paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
     hub.put_folder("buckets/some/photos", tmp_path, "in/")
     for pattern in ("source", "source/*.tar", "source/cc3m-validation-{0000..0002}.tar"):
         source = f"hf://buckets/some/photos/in/{pattern}"
-        fetched(hub, source, "--out", out, "--side", 96, "--yes", "--quiet").check_returncode()
+        fetched(source, "--out", out, "--side", 96, "--yes", "--quiet").check_returncode()
         assert hub.asked["cdn"] == len(paths)
     assert [samples_of(out / path.name)[-1] for path in paths] == [samples_of(p)[-1] for p in paths]
     name = "in/source/cc3m-validation-0000.tar"
@@ -128,7 +125,7 @@ def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub: Hub, tmp_pa
     assert before.split()[1] != after.split()[1]
 
 
-def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
+def test_what_a_hub_does_not_give_is_one_line(hub, fetched, tmp_path) -> None:
     hub.sizes[SET] = {f"cc3m-train-{i:04}.tar": 461_000_000 + i for i in range(576)}
     hub.put("some/gated", "0.tar", b"content")
     hub.gated.add("some/gated")
@@ -141,7 +138,7 @@ def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
         "buckets/some/absent/*.tar": [f"{hub.endpoint}/buckets/some/absent", "HF_TOKEN"],
     }.items():
         url = f"hf://{path}" if path.startswith("buckets/") else f"hf://datasets/{path}"
-        done = fetched(hub, url, "--out", tmp_path)
+        done = fetched(url, "--out", tmp_path)
         one_line_error(done, *words)
         if "--yes" in words:
             assert "576 of 576 files to fetch, 266 GB" in done.stdout

@@ -1,8 +1,6 @@
 """The table of `python -m catlip.label --out`: each caption's nouns, whole, resumable."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -124,7 +122,7 @@ def test_a_table_that_was_stopped_keeps_the_shards_that_are_done(shards, tmp_pat
     assert [*table.synsets[0]] == ["dog.n.01"]
 
 
-def test_bad_input_is_one_line_before_any_work(shards, tmp_path):
+def test_bad_input_is_one_line_before_any_work(program, shards, tmp_path):
     Vocabulary.from_captions(glosses()[::450], rule="corenet").save(tmp_path / "v.json")
     for words, part in (
         (["--out", "labels.txt"], ".parquet"),
@@ -132,6 +130,6 @@ def test_bad_input_is_one_line_before_any_work(shards, tmp_path):
         (["--out", "x.csv", "--vocabulary", "none.json"], "none.json"),
         (["--out", "x.csv", "--vocabulary", "v.json"], "corenet"),
     ):
-        command = [sys.executable, "-m", "catlip.label", *map(str, shards), *words, "--quiet"]
-        one_line_error(subprocess.run(command, capture_output=True, text=True), part)
+        done = program("catlip.label", *shards, *words, "--quiet", cwd=tmp_path)
+        one_line_error(done, part)
     assert not [*tmp_path.rglob("*.npz")]

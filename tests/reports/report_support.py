@@ -3,10 +3,7 @@
 import dataclasses
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,15 +108,6 @@ def structures(folder: Path) -> str:
     """A line a figure."""
     return "".join(
         f"{path.stem}: {structure(path.read_text())}\n" for path in sorted(folder.glob("*.svg"))
-    )
-
-
-def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
-    """`python -m reports arguments` in a folder."""
-    command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )
 
 

@@ -4,7 +4,6 @@ import csv
 
 import numpy as np
 import pytest
-from report_support import run_reports
 
 from catlip.records.estimate import Score
 from reports.pairs import pair_up
@@ -33,11 +32,11 @@ def test_difference_of_scores_keeps_their_images() -> None:
     assert pair_up(plain, one).difference().value == pytest.approx(-estimate.value)
 
 
-def test_command_writes_a_row_for_each_pair(write_probes, tmp_path) -> None:
+def test_command_writes_a_row_for_each_pair(write_probes, program, tmp_path) -> None:
     for method, top1 in (("catlip", 0.4), ("siglip", 0.3)):
         write_probes(method, {"concepts": [top1, top1 + 0.01, top1 + 0.02]})
     words = ("pairs", "runs", "--methods", "siglip", "catlip", "-o", "pairs.csv")
-    done = run_reports(tmp_path, *words)
+    done = program("reports", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "SigLIP minus CatLIP" in done.stdout
     assert "no interval below 6 pairs" in done.stdout
@@ -46,6 +45,7 @@ def test_command_writes_a_row_for_each_pair(write_probes, tmp_path) -> None:
     assert [(row["task"], float(row["seed"])) for row in rows] == [
         ("concepts", s) for s in (0, 1, 2)
     ]
-    failed = run_reports(tmp_path, "pairs", "runs", "--methods", "catlip", "superclass")
+    words = ("pairs", "runs", "--methods", "catlip", "superclass")
+    failed = program("reports", *words, cwd=tmp_path)
     assert failed.returncode == 2
     assert "no experiment" in failed.stderr

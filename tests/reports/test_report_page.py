@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from report_support import GOLDEN, page_in, run_reports, structures
+from report_support import GOLDEN, page_in, structures
 
 from reports.render.page import write_report
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def report(succeed, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The report of the golden records as a user makes it: its folder, and what was printed."""
     out = tmp_path_factory.mktemp("report")
-    done = run_reports(GOLDEN, "--records", "records", "--out", out)
-    assert done.returncode == 0, done.stderr
+    done = succeed("reports", "--records", "records", "--out", out, cwd=GOLDEN)
     return out, done.stdout
 
 
@@ -105,9 +104,8 @@ def test_every_link_leads_somewhere_and_no_id_is_given_twice(report):
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
-def test_page_without_records_says_what_to_run_first(tmp_path):
-    done = run_reports(tmp_path, "--out", "report")
-    assert done.returncode == 0, done.stderr
+def test_page_without_records_says_what_to_run_first(succeed, tmp_path):
+    done = succeed("reports", "--out", "report", cwd=tmp_path)
     assert "./run_all.sh" in done.stdout
     text = (tmp_path / "report/index.html").read_text()
     assert "Nothing has been trained or timed yet" in text
@@ -134,7 +132,7 @@ def test_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
+def test_place_that_cannot_be_written_is_one_line_and_exit_code_2(program, tmp_path):
     (tmp_path / "file").write_text("")
-    done = run_reports(tmp_path, "--out", "file/report")
+    done = program("reports", "--out", "file/report", cwd=tmp_path)
     one_line_error(done, "file/report")

@@ -17,7 +17,7 @@ from catlip.training.preempt import EXIT_CODE
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
 
-FEW_STOPS = ("--num-steps", 8, "--stops", 1, 5)
+FEW_STOPS = ("--num-steps", 5, "--stops", 1, 3)  # in the warm-up and after it
 EVERY_STOP = ("--stops", *range(20))
 EVERY_WAY = [
     (ranks, parallel, accumulation, num_workers, EVERY_STOP, 20)

@@ -2,9 +2,6 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,18 +111,15 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
 
 
-def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets: Path, tmp_path: Path) -> None:
+def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets, program, tmp_path) -> None:
     folder = probed(pets / "pets", tmp_path / "folder.json")
     tars = probed(f"wds:{pets / 'wds_pets'}", tmp_path / "tars.json")
     with running_hub() as hub:
         hub.put_folder("clip-benchmark/wds_pets", pets / "wds_pets")
-        command = [sys.executable, "-m", "bench.downstream.linear_probe", "--encoder", RANDOM]
-        command += ["--protocol", "l2_sweep", "--device", "cpu", "--quiet"]
-        command += ["--data", "wds:hf://datasets/clip-benchmark/wds_pets"]
-        environment = os.environ | hub.environment | {"CATLIP_CACHE": str(tmp_path / "cache")}
-        environment["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *sys.path])
-        options = {"cwd": tmp_path, "capture_output": True, "text": True}
-        done = subprocess.run(command, env=environment, **options)
+        words = ["--encoder", RANDOM, "--protocol", "l2_sweep", "--device", "cpu", "--quiet"]
+        words += ["--data", "wds:hf://datasets/clip-benchmark/wds_pets"]
+        environment = hub.environment | {"CATLIP_CACHE": str(tmp_path / "cache")}
+        done = program("bench.downstream.linear_probe", *words, cwd=tmp_path, **environment)
     assert "pets: tested on test/\n" in done.stdout, done.stderr
     written = "runs/bench/l2_probe/random-hybrid_micro@32-wds-pets.json"
     remote = json.loads((tmp_path / written).read_text())
