@@ -12,8 +12,7 @@ from catlip.records.figures import render
 from catlip.records.run import Records
 from catlip.records.select import images_of
 from catlip.records.styles import CATLIP
-from catlip.records.table import MISSING, format_number, from_to, listed, markdown_rows, signed
-from reports.read.differences import Difference
+from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
@@ -127,20 +126,13 @@ def _as_good(every: Sequence[Setting]) -> str:
 def _elsewhere(setting: Setting) -> str:
     """The lead on the first data with other batches, and with other drawers to test on."""
     words = []
-    batches, drawers = (under_conditions(setting, kind) for kind in ("batch", "teams"))
-    if batches:
+    if batches := under_conditions(setting, "batch"):
         least = min(one.estimate.value for of_size in batches.values() for one in of_size)
         words.append(f"from {signed(least, 1)} with other batches")
     if teams := over_other_teams(setting, with_ends):
         words.append(teams)
-    elif drawers:
-        words.append(f"{_ends(drawers)} with other drawers")
     where = images_of(setting.root, setting.scale)
     return f" On {where} {', '.join(words)}." if words else ""
-
-
-def _ends(found: dict[str, list[Difference]]) -> str:
-    return from_to((one.estimate.value for every in found.values() for one in every), show=signed)
 
 
 def _ladder(setting: Setting) -> str:

@@ -43,7 +43,6 @@ AHEAD, BEHIND, UNEVEN = (
     "the seeds disagree",
 )  # with too few seeds for a verdict
 UNTRAINED = "an untrained encoder"
-VARIED = {"batch": "batches", "teams": "drawers"}  # kinds of conditions, in words
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -183,13 +182,11 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if _larger_words(setting) - {word}:
         return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
-    found = {what: under_conditions(setting, kind) for kind, what in VARIED.items()}
+    batches = under_conditions(setting, "batch").values()
+    varied = [one.estimate.value for of_size in batches for one in of_size]
+    elsewhere = f", {from_to(varied, show=signed)} with other batches" if varied else ""
     if teams := over_other_teams(setting):
-        found.pop("drawers")
-    varied = [one.estimate.value for of in found.values() for every in of.values() for one in every]
-    others = " or ".join(what for what in found if found[what])
-    elsewhere = f", {from_to(varied, show=signed)} with other {others}" if varied else ""
-    elsewhere += f", {teams}" if teams else ""
+        elsewhere += f", {teams}"
     return f"{answer}{', its easiest case' * is_easiest}{elsewhere}."
 
 

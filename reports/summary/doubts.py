@@ -23,7 +23,6 @@ from reports.summary.answers import (
     under_conditions,
     with_ends,
 )
-from reports.summary.drawers import TEAMS
 from reports.summary.near_and_far import labels_that_are_classes
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
@@ -37,10 +36,6 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "label_captions": "captions that give the labels",
 }
 Said = tuple[str, str]  # the CLIP that CatLIP is compared with, and a sentence
-CONDITIONS = (  # conditions of a study, a part of the test images, and words
-    ("heldout=", "held out", "Concepts left out of pre-training"),
-    (TEAMS, "", "Tested on drawings of two other teams"),
-)
 
 
 def title(setting: Setting) -> str:
@@ -72,18 +67,14 @@ def _batches(setting: Setting) -> list[str]:
     return [f"With other batches: {listed(words)} images a step."] if words else []
 
 
-def _under_condition(setting: Setting, condition: str, part: str, words: str) -> list[Said]:
-    """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
-    a part that it made, or on all.
-    """
-    found = [
-        one
-        for one in setting.differences
-        if one.same.condition.startswith(condition) and one.part == part and one.method in CLIPS
-    ]
+def _held_out(setting: Setting) -> list[Said]:
+    """CatLIP - CLIP on concepts left out of pre-training, after a study's longest training."""
+    found = [one for one in setting.differences if one.part == "held out" and one.method in CLIPS]
     clip = best_clip((one.method for one in found), setting.records)
     found = longest([one for one in found if one.method == clip])
-    return [(clip, f"{words}: {_points(setting, found)}.")] if found else []
+    if not found:
+        return []
+    return [(clip, f"Concepts left out of pre-training: {_points(setting, found)}.")]
 
 
 def _points(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
@@ -138,9 +129,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
         words += ", the paper on CC3M for 25 to 100"
     teams = over_other_teams(setting, with_ends)
     conditions = [(setting.clip, f"Team by team: {teams}.")] if teams else []
-    for kind, *rest in CONDITIONS:
-        if not (teams and kind == TEAMS):
-            conditions += _under_condition(setting, kind, *rest)
+    conditions += _held_out(setting)
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
     longer = _longer(setting, trained.metrics.images_seen)
