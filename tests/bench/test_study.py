@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
 from bench.arithmetic.flops import step_flops
+from bench.downstream import linear_probe
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import score_of
 from bench.measuring.factors import Factors
@@ -53,6 +54,8 @@ from catlip.training.distributed import Rank
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import count
 
+PROBE = linear_probe.RECIPES["starter"]
+QUICK_PROBE = replace(PROBE, recipe=replace(PROBE.recipe, epochs=1, min_steps=10))
 COMMITTED = Path(__file__).parents[2] / "reports/records"
 STARTER_CAPTIONS = 27_772
 ELSEWHERE: dict[str, Any] = {
@@ -83,6 +86,12 @@ def metrics(path: Path) -> dict[str, Any]:
 def written(folder: Path) -> dict[Path, int]:
     """When each record was written."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+
+@pytest.fixture
+def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies whose accuracies say nothing."""
+    monkeypatch.setitem(linear_probe.RECIPES, "starter", QUICK_PROBE)
 
 
 # --- Lengths, and what all studies share ----------------------------------------------------------
@@ -295,6 +304,7 @@ def test_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) ->
         )
 
 
+@pytest.mark.usefixtures("quick_probe")
 def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
     """A small study of data whose test images are not there; its best trial is trained on."""
     shutil.copytree(starter.root, tmp_path / "data")
@@ -425,6 +435,7 @@ def test_changed_shards_hold_the_same_images_and_several_captions_stay_several(t
     assert [one.captions(n) for n in range(100)] != [other.captions(n) for n in range(100)]
 
 
+@pytest.mark.usefixtures("quick_probe")
 def test_methods_are_trained_on_what_a_condition_leaves_and_its_vocabulary(starter, tmp_path):
     config = under(starter, tmp_path, "none", "lost=0.5", methods=("catlip",))
     conditions.main(config)
@@ -509,6 +520,7 @@ def test_concepts_are_held_out_in_one_order(starter) -> None:
     assert {*parts} == {"held out", "seen"}
 
 
+@pytest.mark.usefixtures("quick_probe")
 @pytest.mark.parametrize("condition", ["heldout=0.3", "teams=openmoji+twemoji"])
 def test_parts_of_the_test_images_have_accuracies_in_the_record(
     starter, tmp_path, condition, monkeypatch
@@ -604,6 +616,7 @@ def pruning(starter, tmp_path_factory) -> Thresholds:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(thresholds, "train_and_probe", keep)
+        patched.setitem(linear_probe.RECIPES, "starter", QUICK_PROBE)
         thresholds.main(config)
     return config
 
@@ -648,7 +661,7 @@ def test_training_is_the_one_that_catlip_pretrain_does(starter, pruning, tmp_pat
     assert WEIGHTS["above-6-seed1"] == (tmp_path / "run/weights.safetensors").read_bytes()
 
 
-def test_more_thresholds_only_add_what_is_new(pruning) -> None:
+def test_more_thresholds_only_add_what_is_new(pruning, quick_probe) -> None:
     before = written(pruning.out / "threshold")
     thresholds.main(replace(pruning, thresholds=(3, 9), seeds=(0,)))
     after = written(pruning.out / "threshold")

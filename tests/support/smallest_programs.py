@@ -141,14 +141,14 @@ SMALLEST = {
     "bench.plan": Smallest(f"--step-time {STEP_TIME}/*.json", "plan", ("bench.step_time",)),
     "bench.study": Smallest(""),
     "bench.study tuning": Smallest(f"{STUDY} --methods catlip --trials 1", "tuning", (LABELLED,)),
-    "bench.study lengths": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
+    "bench.study lengths": Smallest(f"{STUDY} --methods catlip --seeds 0", "scaling", (LABELLED,)),
     "bench.study conditions": Smallest(
-        f"{STUDY} --methods catlip --conditions none shuffled=0.5 --seeds 0",
+        f"{STUDY} --methods catlip --conditions shuffled=0.5 --seeds 0",
         "robustness",
         (LABELLED,),
     ),
     "bench.study thresholds": Smallest(
-        f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 --images 64 {QUIET}",
+        f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 --images 64 {QUIET}",
         "threshold",
         (LABELLED,),
     ),
