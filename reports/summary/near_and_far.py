@@ -2,6 +2,7 @@
 each data set, first the tasks most of whose labels are classes of its vocabulary.
 """
 
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,6 +18,7 @@ from reports.summary.answers import data_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
 
 MIN_ROWS = 3  # fewer stand in the first answer
+WIDTH = 42  # letters of a heading that fit into the figure
 
 
 def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
@@ -42,7 +44,8 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
             continue
         of = owner_in_words(setting.root, settings[0].root)
         seeds = max(len(one.points) for one in of_tasks)
-        rows.append(Row(f"{of}{data_of(setting)}, {seeds} seed{'s' * (seeds != 1)}", {}))
+        words = f"{of}{data_of(setting)}, {seeds}\N{NO-BREAK SPACE}seed{'s' * (seeds != 1)}"
+        rows += [Row(line, {}) for line in textwrap.wrap(words, WIDTH)]
         if setting.clip != settings[0].clip:
             rows.append(Row(f"over {distinct_name(setting.clip)}", {}))
         known = labels_that_are_classes(setting)
