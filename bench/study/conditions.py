@@ -175,11 +175,12 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
     changed = replace(training, **prepare_data(config, training.condition))
     pretrain, accuracies = train_and_probe(config, changed, folder)
     kind, value = read_condition(training.condition)
-    probe = read_run(read_record(folder / "probe.json"), LinearProbe)
+    if kind in DIVIDING:
+        probe = read_run(read_record(folder / "probe.json"), LinearProbe)
     if kind == "teams":
         teams = [images.task for images in images_of(probe) if images.part]
         accuracies |= {task: score_of(probe, task).value / 100 for task in teams}
-    elif kind == "heldout":
+    if kind == "heldout":
         root = Path(changed.probe.removeprefix(STARTER))
         for whole in TASKS:
             names = seen_or_held_out(root, whole, held_out_concepts(value))

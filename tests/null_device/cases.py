@@ -42,7 +42,6 @@ from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import copy_ahead
 
-USE = multi_process.USE_GPU
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
 TINY = Factors("catlip", "vit_tiny16", 32, 4, num_classes=50)
@@ -152,7 +151,7 @@ def test_default_batches_leave_what_others_hold(rank) -> None:
 
 
 @pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch) -> Callable[..., Path]:
+def stand_in(tmp_path, monkeypatch) -> Callable[..., Path]:
     """Puts a stand-in first on PATH that does this; the arguments of each call are a line here."""
 
     def install(does: str, name: str = "nvidia-smi") -> Path:
@@ -172,8 +171,8 @@ then echo "1755, 1980, 310.25, 700.00, 41, 0x0000000000000000, Enabled"
 else echo "1400, 1980, 699.10, 700.00, [N/A], 0x0000000000000044, Enabled"; fi"""
 
 
-def test_record_has_the_state_of_the_card(tmp_path, quick, nvidia_smi, capsys) -> None:
-    calls = nvidia_smi(HOT.format(calls=tmp_path / "calls"))
+def test_record_has_the_state_of_the_card(tmp_path, quick, stand_in, capsys) -> None:
+    calls = stand_in(HOT.format(calls=tmp_path / "calls"))
     with held_by_another(2):
         step_time.main(replace(STEPS, methods=("catlip",), out=tmp_path / "out"))
     (path,) = (tmp_path / "out").iterdir()
@@ -198,8 +197,8 @@ def test_record_has_the_state_of_the_card(tmp_path, quick, nvidia_smi, capsys) -
     assert any("2.59 GiB" in line for line in warnings)
 
 
-def test_card_works_while_it_is_looked_at(rank, nvidia_smi) -> None:
-    nvidia_smi("sleep 0.2; echo 1, 2, 3, 4, 5, 0x1, Disabled")
+def test_card_works_while_it_is_looked_at(rank, stand_in) -> None:
+    stand_in("sleep 0.2; echo 1, 2, 3, 4, 5, 0x1, Disabled")
     launches, random = counted("launches"), torch.cuda.get_rng_state()
     assert card.card_state()["limited_by"] == ["idle"]
     assert counted("launches") - launches > 2 * card.PRODUCTS
@@ -215,9 +214,9 @@ def test_card_works_while_it_is_looked_at(rank, nvidia_smi) -> None:
         "echo 1, 2, 3, 4, 5, 0x0, Enabled; exit 2",
     ],
 )
-def test_record_without_the_card_s_state(rank, nvidia_smi, monkeypatch, does) -> None:
+def test_record_without_the_card_s_state(rank, stand_in, monkeypatch, does) -> None:
     monkeypatch.setattr(card, "TIMEOUT_S", 0.5)
-    nvidia_smi(does)
+    stand_in(does)
     begin = time.monotonic()
     assert card.card_state().keys() == {"other_gib"}
     assert time.monotonic() - begin < 30
@@ -232,11 +231,11 @@ def test_record_without_the_card_s_state(rank, nvidia_smi, monkeypatch, does) ->
     ],
 )
 def test_processes_share_the_gpu_by_the_service(
-    rank, nvidia_smi, monkeypatch, tmp_path, fails, use, is_used
+    rank, stand_in, monkeypatch, tmp_path, fails, use, is_used
 ) -> None:
     monkeypatch.setattr(multi_process, "USE_GPU", use)
     does = f'[ "$1" = -d ] || cat >>"{tmp_path}/calls"; [ "$1" != "{fails}" ]'
-    calls = nvidia_smi(does, name="nvidia-cuda-mps-control")
+    calls = stand_in(does, name="nvidia-cuda-mps-control")
     with multi_process.shared_gpu(), Record(tmp_path / "record.json", "kind", {}) as record:
         pass
     assert record.environment["multi_process_service"] == is_used
@@ -244,8 +243,8 @@ def test_processes_share_the_gpu_by_the_service(
     assert multi_process.PIPES not in os.environ
 
 
-def test_service_that_the_user_has_started_stays(nvidia_smi, monkeypatch) -> None:
-    calls = nvidia_smi("", name="nvidia-cuda-mps-control")
+def test_service_that_the_user_has_started_stays(stand_in, monkeypatch) -> None:
+    calls = stand_in("", name="nvidia-cuda-mps-control")
     monkeypatch.setenv(multi_process.PIPES, "/run/mps")
     with multi_process.shared_gpu():
         assert os.environ[multi_process.PIPES] == "/run/mps"
