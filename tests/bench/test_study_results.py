@@ -1,5 +1,6 @@
 """What the tables of studies say follows from the records."""
 
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.downstream.probe.result import packed, packed_ids, score_of
+from bench.downstream.probe.result import packed, packed_ids, score_of, unpacked_ids
 from bench.study.lengths_result import COSTS as UNITS
 from bench.study.lengths_result import (
     LengthTraining,
@@ -101,6 +102,18 @@ def test_interval_is_over_images_where_records_have_bits(has_bits) -> None:
     assert found.images == (21 if has_bits else None)
     rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
     assert all(("correct" in row) == has_bits for row in rows)
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=60))
+def test_groups_of_test_images_are_kept(ids: list[int]) -> None:
+    numbers = np.array(ids, np.int64)
+    same = np.equal.outer(numbers, numbers)
+    older = base64.b64encode(numbers.astype("<u4").tobytes()).decode()
+    for text in (packed_ids(numbers), older):
+        read = unpacked_ids(text)
+        assert np.array_equal(np.equal.outer(read, read), same)
+    with pytest.raises(ValueError, match="groups of test images"):
+        unpacked_ids(base64.b64encode(b"x\xdanone").decode())
 
 
 def test_long_lists_of_test_images_are_read_whole() -> None:
