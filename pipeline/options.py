@@ -20,7 +20,10 @@ from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 
-STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
+STAGES = (
+    *("setup", "data", "label", "tune", "pretrain"),
+    *("transfer", "dense", "bench", "study", "report"),
+)
 SCALES = ("starter", "photos", "cc3m", "datacomp")
 SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
 # Seeds at a small scale: by default (so that all stages take half an hour), with --full, and with
@@ -43,7 +46,7 @@ HELP = """\
 
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
                    hour); photos (photographs with captions, of a hub or 5,000 to 500,000 of your
-                   own, a small encoder; a quarter of an hour for 8,000 on 2 cores); cc3m
+                   own, a small encoder; half an hour for 8,000 on 2 cores); cc3m
                    or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'; or a table of your images' files and
@@ -71,6 +74,8 @@ HELP = """\
   --full           starter, photos: three seeds, with every encoder read out, not only the first of
                    each method, and a probe of a published encoder; photos: encoders fine-tuned
                    too; starter: labels and masks of generated scenes; takes an hour and a half more
+  --tune           photos: give each method the best of 16 recipes on the probe's validation images
+                   before it is trained; two hours more for 8,000 on 2 cores
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise, on ten seeds: many hours, less what
                    reports/records holds; it goes on where it stopped
@@ -81,7 +86,7 @@ HELP = """\
                    10 with --study; else 1); an interval needs 6
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
-  --only STAGE     only this stage: setup data label pretrain transfer dense bench study report
+  --only STAGE     only this stage: setup data label tune pretrain transfer dense bench study report
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
   --dry-run        check all arguments and data, and print each command instead of running it
@@ -102,6 +107,7 @@ Examples:
   ./run_all.sh --scale photos
   ./run_all.sh --scale photos --shards '/data/mine/*.tar' --probe /data/pets --epochs 8
   ./run_all.sh --scale photos --shards /data/shop/products.csv --probe /data/pets --dry-run
+  ./run_all.sh --scale photos --shards /data/shop/products.csv --probe /data/pets --tune --seeds 6
   ./run_all.sh --scale cc3m --probe imagenet:/data/imagenet
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
 """
@@ -119,6 +125,7 @@ class Options(argparse.Namespace):
     ade20k: str
     full: bool
     study: bool
+    tune: bool
     epochs: str | None
     threshold: str | None
     encoder: str
@@ -173,7 +180,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--probe", action="append", default=[], dest="probes")
     for name in ("epochs", "threshold", "seeds"):
         parser.add_argument(f"--{name}", type=_text_like(r"[1-9]\d*", "1, 2, 3 ..."))
-    for name in ("full", "study", "dry-run", "quiet", "yes"):
+    for name in ("full", "study", "tune", "dry-run", "quiet", "yes"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--only", choices=STAGES)
     parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
@@ -194,9 +201,12 @@ def read_options(arguments: Sequence[str]) -> Options:
         )
     options.scale = options.scale or "starter"
     options.study |= options.only == "study"
+    options.tune |= options.only == "tune"
     options.stages = (options.only,) if options.only else STAGES[STAGES.index(options.first) :]
     if options.full and not options.small:
         raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
+    if options.tune and options.scale != "photos":
+        raise InputError("--tune is for --scale photos; the starter's recipes are tuned")
     small = SEEDS_OF_A_STUDY if options.study else SEEDS_OF_FULL if options.full else SEEDS
     options.seeds = int(options.seeds or (small if options.small else 1))
     methods = options.methods or (METHODS if options.small else METHODS_OF_THE_PAPER)
@@ -245,9 +255,10 @@ def _check_data(options: Options) -> None:
         _check_probes(options.probes)
     elif not options.probe and (probe := PROBES.get(options.scale)):
         options.probe = probe.url
-        options.sources += [probe] if {"transfer", "study"} & {*options.stages} else []
-    elif options.study:
-        raise InputError("a study needs --probe DATA, for example imagenet:DIR")
+        needs = {"transfer", "study", *(["tune"] if options.tune else [])}
+        options.sources += [probe] if needs & {*options.stages} else []
+    elif options.study or options.tune:
+        raise InputError("--study and --tune need --probe DATA, for example imagenet:DIR")
     else:
         options.probe = ""
     for name, parts in DENSE_FILES.items():

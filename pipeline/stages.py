@@ -74,6 +74,13 @@ class Plan:
         given = {find_layout(data).name for data in self.probes}
         return {data: far[data] for data in far if find_layout(data).name not in given}
 
+    def tuned(self, method: str) -> Path:
+        """The file of a method's best recipe, which `bench.study tuning` writes."""
+        return self.runs / "tuning" / f"{method}.py"
+
+    def recipe_of(self, method: str) -> str:
+        return f"{self.tuned(method)}:tuned" if self.options.tune else self.recipe
+
     def trained(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run; `random` is an encoder that was not trained."""
         if method == "random":
@@ -164,13 +171,20 @@ def label(plan: Plan) -> Iterator[Step]:
     yield step("audit", "catlip.label", ("audit", shards, *words), to_labels, reads=[shards])
 
 
+def tune(plan: Plan) -> Iterator[Step]:
+    """With --tune, the trials of each method, and its best recipe."""
+    if plan.options.tune:
+        yield from study_steps(plan, tuning_part(plan))
+
+
 def pretrain(plan: Plan) -> Iterator[Step]:
-    """One training per seed and method, by the method's recipe of the same name."""
+    """One training per seed and method, by the method's recipe of the scale, or its tuned one."""
     options = plan.options
     for seed, method in product(plan.seeds, options.methods):
         folder = plan.trained(method, seed)
-        arguments = ["--recipe", plan.recipe, "--shards", options.shards, "--seed", seed]
-        reads: list[object] = [options.shards]
+        recipe = plan.recipe_of(method)
+        arguments: list[object] = ["--recipe", recipe, "--shards", options.shards, "--seed", seed]
+        reads: list[object] = [options.shards, *([plan.tuned(method)] if options.tune else [])]
         if options.epochs:
             arguments += ["--epochs", options.epochs]
         if options.encoder:
@@ -420,17 +434,22 @@ class Part:
     methods: Sequence[str] = ()
 
 
+def tuning_part(plan: Plan) -> Part:
+    trials: tuple[str, ...] = ("--trials", TRIALS, "--finalists", FINALISTS)
+    if plan.starter:
+        trials = (*trials, "--final-images", FINAL)
+    if plan.options.encoder:
+        trials = (*trials, "--encoder", plan.options.encoder)
+    return Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0)
+
+
 def parts_of(plan: Plan) -> Iterator[Part]:
     *short, longer, longest = LENGTHS[plan.options.scale]
     middle = short[-1]
     usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
-        # A trial of the other scales takes days.
-        trials: tuple[str, ...] = ("--trials", TRIALS, "--finalists", FINALISTS)
-        if plan.starter:
-            trials = (*trials, "--final-images", FINAL)
-        yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0)
+        yield tuning_part(plan)  # a trial of the other scales takes days
 
     def lengths(
         name: str, images: Sequence[str], names: Sequence[str], *more: str, **options: Any
@@ -475,44 +494,46 @@ def study(plan: Plan) -> Iterator[Step]:
     by several encoders and under other conditions; CatLIP with several vocabularies; and for the
     starter, what could turn the answer.
     """
-    options = plan.options
-    for part in parts_of(plan) if options.study else ():
-        arguments, probe = list(part.arguments), options.probe
-        if part.program == "tuning":
-            probe = validation_of(probe)
-        else:
-            arguments += ["--seeds", *map(str, plan.seeds[: part.seeds])]
-        arguments += ["--probe", probe, "--probe-recipe", "starter" if plan.small else "table_7a"]
-        out = plan.runs / part.kind
-        earlier = Path("reports/records") / options.scale / part.kind
-        other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
-        reads = [options.shards, plan.labels, plan.probe_data]
-        common = [part.program, "--recipe", plan.recipe, "--shards", options.shards]
-        name = f"study-{part.name}"
-        more: dict[str, Any] = {"other": other, "beside": plan.beside}
-        if part.program == "thresholds":
-            record = out / "threshold.json"
-            yield step(
-                name,
-                "bench.study",
-                [*common, *arguments],
-                reads=reads,
-                makes=[record],
-                owns=[record, out / "threshold"],
-                **more,
-            )
-            continue
-        for method in part.methods or options.methods:
-            classes = ["--vocabulary", plan.vocabulary, "--methods", method]
-            yield step(
-                f"{name}-{method}",
-                "bench.study",
-                [*common, *classes, *arguments],
-                reads=[*reads, plan.vocabulary],
-                makes=[out / f"{method}-{one}.json" for one in part.records],
-                methods=[method],
-                **more,
-            )
+    for part in parts_of(plan) if plan.options.study else ():
+        yield from study_steps(plan, part)
+
+
+def study_steps(plan: Plan, part: Part) -> Iterator[Step]:
+    options, arguments, probe = plan.options, list(part.arguments), plan.options.probe
+    is_tuning = part.program == "tuning"
+    if is_tuning:
+        probe = validation_of(probe)
+    else:
+        arguments += ["--seeds", *map(str, plan.seeds[: part.seeds])]
+    arguments += ["--probe", probe, "--probe-recipe", "starter" if plan.small else "table_7a"]
+    out = plan.runs / part.kind
+    earlier = Path("reports/records") / options.scale / part.kind
+    other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
+    reads: list[object] = [options.shards, plan.labels, plan.probe_data]
+
+    def of_study(name: str, method: str, *classes: object, **more: Any) -> Step:
+        is_tuned = options.tune and not is_tuning
+        recipe = plan.recipe_of(method) if is_tuned else plan.recipe
+        return step(
+            f"study-{name}",
+            "bench.study",
+            [part.program, "--recipe", recipe, "--shards", options.shards, *classes, *arguments],
+            other,
+            reads=[*reads, *([plan.tuned(method)] if is_tuned else [])],
+            beside=plan.beside,
+            **more,
+        )
+
+    if part.program == "thresholds":
+        record = out / "threshold.json"
+        yield of_study(part.name, "catlip", makes=[record], owns=[record, out / "threshold"])
+        return
+    reads.append(plan.vocabulary)
+    for method in part.methods or options.methods:
+        makes = [out / f"{method}-{one}.json" for one in part.records]
+        makes += [plan.tuned(method)] if is_tuning else []
+        classes = ("--vocabulary", plan.vocabulary, "--methods", method)
+        yield of_study(f"{part.name}-{method}", method, *classes, makes=makes, methods=[method])
 
 
 def report(plan: Plan) -> Iterator[Step]:
@@ -524,7 +545,7 @@ def report(plan: Plan) -> Iterator[Step]:
 
 STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
     stage.__name__: stage
-    for stage in (data, label, pretrain, transfer, dense, bench, study, report)
+    for stage in (data, label, tune, pretrain, transfer, dense, bench, study, report)
 }
 
 

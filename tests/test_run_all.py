@@ -17,7 +17,8 @@ from pictures import plain
 import baselines
 from catlip.data.shards import write_shard
 from pipeline import __main__ as pipeline
-from pipeline.options import DENSE_FILES
+from pipeline.options import DENSE_FILES, read_options
+from pipeline.stages import steps_of
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -80,6 +81,7 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--methods", "catlip,clop"], "siglip"),
         (["--shards", "0.tar"], "needs --scale photos"),
         (["--scale", "starter", "--probe", "pets"], "brings its own data"),
+        (["--tune"], "--scale photos"),
     ],
 )
 def test_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
@@ -364,6 +366,26 @@ def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
         assert len(lines) == studies
         assert all(f"--recipe {recipe}" in line for line in lines)
         assert all(("study tuning" in line) == ("folder-validation:" in line) for line in lines)
+
+
+def test_methods_are_tuned_before_they_are_trained(user, tmp_path) -> None:
+    photos = ("--scale", "photos", *flags(user, "--shards", "--probe"), "--methods", "catlip,clip")
+    photos = (*photos, "--out", tmp_path, "--encoder", "hybrid_small")
+    lines = dry_run(*photos, "--tune", "--study")
+    trials = [n for n, line in enumerate(lines) if "study tuning" in line]
+    trained = [n for n, line in enumerate(lines) if ".pretrain " in line]
+    assert dry_run(*photos, "--only", "tune") == [lines[n] for n in trials[:2]]
+    assert max(trials[:2]) < min(trained)
+    for n in trials:
+        assert "folder-validation:" in lines[n]
+        assert "--encoder hybrid_small" in lines[n]
+    for line in [lines[n] for n in trained] + [line for line in lines if "study lengths" in line]:
+        method = "catlip" if "catlip-seed" in line or "--methods catlip" in line else "clip"
+        assert f"--recipe {tmp_path}/photos/tuning/{method}.py:tuned " in line
+    assert not any("tuning" in line for line in dry_run(*photos))
+    options = read_options([*map(str, photos), "--tune"])
+    for step in steps_of("pretrain", options):  # another recipe is another training
+        assert f"{tmp_path}/photos/tuning/{step.methods[0]}.py" in step.reads
 
 
 def test_only_and_from_choose_stages() -> None:

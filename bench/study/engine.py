@@ -30,6 +30,8 @@ from catlip.pretraining.result import Pretrain
 from catlip.program.identity import is_recorded, record_changes
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.user_file import names_file
+from catlip.program.user_recipe import user_recipe
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.records.record import (
     Record,
@@ -68,7 +70,8 @@ class Study(RunOptions):
     probe: str
     """Data to probe on, as bench.downstream.linear_probe takes it."""
     recipe: str = "starter"
-    """Name of each method's pre-training recipe, for what the study does not change."""
+    """Name of each method's pre-training recipe, for what the study does not change; or
+    FILE.py:NAME, one for all methods."""
     probe_recipe: str = "starter"
     """How to probe, one of bench.downstream.linear_probe's recipes."""
     num_workers: Natural | None = None
@@ -96,7 +99,11 @@ class Study(RunOptions):
     def base_recipe(self, method: str) -> Recipe:
         """The method's recipe of the study's name. Raises: InputError for an unknown name."""
         choose("method", method, known_methods())
-        return choose("recipe", self.recipe, _recipes(method))
+        recipes = _recipes(method)
+        if names_file(self.recipe):
+            named = {name: catlip.pretrain.PretrainCatLIP(each) for name, each in recipes.items()}
+            return user_recipe(self.recipe, named).recipe
+        return choose("recipe", self.recipe, recipes)
 
     def recipe_of_encoder(self, method: str, encoder: str) -> Recipe | None:
         """The recipe of that encoder's size, as datacomp_l16 beside datacomp_b16, if any."""

@@ -4,10 +4,11 @@ same points of a Sobol sequence, in the same order.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from pprint import pformat
 from typing import Any, TypeVar
 
 from bench.study.engine import (
@@ -23,7 +24,9 @@ from catlip.data.layout import VALIDATION, find_layout
 from catlip.data.sampler import images_per_step, steps_for
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
+from catlip.records.run import Run
 from catlip.records.table import print_tables
+from catlip.system.files import write_atomically
 
 T = TypeVar("T", bound=Trial)
 
@@ -46,13 +49,14 @@ RANGES: dict[str, Callable[[float], float]] = {
     "temperature": _log(0.02, 0.2),
     "logit_bias": _linear(-12, 0),
 }
+TUNED = "tuned"  # the name of a recipe in the file of a method's best one
 LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(StudyOfMethods):
     """Try several recipes for each method, the same number for all; run the same command again to
-    go on.
+    go on. Each method's best recipe is written to OUT/METHOD.py.
 
     python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
@@ -115,6 +119,7 @@ def main(config: Tuning) -> None:
     runs = run_trainings(config, trials, Trial, partial(measure, Trial))
     title = f"Trials of each method's recipe, {config.images:,} images each"
     tables = [tuning_table(runs, "tuning", title)]
+    finals: Sequence[Run[Trial]] = ()
     if config.finalists:
         finalists = [
             final_of(config, method, number, seed)
@@ -126,6 +131,27 @@ def main(config: Tuning) -> None:
         title = "The best trials of each method, trained as long as in the end"
         tables.append(tuning_table(finals, "finalists", title))
     print_tables(tables)
+    for method, (number,) in best_trials(finals or runs, 1).items():
+        path = config.out / f"{method}.py"
+        write_atomically(path, recipe_file(config, method, number).encode())
+        print(f"the best recipe of {method}: --recipe {path}:{TUNED}")
+
+
+def recipe_file(config: Tuning, method: str, number: int) -> str:
+    """The text of a file whose dict `tuned` is a trial's recipe at the base's length, for
+    `--recipe FILE.py:tuned`.
+    """
+    base = config.base_recipe(method)
+    recipe = final_of(replace(config, final_images=0), method, number, config.seed).recipe
+    differs = {
+        field.name: getattr(recipe, field.name)
+        for field in fields(recipe)
+        if field.name not in recipe.ALTERNATIVES
+        and getattr(recipe, field.name) != getattr(base, field.name)
+    }
+    about = f"{method}: trial {number} of {config.trials}, by its accuracy on {config.probe}."
+    tuned = pformat({"recipe": config.recipe, **differs}, sort_dicts=False)
+    return f'"""{about}"""\n\n{TUNED} = {tuned}\n'
 
 
 def measure(kind: type[T], config: Tuning, trial: TrialTraining, folder: Path) -> T:

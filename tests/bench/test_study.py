@@ -38,7 +38,7 @@ from bench.study.engine import workers_for
 from bench.study.lengths import Lengths, list_trainings, spread
 from bench.study.result import ConditionTraining, Trial
 from bench.study.thresholds import Thresholds
-from bench.study.tuning import RANGES, Tuning, final_of, trial_of
+from bench.study.tuning import RANGES, Tuning, final_of, recipe_file, trial_of
 from catlip import data, pretrain, vocabulary
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
@@ -324,6 +324,8 @@ def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
     ]
     assert [one["metrics"]["images_seen"] for one in finals] == [128, 128]
     assert finals[0]["metrics"]["drawn"] == found["drawn"]
+    tuned = replace(config, recipe=f"{config.out}/catlip.py:tuned").base_recipe("catlip")
+    assert tuned.max_lr == found["drawn"]["max_lr"]
     with pytest.raises(InputError, match="folder-validation"):
         tuning.main(replace(config, probe="starter:data"))
 
@@ -364,6 +366,21 @@ def test_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> 
     assert recipe.warmup_iterations == pytest.approx(best.pop("warmup_share") * steps, rel=0.01)
     assert {name: chosen.pop(name) for name in best} == pytest.approx(best, rel=0.01)
     assert set(chosen.values()) <= {None}
+
+
+@pytest.mark.parametrize(("method", "best"), [("catlip", 13), ("clip_bag", 0), ("superclass", 0)])
+def test_file_has_the_recipe_that_a_training_gets_field_by_field(
+    method, best, tmp_path, monkeypatch
+) -> None:
+    """The committed encoders of products were trained by the fields of their best trials."""
+    monkeypatch.setattr(Tuning, "num_samples", 7_000)
+    config = Tuning(**ELSEWHERE | {"recipe": "photos"}, final_images=64)
+    file = tmp_path / f"{method}.py"
+    file.write_text(recipe_file(config, method, best))
+    recipe = replace(config, recipe=f"{file}:tuned").base_recipe(method)
+    recipe = replace(recipe, epochs=0.0, iterations=recipe.num_steps(7_000))
+    recorded = read_record(COMMITTED / f"fashion/pretrain/{method}-seed0.json")["config"]["recipe"]
+    assert recipe.identity() == {name: recorded[name] for name in recipe.identity()}
 
 
 # --- Conditions -----------------------------------------------------------------------------------
