@@ -38,10 +38,14 @@ class PretrainBaseline(LabelledRun):
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
-    a starter and photos of its own for a method that was tuned.
+    a starter and photos of its own for a method that was tuned. Nothing but the mask of clip_masked
+    differs from CLIP, with the text tower that is the better one at each scale.
     """
-    if method in ("clip", "clip_masked"):  # with CLIP's recipes, the mask is all that differs
+    if method == "clip":
         return CLIP
+    if method == "clip_masked":
+        bag = recipes_of("clip_bag")
+        return CLIP | {name: replace(bag[name], text_layers=0) for name in ("starter", "photos")}
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
