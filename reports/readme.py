@@ -22,6 +22,7 @@ from reports.summary.answers import (
     data_of,
     over_other_teams,
     over_superclass,
+    short_training,
     under_conditions,
     why,
     with_ends,
@@ -124,8 +125,10 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 
 def _elsewhere(setting: Setting) -> str:
-    """The lead on the first data with other batches, and with other drawers to test on."""
-    words = []
+    """The lead on the first data after a short training, with other batches and with other drawers
+    to test on.
+    """
+    words = [short] if (short := short_training(setting)) else []
     if batches := under_conditions(setting, "batch"):
         least = min(one.estimate.value for of_size in batches.values() for one in of_size)
         words.append(f"from {signed(least, 1)} with other batches")
@@ -159,9 +162,9 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("embeddings of class names gain CLIP", fewest.names),
+            ("class names gain CLIP", fewest.names),
         )
         if estimate
     ]
-    labels = f"{100 * fewest.fraction:.3g} % of the labels"
-    return f"**Few labels?** With {labels} ({setting.name(task)}): {'; '.join(words)}."
+    labels = f"{100 * fewest.fraction:.3g} % of {setting.name(task)}' labels"
+    return f"**Few labels?** With {labels}: {'; '.join(words)}."

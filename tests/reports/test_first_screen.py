@@ -12,7 +12,7 @@ from catlip.records.blocks import Answer, Answers
 from reports.read.records import read_records
 from reports.read.setting import settings
 from reports.sections import Page, build_page
-from reports.summary.answers import advice, as_good, larger_encoders
+from reports.summary.answers import advice, as_good, larger_encoders, short_training
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -126,11 +126,21 @@ def test_answer_of_two_seeds_names_the_study(study, whose, write_probes, tmp_pat
     assert not any("study" in sentence for sentence in alone.sentences)
 
 
+def test_answer_names_the_longest_training_that_leaves_catlip_no_better(write_study, read_setting):
+    leads = {8_000: 0.0, 16_000: -0.002, 32_000: 0.05}
+    for (images, lead), method, seed in product(leads.items(), ("catlip", "clip"), range(6)):
+        top1 = {"garden": 0.3 + seed / 500 + lead * (method == "catlip") * (1 + seed / 50)}
+        more = {"scale": "mine", "images": images, "seed": seed}
+        write_study("scaling", method, top1, **more)
+    assert short_training(read_setting()) == "\N{MINUS SIGN}0.2 after 16,000 images"
+
+
 def test_answer_of_a_study_is_that_of_its_longest_trainings(write_study, read_setting):
     for method, seed, images in product(("catlip", "clip"), range(6), (1_000, 2_000)):
         top1 = 0.3 if (method == "catlip") == (images == 2_000) else 0.2
         write_study("scaling", method, {"garden": top1}, scale="mine", images=images, seed=seed)
-    assert as_good(read_setting()).short == "Here it is 10.0 points better."
+    lead = "Here it is 10.0 points better, \N{MINUS SIGN}10.0 after 1,000 images."
+    assert as_good(read_setting()).short == lead
 
 
 def test_larger_encoder_is_as_much_larger_as_an_image_costs_more(write_study, read_setting):
