@@ -405,14 +405,14 @@ LENGTHS = {
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 CONDITIONS = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
-# Of the starter, at the length of its own trainings: other data, and other text towers of CLIP.
+# Of the starter, at the length of its own trainings: other data.
 WHOLE = "139264"
-EDITIONS = ("none", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
+EDITIONS = ("teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
-TOWERS = ("text_width=128",)
-# From CLIP to CatLIP by one change at a time; the editions have CatLIP's trainings.
+BEST = ("catlip", "clip_bag")  # CatLIP, and the CLIP that is best on the starter's validation
+# From CLIP to CatLIP by one change at a time; "masked" has CatLIP's trainings.
 LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
-BATCHES = ("batch=32", "batch=64", "batch=128")  # each by the method's best trial of that batch
+BATCHES = ("batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
@@ -475,12 +475,11 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
     yield Part("thresholds", "thresholds", "threshold", prunings, [])
     if plan.starter:
-        yield conditions("held-out", WHOLE, HELD_OUT, seeds=10)
-        yield conditions("editions", WHOLE, *EDITIONS)
-        yield conditions("batches", WHOLE, *BATCHES)
+        yield conditions("held-out", WHOLE, HELD_OUT, methods=BEST)
+        yield conditions("editions", WHOLE, *EDITIONS, methods=BEST)
+        yield conditions("batches", WHOLE, *BATCHES, methods=BEST)
         yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
-        yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
-        yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
+        yield conditions("masked", WHOLE, "none", methods=["catlip", "clip_masked"])
         yield lengths("longer", [LONGER], [usual], seeds=10)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])

@@ -352,8 +352,9 @@ def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
-    # One method each: CLIP masked, CLIP with another tower, CatLIP's smaller encoder, thresholds.
-    assert len(studies) == 3 * 13 + 5 + 4  # five methods between CLIP and CatLIP
+    # Two methods each: held-out concepts, teams, batches, masked nouns; five between CLIP and
+    # CatLIP; one each: CatLIP's smaller encoder, thresholds.
+    assert len(studies) == 3 * 10 + 2 * 4 + 5 + 2
     assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]

@@ -123,6 +123,8 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
         others = [method for method in methods if method not in (CATLIP, "random")]
         if HEADING_OF[same.kind] not in (PROBE, CONDITION) or same.fraction < 1:
             others = [best_clip(others, runs)]
+        elif HEADING_OF[same.kind] == CONDITION and {*others} & {*CLIPS}:
+            others = [best_clip(others, runs), *(one for one in others if one not in CLIPS)]
         for method in ordered(filter(is_ours, others)):
             if catlip is None or method not in methods:
                 continue
