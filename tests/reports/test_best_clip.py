@@ -1,6 +1,7 @@
 """CatLIP is compared with the CLIP whose text tower is best on validation."""
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 from report_support import page_in, records_in, step_times
@@ -74,3 +75,12 @@ def test_each_clip_has_its_own_cost(write_record, probes, read_setting):
     short = cheaper(read_setting()).short
     assert "Over CLIP, bag of words: no difference in step time" in short
     assert "Over CLIP with a transformer: yes: CLIP takes 1.40 times" in short
+
+
+def test_condition_is_compared_with_the_best_clip_and_with_other_methods(
+    probes, write_study, read_setting
+):
+    for method, seed in product(("catlip", "clip", "clip_bag", "clip_masked"), range(6)):
+        write_study("robustness", method, {"concepts": 0.2}, noise="chatty=1", seed=seed)
+    of_condition = [one.method for one in read_setting().differences if one.same.condition]
+    assert sorted(of_condition) == ["clip_bag", "clip_masked"]
