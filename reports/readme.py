@@ -20,9 +20,9 @@ from reports.summary.answers import (
     advice,
     compared_tasks,
     data_of,
+    ends_of_study,
     over_other_teams,
     over_superclass,
-    short_training,
     under_conditions,
     why,
     with_ends,
@@ -125,10 +125,10 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 
 def _elsewhere(setting: Setting) -> str:
-    """The lead on the first data after a short training, with other batches and with other drawers
-    to test on.
+    """The lead on the first data with other lengths and encoders, with other batches and with other
+    drawers to test on.
     """
-    words = [short] if (short := short_training(setting)) else []
+    words = [f"from {ends}"] if (ends := ends_of_study(setting)) else []
     if batches := under_conditions(setting, "batch"):
         least = min(one.estimate.value for of_size in batches.values() for one in of_size)
         words.append(f"from {signed(least, 1)} with other batches")

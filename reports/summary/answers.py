@@ -9,6 +9,7 @@ image. A ratio is given only with its interval. What was not run is named as not
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from bench.downstream.probe.result import LinearProbe
 from bench.plan.result import Analytic, Projection
@@ -118,23 +119,28 @@ def longest_training(setting: Setting) -> list[Difference]:
     return longest([one for one in setting.differences if one.heading == LENGTH])
 
 
-def short_training(setting: Setting) -> str:
-    """`-0.8 / +0.7 after 32,000 images`: after the longest training of the study with which CatLIP
-    is not better on each task; empty if there is none.
+def ends_of_study(setting: Setting) -> str:
+    """`-1.9 / -0.1 (0.5x the operations, 32,000 images) to +8.8 / +11.7 (3.9x, 128,000)`: the least
+    and the most, by the mean over tasks, of the study's encoders and lengths on all data; empty
+    with fewer than two.
     """
-    of_length: dict[float, list[Difference]] = {}
+    found: dict[tuple[str, float], list[Difference]] = {}
     for one in setting.differences:
-        if one.heading == LENGTH and one.method == setting.clip and sign(one.estimate) is not None:
-            of_length.setdefault(one.same.images, []).append(one)
-    short = [
-        images
-        for images, found in of_length.items()
-        if any(sign(one.estimate) != 1 for one in found)
-    ]
-    if not short:
+        is_whole = one.heading in (LENGTH, ENCODER) and one.method == setting.clip
+        if is_whole and sign(one.estimate) is not None:
+            found.setdefault((one.same.encoder, one.same.images), []).append(one)
+    if len(found) < 2:
         return ""
-    points = on_tasks(setting, of_length[max(short)], is_brief=True)
-    return f"{points} after {max(short):,.0f} images"
+    costs = operations(setting)
+    usual = next((one.same.encoder for one in setting.differences if one.heading == LENGTH), "")
+    ranked = sorted(found, key=lambda key: fmean(one.estimate.value for one in found[key]))
+    words = []
+    for (encoder, images), what in ((ranked[0], " the operations"), (ranked[-1], "")):
+        points = on_tasks(setting, found[encoder, images], is_brief=True)
+        times = format_number(costs.get(encoder, 0) / (costs.get(usual) or 1), 1)
+        unit = " images" if what else ""
+        words.append(f"{points} ({times}{TIMES}{what}, {images:,.0f}{unit})")
+    return " to ".join(words)
 
 
 def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
@@ -204,7 +210,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     batches = under_conditions(setting, "batch").values()
     varied = [one.estimate.value for of_size in batches for one in of_size]
     elsewhere = [
-        short_training(setting),
+        ends_of_study(setting),
         f"{from_to(varied, show=signed)} with other batches" if varied else "",
         over_other_teams(setting),
     ]
@@ -295,16 +301,19 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
     return []
 
 
+def operations(setting: Setting) -> dict[str, float]:
+    """Encoder -> FLOPs of a CatLIP training for each image."""
+    runs = [run.metrics for run in setting.of(LengthTraining)]
+    return {one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP}
+
+
 def larger_encoders(
     setting: Setting,
 ) -> dict[tuple[str, float], dict[float, list[Difference]]]:
     """The differences with each encoder that is larger than the usual one, on all data: (encoder,
     operations over those of the usual one) -> images seen -> differences.
     """
-    runs = [run.metrics for run in setting.of(LengthTraining)]
-    flops = {
-        one.encoder: one.flops / (one.images_seen or 1) for one in runs if one.method == CATLIP
-    }
+    flops = operations(setting)
     usual = next((one.same.encoder for one in setting.differences if one.heading == LENGTH), "")
     larger: dict[tuple[str, float], dict[float, list[Difference]]] = {}
     for one in setting.differences:

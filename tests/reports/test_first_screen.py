@@ -12,7 +12,7 @@ from catlip.records.blocks import Answer, Answers
 from reports.read.records import read_records
 from reports.read.setting import settings
 from reports.sections import Page, build_page
-from reports.summary.answers import advice, as_good, larger_encoders, short_training
+from reports.summary.answers import advice, as_good, ends_of_study, larger_encoders
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -126,21 +126,28 @@ def test_answer_of_two_seeds_names_the_study(study, whose, write_probes, tmp_pat
     assert not any("study" in sentence for sentence in alone.sentences)
 
 
-def test_answer_names_the_longest_training_that_leaves_catlip_no_better(write_study, read_setting):
-    leads = {8_000: 0.0, 16_000: -0.002, 32_000: 0.05}
-    for (images, lead), method, seed in product(leads.items(), ("catlip", "clip"), range(6)):
+def test_answer_has_the_least_and_the_most_of_the_study(write_study, read_setting):
+    leads = {("tiny", 8_000): 0.01, ("tiny", 16_000): -0.002, ("large", 8_000): 0.05}
+    for ((encoder, images), lead), method, seed in product(
+        leads.items(), ("catlip", "clip"), range(6)
+    ):
         top1 = {"garden": 0.3 + seed / 500 + lead * (method == "catlip") * (1 + seed / 50)}
-        more = {"scale": "mine", "images": images, "seed": seed}
-        write_study("scaling", method, top1, **more)
-    assert short_training(read_setting()) == "\N{MINUS SIGN}0.2 after 16,000 images"
+        more = {"images": images, "seed": seed, "encoder": encoder, "images_seen": images}
+        flops = images * (4e6 if encoder == "large" else 2e6)
+        write_study("scaling", method, top1, scale="mine", flops=flops, **more)
+    assert ends_of_study(read_setting()) == (
+        "\N{MINUS SIGN}0.2 (1.0\N{MULTIPLICATION SIGN} the operations, 16,000 images) "
+        "to +5.2 (2.0\N{MULTIPLICATION SIGN}, 8,000)"
+    )
 
 
 def test_answer_of_a_study_is_that_of_its_longest_trainings(write_study, read_setting):
     for method, seed, images in product(("catlip", "clip"), range(6), (1_000, 2_000)):
         top1 = 0.3 if (method == "catlip") == (images == 2_000) else 0.2
-        write_study("scaling", method, {"garden": top1}, scale="mine", images=images, seed=seed)
-    lead = "Here it is 10.0 points better, \N{MINUS SIGN}10.0 after 1,000 images."
-    assert as_good(read_setting()).short == lead
+        more = {"images": images, "images_seen": images, "flops": 2e6 * images, "seed": seed}
+        write_study("scaling", method, {"garden": top1}, scale="mine", **more)
+    short = as_good(read_setting()).short
+    assert short.startswith("Here it is 10.0 points better, \N{MINUS SIGN}10.0 (1.0")
 
 
 def test_larger_encoder_is_as_much_larger_as_an_image_costs_more(write_study, read_setting):
