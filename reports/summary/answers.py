@@ -120,7 +120,7 @@ def longest_training(setting: Setting) -> list[Difference]:
 
 
 def ends_of_study(setting: Setting) -> str:
-    """`-1.9 / -0.1 (0.5x the operations, 32,000 images) to +8.8 / +11.7 (3.9x, 128,000)`: the least
+    """`-1.9 / -0.1 (0.5x FLOPs, 32,000 images) to +8.8 / +11.7 (3.9x, 128,000)`: the least
     and the most, by the mean over tasks, of the study's encoders and lengths on all data; empty
     with fewer than two.
     """
@@ -135,7 +135,7 @@ def ends_of_study(setting: Setting) -> str:
     usual = next((one.same.encoder for one in setting.differences if one.heading == LENGTH), "")
     ranked = sorted(found, key=lambda key: fmean(one.estimate.value for one in found[key]))
     words = []
-    for (encoder, images), what in ((ranked[0], " the operations"), (ranked[-1], "")):
+    for (encoder, images), what in ((ranked[0], " FLOPs"), (ranked[-1], "")):
         points = on_tasks(setting, found[encoder, images], is_brief=True)
         times = format_number(costs.get(encoder, 0) / (costs.get(usual) or 1), 1)
         unit = " images" if what else ""

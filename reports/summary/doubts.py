@@ -134,7 +134,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     if not is_whole(trained):
         words += ", the paper on CC3M for 25 to 100"
     teams = over_other_teams(setting, with_ends)
-    conditions = [(setting.clip, f"Team by team: {teams}.")] if teams else []
+    conditions = [(setting.clip, f"{teams}.")] if teams else []
     conditions += _held_out(setting)
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"

@@ -136,7 +136,7 @@ def test_answer_has_the_least_and_the_most_of_the_study(write_study, read_settin
         flops = images * (4e6 if encoder == "large" else 2e6)
         write_study("scaling", method, top1, scale="mine", flops=flops, **more)
     assert ends_of_study(read_setting()) == (
-        "\N{MINUS SIGN}0.2 (1.0\N{MULTIPLICATION SIGN} the operations, 16,000 images) "
+        "\N{MINUS SIGN}0.2 (1.0\N{MULTIPLICATION SIGN} FLOPs, 16,000 images) "
         "to +5.2 (2.0\N{MULTIPLICATION SIGN}, 8,000)"
     )
 
