@@ -20,7 +20,7 @@ from reports.summary.answers import (
     advice,
     compared_tasks,
     data_of,
-    ends_of_study,
+    over_encoders_and_lengths,
     over_other_teams,
     over_superclass,
     under_conditions,
@@ -41,7 +41,6 @@ OUTCOMES = {
     BETTER: "better in",
     NOT_WORSE: "not worse in",
     WORSE: "worse in",
-    CANNOT_TELL: "undecided in",
 }
 WIDTH = 100  # characters of a line
 MAX_TASKS = 2  # of each data set
@@ -121,6 +120,7 @@ def _as_good(every: Sequence[Setting]) -> str:
     counts = [
         f"{outcome} {words.count(word)}" for word, outcome in OUTCOMES.items() if word in words
     ]
+    counts += ["else undecided"] * (CANNOT_TELL in words)
     return f"Of {len(words)} comparisons CatLIP is {listed(counts)}."
 
 
@@ -128,10 +128,16 @@ def _elsewhere(setting: Setting) -> str:
     """The lead on the first data with other lengths and encoders, with other batches and with other
     drawers to test on.
     """
-    words = [f"from {ends}"] if (ends := ends_of_study(setting)) else []
-    if batches := under_conditions(setting, "batch"):
-        least = min(one.estimate.value for of_size in batches.values() for one in of_size)
-        words.append(f"from {signed(least, 1)} with other batches")
+    batches = [one for found in under_conditions(setting, "batch").values() for one in found]
+    least = [
+        f"{signed(min(one.estimate.value for one in found), 1)} over {what}"
+        for found, what in (
+            (over_encoders_and_lengths(setting), "encoders and lengths"),
+            (batches, "batches"),
+        )
+        if found
+    ]
+    words = [f"from {', '.join(least)}"] if least else []
     if teams := over_other_teams(setting, with_ends):
         words.append(teams)
     where = images_of(setting.root, setting.scale)

@@ -37,8 +37,8 @@ def test_answer_can_be_held_in_mind() -> None:
     answer = BLOCK.search((REPOSITORY / "README.md").read_text())
     assert answer is not None
     words = [word for word in answer.group(0).split() if re.search(r"\w", word)]
-    assert len(words) <= 290
-    assert len(re.findall(r"\d[\d,.]*", answer.group(0))) <= 83
+    assert len(words) <= 280
+    assert len(re.findall(r"\d[\d,.]*", answer.group(0))) <= 75
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -119,16 +119,24 @@ def longest_training(setting: Setting) -> list[Difference]:
     return longest([one for one in setting.differences if one.heading == LENGTH])
 
 
+def over_encoders_and_lengths(setting: Setting) -> list[Difference]:
+    """The study's differences over the page's CLIP on all data, where they have an interval."""
+    return [
+        one
+        for one in setting.differences
+        if one.heading in (LENGTH, ENCODER) and one.method == setting.clip
+        if sign(one.estimate) is not None
+    ]
+
+
 def ends_of_study(setting: Setting) -> str:
     """`-1.9 / -0.1 (0.5x FLOPs, 32,000 images) to +8.8 / +11.7 (3.9x, 128,000)`: the least
     and the most, by the mean over tasks, of the study's encoders and lengths on all data; empty
     with fewer than two.
     """
     found: dict[tuple[str, float], list[Difference]] = {}
-    for one in setting.differences:
-        is_whole = one.heading in (LENGTH, ENCODER) and one.method == setting.clip
-        if is_whole and sign(one.estimate) is not None:
-            found.setdefault((one.same.encoder, one.same.images), []).append(one)
+    for one in over_encoders_and_lengths(setting):
+        found.setdefault((one.same.encoder, one.same.images), []).append(one)
     if len(found) < 2:
         return ""
     costs = operations(setting)
