@@ -1,7 +1,7 @@
 """The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
 probe of its encoder, and writes one record. A training that has its record is not repeated, and an
-interrupted one goes on. On a GPU, which a small encoder leaves idle most of the time, several
-trainings run side by side.
+interrupted one goes on. Several trainings of a small encoder run side by side: it leaves a GPU idle
+most of the time, and gains little from a second core.
 """
 
 import io
@@ -13,7 +13,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
@@ -36,6 +36,7 @@ from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.records.record import (
     Record,
     command_line,
+    host_memory,
     note_beside,
     note_data,
     note_samples,
@@ -57,11 +58,16 @@ FEW_LABELS = 0.1  # of the training images of each class; other probes have all 
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 MAX_SHARED = 1 / 16  # of a GPU's memory: a training that takes more runs there alone
 CONTEXT_BYTES = 2**30  # of each process on a GPU, for its context and libraries
+PROCESS_BYTES = (
+    3 * 2**29
+)  # of each process on a CPU, for its libraries and data; up to 1.3 GiB seen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study(RunOptions):
     """The settings that all studies share."""
+
+    times_count: ClassVar = False  # whether the seconds of its trainings are a result
 
     shards: tuple[str, ...]
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
@@ -77,8 +83,8 @@ class Study(RunOptions):
     num_workers: Natural | None = None
     """Processes that read and decode images; by default as in catlip.pretrain."""
     workers: Count | None = None
-    """Trainings at a time; by default one, and on a GPU as many as its memory and the processor's
-    cores allow, if they are small."""
+    """Trainings at a time; by default as many as memory and cores allow, if they are small, but on
+    a CPU one in the study of lengths, whose seconds are a result."""
     earlier: Path | None = None
     """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")
@@ -205,9 +211,11 @@ def run_trainings(
     if workers > 1:
         if not study.quiet:
             print(f"{len(missing)} trainings, {workers} at a time", flush=True)
-        cores = len(os.sched_getaffinity(0))
-        readers = max(1, cores // workers - 1) if study.num_workers is None else study.num_workers
-        study = replace(study, num_workers=readers)
+        cores = len(os.sched_getaffinity(0)) // workers  # of each
+        if study.num_workers is None:
+            study = replace(study, num_workers=max(0, cores - 1))
+        # Threads of several trainings that wait for a core spin: six times slower on two cores.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
         note_beside(workers - 1)
     run_one = partial(run_training, study, kind, measure, workers - 1, command_line())
     several_on_gpu = workers > 1 and study.device != "cpu"
@@ -258,7 +266,7 @@ def has_record(study: Study, training: Training) -> bool:
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:
-    """How many to run at a time: on a GPU, as many as have memory, and two cores each."""
+    """How many to run at a time: as many as have memory and a core, or on a GPU two cores."""
     import torch
 
     from bench.arithmetic.memory import peak_bytes
@@ -266,15 +274,20 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     from catlip.training.distributed import init_distributed
 
     device = init_distributed(study.device).device
-    if device.type != "cuda" or not trainings:
+    is_cuda = device.type == "cuda"
+    if not trainings or (study.times_count and not is_cuda):
         return 1
-    steps = {step_of(training) for training in trainings}
-    largest = max(map(peak_bytes, steps))
+    largest = max(map(peak_bytes, {step_of(training) for training in trainings}))
+    cores = len(os.sched_getaffinity(0))
+    if not is_cuda:
+        share = cores / (os.cpu_count() or 1)  # of the machine, which other steps may use too
+        memory = share * host_memory() / 2
+        return max(1, min(cores, int(memory / (largest + PROCESS_BYTES))))
     memory = torch.cuda.get_device_properties(device).total_memory
     if largest > MAX_SHARED * memory:
         return 1
     fitting = int(memory / (largest + CACHE_FRACTION * memory + CONTEXT_BYTES))
-    return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
+    return max(1, min(cores // 2, fitting))
 
 
 def step_of(training: Training) -> Factors:

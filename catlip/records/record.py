@@ -239,17 +239,21 @@ def read_record(path: Path) -> dict[str, Any]:
     return dict(read_json(path, kind=str, metrics=dict))
 
 
+def host_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def environment() -> dict[str, Any]:
     """Machine, device, versions and code revision; nothing identifies a person or a host."""
     cpu = _cpu()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     described: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu,
         "cpu_count": len(os.sched_getaffinity(0)),
-        "host_memory_gib": round(memory / 2**30, 1),
+        "host_memory_gib": round(host_memory() / 2**30, 1),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),
         "rules": claims.digest(),

@@ -128,7 +128,9 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(lengths_study, 
     assert record_changes(tmp_path / name, other)
 
 
-def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys) -> None:
+def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     lengths.main(replace(lengths_study, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
     for path in lengths_study.out.iterdir():
@@ -137,6 +139,7 @@ def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys) -
         assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
         assert beside["command"] == alone["command"]
         assert (alone["environment"].get("beside"), beside["environment"]["beside"]) == (None, 1)
+        assert beside["environment"]["threads"] == 1  # each has its own core
     assert len([*tmp_path.iterdir()]) == 2
 
 
@@ -149,7 +152,10 @@ def test_failure_names_its_training(lengths_study, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("device", "encoder", "gib", "cores", "workers"),
     [
-        ("cpu", "hybrid_mini", 80, 16, 1),
+        ("cpu", "hybrid_mini", 128, 16, 16),
+        ("cpu", "hybrid_mini", 8, 16, 2),
+        ("cpu", "hybrid_mini", 128, 1, 1),
+        ("cpu", "vit_h16", 16, 16, 1),
         ("cuda", "hybrid_mini", 80, 16, 8),
         ("cuda", "hybrid_mini", 80, 64, 13),
         ("cuda", "hybrid_mini", 8, 16, 5),
@@ -157,15 +163,21 @@ def test_failure_names_its_training(lengths_study, tmp_path) -> None:
         ("cuda", "vit_h16", 80, 16, 1),
     ],
 )
-def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monkeypatch) -> None:
+def test_small_trainings_share_a_device(device, encoder, gib, cores, workers, monkeypatch) -> None:
     rank = Rank(0, 1, torch.device(device))
     monkeypatch.setattr("catlip.training.distributed.init_distributed", lambda _: rank)
     properties = SimpleNamespace(total_memory=gib * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr("bench.study.engine.host_memory", lambda: gib * 2**30)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     config = Lengths(**ELSEWHERE, encoders=(encoder,), images=(1_000,))
-    assert workers_for(config, list_trainings(config)) == workers
+    trainings = list_trainings(config)
+    of_lengths = workers_for(config, trainings)
+    assert of_lengths == (1 if device == "cpu" else workers)  # whose seconds are a result
+    monkeypatch.setattr(Lengths, "times_count", False)
+    assert workers_for(config, trainings) == workers
 
 
 def test_record_tells_which_data_it_was_made_from(lengths_study, starter) -> None:
