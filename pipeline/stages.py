@@ -414,6 +414,7 @@ BEST = ("catlip", "clip_bag")  # CatLIP, and the CLIP that is best on the starte
 LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
 BATCHES = ("batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
+LONGEST = "694300"  # 25 epochs, the paper's shortest training on CC3M
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
 FINAL = "138880"  # the starter's five epochs in whole steps of every batch that is tried
@@ -481,6 +482,7 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
         yield conditions("masked", WHOLE, "none", methods=["catlip", "clip_masked"])
         yield lengths("longer", [LONGER], [usual], seeds=10)
+        yield lengths("longest", [LONGEST], [usual], methods=BEST)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
         other = ("--trials", TRIALS, "--encoder", "cnn")

@@ -216,7 +216,7 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
             trend = mean_difference([*group_rows.groupby("seed").value.mean()])
             compared = [Compared(test.names[0], trend, test.unit, decimals=test.decimals)]
         elif test.compare == "lengths":
-            compared, untested = _lengths(group, group_rows)
+            compared, untested = _lengths(test, group, group_rows)
         else:
             compared = IN_A_GROUP[test.compare](test, group, group_rows)
         caveats = group.caveats
@@ -388,11 +388,14 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             )
 
 
-def _lengths(group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
+def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
     """The accuracy of the longest training minus that of the second longest, and why they do not
     test the claim. If at least two lengths have enough seeds, only those lengths are used, else
     all. Before the paper's lengths every method improves, so shorter trainings are no test.
     """
+    catlip, clip = group.pair(rows)
+    method = catlip if test.levels == (CATLIP,) else clip
+    rows = rows[rows.method == method]
     compared, untested = [], ""
     by_task = nested(rows, "task", "images", "seed")
     for task, title in group.tasks.items():
@@ -402,6 +405,7 @@ def _lengths(group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]
         if len(last_two) == 2:
             (short, before), (long, last) = last_two
             what = f"{title}, {short:,.0f} to {long:,.0f} images"
+            what += f", with {name_of(method)}" if method in CLIPS[:-1] else ""
             compared.append(Compared(what, pair_up(last, before).difference()))
             untested = untested or _too_short(group, short, long)
     return compared, untested

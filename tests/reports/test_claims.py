@@ -305,6 +305,8 @@ def test_longer_training_helps_catlip_and_not_clip(write_study, write_training, 
     write("clip", {25: 0.45, 75: 0.48, 100: 0.59})
     verdict = judge()
     assert [verdict[key] for key in ("clip_plateaus", "less_compute")] == [NOT_AT_THE_PAPERS] * 2
+    write("clip_bag", {25: 0.45, 75: 0.48, 100: 0.481})  # of both text towers the better one
+    assert judge()["clip_plateaus"] == AT_THE_PAPERS
 
 
 def gains(transfer, kind, differences, scale="datacomp"):
