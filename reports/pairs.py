@@ -4,6 +4,7 @@ the page is that of pairs, computed here, with one kind of interval.
     python -m reports pairs runs/starter --methods catlip clip_bag -o pairs.csv
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,11 +120,16 @@ def accuracies(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def experiments(rows: "pd.DataFrame") -> "dict[Experiment, dict[str, pd.DataFrame]]":
-    """Experiment -> method -> the accuracies of the recipe that most of its seeds have."""
+    """Experiment -> method -> its accuracies by one recipe: of those that it has, the one with the
+    most seeds of all methods.
+    """
     cells: dict[Experiment, dict[str, pd.DataFrame]] = {}
-    for (*same, method), cell in rows.groupby([*Experiment._fields, "method"], sort=False):
-        recipe = cell.groupby("settings", sort=False).seed.nunique().idxmax()
-        cells.setdefault(Experiment(*same), {})[method] = cell[cell.settings == recipe]
+    for same, cell in rows.groupby([*Experiment._fields], sort=False):
+        trained = cell.drop_duplicates(["method", "seed", "settings"])
+        ranked = [recipe for recipe, _ in Counter(trained.settings).most_common()]
+        for method, own in cell.groupby("method", sort=False):
+            recipe = min(own.settings, key=ranked.index)
+            cells.setdefault(Experiment(*same), {})[method] = own[own.settings == recipe]
     return cells
 
 

@@ -63,8 +63,8 @@ class Difference:
     clip: str
     points: Sequence[float]
     estimate: Estimate
-    accuracies: tuple[float, float] | None
-    records: frozenset[str]
+    accuracies: tuple[float, float] | None = None
+    records: frozenset[str] = frozenset()
     apart: int = 0
 
     @property
@@ -129,11 +129,21 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
             if catlip is None or method not in methods:
                 continue
             sides = (catlip, methods[method])
+            if method in CLIPS and not _share_recipe(same, sides):
+                continue
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 ranked.append((_sort_key(same, sizes), difference))
     every = [difference for _, difference in sorted(ranked, key=lambda pair: pair[0])]
     every += _at_equal_cost(select_kind(runs, LengthTraining), clip)
     return sorted(every, key=lambda one: HEADINGS.index(one.heading))
+
+
+def _share_recipe(same: Experiment, sides: Sequence["pd.DataFrame"]) -> bool:
+    """Whether both encoders were probed, or fine-tuned, alike. In a study each method is trained by
+    its own recipe.
+    """
+    in_study = HEADING_OF[same.kind] in (LENGTH, CONDITION)
+    return in_study or len({recipe for side in sides for recipe in side.settings}) == 1
 
 
 def _difference(
@@ -166,6 +176,7 @@ def _difference(
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
     words.append(MEASURES[same.metric])
+    words += [] if _share_recipe(same, sides) else ["another recipe"]
     if part := same.task.partition(TASK_PART_SEPARATOR)[2]:  # below the row of the whole task
         words = [f"\N{EN DASH} {part}"]
     return Difference(
@@ -211,6 +222,5 @@ def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[D
                     clip,
                     points=[*map(value_of, pairs)],
                     estimate=estimate,
-                    accuracies=None,
                     records=frozenset(paths),
                 )

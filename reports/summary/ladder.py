@@ -2,12 +2,10 @@
 
 from functools import partial
 from itertools import pairwise
-from statistics import fmean
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR, LinearProbe, task_title
 from bench.study.result import LABELLED, NONE, ConditionTraining
 from catlip.records.blocks import Section, command_to_fill, side_by_side
-from catlip.records.estimate import Estimate
 from catlip.records.figures import Figure
 from catlip.records.run import Records, Run
 from catlip.records.select import saw_as_many_images
@@ -52,24 +50,12 @@ def ladder_rows(setting: Setting) -> list[Row]:
         scores = {method: scores_of(of_task[of_task.method == method], runs) for method in STEPS}
         steps = [(before, after, STEPS[after]) for before, after in pairwise(STEPS)]
         for before, after, what in [*steps, ("clip", CATLIP, WHOLE)]:
-            one, other = scores[after], scores[before]
-            pairs = pair_up(one, other)
-            if not pairs:
-                continue
-            points = pairs.values
-            estimate = pairs.difference() or Estimate(fmean(points), pairs=len(points))
-            same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
-            rows[what][task] = Difference(
-                "",
-                what,
-                same,
-                before,
-                clip=before,
-                points=points,
-                estimate=estimate,
-                accuracies=None,
-                records=frozenset(),
-            )
+            pairs = pair_up(scores[after], scores[before])
+            if estimate := pairs.difference():
+                same = Experiment("robustness", "top1", "", images, 1, RECIPE, task)
+                rows[what][task] = Difference(
+                    "", what, same, before, before, points=pairs.values, estimate=estimate
+                )
     return [Row(what, of_task) for what, of_task in rows.items()]
 
 

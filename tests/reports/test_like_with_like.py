@@ -79,9 +79,11 @@ def test_methods_that_were_probed_otherwise_are_not_compared(probe, read_setting
     for seed in range(3):
         probe("catlip", seed, 0.3, max_lr=0.7)
         probe("clip", seed, 0.2)
+        probe("siglip", seed, 0.2)
         probe("random", seed, 0.1)
     found = read_setting()
     assert found.paired("concepts").values == []
+    assert [one.name for one in found.differences] == ["another recipe, SigLIP"]
     assert found.differing_settings("concepts") == ["max_lr"]
     assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
@@ -150,7 +152,7 @@ def test_few_timed_steps_give_no_ratio(training, write_record, read_setting, rou
 @pytest.mark.parametrize(("rounds", "interval"), [(3, "no interval"), (6, "1.10 to 1.30")])
 def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path, rounds, interval):
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
-    step = {"factor": "attention", "from": "naive", "to": "sdpa", "ratio": ratio}
+    step = {"factor": "attention", "before": "naive", "after": "sdpa", "ratio": ratio}
     metrics = {
         "release": {"orders": {"forward": [step], "reverse": [step]}, "total": {"ratio": ratio}}
     }
