@@ -24,7 +24,7 @@ import ftfy
 from catlip.cli import choose
 from catlip.words.tagger import Tagger
 from catlip.words.tokens import (
-    WordMemo,
+    MEMO_WORDS,
     inner_word,
     last_word,
     sentence_tokens,
@@ -132,8 +132,9 @@ class Labeller:
         tagger = self._tagger.source if self._tagger else None
         self.version = LabelVersion(rule, VERSION, tagger, EDITION, words=tuple(user_words))
         self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
-        self._inner = WordMemo(lambda word: self._synsets(inner_word(word)))
-        self._last = WordMemo(lambda word: self._synsets(last_word(word)))
+        memo = functools.lru_cache(MEMO_WORDS)
+        self._inner = memo(lambda word: self._synsets(inner_word(word)))
+        self._last = memo(lambda word: self._synsets(last_word(word)))
 
     def __call__(self, caption: object) -> list[int]:
         """The synsets of one caption: offsets in WordNet 3.0's noun file, ascending, each once."""
@@ -184,7 +185,7 @@ class Labeller:
         for sentence in sentences(text):
             *inner, last = sentence.split(" ")
             try:
-                known = [self._last[last], *map(self._inner.__getitem__, inner)]
+                known = [self._last(last), *map(self._inner, inner)]
                 offsets.update(*known)  # type: ignore[arg-type]
             except TypeError:  # None: how the word is split depends on its neighbours
                 offsets.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
@@ -220,11 +221,10 @@ class Labeller:
 
     def _explain(self, token: str, tag: str) -> Word:
         lemma = self._nouns.lemmatize(token)
-        sense = self._nouns.first_sense(token)
+        is_user_word = self._is_user_word(token)
+        sense = self.synset(token) if is_user_word else self._nouns.first_sense(token)
         synset = "" if sense is None else self._nouns.name(sense)
-        if self._is_user_word(token):
-            offset = self._synset(token)
-            synset = "" if offset is None else self._nouns.name(offset)
+        if is_user_word:
             reason = "" if synset else "no label, by your words"
         elif sense is None:
             reason = "no noun of WordNet"

@@ -25,11 +25,11 @@ import tyro
 
 from catlip.cli import InputError, run
 from catlip.data.decode import PictureError, shrink_picture
-from catlip.data.layout import TABLES, TAR
+from catlip.data.layout import IMAGE_SUFFIXES, TABLES, TAR
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import expand, write_shard
 from catlip.data.tar_index import walk
-from catlip.data.user_images import IMAGE, Sample, UserImages, find_user_images, open_user_images
+from catlip.data.user_images import Sample, UserImages, find_user_images, open_user_images
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
@@ -271,10 +271,10 @@ def _shrink_images(
     for key, members in samples:
         written, images = {}, 0
         try:
-            for suffix, (kind, content) in members.items():
+            for suffix, content in members.items():
                 if isinstance(content, PictureError):
                     raise content
-                if kind != IMAGE:
+                if f".{suffix}" not in IMAGE_SUFFIXES:
                     written[suffix] = content
                     continue
                 counts["read"] += len(content)
@@ -295,15 +295,15 @@ def _read_tar(path: Path) -> Iterator[Sample]:
     """The samples of a tar, whose members need not follow each other."""
     with open(path, "rb") as file:
         # All headers first: it is faster, and a tar that is cut short costs no work.
-        members_of: dict[str, list[tuple[tarfile.TarInfo, str, str]]] = {}
-        for member, key, kind, fault in walk(path, file):
-            members_of.setdefault(key, []).append((member, kind, fault))
+        members_of: dict[str, list[tuple[tarfile.TarInfo, str]]] = {}
+        for member, key, _, fault in walk(path, file):
+            members_of.setdefault(key, []).append((member, fault))
         for key, members in members_of.items():
-            sample: dict[str, tuple[str, bytes | PictureError]] = {}
-            for member, kind, fault in members:
+            sample: dict[str, bytes | PictureError] = {}
+            for member, fault in members:
                 suffix = member.name.rpartition("/")[2].partition(".")[2].lower()
                 content = b"" if fault else os.pread(file.fileno(), member.size, member.offset_data)
-                sample[suffix] = kind, PictureError(fault, member.name) if fault else content
+                sample[suffix] = PictureError(fault, member.name) if fault else content
             yield key, sample
 
 

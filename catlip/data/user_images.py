@@ -32,7 +32,6 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 from catlip.records.table import listed
 from catlip.system.foreign import printable
 
-IMAGE = "image"  # of tar_index.KINDS
 JSON = ".json"
 BATCH_ROWS = 100
 CHECKED_FILES = 100  # files of a table, before a run
@@ -44,8 +43,8 @@ COCO_TRAIN = "captions_train*.json"  # beside those of validation and those of b
 HUGGING_FACE = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # of its `imagefolder`
 MAX_CAPTION = 60  # characters of a caption
 
-# A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
-Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
+# A key, and suffix -> content of each member, or why it has none.
+Sample = tuple[str, dict[str, bytes | PictureError]]
 Row = dict[str, Any]  # cells, by the names of their columns
 
 
@@ -141,7 +140,7 @@ class UserImages:
             metadata = {name: rows[0].get(column) for name, column in self.captions.items()}
         content = json.dumps(metadata, default=_text).encode()
         # The first bytes of the image tell its format when it is read, not the suffix.
-        return key, {"jpg": (IMAGE, image), "json": ("meta", content)}
+        return key, {"jpg": image, "json": content}
 
     def _check_files(self, names: Collection[str], max_broken: float) -> None:
         """Raises InputError when too many files are missing, or one is outside of the root."""

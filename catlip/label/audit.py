@@ -13,9 +13,8 @@ from catlip.captions import NOUN, Labeller, clean
 from catlip.label.result import LABEL, LabelAudit, verdicts_table
 from catlip.label.sources import Source
 from catlip.records.table import Cell, Table, clipped, share_cell
-from catlip.words import wordnet_dir
 from catlip.words.tokens import tokenize
-from catlip.words.wordnet import nouns
+from catlip.words.wordnet import lines_of, nouns
 
 # Name in the record -> title, and the fields beside the word. The tables list nouns by WordNet or
 # the tagger that gave no label; labels of words that the tagger of rule "paper" does not tag as
@@ -54,8 +53,7 @@ def audit_captions(
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
     tagger = labeller if labeller.version.tagger else Labeller("paper")
     # A line of WordNet's index: lemma n count ..., where count is the number of senses.
-    index = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
-    entries = (line.split(maxsplit=3) for line in index if not line.startswith(" "))
+    entries = (line.split(maxsplit=3) for line in lines_of("index.noun"))
     senses = {fields[0]: int(fields[2]) for fields in entries}
     num_captions, verdicts = 0, Counter[str]()
     counts = {name: Counter[tuple[Any, ...]]() for name in TABLES}  # (word, *fields) -> captions

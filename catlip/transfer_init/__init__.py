@@ -13,7 +13,6 @@ of another class, because path similarity does not compare words.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -97,28 +96,11 @@ def find_origins(
     origins = []
     for name, synsets, candidates in zip(labels.names, labels.synsets, all_candidates, strict=True):
         parts = []
-        for synset, nearest in zip(synsets, candidates, strict=True):
-            ids = nearest.class_ids if nearest.similarity >= alpha else ()
+        for synset, (similarity, class_ids) in zip(synsets, candidates, strict=True):
+            ids = class_ids if similarity >= alpha else ()
             # Of ties the most frequent, then the lowest offset.
             best = max(ids, key=lambda i: (classes[i].count, -classes[i].offset), default=None)
             class_name = "" if best is None else classes[best].name
-            parts.append(Part(nouns().name(synset), nearest.similarity, best, class_name))
+            parts.append(Part(nouns().name(synset), similarity, best, class_name))
         origins.append(Origin(name, tuple(parts)))
     return tuple(origins)
-
-
-def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
-    """The numbers of labels of each kind, of all labels, of labels of kind mean that lack a class
-    for a synset (`partial`), and of different rows; and the mean similarity of labels with a class.
-    """
-    kinds = [origin.kind for origin in origins]
-    similarities = [origin.similarity for origin in origins if origin.similarity is not None]
-    means = [origin for origin in origins if origin.kind == "mean"]
-    rows = {frozenset(origin.fractions.items()) for origin in origins if origin.matched}
-    return {
-        **{kind: kinds.count(kind) for kind in ("exact", "near", "mean", "random")},
-        "total": len(origins),
-        "partial": sum(len(origin.matched) < len(origin.parts) for origin in means),
-        "distinct_rows": len(rows),
-        "mean_similarity": sum(similarities) / len(similarities) if similarities else None,
-    }

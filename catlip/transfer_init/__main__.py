@@ -11,7 +11,7 @@ from catlip.program.ranges import Count, PositiveFraction
 from catlip.records.record import Record, plain
 from catlip.records.table import as_text
 from catlip.system.files import write_atomically
-from catlip.transfer_init import ALPHA, coverage
+from catlip.transfer_init import ALPHA
 from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import SETS, label_set
@@ -79,8 +79,7 @@ def main(config: TransferInit) -> None:
     path = config.out.with_suffix(".json")
     with Record(path, kind="transfer_init", config=config) as record:
         record.samples[f"origins_{labels.name}"] = rows
-        numbers = coverage(head.origins)
-        record.metrics |= {"num_classes": len(vocabulary), "labels": {labels.name: numbers}}
+        record.metrics |= {"num_classes": len(vocabulary), "num_labels": len(rows)}
         metadata = {"config": json.dumps(plain(config)), "table": json.dumps(rows)}
         content = save({"weight": head.weight, "bias": head.bias}, metadata)
         write_atomically(config.out, content)

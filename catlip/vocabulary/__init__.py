@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from catlip.captions import EDITION, Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.label.sidecar import Labels
+from catlip.label import label_captions
 from catlip.records.record import plain
 from catlip.system.files import write_atomically
 from catlip.system.foreign import load_plain
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from catlip.data.loader import RaggedLabels
 
 SCHEMA = 2
-BATCH = 4096  # captions that are labelled at once
 Wnid = Annotated[str, msgspec.Meta(pattern="^n[0-9]{1,8}$")]
 
 
@@ -115,19 +114,13 @@ class Vocabulary:
 
         Raises: InputError if fewer than two are left.
         """
-        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
         labeller = _labeller(rule, tuple((words or {}).items()))
-        digest, total, unlabelled = sha256(), 0, 0
-        remaining = iter(texts)
-        while batch := list(itertools.islice(remaining, BATCH)):
-            labels = labeller.batch(batch)
-            rows = nouns().rows([synset for synsets in labels for synset in synsets])
-            occurrences += np.bincount(rows, minlength=len(occurrences))
-            digest.update("\n".join(batch).encode("utf-8", "replace"))
-            total, unlabelled = total + len(batch), unlabelled + labels.count([])
-        source = CountedCaptions(total, (digest.hexdigest()[:DIGEST_DIGITS],), unlabelled)
-        counts = Counts(occurrences, labeller.version, source)
-        return build(counts, threshold, top_k)
+        labels = label_captions(((str(n), text) for n, text in enumerate(texts)), labeller)
+        rows, meta = nouns().rows(labels.values), labels.meta
+        occurrences = np.bincount(rows, minlength=len(nouns().offsets))
+        digest, unlabelled = meta["captions_sha256"], sum(meta["unlabelled"].values())
+        source = CountedCaptions(len(labels), (digest[:DIGEST_DIGITS],), unlabelled)
+        return build(Counts(occurrences, labeller.version, source), threshold, top_k)
 
     @functools.cached_property
     def _sorted_offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -138,24 +131,6 @@ class Vocabulary:
     @property
     def label_version(self) -> LabelVersion:
         return LabelVersion(self.rule, self.wordnet, self.tagger, self.edition, words=self.words)
-
-    def counts(self) -> Counts:
-        """The counts that the vocabulary was chosen from."""
-        occurring = (*self.synsets, *self.pruned)
-        occurrences = np.zeros(len(nouns().offsets), dtype=np.int64)
-        rows = nouns().rows([synset.offset for synset in occurring])
-        occurrences[rows] = [synset.count for synset in occurring]
-        return Counts(occurrences, self.label_version, self.source)
-
-    def check(self, labels: Labels) -> None:
-        """Raises InputError when the labels were made otherwise than the vocabulary's."""
-        label_version = LabelVersion.from_meta(labels.meta)
-        if self.label_version != label_version:
-            raise InputError(
-                f"the vocabulary was made by {self.label_version}, but the labels of "
-                f"{labels.meta['shard']} by {label_version}; label the shards with --rule "
-                f"{self.rule}, or build a vocabulary from these labels"
-            )
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON, one synset per line, atomically."""

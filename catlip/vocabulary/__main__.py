@@ -27,10 +27,9 @@ from catlip.system.urls import is_remote, show_urls
 from catlip.transfer_init import find_origins
 from catlip.transfer_init.table import origins_sentence, origins_table
 from catlip.vocabulary import Vocabulary, build, result
-from catlip.vocabulary.counts import count
+from catlip.vocabulary.counts import Synset, count
 from catlip.vocabulary.label_sets import SETS, LabelSet, imagenet_synsets, label_set
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts, Match, VocabularyCounts
-from catlip.words.similarity import all_nearest
 
 TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
 
@@ -185,7 +184,7 @@ def statistics(
         },
         labels=labels,
     )
-    counts = [synset.count for synset in vocabulary.counts().ranked()]
+    counts = [synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
     samples = {
         "tail_rank": ranks,
@@ -196,8 +195,7 @@ def statistics(
 
 
 def describe(vocabulary: Vocabulary) -> VocabularyCounts:
-    counts = vocabulary.counts()
-    captions = counts.source.captions
+    occurring, captions = (*vocabulary.synsets, *vocabulary.pruned), vocabulary.source.captions
     imagenet = set(imagenet_synsets())
 
     def num_imagenet(synsets: Iterable[Any]) -> int:
@@ -209,26 +207,22 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
         top_k=vocabulary.top_k,
         num_classes=len(vocabulary),
         num_captions=captions,
-        captions_without_label=counts.source.without_label,
-        labels_per_caption=int(counts.occurrences.sum()) / captions if captions else None,
-        unique_synsets=int(np.count_nonzero(counts.occurrences)),
-        imagenet_classes_occurring=num_imagenet(counts.ranked()),
+        captions_without_label=vocabulary.source.without_label,
+        labels_per_caption=sum(one.count for one in occurring) / captions if captions else None,
+        unique_synsets=len(occurring),
+        imagenet_classes_occurring=num_imagenet(occurring),
         imagenet_classes=num_imagenet(vocabulary.synsets),
     )
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     """The class nearest to each label, or to any of its synsets; ties go to the lowest id."""
-    nearest = all_nearest(labels.synsets, [synset.offset for synset in vocabulary.synsets])
     matches = []
-    for name, candidates in zip(labels.names, nearest, strict=True):
-        if not candidates:
-            matches.append(Match(name, None, "", similarity=0.0, samples=0))
-            continue
-        similarity = max(each.similarity for each in candidates)
-        class_id = min(min(each.class_ids) for each in candidates if each.similarity == similarity)
-        best = vocabulary.synsets[class_id]
-        matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
+    for origin in find_origins(labels, vocabulary, alpha=0):
+        ranked = [(-part.similarity, part.class_id or 0) for part in origin.parts]
+        similarity, class_id = min(ranked, default=(0.0, None))
+        best = Synset(0, "", 0) if class_id is None else vocabulary.synsets[class_id]
+        matches.append(Match(origin.label, class_id, best.name, abs(similarity), best.count))
     return matches
 
 

@@ -24,7 +24,6 @@ SETS = ("imagenet", "places365", "coco", "ade20k", "fashion_mnist")
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
-SYNSET = re.compile(r"\S+\.n\.\d\d")
 # The end of a name that only says which variety is meant: "church/outdoor", "crane (bird)"
 VARIETY = re.compile(r"[\s_]*[/(].*")
 
@@ -60,9 +59,8 @@ def label_set(spec: str) -> LabelSet:
     else:  # chosen by hand
         with open(NAMES_DIR / f"{name}.csv", newline="", encoding="ascii") as file:
             rows = list(csv.DictReader(file))
-        offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
         names = [row["name"] for row in rows]
-        synsets = [(offsets[row["synset"]],) for row in rows]
+        synsets = [synsets_of(row["synset"]) for row in rows]
     return LabelSet(name, tuple(names), tuple(synsets))
 
 
@@ -84,9 +82,7 @@ def class_list(path: Path) -> LabelSet:
         raise InputError(f"{path} names {twice[0]!r} twice; a class has one line")
     if not names:
         raise InputError(f"{path} names no class")
-    known = {name: nouns().find(name) for name in names if SYNSET.fullmatch(name)}
-    synsets = [synsets_of(name) if (s := known.get(name)) is None else (s,) for name in names]
-    return LabelSet(path.name, tuple(names), tuple(synsets))
+    return LabelSet(path.name, tuple(names), tuple(map(synsets_of, names)))
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
@@ -97,7 +93,7 @@ def synsets_of(name: str) -> tuple[int, ...]:
     left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
-    if (synset := nouns().first_sense(whole)) is not None:
+    if (synset := nouns().find(whole)) is not None:
         return (synset,)
     parts = _parts(whole.replace("-", "_").split("_"))
     if None in parts:

@@ -183,11 +183,7 @@ def labels_table(
             "captions without a label": share_cell(without, captions, anchor),
         }
         if isinstance(counts, VocabularyCounts):
-            how = (
-                ""
-                if counts.top_k is None
-                else f"the {format_number(counts.top_k, 0)} most frequent"
-            )
+            how = f"the {format_number(counts.top_k, 0)} most frequent" if counts.top_k else ""
             if counts.threshold is not None:
                 how = f"over {format_number(counts.threshold, 0)} times"
             occurring, kept = counts.imagenet_classes_occurring, counts.imagenet_classes

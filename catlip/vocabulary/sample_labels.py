@@ -90,14 +90,18 @@ class VocabularyLabels:
             return f"{sidecar} is not a whole labels file ({error})"
         if made_from != (digest, count):
             return f"{path} has changed since {sidecar} was made"
-        if label_version != (wanted := self.vocabulary.label_version):
-            return f"{sidecar} was made by {label_version}, the vocabulary by {wanted}"
-        return ""
+        return self._version_fault(sidecar, label_version)
+
+    def _version_fault(self, sidecar: Path, label_version: LabelVersion) -> str:
+        if label_version == (wanted := self.vocabulary.label_version):
+            return ""
+        return f"{sidecar} was made by {label_version}, the vocabulary by {wanted}"
 
     def _encode(self, shard: Shard) -> list[NDArray[np.int64]]:
         """The classes of each caption, or of each sample."""
         labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
-        self.vocabulary.check(labels)
+        if fault := self._version_fault(shard.path, LabelVersion.from_meta(labels.meta)):
+            raise InputError(f"labels of {fault}")
         if self.captions == "all":
             samples = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
             distinct = [np.unique(synsets) for synsets in samples]

@@ -10,27 +10,19 @@ it. A label then has only its own ancestors to choose from.
 import functools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from catlip.words import wordnet_dir
-from catlip.words.wordnet import nouns
+from catlip.words.wordnet import lines_of, nouns
 
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
 
 
-@dataclass(frozen=True)
-class NearestClasses:
-    """Path similarity of a synset, and the positions of its nearest classes, by their offset."""
-
-    similarity: float
-    class_ids: tuple[int, ...]
-
-
 def all_nearest(
     targets: Sequence[Sequence[int]], classes: Sequence[int]
-) -> list[list[NearestClasses]]:
-    """For each synset of each target, all classes of the highest of NLTK's `path_similarity`."""
+) -> list[list[tuple[float, list[int]]]]:
+    """For each synset of each target, the highest of NLTK's `path_similarity` and the positions of
+    all classes that have it, by their offset.
+    """
     parents, children = _edges()
     class_ids = {row: class_id for class_id, row in enumerate(nouns().rows(classes).tolist())}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
@@ -42,15 +34,14 @@ def all_nearest(
         nearer = (child for child in children[row] if below.get(child) == below[row] - 1)
         return frozenset().union(*map(nearest_below, nearer))
 
-    def nearest(target: int) -> NearestClasses:
+    def nearest(target: int) -> tuple[float, list[int]]:
         up = _steps_up([target], parents)
         steps = {row: up[row] + below[row] for row in up if row in below}
         least = min(steps.values())  # every class is below entity.n.01, and so is the target
         rows = frozenset[int]().union(
             *(nearest_below(row) for row, total in steps.items() if total == least)
         )
-        ids = tuple(class_ids[row] for row in sorted(rows))
-        return NearestClasses(1 / (1 + least), ids)
+        return 1 / (1 + least), [class_ids[row] for row in sorted(rows)]
 
     return [[nearest(row) for row in nouns().rows(synsets).tolist()] for synsets in targets]
 
@@ -73,9 +64,7 @@ def _edges() -> tuple[Edges, Edges]:
     """The parents and the children of each row, in an acyclic graph with the root entity.n.01."""
     parents, children = defaultdict(list), defaultdict(list)
     row_of = {offset: row for row, offset in enumerate(nouns().offsets.tolist())}
-    data = (wordnet_dir() / "data.noun").read_text("ascii")
-    lines = (line for line in data.splitlines() if not line.startswith(" "))
-    for lower, line in enumerate(lines):
+    for lower, line in enumerate(lines_of("data.noun")):
         # offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`,
         # of the lemmas, is hexadecimal.
         fields = line.split(" | ", 1)[0].split()

@@ -14,9 +14,8 @@ of the full stop, and is cached.
 
 import functools
 import re
-from collections.abc import Callable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from catlip.words import punkt_dir
 
@@ -42,20 +41,6 @@ MEMO_ENTRIES = 1 << 16
 # Where Punkt decides whether a sentence ends: a stop before another mark, or before a space and a
 # word.
 POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[!?]|\s+\S)""")
-T = TypeVar("T")
-
-
-class WordMemo(dict[str, T], Generic[T]):
-    """word -> `function(word)`, computed once; emptied after MEMO_WORDS words to bound memory."""
-
-    def __init__(self, function: Callable[[str], T]):
-        self._function = function
-
-    def __missing__(self, word: str) -> T:
-        if len(self) == MEMO_WORDS:
-            self.clear()
-        value = self[word] = self._function(word)
-        return value
 
 
 def tokenize(caption: str) -> list[str]:
@@ -66,12 +51,13 @@ def tokenize(caption: str) -> list[str]:
 def sentence_tokens(sentence: str) -> list[str]:
     *inner, last = sentence.split(" ")
     try:
-        first = chain.from_iterable(map(_inner_words.__getitem__, inner))  # type: ignore[arg-type]
-        return [*first, *_last_words[last]]  # type: ignore[misc]
+        first = chain.from_iterable(map(inner_word, inner))  # type: ignore[arg-type]
+        return [*first, *last_word(last)]  # type: ignore[misc]
     except TypeError:  # None, for a word that is not ordinary
         return nltk_tokenizer().tokenize(sentence)
 
 
+@functools.lru_cache(MEMO_WORDS)
 def inner_word(word: str) -> tuple[str, ...] | None:
     """The tokens of an ordinary word that is not the last of its sentence, else None."""
     if tokens := _plain_word(word, PLAIN):
@@ -81,6 +67,7 @@ def inner_word(word: str) -> tuple[str, ...] | None:
     )
 
 
+@functools.lru_cache(MEMO_WORDS)
 def last_word(word: str) -> tuple[str, ...] | None:
     """As `inner_word`, at the end of a sentence, where a full stop is split off."""
     if tokens := _plain_word(word, PLAIN_LAST):
@@ -161,7 +148,3 @@ def _parameters() -> "PunktParameters":
     parameters.collocations = {(first, second) for first, second in rows("collocations.tab")}
     parameters.ortho_context.update({word: int(flags) for word, flags in rows("ortho_context.tab")})
     return parameters
-
-
-_inner_words = WordMemo(inner_word)
-_last_words = WordMemo(last_word)

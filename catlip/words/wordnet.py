@@ -133,10 +133,10 @@ def nouns() -> Nouns:
 def _packed_nouns() -> bytes:
     """The attributes of `Nouns` as JSON, from WordNet's files."""
     senses, first_lemmas = {}, {}
-    for line in _lines("index.noun"):  # lemma n count pointers symbol... count tagged offset...
+    for line in lines_of("index.noun"):  # lemma n count pointers symbol... count tagged offset...
         fields = line.split()
         senses[fields[0]] = [int(offset) for offset in fields[-int(fields[2]) :]]
-    for line in _lines("data.noun"):  # offset file n count lemma ...
+    for line in lines_of("data.noun"):  # offset file n count lemma ...
         fields = line.split(maxsplit=5)
         first_lemmas[int(fields[0])] = fields[4].lower()
     tables = {
@@ -146,12 +146,12 @@ def _packed_nouns() -> bytes:
             f"{lemma}.n.{senses[lemma].index(offset) + 1:02d}"
             for offset, lemma in first_lemmas.items()
         ],
-        "exceptions": {form: bases for form, *bases in map(str.split, _lines("noun.exc"))},
+        "exceptions": {form: bases for form, *bases in map(str.split, lines_of("noun.exc"))},
     }
     return json.dumps(tables).encode()
 
 
-def _lines(name: str) -> list[str]:
+def lines_of(name: str) -> list[str]:
     """The lines of a file of WordNet without its licence."""
     lines = (wordnet_dir() / name).read_text("ascii").splitlines()
     return [line for line in lines if not line.startswith(" ")]

@@ -105,7 +105,7 @@ def test_each_form_gives_the_same_samples(form, tmp_path, capsys) -> None:
 def test_folders_of_classes_have_their_names_as_captions(tmp_path: Path) -> None:
     names = [f"{name}/{number}.png" for name in ("flower_pot", "grand-piano") for number in "012"]
     own = open_user_images(write_images(tmp_path / "in", names))
-    captions = {key: json.loads(sample["json"][1]) for key, sample in own.samples(0.0)}
+    captions = {key: json.loads(sample["json"]) for key, sample in own.samples(0.0)}
     assert sorted(captions) == [name.removesuffix(".png") for name in names]
     assert {key.partition("/")[0]: text["caption"] for key, text in captions.items()} == {
         "flower_pot": "flower pot",
@@ -142,7 +142,7 @@ def test_given_columns_win(tmp_path: Path) -> None:
     lines = ["image,caption,other,words", "10.jpg,no,13.jpg,a bus"]
     own = open_user_images(write_text(tmp_path / "t.csv", *lines), "other", "words")
     ((key, sample),) = own.samples(0.0)
-    assert (key, json.loads(sample["json"][1])) == ("13", {"caption": "a bus"})
+    assert (key, json.loads(sample["json"])) == ("13", {"caption": "a bus"})
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"images": [], "annotations": [1]}', "{", "3"])

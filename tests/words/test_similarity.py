@@ -26,7 +26,7 @@ ANY = st.one_of(CLOSE, st.sampled_from(OFFSETS))
 def test_nearest_classes_are_those_of_all_pairs_in_the_order_of_offsets(targets, classes):
     (found,) = all_nearest([targets], classes)
     expected = [[path_similarity(target, each) for each in classes] for target in targets]
-    assert [each.similarity for each in found] == [max(row) for row in expected]
+    assert [similarity for similarity, _ in found] == [max(row) for row in expected]
     for nearest, row in zip(found, expected, strict=True):
         tied = [class_id for class_id, each in enumerate(row) if each == max(row)]
-        assert list(nearest.class_ids) == sorted(tied, key=lambda class_id: classes[class_id])
+        assert nearest[1] == sorted(tied, key=lambda class_id: classes[class_id])

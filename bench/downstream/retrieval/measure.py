@@ -147,9 +147,8 @@ def samples(config: Retrieval) -> Iterator[tuple[str, list[str], Image]]:
         own = open_user_images(table)
         print(own)
         for key, members in own.samples(config.max_broken):
-            contents = dict(members.values())
-            content = contents["image"] if isinstance(contents["image"], bytes) else b""
-            metadata = json.loads(bytes(contents["meta"]))  # type: ignore[arg-type]
+            content = members["jpg"] if isinstance(members["jpg"], bytes) else b""
+            metadata = json.loads(members["json"])  # type: ignore[arg-type]
             yield key, _texts(captions_in(metadata)), partial(bytes, content)
 
 
@@ -206,7 +205,8 @@ def scorer_of(encoder: LoadedEncoder, config: Retrieval) -> Scorer:
         return Scorer("nouns", by_nouns)
     if not is_softmax:
         raise InputError(f"{config.encoder} has a classifier, but not of nouns or subwords")
-    tokenize = CaptionTokenizer(text_tower(checkpoint.encoder_name, checkpoint.config).context)
+    context = checkpoint.config.get("text_context")
+    tokenize = CaptionTokenizer(text_tower(checkpoint.encoder_name, context).context)
 
     def subwords_of(captions: list[str]) -> tuple[Tensor, Tensor]:
         subwords, present = distinct_subwords(tokenize(captions))
