@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from catlip.records.kind import Interval, Summary
 
@@ -45,17 +44,5 @@ def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float
         return Interval(float(np.median(round_values)), float(low), float(high))
     rounds = np.random.default_rng(SEED).integers(len(left), size=(RESAMPLES, len(left)))
     resampled = operation(np.median(left[rounds], axis=1), np.median(right[rounds], axis=1))
-    return _interval(operation(np.median(left), np.median(right)), resampled)
-
-
-def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Interval:
-    """The sum of `counts` over the sum of `totals`, both [groups], with its 95 % bootstrap interval
-    over groups: the members of a group are not independent.
-    """
-    groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))
-    return _interval(counts.sum() / totals.sum(), counts[groups].sum(1) / totals[groups].sum(1))
-
-
-def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
+    return Interval(float(operation(np.median(left), np.median(right))), float(low), float(high))

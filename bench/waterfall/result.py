@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import cached_property, partial
 from statistics import geometric_mean
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from bench.self_check.result import SelfCheck, caution
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
@@ -35,7 +35,6 @@ WORDS = (
 )
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
-NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 BUSY = 0.8  # a pair is launch-bound if the device computes for less of a side's step
 NO_PADDING = "captions without padding"  # a factor
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
@@ -147,20 +146,6 @@ class Waterfall(StepKind):
     published_ratio: float
     release: ChangeSeries
     released_flops_ratio: float | None = None  # of the two releases as they are
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        return super().read(_renamed(metrics, NAMES))
-
-    def as_dict(self) -> dict[str, Any]:
-        return _renamed(super().as_dict(), {field: name for name, field in NAMES.items()})
-
-
-def _renamed(tree: Any, names: dict[str, str]) -> Any:
-    """The JSON `tree` with keys renamed by `names`."""
-    if isinstance(tree, dict):
-        return {names.get(key, key): _renamed(value, names) for key, value in tree.items()}
-    return [_renamed(value, names) for value in tree] if isinstance(tree, list) else tree
 
 
 def section(main: Setting | None, records: Records) -> Section:

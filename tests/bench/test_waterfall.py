@@ -125,7 +125,7 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16) -> None:
     whole = {"world_size": 1, "published_ratio": 2.7, "released_flops_ratio": 1.4}
     measured = Waterfall(**whole, release=way)
     written = json.loads(json.dumps(measured.as_dict()))
-    assert written["release"]["orders"]["forward"][2]["from"] == "clip"
+    assert written["release"]["orders"]["forward"][2]["before"] == "clip"
     assert Waterfall.read(written) == measured
     with record:
         (table,) = waterfall_table(record.finish(measured))

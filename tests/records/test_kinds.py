@@ -13,7 +13,7 @@ from bench.downstream.probe.result import packed, unpacked
 from reports.read.records import read_record
 
 ROOT = Path(__file__).parents[2]
-# The committed ones, of kinds that these lack one of an earlier starter, and the golden ones.
+# The committed ones, an earlier one of a kind that these lack, and the golden ones.
 FOLDERS = ("reports/records", "tests/records", "tests/reports/golden/records")
 KINDS = [kind for folder in FOLDERS for kind in sorted((ROOT / folder).glob("*/*/"))]
 
