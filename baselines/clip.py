@@ -7,8 +7,7 @@ OpenCLIP's.
     python -m baselines.pretrain --method clip
 """
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -76,5 +75,5 @@ class BagOfWordsContrastive(Contrastive):
     name, label, colour, marker = "clip_bag", "CLIP, bag of words", "#d4782a", "X"
 
     @classmethod
-    def tower(cls, encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
-        return text_tower(encoder, {**(shape or {}), "text_layers": 0})
+    def tower(cls, encoder: str, context: int | None = None) -> TextTower:
+        return replace(text_tower(encoder, context), depth=0)

@@ -2,7 +2,6 @@
 that CatLIP trains. CLIP and SigLIP differ in how `compare` makes a loss of the vectors of both.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -22,7 +21,6 @@ from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
 TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
-HEAD_WIDTH = 64  # of a head, as in all towers below
 START, END = 49_406, 49_407  # open and close a caption; zeros come after END
 
 
@@ -127,9 +125,9 @@ class TwoTowers(Objective):
     text: TextTower
 
     @classmethod
-    def tower(cls, encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
+    def tower(cls, encoder: str, context: int | None = None) -> TextTower:
         """`text_tower`, but for what the method itself says of it."""
-        return text_tower(encoder, shape)
+        return text_tower(encoder, context)
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__()
@@ -244,14 +242,10 @@ class CaptionTokenizer:
         return self.tokenizer([clean(caption) for caption in captions])
 
 
-def text_tower(encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
-    """The text tower that goes with the encoder, but for what `shape` says: fields of a recipe."""
-    text, shape = choose("text tower for encoder", encoder, TEXT_TOWERS), shape or {}
-    if width := shape.get("text_width"):
-        text = replace(text, width=width, heads=max(1, width // HEAD_WIDTH))
-    layers, context = shape.get("text_layers"), shape.get("text_context")
-    depth = text.depth if layers is None else layers
-    return replace(text, depth=depth, context=context or text.context)
+def text_tower(encoder: str, context: int | None = None) -> TextTower:
+    """The text tower that goes with the encoder, for so many tokens."""
+    text = choose("text tower for encoder", encoder, TEXT_TOWERS)
+    return replace(text, context=context or text.context)
 
 
 def openclip_tower(text: TextTower) -> TextTransformer:

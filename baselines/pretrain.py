@@ -2,13 +2,13 @@
 
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
-from catlip.pretraining.config import LabelledRun, PretrainRun
+from catlip.pretraining.config import PretrainRun
 from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, photos_recipe
-from catlip.records.record import OMIT_DEFAULT, from_plain
+from catlip.records.record import OMIT_DEFAULT
 
 if TYPE_CHECKING:  # the command line is read without torch
     from catlip.objective import Objective
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the command line is read without torch
 
 
 @dataclass(frozen=True)
-class PretrainBaseline(LabelledRun):
+class PretrainBaseline(PretrainRun):
     """Pre-train an image encoder with a baseline; run the same command again to go on where it
     stopped.
 
@@ -38,14 +38,10 @@ class PretrainBaseline(LabelledRun):
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
-    a starter and photos of its own for a method that was tuned. Nothing but the mask of clip_masked
-    differs from CLIP, with the text tower that is the better one at each scale.
+    a starter and photos of its own for a method that was tuned.
     """
     if method == "clip":
         return CLIP
-    if method == "clip_masked":
-        bag = recipes_of("clip_bag")
-        return CLIP | {name: replace(bag[name], text_layers=0) for name in ("starter", "photos")}
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
@@ -63,7 +59,7 @@ def method_of(config: PretrainBaseline) -> "Method":
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
     towers = method if issubclass(method, TwoTowers) else TwoTowers
-    text = towers.tower(recipe.encoder, vars(recipe))
+    text = towers.tower(recipe.encoder, recipe.text_context)
     classes = classes_of(config) if "labels" in method.needs else None
     if config.packed_captions and not issubclass(method, TwoTowers):
         raise InputError(f"--packed-captions: {method.label} has no text tower")
@@ -80,11 +76,6 @@ def method_of(config: PretrainBaseline) -> "Method":
 
     tokenize = CaptionTokenizer(text.context) if "tokens" in method.needs else None
     return Method(build, classes, tokenize=tokenize)
-
-
-def from_record(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
-    config = from_plain(settings, PretrainBaseline)
-    return config, method_of(config)
 
 
 def main(config: PretrainBaseline) -> None:

@@ -1,12 +1,11 @@
 """Pre-train an image encoder by classifying the nouns of captions: CatLIP (Section 3.2)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catlip.cli import run
-from catlip.pretraining.config import LabelledRun, PretrainRun
+from catlip.pretraining.config import PretrainRun
 from catlip.recipes.pretrain import CATLIP, Recipe
-from catlip.records.record import from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
     from torch import Tensor
@@ -16,7 +15,7 @@ if TYPE_CHECKING:  # the command line is read without torch
 
 
 @dataclass(frozen=True)
-class PretrainCatLIP(LabelledRun):
+class PretrainCatLIP(PretrainRun):
     """Pre-train an image encoder with CatLIP; run the same command again to go on where it stopped.
     SIGTERM and SIGUSR1 stop it after a step, with a checkpoint and exit code 75.
 
@@ -42,11 +41,6 @@ def method_of(config: PretrainCatLIP) -> "Method":
 
     classes = classes_of(config)
     return Method(lambda: categorical(config.recipe, classes.base_rates), classes)
-
-
-def from_record(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
-    config = from_plain(settings, PretrainCatLIP)
-    return config, method_of(config)
 
 
 def main(config: PretrainCatLIP) -> None:

@@ -1,6 +1,5 @@
 """The stages and their steps: from the data to the page."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,10 +15,7 @@ from pipeline.step import Step
 
 # Methods whose encoders compare an image with a caption; the program refuses others.
 WITH_CAPTION_SCORES = frozenset(
-    (
-        *("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_masked"),
-        *("clip_catlip", "siglip"),
-    )
+    ("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_catlip", "siglip")
 )
 
 
@@ -35,8 +31,7 @@ class Plan:
         self.gpus = count_gpus(options.device)
         # A program of a small encoder does not use several cores. With several GPUs, each program
         # of one process gets one GPU.
-        several = self.gpus > 1 or (self.small and not self.gpus)
-        self.beside = several and hasattr(os, "sched_getaffinity")
+        self.beside = self.gpus > 1 or (self.small and not self.gpus)
         self.processes = 1 if self.small else max(self.gpus, 1)  # of a training
         # Seeds of the slow steps after pre-training; by default one, so that a whole run takes half
         # an hour.
@@ -410,7 +405,7 @@ WHOLE = "139264"
 EDITIONS = ("teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 BEST = ("catlip", "clip_bag")  # CatLIP, and the CLIP that is best on the starter's validation
-# From CLIP to CatLIP by one change at a time; "masked" has CatLIP's trainings.
+# From CLIP to CatLIP by one change at a time.
 LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
 BATCHES = ("batch=64", "batch=128")  # each by the method's best trial of that batch
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
@@ -480,7 +475,7 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("editions", WHOLE, *EDITIONS, methods=BEST)
         yield conditions("batches", WHOLE, *BATCHES, methods=BEST)
         yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
-        yield conditions("masked", WHOLE, "none", methods=["catlip", "clip_masked"])
+        yield conditions("ladder-end", WHOLE, "none", methods=["catlip"])
         yield lengths("longer", [LONGER], [usual], seeds=10)
         yield lengths("longest", [LONGEST], [usual], methods=BEST)
         smaller = encoders[0]
@@ -538,8 +533,6 @@ def study_steps(plan: Plan, part: Part) -> Iterator[Step]:
 
 
 def report(plan: Plan) -> Iterator[Step]:
-    recipes = plan.runs / "recipes/recipes.json"
-    yield step("recipes", "catlip.recipes", other=("--out", recipes), always=True)
     records = ("--records", plan.options.out, "reports/records")
     yield step("report", "reports", (*records, "--out", "report"), always=True)
 

@@ -18,6 +18,5 @@ import bench.study.result
 import bench.waterfall.result
 import catlip.label.result
 import catlip.pretraining.result
-import catlip.recipes.result
 import catlip.vocabulary.result
 from catlip.records.kind import KINDS as KINDS

@@ -21,7 +21,6 @@ from bench.plan.result import Plan, projection_section, savings_table
 from bench.study.lengths_result import LENGTHS, LengthTraining, cost_panels
 from bench.study.result import conditions_section, threshold_section, tuning_section
 from catlip.pretraining.result import Pretrain
-from catlip.recipes.result import Recipes
 from catlip.records.blocks import (
     Answer,
     Answers,
@@ -59,7 +58,6 @@ from reports.summary.pictures import pictures
 from reports.summary.tables import headline
 
 RUN_ALL = "./run_all.sh"
-WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def build_page(records: Records) -> Page:
             "published",
             "The paper's tables, and the recipes",
             "As published, with ours beside them at the same scale.",
-            sections=[*_elsewhere(others), _paper(records), _recipes(records)],
+            sections=[*_elsewhere(others), _paper(records), _recipes()],
         ),
         Appendix(
             "provenance",
@@ -233,7 +231,7 @@ def _summary(
     blocks: list[Block] = [Text(words)] if (words := about(main, others)) else []
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
-    blocks += side_by_side(near_and_far([main, *others]) or plots.accuracy_figure(main))
+    blocks += side_by_side(near_and_far([main, *others]))
     blocks += (
         [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
     )
@@ -284,17 +282,14 @@ def _elsewhere(others: Sequence[Setting]) -> list[Section]:
     return [Section("elsewhere", "Other records", [Text(words), *tables])] if others else []
 
 
-def _recipes(records: Records) -> Section:
-    tables = recipe_tables(records)
+def _recipes() -> Section:
+    tables = recipe_tables()
     words = (
         f"Our recipes beside the paper's; of our cells, {count_differences(tables)} differ from "
         "the paper's and are marked ≠. A dash is a field that our recipe does not set; footnotes "
         "say where the release's configuration files differ."
     )
-    blocks: list[Block] = [Text(words)]
-    if not records.of(Recipes):
-        blocks = command_to_fill("No record of our recipes was found.", WRITE_RECIPES)
-    blocks += [without_equal_rows(table) for table in tables]
+    blocks: list[Block] = [Text(words), *map(without_equal_rows, tables)]
     return Section("recipes", "Recipes: the paper's Tables 6 and 7", blocks)
 
 

@@ -352,9 +352,9 @@ def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
-    # Two methods each: held-out concepts, teams, batches, masked nouns; five between CLIP and
-    # CatLIP; one each: CatLIP's smaller encoder, thresholds.
-    assert len(studies) == 3 * 10 + 2 * 4 + 5 + 2
+    # Two methods each: held-out concepts, teams, batches, 25 epochs; six from CLIP to CatLIP; one
+    # each: CatLIP's smaller encoder, thresholds.
+    assert len(studies) == 3 * 10 + 2 * 4 + 6 + 2
     assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]

@@ -76,8 +76,7 @@ def build(factors: Factors) -> Objective:
     objective = METHODS[factors.method].build(encoder, text_partner, base_rates)
     if isinstance(objective, TwoTowers):
         if factors.text_context:
-            shape = {"text_context": factors.text_context}
-            objective.set_text_tower(objective.tower(text_partner, shape))
+            objective.set_text_tower(objective.tower(text_partner, factors.text_context))
         if factors.packed_captions:
             objective.pack_captions()
     return objective
@@ -87,7 +86,7 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
     """The text tower that goes with the encoder; with another context unless that is 0."""
     if is_user_encoder(model):
         model = "vit_b16"  # every ViT's text tower has the same context
-    return text_tower(model, {"text_context": text_context})
+    return text_tower(model, text_context)
 
 
 def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:

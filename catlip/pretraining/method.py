@@ -12,13 +12,14 @@ from catlip.cli import InputError
 from catlip.data.loader import LabelSource
 from catlip.encoder import ImageEncoder, build_encoder, init_encoder_as_release
 from catlip.objective import Objective
-from catlip.pretraining.config import LabelledRun
+from catlip.pretraining.config import PretrainRun
 from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.pretrain import Recipe
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
+RELEASED_CLASSES = 24_320  # what a dry run without a vocabulary assumes
 UNKNOWN_LABELS_PER_CAPTION = 3  # about as many as a DataComp caption has
 
 
@@ -42,7 +43,7 @@ class Method:
     tokenize: Callable[[list[str]], Tensor] | None = None
 
 
-def classes_of(config: LabelledRun) -> Classes:
+def classes_of(config: PretrainRun) -> Classes:
     """The classes of the run's vocabulary; a dry run needs none."""
     if config.vocabulary is None:
         if not config.dry_run:
@@ -50,8 +51,8 @@ def classes_of(config: LabelledRun) -> Classes:
             raise InputError(
                 f"missing: {shards}--vocabulary (a file made by python -m catlip.vocabulary)"
             )
-        equal = UNKNOWN_LABELS_PER_CAPTION / config.num_classes
-        return Classes(torch.full((config.num_classes,), equal), identity={}, labels=None)
+        equal = UNKNOWN_LABELS_PER_CAPTION / RELEASED_CLASSES
+        return Classes(torch.full((RELEASED_CLASSES,), equal), identity={}, labels=None)
     vocabulary = Vocabulary.load(config.vocabulary)
     return Classes(
         base_rates_of(vocabulary),
@@ -86,9 +87,6 @@ def apply_recipe_start(objective: Objective, recipe: Recipe) -> Objective:
     """The objective, with temperature and bias set to the recipe's initial values, if any."""
     if recipe.label_captions != "drawn" and "labels" not in objective.needs:
         raise InputError(f"--label-captions: {objective.label} has no nouns as labels")
-    for name in ("text_width", "text_layers"):
-        if getattr(recipe, name) is not None and objective.text is None:
-            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no text tower")
     for name in ("temperature", "logit_bias"):
         if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")

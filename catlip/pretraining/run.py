@@ -49,7 +49,7 @@ from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
 
-LABEL_SETTINGS = ("vocabulary", "num_classes", "labels_dir")  # only methods with labels need them
+LABEL_SETTINGS = ("vocabulary", "labels_dir")  # only methods with labels need them
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,3 @@
 """How to train, as data: the recipes of pre-training (Table 6) and of transfer (Table 7), and
-presets that fit a laptop. `python -m catlip.recipes` writes them as the record that the report
-compares.
+presets that fit a laptop.
 """

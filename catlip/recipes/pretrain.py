@@ -7,7 +7,7 @@ of a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from catlip.program.ranges import Count, Natural, PartialFraction, Positive
+from catlip.program.ranges import Count, PartialFraction, Positive
 from catlip.recipes.base import Initialization, MultiScaleRecipe
 from catlip.records.record import OMIT_DEFAULT
 
@@ -38,10 +38,6 @@ class Recipe(MultiScaleRecipe):
     text_context: Count | None = field(default=None, metadata=OMIT_DEFAULT)
     """Tokens of a caption that methods with tokens read; None for what goes with the encoder: 24
     for the hybrids, whose starter captions are short, else 77."""
-    text_width: Count | None = field(default=None, metadata=OMIT_DEFAULT)
-    """Width of the text tower, of which each head takes 64; None for what goes with the encoder."""
-    text_layers: Natural | None = field(default=None, metadata=OMIT_DEFAULT)
-    """Blocks of the text tower; 0 for a bag of words, the mean of the tokens' embeddings."""
     label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=OMIT_DEFAULT)
     """Whose nouns methods with labels learn, if an image has several captions: drawn, the caption
     that methods with tokens read in this epoch, or all of them."""

@@ -312,10 +312,7 @@ def _cpu() -> str:
     """The name of the processor, with its family and model if the name has no number, as virtual
     machines give processors of several generations one name, such as "AMD EPYC".
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown CPU"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     values = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
     name = values.get("model name", "unknown CPU")
     if "model" not in values or any(map(str.isdigit, name)):

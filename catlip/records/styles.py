@@ -34,7 +34,6 @@ KNOWN = {
     "clip_bag": Style("CLIP, bag of words", "#d4782a", "X"),
     "clip": Style("CLIP", "#b34700", "s"),
     "clip_nouns": Style("CLIP on nouns", "#8d5524", "<"),
-    "clip_masked": Style("CLIP, shared nouns masked", "#6b4423", "d"),
     "siglip": Style("SigLIP", "#007a5a", "^"),
     "superclass": Style("SuperClass", "#a34a83", "v"),
     "catlip_softmax": Style("CatLIP, softmax", "#5b3fa0", "p"),

@@ -16,19 +16,17 @@ class Usage:
 
     def __init__(self) -> None:
         self.root = os.getppid() if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else os.getpid()
-        self._wall, self._run, self._all = time.monotonic(), self._run_s(), busy_s()
+        self._wall, self._run, self._all = time.monotonic(), tree_s(self.root), busy_s()
 
     def so_far(self) -> dict[str, float]:
-        """Seconds; `other_cpu_s` is missing without /proc/stat."""
-        cpu, everything = self._run_s() - self._run, busy_s()
-        usage = {"wall_s": round(time.monotonic() - self._wall, 2), "cpu_s": round(cpu, 2)}
-        if everything is not None and self._all is not None:
-            usage["other_cpu_s"] = round(max(0.0, everything - self._all - cpu), 2)
-        return usage
-
-    def _run_s(self) -> float:
-        has_proc = (PROC / "self" / "stat").exists()
-        return tree_s(self.root) if has_proc else sum(os.times()[:4])
+        """Seconds."""
+        cpu = tree_s(self.root) - self._run
+        used = {
+            "wall_s": time.monotonic() - self._wall,
+            "cpu_s": cpu,
+            "other_cpu_s": max(0.0, busy_s() - self._all - cpu),
+        }
+        return {name: round(seconds, 2) for name, seconds in used.items()}
 
 
 def tree_s(root: int) -> float:
@@ -52,12 +50,9 @@ def tree_s(root: int) -> float:
     return used / os.sysconf("SC_CLK_TCK")
 
 
-def busy_s() -> float | None:
-    """Seconds that this process's processors have worked; None without /proc/stat."""
-    try:
-        lines = (PROC / "stat").read_text().splitlines()
-    except OSError:
-        return None
+def busy_s() -> float:
+    """Seconds that this process's processors have worked."""
+    lines = (PROC / "stat").read_text().splitlines()
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     rows = [ticks for name, *ticks in map(str.split, lines) if name in mine]
     busy = sum(int(ticks[column]) for ticks in rows for column in BUSY)

@@ -178,8 +178,7 @@ def peak_gib(device: torch.device) -> float:
     """Peak memory in GiB: allocated on the GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # it is in KiB
 
 
 def choose_deterministic() -> None:

@@ -21,7 +21,7 @@ from catlip.program.broken import read_lines
 from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
 from catlip.records.profile import PROFILE
-from catlip.records.record import environment, plain, read_record
+from catlip.records.record import environment, from_plain, plain, read_record
 from catlip.records.table import Cell, Table, as_text
 from catlip.training import checkpoint
 from catlip.training.distributed import (
@@ -83,9 +83,10 @@ def main(config: "Verify") -> None:
     recorded = run.record["config"] | given
     # Imported by its name: no module of catlip imports the baselines, because they need packages
     # that CatLIP does not need.
-    module = "catlip.pretrain" if recorded.get("method") == "catlip" else "baselines.pretrain"
-    program: Any = importlib.import_module(module)
-    settings, method = program.from_record(recorded)
+    is_catlip = recorded.get("method") == "catlip"
+    module = importlib.import_module(f"{'catlip' if is_catlip else 'baselines'}.pretrain")
+    settings = from_plain(recorded, module.PretrainCatLIP if is_catlip else module.PretrainBaseline)
+    method = module.method_of(settings)
     if settings.deterministic:
         choose_deterministic()
     rank = init_distributed(settings.device, group_timeout(settings.shards))

@@ -1,29 +1,21 @@
 """Tables 6 and 7: our recipes beside the paper's, cell by cell, with the differences marked.
 
-Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; each names its
-`paper_table` and `method`) and `config.transfer_recipes` (Table 7). What a recipe cannot hold, such
-as the memory of a GPU, is left empty.
+Our side are the recipes of `catlip.recipes` as they are now. What a recipe cannot hold, such as the
+memory of a GPU, is left empty.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from catlip.recipes.result import Recipes
-from catlip.records.run import Records, Run, as_number, entries
+from catlip.recipes.dense import TABLE_7D, TABLE_7E_B16, TABLE_7E_H16, TABLE_7E_L16
+from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.recipes.transfer import TABLE_7A, TABLE_7B, TABLE_7C
 from catlip.records.table import Cell, Table
-from reports.paper.published import NOT_RUN, PublishedTable, read_published, same_value
+from reports.paper.published import PublishedTable, read_published, same_value
 
-Recipe = Mapping[str, Any]
-
-TRANSFER = {
-    "table_7a": "linear_probe",
-    "table_7b": "finetune",
-    "table_7c": "multilabel",
-    "table_7d": "segmentation",
-    "table_7e": "detection",
-}
+COSINE = {"optimizer": "adamw", "schedule": "cosine"}
+PRETRAINING = {"table_6a": "cc3m", "table_6b": "datacomp"}  # how the names of its recipes begin
 ONE_OF_SEVERAL = "One of the paper's training lengths; `--epochs` sets another."
 SPELLING = {
     "cosine": "Cosine",
@@ -67,70 +59,70 @@ def spell(value: Any, brackets: bool = False) -> str:
         if value.startswith("vit_") and value[4:5].isalpha() and value[5:].isdecimal():
             return f"ViT {value[4].upper()}/{value[5:]}"
         return SPELLING.get(value, value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         if not brackets:
             return "/".join(map(spell, value))
-        if value and isinstance(value[0], list):
+        if isinstance(value[0], tuple):
             return " / ".join(spell(inner, brackets) for inner in value)
         return f"({', '.join(map(spell, value))})"
-    number = as_number(value)
-    if number is None or not math.isfinite(number):
-        return "" if number is None else str(number)
-    return f"{number:.10f}".rstrip("0").rstrip(".")
+    return f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def recipe_tables(records: Records) -> list[Table]:
+def recipe_tables() -> list[Table]:
     """Tables 6(a) and 6(b), our recipe beside each of the paper's columns; then Tables 7(a) to 7(e)
     as one.
     """
-    record = next(iter(records.of(Recipes)), None)
     pretraining = []
-    for letter in "ab":
-        published = read_published(f"table_6{letter}")
-        ours = {column: _recipes_for(record, letter, column) for column in published.columns}
-        pretraining.append(_side_by_side(published, ours, record))
+    for name, begins in PRETRAINING.items():
+        published, ours = read_published(name), {}
+        for column in published.columns:
+            method, _, encoder = column.lower().partition(" ")  # `catlip vit b/16`
+            size = encoder.rpartition(" ")[2].replace("/", "") or "b16"
+            recipe = (CATLIP if method == "catlip" else CLIP)[f"{begins}_{size}"]
+            ours[column] = {**COSINE, **asdict(recipe)}
+        pretraining.append(_side_by_side(published, ours))
     rows = []
-    for name, recipe in TRANSFER.items():
-        transfers = entries(record.raw_config, "transfer_recipes") if record else {}
-        ours = {"Value": [transfers[recipe]] if entries(transfers, recipe) else []}
-        part = _side_by_side(read_published(name), ours, record)
+    for name, fields in transfer().items():
+        part = _side_by_side(read_published(name), {"Value": fields})
         rows += [[Cell(part.title)], *part.rows]
     return [*pretraining, Table("table_7", "Table 7: transfer recipes", part.columns, rows=rows)]
+
+
+def transfer() -> dict[str, dict[str, Any]]:
+    """Our recipes of Table 7; values that differ between encoders are lists, for ViT-B, L and H."""
+    by_encoder = [asdict(recipe) for recipe in (TABLE_7E_B16, TABLE_7E_L16, TABLE_7E_H16)]
+    differing = ("epochs", "lr_step_epochs", "layer_decay", "drop_path")
+    return {
+        "table_7a": {**COSINE, **asdict(TABLE_7A)},
+        "table_7b": {**COSINE, **asdict(TABLE_7B)},
+        "table_7c": {**COSINE, **asdict(TABLE_7C)},
+        "table_7d": {**COSINE, "head": "deeplabv3", **asdict(TABLE_7D)},
+        "table_7e": {
+            "optimizer": "adamw",
+            "schedule": "multi_step",
+            "head": "mask_rcnn",
+            **by_encoder[0],
+            **{name: [recipe[name] for recipe in by_encoder] for name in differing},
+        },
+    }
 
 
 def count_differences(tables: Sequence[Table]) -> int:
     return sum(cell.differs for table in tables for row in table.rows for cell in row)
 
 
-def _recipes_for(record: Run | None, letter: str, column: str) -> list[Recipe]:
-    """The recipes that a column of Table 6 stands for; they are several if the column lists several
-    values of a field, such as 25/50/75/100 epochs.
-    """
-    method, _, encoder = column.partition(" ")
-    return [
-        r
-        for r in (entries(record.raw_config, "recipes") if record else {}).values()
-        if isinstance(r, dict)
-        and (r.get("paper_table"), r.get("method")) == (f"6{letter}", method.lower())
-        and (not encoder or spell(r.get("encoder")) == encoder)
-    ]
-
-
-def _side_by_side(
-    published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Run | None
-) -> Table:
+def _side_by_side(published: PublishedTable, ours: Mapping[str, dict[str, Any]]) -> Table:
     columns = [published.label_column]
     has_one = len(published.columns) == 1
     for column in published.columns:
         columns += ["Paper", "Ours"] if has_one else [f"{column}: paper", f"{column}: ours"]
-    anchor = record.anchor if record else ""
     rows = []
     for row, label in published.rows.items():
         cells = [Cell(label)]
         for column in published.columns:
             printed = published.cell(row, column).value
             cells.append(published.as_cell(row, column))
-            cells.append(_our_cell(label, ours[column], printed, anchor))
+            cells.append(_our_cell(label, ours[column], printed))
         rows.append(cells)
     return Table(published.name, published.heading, columns, rows=rows)
 
@@ -142,7 +134,7 @@ def without_equal_rows(table: Table) -> Table:
         is_heading = len(row) == 1
         if is_heading and kept and len(kept[-1]) == 1:
             kept.pop()  # a part without rows
-        if is_heading or any(c.differs or c.remarks or c.text == NOT_RUN for c in row):
+        if is_heading or any(c.differs or c.remarks for c in row):
             kept.append(row)
     if kept and len(kept[-1]) == 1:
         kept.pop()
@@ -150,13 +142,12 @@ def without_equal_rows(table: Table) -> Table:
     return replace(table, rows=kept, caption=f"In {equal} more rows ours are the paper's.")
 
 
-def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:
-    if label not in FIELDS or not recipes:
-        return Cell(NOT_RUN if label in FIELDS else "")
+def _our_cell(label: str, recipe: dict[str, Any], printed: str) -> Cell:
+    if label not in FIELDS:
+        return Cell("")
     field = FIELDS[label]
-    values = (spell(recipe.get(field), brackets=field in IN_BRACKETS) for recipe in recipes)
-    ours = "/".join(dict.fromkeys(filter(None, values)))
-    if not ours:
+    if field not in recipe:
         return Cell()
+    ours = spell(recipe[field], brackets=field in IN_BRACKETS)
     remarks = (ONE_OF_SEVERAL,) if label == "Max. Epochs" and ours in printed.split("/") else ()
-    return Cell(ours, anchor=anchor, differs=not same_value(ours, printed), remarks=remarks)
+    return Cell(ours, differs=not same_value(ours, printed), remarks=remarks)

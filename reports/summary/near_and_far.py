@@ -17,7 +17,6 @@ from reports.read.setting import Setting
 from reports.summary.answers import data_of
 from reports.summary.forest import HEIGHT, ROW, Row, draw_rows, in_words
 
-MIN_ROWS = 3  # fewer stand in the first answer
 WIDTH = 42  # letters of a heading that fit into the figure
 
 
@@ -33,9 +32,7 @@ def labels_that_are_classes(setting: Setting) -> dict[str, tuple[int, int]]:
 
 
 def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
-    """A group of rows for each setting, with its folder if that is not the first setting's; nothing
-    for fewer than MIN_ROWS.
-    """
+    """A group of rows for each setting, with its folder if that is not the first setting's."""
     rows = list[Row]()
     for setting in settings:
         trained = setting.of(Pretrain)
@@ -54,8 +51,7 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
             exact, count = known.get(one.task, (0, 0))
             name = setting.name(one.task)
             rows.append(Row(f"{name} ({exact} of {count})" if count else name, {"": one}))
-    of_rows = [row.of_task[""] for row in rows if row.of_task]
-    if len(of_rows) < MIN_ROWS:
+    if not rows:
         return []
     caption = (
         f"CatLIP minus {distinct_name(settings[0].clip)}, by training images: linear "

@@ -6,18 +6,15 @@ A figure without records is left out.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from catlip.pretraining.result import Pretrain
 from catlip.records.blocks import Block, side_by_side
-from catlip.records.claims import min_pairs
-from catlip.records.estimate import mean_difference
-from catlip.records.figures import MUTED, Figure, colour_of, hide_rows, label_points, marker_of
+from catlip.records.figures import MUTED, Figure, colour_of, label_points
 from catlip.records.run import Run, slug
-from catlip.records.select import ENCODERS, architecture, scale_in_words
+from catlip.records.select import ENCODERS, architecture
 from catlip.records.styles import CLIPS, name_of
-from catlip.records.table import Quantity, clipped, format_number, mean_and_spread
+from catlip.records.table import clipped, format_number
 from reports.read.setting import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -29,64 +26,6 @@ LOSS_UNITS = {
 }
 MAX_CURVES, MAX_NAMED = 12, 4  # in a panel; with more than the latter, none has a name
 BINS = 120  # the points of a loss curve after averaging
-
-
-def accuracy_figure(setting: Setting) -> list[Figure]:
-    """Probe accuracy of each method on the first tasks; every seed is a dot."""
-    tasks = setting.first_tasks
-    methods = [m for m in setting.methods if any(setting.accuracy(m, task) for task in tasks)]
-    if not methods:
-        return []
-    said = []
-    for task, method in product(tasks, methods):
-        quantity = setting.accuracy(method, task)
-        words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
-        said.append(f"{name_of(method)} {words} on {setting.name(task)}")
-    caption = (
-        f"Linear-probe accuracy {scale_in_words(setting.scale)}: each mark is a seed, the vertical "
-        f"bar the mean, the horizontal bar its 95 % interval; fewer than {min_pairs()} seeds have "
-        "none."
-    )
-    alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
-    draw = partial(_draw_accuracy, setting=setting, methods=methods)
-    height = 0.9 + 0.22 * len(tasks) * (len(methods) + 1)
-    return [Figure("probe_accuracy", caption, alt, draw=draw, height=height, width=3.8)]
-
-
-def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> None:
-    rows: list[tuple[float, str]] = []
-    means, y = [1.0], 0.0
-    for task in setting.first_tasks:
-        axes.text(0, y, setting.title(task), weight="bold", va="center")
-        for method in methods:
-            y -= 1
-            rows.append((y, clipped(name_of(method), 24)))
-            quantity = setting.accuracy(method, task)
-            if quantity is None or not math.isfinite(quantity.mean):
-                axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
-                continue
-            means.append(quantity.mean)
-            _draw_seeds(axes, method, quantity, [*setting.accuracies(method, task).values()], y)
-        y -= 1.2
-    axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
-    axes.set_ylim(y + 0.6, 0.6)
-    axes.set_xlim(0, 1.6 * max(means[1:] or means) or 1.0)
-    axes.set_xlabel("top-1 accuracy (%)")
-    hide_rows(axes)
-
-
-def _draw_seeds(
-    axes: "Axes", method: str, quantity: Quantity, seeds: Sequence[float], y: float
-) -> None:
-    mean, colour = mean_difference(seeds), colour_of(method)
-    if mean and mean.low is not None and mean.high is not None:
-        axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
-    axes.plot(quantity.mean, y, "|", color=colour, markersize=12, markeredgewidth=2)
-    style: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.55, "markeredgewidth": 0}
-    axes.plot(seeds, [y] * len(seeds), marker_of(method), **style)
-    at = (max(*seeds, quantity.mean), y)
-    how: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
-    axes.annotate(mean_and_spread(quantity, 1), at, (10, 0), color=colour, **how)
 
 
 def loss_panels(setting: Setting) -> list[Block]:

@@ -47,19 +47,6 @@ def contrast(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     return (F.cross_entropy(similarity, RIGHT) + F.cross_entropy(similarity.T, RIGHT)) / 2
 
 
-def contrast_of_unlike(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
-    """CLIP over the pairs without a common noun: each other similarity is not there."""
-    rows = batch.labels.values.tensor_split(batch.labels.offsets[1:-1])
-    nouns = [set(labels.tolist()) for labels in rows]
-    similarity = cosines(objective, batch) / 0.07
-    loss = torch.zeros((), dtype=torch.float64)
-    for own in range(B):
-        unlike = [other for other in range(B) if other == own or not nouns[own] & nouns[other]]
-        for row in (similarity[own], similarity[:, own]):
-            loss += row[unlike].logsumexp(dim=0) - row[own]
-    return loss / (2 * B)
-
-
 def pairwise(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     """SigLIP: of every pair, does it belong together? It starts from no."""
     logits = 10 * cosines(objective, batch) - 10
@@ -134,7 +121,6 @@ FORMULAS = {
     "clip": [contrast],
     "clip_bag": [contrast],
     "clip_nouns": [contrast_of_nouns],
-    "clip_masked": [contrast_of_unlike],
     "siglip": [pairwise],
     "clip_catlip": [contrast, nouns],
     "superclass": [subword_classes],

@@ -72,24 +72,6 @@ def test_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_
     assert method.tokenize(["a dog"]).shape == (1, context)
 
 
-TOWERS = [({}, 64, 2), ({"text_width": 128}, 128, 2), ({"text_layers": 0}, 64, 0)]
-TOWERS = [*TOWERS, ({"text_width": 256, "text_layers": 1}, 256, 1)]
-
-
-@pytest.mark.parametrize(("shape", "width", "layers"), TOWERS)
-def test_recipe_says_the_shape_of_the_text_tower(shape, width, layers, tmp_path) -> None:
-    run = PretrainBaseline(replace(recipes_of("clip")["starter"], **shape), ("0.tar",), tmp_path)
-    objective = method_of(run).build()
-    assert (objective.text.width, objective.text.depth) == (width, layers)
-    assert objective.text.heads == width // 64
-    tokens = method_of(run).tokenize(["a dog", "a dog in a house"])
-    objective.text_encoder(tokens).square().sum().backward()
-    parameters = dict(objective.text_encoder.named_parameters())
-    assert all(parameter.grad is not None for parameter in parameters.values())
-    assert parameters["0.weight" if layers == 0 else "token_embedding.weight"].shape[1] == width
-    assert len({name.split(".")[2] for name in parameters if "resblocks" in name}) == layers
-
-
 def test_bag_of_words_is_the_mean_of_its_tokens_in_any_order() -> None:
     bag = bag_of_words(replace(text_tower("hybrid_mini"), depth=0)).double()
     tokens = torch.tensor([[START, 5, 6, END, 0, 0], [START, 6, 5, END, 0, 0]])
@@ -116,9 +98,6 @@ def test_what_a_method_has_not_is_refused() -> None:
         apply_recipe_start(build("clip"), replace(STARTER, logit_bias=-3.0))
     with pytest.raises(InputError, match="--temperature"):
         apply_recipe_start(build("superclass"), replace(STARTER, temperature=0.05))
-    for shape in ({"text_width": 128}, {"text_layers": 0}):
-        with pytest.raises(InputError, match="no text tower"):
-            apply_recipe_start(build("superclass"), replace(STARTER, **shape))
     with pytest.raises(InputError, match="--label-captions"):
         apply_recipe_start(build("superclass"), replace(STARTER, label_captions="all"))
     assert apply_recipe_start(build("clip_catlip"), replace(STARTER, label_captions="all"))

@@ -25,8 +25,6 @@ TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
     *((method, "ddp", 2) for method in ("clip", "clip_catlip", "siglip")),
-    ("clip_masked", "ddp", 2),
-    ("clip_masked", "fsdp", 1),
     ("clip", "fsdp", 2),
     ("clip_catlip", "fsdp", 2),
     ("superclass", "fsdp", 1),

@@ -199,7 +199,7 @@ def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> Non
         {"mfu": (0.0, 0.3)},
         {"gpu": ("T4",)},  # no bf16
         {"step_time": MEMORY},
-        {"step_time": STEP_TIME, "methods": ("clip_masked",)},
+        {"step_time": STEP_TIME, "methods": ("batch_nouns",)},
         {"models": ("vit_b17",)},
         {"methods": ("klip",)},
         {"precision": "fp8"},

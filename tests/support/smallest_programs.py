@@ -81,7 +81,6 @@ SMALLEST = {
         "examples",
         (LABELLED,),
     ),
-    "catlip.recipes": Smallest("", "recipes"),
     "catlip.pretrain": Smallest(
         f"{LABELLED_SHARDS} --vocabulary {VOCABULARY} --out {CATLIP} {FEW}",
         "pretrain",

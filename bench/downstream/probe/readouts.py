@@ -178,7 +178,7 @@ def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
         if "tokens" not in method.needs:  # it reads nouns, not prompts
             return None
         towers = method if issubclass(method, TwoTowers) else TwoTowers
-        text = towers.tower(checkpoint.encoder_name, checkpoint.config)
+        text = towers.tower(checkpoint.encoder_name, checkpoint.config.get("text_context"))
         both: Any = TwoTowers(checkpoint.build(), text)
         both.load_state_dict(rest, strict=False)  # without the temperature of its loss
         both.to(device).eval()
