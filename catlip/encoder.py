@@ -105,9 +105,22 @@ def hybrid_widths(width: int) -> list[int]:
     return [width // 8, width // 4, width // 2, width]
 
 
+class Shortcut(nn.Conv2d):
+    """A 1x1 convolution of stride 2."""
+
+    def __init__(self, channels: int, wider: int):
+        super().__init__(channels, wider, 1, stride=2, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # With fewer channels than AVX-512 takes at once, oneDNN's gradient of the strided one
+        # writes past its memory (uxlfoundation/oneDNN, issue 6035).
+        if self.in_channels < 16:
+            return F.conv2d(images[..., ::2, ::2], self.weight)
+        return super().forward(images)
+
+
 def _residual_block(channels: int, wider: int) -> BasicBlock:
-    convolution = nn.Conv2d(channels, wider, 1, stride=2, bias=False)
-    shortcut = nn.Sequential(convolution, nn.BatchNorm2d(wider))
+    shortcut = nn.Sequential(Shortcut(channels, wider), nn.BatchNorm2d(wider))
     return BasicBlock(channels, wider, stride=2, downsample=shortcut)
 
 

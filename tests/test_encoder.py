@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.encoder import ENCODERS, Architecture, Shortcut, build_encoder
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,25 @@ def build_twice(name: str, resolution: int, **options) -> list[nn.Module]:
         torch.manual_seed(0)
         encoders.append(build_encoder(name, resolution, **given))
     return encoders
+
+
+@pytest.mark.parametrize("size", [7, 224])
+@pytest.mark.parametrize("channels", [8, 16])
+def test_shortcut_has_the_gradients_of_a_strided_convolution(channels: int, size: int) -> None:
+    """On a CPU with AVX-512, oneDNN's own of 8 channels and 224 pixels ends the process."""
+    images = torch.rand(2, channels, size, size).to(memory_format=torch.channels_last)
+    shortcut, plain = Shortcut(channels, 32), nn.Conv2d(channels, 32, 1, stride=2, bias=False)
+    plain.load_state_dict(shortcut.state_dict())
+    found, expected = images.requires_grad_(), images.detach().double().requires_grad_()
+    product, plain_product = shortcut(found), plain.double()(expected)
+    product.square().sum().backward()
+    plain_product.square().sum().backward()
+    for one, other in (
+        (product, plain_product),
+        (found.grad, expected.grad),
+        (shortcut.weight.grad, plain.weight.grad),
+    ):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["hybrid_mini", "vit_tiny16"])
