@@ -58,9 +58,7 @@ FEW_LABELS = 0.1  # of the training images of each class; other probes have all 
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 MAX_SHARED = 1 / 16  # of a GPU's memory: a training that takes more runs there alone
 CONTEXT_BYTES = 2**30  # of each process on a GPU, for its context and libraries
-PROCESS_BYTES = (
-    3 * 2**29
-)  # of each process on a CPU, for its libraries and data; up to 1.3 GiB seen
+PROCESS_BYTES = 3 * 2**29  # of each process on a CPU; up to 1.3 GiB seen
 
 
 @dataclass(frozen=True, kw_only=True)
