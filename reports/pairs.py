@@ -133,6 +133,14 @@ def experiments(rows: "pd.DataFrame") -> "dict[Experiment, dict[str, pd.DataFram
     return cells
 
 
+def share_recipe(same: Experiment, *sides: "pd.DataFrame") -> bool:
+    """Whether the encoders were probed, or fine-tuned, alike. In a study each method is trained by
+    its own recipe.
+    """
+    in_study = same.kind in ("scaling", "robustness")
+    return in_study or len({recipe for side in sides for recipe in side.settings}) == 1
+
+
 def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, Score]:
     """Seed -> mean accuracy in %; `runs` by path."""
     return {
@@ -166,9 +174,9 @@ class WritePairs:
 
 def compared(
     folders: Sequence[Path], one: str, other: str
-) -> Iterator[tuple[str, str, Experiment, Pairs[float], Estimate]]:
-    """(root, scale, experiment, pairs by seed, difference of the first minus the second in points)
-    of each experiment that both methods took part in.
+) -> Iterator[tuple[str, str, Experiment, Pairs[float], Estimate, bool]]:
+    """(root, scale, experiment, pairs by seed, difference of the first minus the second in points,
+    whether by one recipe) of each experiment that both methods took part in.
     """
     settings: dict[tuple[str, str], dict[str, Run[Any]]] = {}
     for run in read_records(folders).every:
@@ -179,20 +187,22 @@ def compared(
             if {one, other} <= methods.keys():
                 pairs = pair_up(*(scores_of(methods[method], runs) for method in (one, other)))
                 if estimate := pairs.difference():
-                    yield root, scale, same, pairs, estimate
+                    alike = share_recipe(same, methods[one], methods[other])
+                    yield root, scale, same, pairs, estimate, alike
 
 
 def differences_frame(folders: Sequence[Path], one: str, other: str) -> "pd.DataFrame":
     """A row for each experiment of `compared`: what both share, the difference in points, its 95 %
-    interval (`low`, `high`; missing below six seeds), and the number of seeds.
+    interval (`low`, `high`; missing below six seeds), the number of seeds, and whether both were
+    probed, or fine-tuned, by one recipe.
     """
     import pandas as pd
 
     return pd.DataFrame(
         {"scale": scale, **same._asdict()}
         | {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
-        | {"seeds": estimate.pairs}
-        for _, scale, same, _, estimate in compared(folders, one, other)
+        | {"seeds": estimate.pairs, "one_recipe": alike}
+        for _, scale, same, _, estimate, alike in compared(folders, one, other)
     )
 
 
@@ -200,12 +210,12 @@ def write_pairs(config: WritePairs) -> None:
     """Print the differences, and write the pairs."""
     one, other = config.methods
     rows, lines = [], []
-    for root, scale, same, pairs, estimate in compared(config.records, one, other):
+    for root, scale, same, pairs, estimate, alike in compared(config.records, one, other):
         where = {"root": root, "scale": scale, **same._asdict()}
         for seed, a, b in zip(pairs.keys, pairs.one, pairs.other, strict=True):
             values = {one: value_of(a), other: value_of(b)}
             rows.append({**where, "seed": seed, **values, "difference": value_of(a - b)})
-        lines.append(_line(f"{root}/{scale}", same, estimate))
+        lines.append(_line(f"{root}/{scale}", same, estimate, alike))
     if not rows:
         raise InputError(f"no experiment of these records has {one} and {other} with the same seed")
     title = f"{name_of(one)} minus {name_of(other)}, in points"
@@ -218,9 +228,10 @@ def write_pairs(config: WritePairs) -> None:
         print(f"{len(rows):,} pairs: {config.out}")
 
 
-def _line(where: str, same: Experiment, estimate: Estimate) -> list[Cell]:
+def _line(where: str, same: Experiment, estimate: Estimate, alike: bool) -> list[Cell]:
     what = [same.kind, same.encoder, f"{same.images:,.0f} images" if same.images else ""]
     what += [same.condition, f"{100 * same.fraction:g} %" if same.fraction < 1 else ""]
+    what += [] if alike else ["another recipe"]
     over = f"{estimate.pairs} seeds"
     over += f", {estimate.images:,} images" if estimate.images else ""
     over += f" in {estimate.clusters:,} groups" if estimate.clusters else ""

@@ -17,7 +17,16 @@ from catlip.records.estimate import Estimate, mean_difference, value_of
 from catlip.records.run import Records, Run, select_kind
 from catlip.records.styles import CATLIP, CLIPS, is_ours, name_of, ordered
 from catlip.records.table import clipped
-from reports.pairs import DENSE, MEASURES, Experiment, accuracies, experiments, pair_up, scores_of
+from reports.pairs import (
+    DENSE,
+    MEASURES,
+    Experiment,
+    accuracies,
+    experiments,
+    pair_up,
+    scores_of,
+    share_recipe,
+)
 from reports.results import frame_of
 
 if TYPE_CHECKING:  # pandas takes a while to import
@@ -129,21 +138,13 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
             if catlip is None or method not in methods:
                 continue
             sides = (catlip, methods[method])
-            if method in CLIPS and not _share_recipe(same, sides):
+            if method in CLIPS and not share_recipe(same, *sides):
                 continue
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 ranked.append((_sort_key(same, sizes), difference))
     every = [difference for _, difference in sorted(ranked, key=lambda pair: pair[0])]
     every += _at_equal_cost(select_kind(runs, LengthTraining), clip)
     return sorted(every, key=lambda one: HEADINGS.index(one.heading))
-
-
-def _share_recipe(same: Experiment, sides: Sequence["pd.DataFrame"]) -> bool:
-    """Whether both encoders were probed, or fine-tuned, alike. In a study each method is trained by
-    its own recipe.
-    """
-    in_study = HEADING_OF[same.kind] in (LENGTH, CONDITION)
-    return in_study or len({recipe for side in sides for recipe in side.settings}) == 1
 
 
 def _difference(
@@ -176,7 +177,7 @@ def _difference(
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
     words.append(MEASURES[same.metric])
-    words += [] if _share_recipe(same, sides) else ["another recipe"]
+    words += [] if share_recipe(same, *sides) else ["another recipe"]
     if part := same.task.partition(TASK_PART_SEPARATOR)[2]:  # below the row of the whole task
         words = [f"\N{EN DASH} {part}"]
     return Difference(

@@ -12,6 +12,7 @@ from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
 from catlip.records.run import Records
 from catlip.records.table import Quantity
+from reports.pairs import differences_frame
 from reports.read.records import read_records
 from reports.read.setting import Setting
 from reports.summary.answers import as_good, why
@@ -75,7 +76,7 @@ def test_runs_of_another_recipe_are_left_out(probe, read_setting):
     assert len(found.paired("concepts").keys) == 3
 
 
-def test_methods_that_were_probed_otherwise_are_not_compared(probe, read_setting):
+def test_methods_that_were_probed_otherwise_are_not_compared(probe, read_setting, tmp_path):
     for seed in range(3):
         probe("catlip", seed, 0.3, max_lr=0.7)
         probe("clip", seed, 0.2)
@@ -84,6 +85,8 @@ def test_methods_that_were_probed_otherwise_are_not_compared(probe, read_setting
     found = read_setting()
     assert found.paired("concepts").values == []
     assert [one.name for one in found.differences] == ["another recipe, SigLIP"]
+    table = differences_frame([tmp_path], "catlip", "siglip")
+    assert table.one_recipe.tolist() == [False]
     assert found.differing_settings("concepts") == ["max_lr"]
     assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
