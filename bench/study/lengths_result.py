@@ -15,12 +15,11 @@ from catlip.records.blocks import Block, side_by_side
 from catlip.records.estimate import N, Score
 from catlip.records.figures import MUTED, Axes, Figure, write_out_powers
 from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
-from catlip.records.run import Run, device_of
+from catlip.records.run import Run
 from catlip.records.styles import CATLIP, name_of
 from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
-COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,32 +113,27 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(runs: Runs, cost: str, clip: str) -> dict[str, list[Score]]:
+def at_equal_cost(runs: Runs, clip: str, times: float | None = None) -> dict[str, list[Score]]:
     """Task -> CatLIP minus this CLIP in points, for each seed, at the cost of the longest trainings
-    (the lower one of the two methods'). Seconds are compared within each device, without trainings
-    that shared it.
+    (the lower one of the two methods'): that in operations or, if an image takes CLIP `times` as
+    long as CatLIP, that in seconds.
     """
+    by_method = {curve.method: curve for curve in curves(runs)}
+    if not by_method.keys() >= {CATLIP, clip}:
+        return {}
+    one, other = by_method[CATLIP], by_method[clip]
+    cost = "flops" if times is None else "images_seen"
+    costs = one.costs(cost)
+    other_costs = [(times or 1) * each for each in other.costs(cost)]
+    budget = min(costs[-1], other_costs[-1])
     points: dict[str, list[Score]] = {}
-    groups: dict[str, list[Run[LengthTraining]]] = {"": [*runs]}
-    if cost == "train_seconds":
-        usual = {curve.encoder for curve in curves(runs)}
-        alone = [r for r in runs if r.metrics.encoder in usual and not r.environment.beside]
-        devices = {*map(device_of, alone)} - {""}
-        groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
-    for group in groups.values():
-        by_method = {curve.method: curve for curve in curves(group)}
-        if not by_method.keys() >= {CATLIP, clip}:
-            continue
-        one, other = by_method[CATLIP], by_method[clip]
-        costs, other_costs = one.costs(cost), other.costs(cost)
-        budget = min(costs[-1], other_costs[-1])
-        for task, by_seed in one.top1.items():
-            other_by_seed = other.top1.get(task, {})
-            for seed in (seed for seed in other_by_seed if seed in by_seed):
-                first = at_cost(costs, by_seed[seed], budget)
-                second = at_cost(other_costs, other_by_seed[seed], budget)
-                if first is not None and second is not None:
-                    points.setdefault(task, []).append(first - second)
+    for task, by_seed in one.top1.items():
+        other_by_seed = other.top1.get(task, {})
+        for seed in (seed for seed in other_by_seed if seed in by_seed):
+            first = at_cost(costs, by_seed[seed], budget)
+            second = at_cost(other_costs, other_by_seed[seed], budget)
+            if first is not None and second is not None:
+                points.setdefault(task, []).append(first - second)
     return points
 
 

@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR
-from bench.study.lengths_result import COSTS, LengthTraining, at_equal_cost, curves
+from bench.step_time.result import PACKED, StepTime
+from bench.study.lengths_result import LengthTraining, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, condition_in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
 from catlip.records.run import Records, Run, select_kind
@@ -115,9 +116,12 @@ def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
     return machines
 
 
-def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
+def differences(
+    runs: Sequence[Run[Any]], clip: str, step_time: Run[StepTime] | None = None
+) -> list[Difference]:
     """All differences of the records of one scale, in the order of the page. CatLIP is compared
-    with `clip`, and with another CLIP in an experiment that has no run of `clip`.
+    with `clip`, and with another CLIP in an experiment that has no run of `clip`; at equal seconds,
+    if `step_time` is of the study's encoder.
     """
     frame = frame_of(Records((), tuple(runs), ()))
     rows = accuracies(frame)
@@ -143,7 +147,7 @@ def differences(runs: Sequence[Run[Any]], clip: str) -> list[Difference]:
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 ranked.append((_sort_key(same, sizes), difference))
     every = [difference for _, difference in sorted(ranked, key=lambda pair: pair[0])]
-    every += _at_equal_cost(select_kind(runs, LengthTraining), clip)
+    every += _at_equal_cost(select_kind(runs, LengthTraining), clip, step_time)
     return sorted(every, key=lambda one: HEADINGS.index(one.heading))
 
 
@@ -201,27 +205,35 @@ def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
     return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
 
 
-def _at_equal_cost(runs: Sequence[Run[LengthTraining]], clip: str) -> Iterator[Difference]:
+def _at_equal_cost(
+    runs: Sequence[Run[LengthTraining]], clip: str, step_time: Run[StepTime] | None
+) -> Iterator[Difference]:
     """At the lower cost of the two longest trainings, interpolated between lengths: CatLIP minus
-    `clip` or, where that has no such trainings on a machine of CatLIP's, minus another CLIP.
+    `clip` or, where that has no such trainings, minus another CLIP.
     """
     by_method = {curve.method: curve for curve in curves(runs)}
-    clips = [other for other in dict.fromkeys([clip, *CLIPS]) if other in by_method]
-    for cost, unit in COSTS.items():
-        compared = ((other, at_equal_cost(runs, cost, other)) for other in clips)
-        other, found = next((pair for pair in compared if pair[1]), (clip, {}))
-        both = [by_method[method] for method in (CATLIP, other) if method in by_method]
-        paths = [run.path for curve in both for row in curve.rows.values() for run in row]
-        for task, pairs in found.items():
-            if estimate := mean_difference(pairs):
+    other = next((one for one in dict.fromkeys([clip, *CLIPS]) if one in by_method), "")
+    if not other or CATLIP not in by_method:
+        return
+    both = [by_method[method] for method in (CATLIP, other)]
+    found = {"equal FLOPs": at_equal_cost(runs, other)}
+    if step_time and step_time.config.model == both[0].encoder:
+        pairs = (f"{one}/{CATLIP}" for one in (other, other + PACKED))  # both compute the same
+        ratios = [ratio.value for pair in pairs if (ratio := step_time.metrics.ratios.get(pair))]
+        if ratios:
+            found["equal seconds"] = at_equal_cost(runs, other, min(ratios))
+    paths = [run.path for curve in both for row in curve.rows.values() for run in row]
+    for what, of_tasks in found.items():
+        for task, points in of_tasks.items():
+            if estimate := mean_difference(points):
                 same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
-                    f"equal {unit}",
+                    what,
                     same,
                     other,
                     clip,
-                    points=[*map(value_of, pairs)],
+                    points=[*map(value_of, points)],
                     estimate=estimate,
                     records=frozenset(paths),
                 )

@@ -124,7 +124,7 @@ class Setting:
     @cached_property
     def differences(self) -> list[Difference]:
         """CatLIP minus each other method in every experiment, in the order of the page."""
-        return differences(self.records, self.clip)
+        return differences(self.records, self.clip, self.step_time)
 
     @cached_property
     def device(self) -> str:

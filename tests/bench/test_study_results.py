@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.downstream.probe.result import packed, packed_ids, score_of, unpacked_ids
-from bench.study.lengths_result import COSTS as UNITS
 from bench.study.lengths_result import (
     LengthTraining,
     at_cost,
@@ -131,34 +130,20 @@ def grid(catlip: float, clip: float) -> list[Run[LengthTraining]]:
     ]
 
 
-def at_each_cost(runs: list[Run[LengthTraining]]) -> list[list[float]]:
-    """Differences in points, at equal FLOPs and at equal seconds."""
-    scores = (at_equal_cost(runs, cost, "clip").get("concepts", []) for cost in UNITS)
-    return [[score.value for score in of_cost] for of_cost in scores]
+def points_at_equal_cost(gain: float, other: float, times: float | None) -> list[float]:
+    scores = at_equal_cost(grid(gain, other), "clip", times).get("concepts", [])
+    return [score.value for score in scores]
 
 
-def elsewhere(run: Run[LengthTraining], times: float = 1.0) -> Run[LengthTraining]:
-    slower = replace(run.metrics, train_seconds=times * run.metrics.train_seconds)
-    return replace(run, environment=Environment(device="Other CPU"), metrics=slower)
+@pytest.mark.parametrize("times", [None, 2])  # CLIP has twice the operations
+def test_methods_that_reach_the_same_differ_by_what_they_cost(times) -> None:
+    assert points_at_equal_cost(0.04, 0.04, times) == pytest.approx([4] * 3)
+    assert points_at_equal_cost(0.04, 0.02, times) == pytest.approx([10] * 3)
 
 
-def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
-    assert at_each_cost(grid(0.04, 0.04)) == [pytest.approx([4] * 3)] * 2
-
-
-def test_seconds_are_compared_within_each_device() -> None:
-    """A slower machine changes nothing; a seed that changed it is left out."""
-    moved = [elsewhere(run, 10) if run.metrics.seed == 2 else run for run in grid(0.04, 0.02)]
-    for runs in (grid(0.04, 0.02), moved):
-        assert at_each_cost(runs)[-1] == pytest.approx([10] * 3)
-    mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
-    assert len(at_each_cost(mixed)[-1]) == 2
-    beside = replace(mixed[0], environment=Environment(device="Example CPU", beside=1))
-    assert len(at_each_cost([beside, *grid(0.04, 0.02)[1:]])[-1]) == 2, "of a shared device"
-    longer = [elsewhere(trained(m, 32_000, s, 0.9)) for m in ("catlip", "clip") for s in range(3)]
-    assert at_each_cost([*grid(0.04, 0.02), *longer])[-1] == pytest.approx([10] * 3)
-    apart = [run if run.metrics.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
-    assert [len(points) for points in at_each_cost(apart)] == [3, 0]
+def test_at_equal_seconds_the_faster_method_sees_more_images() -> None:
+    assert points_at_equal_cost(0.04, 0.04, 1) == pytest.approx([0] * 3)
+    assert points_at_equal_cost(0.04, 0.04, 0.5) == pytest.approx([-4] * 3)
 
 
 def test_row_of_lengths_is_a_mean_over_seeds() -> None:

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from report_support import page_in, records_in, table
+from report_support import page_in, records_in, step_times, table
 
 from bench.downstream.probe.result import score_of
 from catlip.records.estimate import Estimate, mean_over_seeds_and_images
@@ -100,19 +100,20 @@ def test_bits_give_the_interval_over_seeds_and_images(write_probe, read_differen
     assert estimate.images == 10
 
 
-@pytest.mark.parametrize(("device", "other"), [("A", ""), ("B", ", CLIP")])
-def test_equal_seconds_are_those_of_a_clip_that_ran_where_catlip_did(
-    device, other, write_study, tmp_path
+@pytest.mark.parametrize(("encoder", "points"), [("small", [0, -10]), ("large", [0])])
+def test_equal_seconds_are_by_the_steps_of_the_studys_encoder(
+    encoder, points, write_study, write_record, read_setting
 ):
-    for method, where in (("catlip", "A"), ("clip", "A"), ("clip_bag", device)):
-        for images, seed in product((1_000, 2_000), range(2)):
-            cost = {"flops": images * 1e6, "train_seconds": float(images)}
-            cell = {"encoder": "", "images": images, "seed": seed, "fraction": 1.0, **cost}
-            parts = {"environment": {"device": where}}
-            write_study("scaling", method, {"concepts": 0.5}, parts=parts, **cell)
-    found = differences(records_in(tmp_path).every, "clip_bag")
-    at_cost = [one.name for one in found if one.heading == COST]
-    assert at_cost == ["equal FLOPs", f"equal seconds{other}"]
+    """CLIP's steps take half as long: it sees twice as many images."""
+    for method, images, seed in product(("catlip", "clip_bag"), (1_000, 2_000), range(2)):
+        cell = {"encoder": "small", "images": images, "images_seen": images, "seed": seed}
+        cell |= {"fraction": 1.0, "flops": images * 1e6}
+        write_study("scaling", method, {"concepts": 0.2 + images * 1e-4}, **cell)
+    metrics = step_times({"clip_bag/catlip": 0.5}, ("catlip", "clip_bag"))
+    write_record("step_time", "step", metrics=metrics, config={"model": encoder})
+    found = [one for one in read_setting().differences if one.heading == COST]
+    assert [one.name for one in found] == ["equal FLOPs", "equal seconds"][: len(points)]
+    assert [one.estimate.value for one in found] == pytest.approx(points)
 
 
 def test_length_stands_once_above_a_group_that_shares_it():
