@@ -13,6 +13,7 @@ from catlip.records.run import Records
 from catlip.records.select import images_of
 from catlip.records.styles import CATLIP
 from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
+from reports.read.differences import Difference
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
@@ -22,7 +23,6 @@ from reports.summary.answers import (
     data_of,
     over_encoders_and_lengths,
     over_other_teams,
-    over_superclass,
     under_conditions,
     why,
     with_ends,
@@ -86,7 +86,7 @@ def answer(records: Records) -> list[str]:
     every = [setting for setting in settings(records) if setting.is_answered]
     main, others = every[0], every[1:]
     points = [
-        f"**As good?** {_as_good(every)}{_elsewhere(main)}",
+        f"**As good?** {_as_good(every)}{_elsewhere(every)}",
         _ladder(main),
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
@@ -124,13 +124,14 @@ def _as_good(every: Sequence[Setting]) -> str:
     return f"Of {len(words)} comparisons CatLIP is {listed(counts)}."
 
 
-def _elsewhere(setting: Setting) -> str:
-    """The lead on the first data with other lengths and encoders, with other batches and with other
-    drawers to test on.
+def _elsewhere(every: Sequence[Setting]) -> str:
+    """The least lead on the first data with other lengths and encoders, with other batches and with
+    other drawers to test on; then that on other data with other lengths and encoders.
     """
+    setting, *others = every
     batches = [one for found in under_conditions(setting, "batch").values() for one in found]
     least = [
-        f"{signed(min(one.estimate.value for one in found), 1)} over {what}"
+        f"{_least(found)} over {what}"
         for found, what in (
             (over_encoders_and_lengths(setting), "encoders and lengths"),
             (batches, "batches"),
@@ -141,7 +142,15 @@ def _elsewhere(setting: Setting) -> str:
     if teams := over_other_teams(setting, with_ends):
         words.append(teams)
     where = images_of(setting.root, setting.scale)
-    return f" On {where} {', '.join(words)}." if words else ""
+    clauses = [f"On {where} {', '.join(words)}"] if words else []
+    for other in others:
+        if found := over_encoders_and_lengths(other):
+            clauses.append(f"on {images_of(other.root, other.scale)} {_least(found)} over lengths")
+    return f" {'; '.join(clauses)}." if clauses else ""
+
+
+def _least(found: Sequence[Difference]) -> str:
+    return signed(min(one.estimate.value for one in found), 1)
 
 
 def _ladder(setting: Setting) -> str:
@@ -151,9 +160,7 @@ def _ladder(setting: Setting) -> str:
         f"{row.name.partition(',')[0]} {signed(row.of_task[task].estimate.value, 1)}"
         for row in ladder_rows(setting)[:-1]
     ]
-    if over := over_superclass(setting).get(task):
-        words.append(f"then SuperClass's subwords {signed(-over.estimate.value, 1)}")
-    start = f"**Why?** From CLIP to CatLIP on {setting.name(task)}"
+    start = f"**Why?** CLIP to CatLIP on {setting.name(task)}"
     return f"{start}: {'; '.join(words)}." if words else ""
 
 

@@ -227,13 +227,17 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
 
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
-    """For each further data set, from the least to the most difference on its tasks."""
+    """For each further data set, from the least to the most difference on its tasks and in its
+    study.
+    """
     words = []
     for other in others:
         judged = [one for one in compared_tasks(other) if one.difference.low is not None]
         if not judged or not _is_beside(setting, other):
             continue
-        ends = from_to((one.difference.value for one in judged), show=signed)
+        found = [one.difference for one in judged]
+        found += [one.estimate for one in over_encoders_and_lengths(other)]
+        ends = from_to((one.value for one in found), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
         words.append(f"on {images_of(other.root, other.scale)} {ends}{over}")
     return words
@@ -364,11 +368,11 @@ def on_tasks(setting: Setting, found: Sequence[Difference], is_brief: bool = Fal
 
 
 def over_other_teams(setting: Setting, show: Callable[[Estimate], str] = brief) -> str:
-    """`+4.4 / +5.2 over teams of drawers`, on each task; empty with too few teams."""
+    """`+4.4 / +5.2 over drawers`, on each task; empty with too few teams."""
     every = [over_teams(leads_by_team(setting, task)) for task in setting.first_tasks]
     means = [mean for mean in every if mean]
     words = " / ".join(map(show, means))
-    return f"{words} over teams of drawers" if means else ""
+    return f"{words} over drawers" if means else ""
 
 
 def _near_random(setting: Setting, method: str) -> dict[str, str]:
@@ -470,19 +474,14 @@ def _factors(waterfall: Run[Waterfall]) -> str:
     )
 
 
-def over_superclass(setting: Setting) -> dict[str, Difference]:
-    """Task -> CatLIP minus SuperClass by linear probes with all labels."""
-    return {
-        one.same.task: one
-        for one in setting.differences
-        if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
-    }
-
-
 def _ties_with_superclass(setting: Setting) -> bool:
     """Whether CatLIP has no lead over SuperClass on any of the first tasks."""
-    found = over_superclass(setting)
-    signs = {sign(found[task].estimate) for task in setting.first_tasks if task in found}
+    signs = {
+        sign(one.estimate)
+        for one in setting.differences
+        if (one.heading, one.method, one.same.metric) == (OTHERS, "superclass", "top1")
+        if one.same.task in setting.first_tasks
+    }
     return bool(signs) and not {1, None} & signs
 
 

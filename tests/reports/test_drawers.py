@@ -56,8 +56,8 @@ def test_each_team_is_one_draw(trainings, read_setting) -> None:
     low, high = stats.t.interval(0.95, 5, np.mean(values), stats.sem(values))
     assert (mean.value, mean.low, mean.high) == pytest.approx((np.mean(values), low, high))
     words = over_other_teams(setting, with_ends)
-    assert words == "+15.5 (\N{MINUS SIGN}8.5 to +39.5) over teams of drawers"
-    assert "+15.5 over teams" in as_good(setting).short
+    assert words == "+15.5 (\N{MINUS SIGN}8.5 to +39.5) over drawers"
+    assert "+15.5 over drawers" in as_good(setting).short
 
 
 def test_few_teams_have_no_interval(trainings, read_setting) -> None:

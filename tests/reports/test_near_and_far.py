@@ -7,6 +7,7 @@ import pytest
 from report_support import records_in
 
 from reports.read.setting import settings
+from reports.readme import answer
 from reports.summary.answers import as_good
 from reports.summary.near_and_far import near_and_far
 
@@ -55,3 +56,16 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
         "6\N{NO-BREAK SPACE}seeds",
     ]  # what fits in a line
     assert headings[:2] == first
+
+
+def test_what_turns_with_length_on_other_data_is_in_the_answers(probes, write_study, tmp_path):
+    probes("mine", {"garden": 2})
+    probes("starter", {"concepts": 8})
+    for method, seed in product(("catlip", "clip"), range(6)):
+        top1 = {"concepts": 0.5 + seed / 1000 - 0.04 * (method == "catlip")}
+        more = {"images": 9_000, "images_seen": 9_000, "seed": seed}
+        write_study("scaling", method, top1, **more)
+    records = records_in(tmp_path)
+    main, *others = settings(records)
+    assert "on drawings \N{MINUS SIGN}4.0 to +8.0" in as_good(main, others).short
+    assert "on drawings \N{MINUS SIGN}4.0 over lengths" in " ".join(answer(records)).lower()
