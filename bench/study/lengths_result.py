@@ -16,7 +16,7 @@ from catlip.records.estimate import N, Score
 from catlip.records.figures import MUTED, Axes, Figure, write_out_powers
 from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
 from catlip.records.run import Run
-from catlip.records.styles import CATLIP, name_of
+from catlip.records.styles import name_of
 from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
@@ -113,15 +113,11 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(runs: Runs, clip: str, times: float | None = None) -> dict[str, list[Score]]:
-    """Task -> CatLIP minus this CLIP in points, for each seed, at the cost of the longest trainings
-    (the lower one of the two methods'): that in operations or, if an image takes CLIP `times` as
-    long as CatLIP, that in seconds.
+def at_equal_cost(one: Curve, other: Curve, times: float | None = None) -> dict[str, list[Score]]:
+    """Task -> the first minus the second in points, for each seed, at the cost of the longest
+    trainings (the lower one of the two methods'): that in operations or, if an image takes the
+    second `times` as long as the first, that in seconds.
     """
-    by_method = {curve.method: curve for curve in curves(runs)}
-    if not by_method.keys() >= {CATLIP, clip}:
-        return {}
-    one, other = by_method[CATLIP], by_method[clip]
     cost = "flops" if times is None else "images_seen"
     costs = one.costs(cost)
     other_costs = [(times or 1) * each for each in other.costs(cost)]

@@ -142,8 +142,6 @@ def differences(
             if catlip is None or method not in methods:
                 continue
             sides = (catlip, methods[method])
-            if method in CLIPS and not share_recipe(same, *sides):
-                continue
             if difference := _difference(same, method, clip, sides, usual, by_path):
                 ranked.append((_sort_key(same, sizes), difference))
     every = [difference for _, difference in sorted(ranked, key=lambda pair: pair[0])]
@@ -159,7 +157,10 @@ def _difference(
     usual: str,
     runs: Mapping[str, Run[Any]],
 ) -> Difference | None:
-    """None without a shared seed."""
+    """None without a shared seed, or of a CLIP that was probed by another recipe."""
+    is_alike = share_recipe(same, *sides)
+    if method in CLIPS and not is_alike:
+        return None
     heading = HEADING_OF[same.kind]
     is_other = method != clip
     one, other = (scores_of(side, runs) for side in sides)
@@ -181,7 +182,7 @@ def _difference(
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
     words.append(MEASURES[same.metric])
-    words += [] if share_recipe(same, *sides) else ["another recipe"]
+    words += [] if is_alike else ["another recipe"]
     if part := same.task.partition(TASK_PART_SEPARATOR)[2]:  # below the row of the whole task
         words = [f"\N{EN DASH} {part}"]
     return Difference(
@@ -215,13 +216,13 @@ def _at_equal_cost(
     other = next((one for one in dict.fromkeys([clip, *CLIPS]) if one in by_method), "")
     if not other or CATLIP not in by_method:
         return
-    both = [by_method[method] for method in (CATLIP, other)]
-    found = {"equal FLOPs": at_equal_cost(runs, other)}
+    both = by_method[CATLIP], by_method[other]
+    found = {"equal FLOPs": at_equal_cost(*both)}
     if step_time and step_time.config.model == both[0].encoder:
         pairs = (f"{one}/{CATLIP}" for one in (other, other + PACKED))  # both compute the same
         ratios = [ratio.value for pair in pairs if (ratio := step_time.metrics.ratios.get(pair))]
         if ratios:
-            found["equal seconds"] = at_equal_cost(runs, other, min(ratios))
+            found["equal seconds"] = at_equal_cost(*both, min(ratios))
     paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for what, of_tasks in found.items():
         for task, points in of_tasks.items():

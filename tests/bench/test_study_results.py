@@ -14,6 +14,7 @@ from bench.study.lengths_result import (
     at_cost,
     at_equal_cost,
     cost_of,
+    curves,
     lengths_table,
 )
 from bench.study.result import (
@@ -131,8 +132,8 @@ def grid(catlip: float, clip: float) -> list[Run[LengthTraining]]:
 
 
 def points_at_equal_cost(gain: float, other: float, times: float | None) -> list[float]:
-    scores = at_equal_cost(grid(gain, other), "clip", times).get("concepts", [])
-    return [score.value for score in scores]
+    scores = at_equal_cost(*curves(grid(gain, other)), times)
+    return [score.value for score in scores["concepts"]]
 
 
 @pytest.mark.parametrize("times", [None, 2])  # CLIP has twice the operations
