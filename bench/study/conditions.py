@@ -116,14 +116,15 @@ class ConditionedTraining(Training):
         return f"{self.method}-{condition}-{self.images}-seed{self.seed}"
 
     def config(self) -> dict[str, Any]:  # `noise` in records is the condition
-        return {name.replace("condition", "noise"): value for name, value in vars(self).items()}
+        config = super().config()
+        return {name.replace("condition", "noise"): value for name, value in config.items()}
 
 
 def main(config: Conditions) -> None:
     for condition in config.conditions:
-        if read_condition(condition)[0] in EDITIONS and not config.probe.startswith(STARTER):
+        if read_condition(condition)[0] in EDITIONS and not _is_starter(config.probe):
             raise InputError(
-                f"--conditions {condition} needs the starter's probe: --probe {STARTER}DIR"
+                f"--conditions {condition} needs the starter's probe alone: --probe {STARTER}DIR"
             )
     config.check()
     trainings: dict[str, list[ConditionedTraining]] = {name: [] for name in config.conditions}
@@ -176,7 +177,7 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
         teams = [images.task for images in images_of(probe) if images.part]
         accuracies |= {task: score_of(probe, task).value / 100 for task in teams}
     if kind == "heldout":
-        root = Path(changed.probe.removeprefix(STARTER))
+        root = Path(changed.probe[0].removeprefix(STARTER))
         for whole in TASKS:
             names = seen_or_held_out(root, whole, held_out_concepts(value))
             note_samples({IMAGES: parts_of(whole, names)})
@@ -198,6 +199,10 @@ def measure(config: Conditions, training: ConditionedTraining, folder: Path) -> 
     )
 
 
+def _is_starter(probe: tuple[str, ...]) -> bool:
+    return len(probe) == 1 and probe[0].startswith(STARTER)
+
+
 def _data_folder(config: Conditions) -> Path:
     return config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
@@ -216,7 +221,7 @@ def prepare_data(config: Conditions, condition: str) -> dict[str, Any]:
         given = Vocabulary.load(config.vocabulary)
         write_shards(expand(config.shards), shards, condition, quiet=config.quiet)
         if kind == "teams":
-            root = Path(config.probe.removeprefix(STARTER))
+            root = Path(config.probe[0].removeprefix(STARTER))
             write_probe(root, expand(config.shards), folder / "probe", value)
         threshold = given.threshold
         if threshold and given.source.captions and kind in EDITIONS:
@@ -236,7 +241,7 @@ def prepare_data(config: Conditions, condition: str) -> dict[str, Any]:
                     (labels,), vocabulary, threshold=threshold, top_k=given.top_k, quiet=True
                 )
             )
-    probe = {"probe": f"{STARTER}{folder / 'probe'}"} if kind == "teams" else {}
+    probe = {"probe": (f"{STARTER}{folder / 'probe'}",)} if kind == "teams" else {}
     return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary, **probe}
 
 

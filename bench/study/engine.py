@@ -43,6 +43,7 @@ from catlip.records.record import (
     read_record,
 )
 from catlip.records.run import Run, read_run
+from catlip.records.select import suffix
 from catlip.system.engines import worker_pool
 from catlip.system.files import write_atomically
 from catlip.system.multi_process import shared_gpu
@@ -71,8 +72,8 @@ class Study(RunOptions):
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     labels_dir: Path
     """Where catlip.label put the labels of these shards."""
-    probe: str
-    """Data to probe on, as bench.downstream.linear_probe takes it."""
+    probe: tuple[str, ...]
+    """Data to probe on, each as bench.downstream.linear_probe takes it."""
     recipe: str = "starter"
     """Name of each method's pre-training recipe, for what the study does not change; or
     FILE.py:NAME, one for all methods."""
@@ -98,7 +99,9 @@ class Study(RunOptions):
             if is_given and (not values or len(set(values)) < len(values)):
                 raise InputError(f"--{field.name}: give one or more, each once")
         choose("probe recipe", self.probe_recipe, linear_probe.RECIPES)
-        load_tasks(self.probe)
+        tasks = [task.name for data in self.probe for task in load_tasks(data)]
+        if len(set(tasks)) < len(tasks):
+            raise InputError(f"--probe {' '.join(self.probe)}: two have a task of the same name")
 
     def base_recipe(self, method: str) -> Recipe:
         """The method's recipe of the study's name. Raises: InputError for an unknown name."""
@@ -161,7 +164,7 @@ class Training:
     shards: tuple[str, ...]
     vocabulary: Path
     labels_dir: Path
-    probe: str
+    probe: tuple[str, ...]
     probe_recipe: str
     seed: Seed
 
@@ -170,8 +173,8 @@ class Training:
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
-        """The fields under the names that they have in records."""
-        return vars(self)
+        """The fields as records have them: older ones name one probe, which is no list there."""
+        return vars(self) | ({"probe": self.probe[0]} if len(self.probe) == 1 else {})
 
 
 def run_trainings(
@@ -332,28 +335,33 @@ def train_and_probe(
     else:
         config = baselines.pretrain.PretrainBaseline(**vars(common), method=training.method)
         baselines.pretrain.main(config)
-    probe = replace(
-        linear_probe.RECIPES[training.probe_recipe],
-        encoder=str(run),
-        data=training.probe,
-        out=folder / "probe.json",
-        cached_features=True,
-        fraction=(FEW_LABELS, 1.0),
-        seeds=CLASSIFIERS,
-        seed=training.seed,
-        num_workers=study.num_workers,
-        device=study.device,
-        quiet=study.quiet,
-    )
-    run_sweep(probe)
-    records = [read_record(path) for path in (folder / f"{training.method}.json", probe.out)]
-    for record in records:
+    pretrained = read_record(folder / f"{training.method}.json")
+    note_data(pretrained["environment"].get("data", {}))
+    accuracies: dict[str, float] = {}
+    samples: dict[str, list[Any]] = {"runs": [], IMAGES: []}
+    for number, data in enumerate(training.probe):
+        probe = replace(
+            linear_probe.RECIPES[training.probe_recipe],
+            encoder=str(run),
+            data=data,
+            out=folder / f"probe{suffix(number)}.json",
+            cached_features=True,
+            fraction=(FEW_LABELS, 1.0),
+            seeds=CLASSIFIERS,
+            seed=training.seed,
+            num_workers=study.num_workers,
+            device=study.device,
+            quiet=study.quiet,
+        )
+        run_sweep(probe)
+        record = read_record(probe.out)
         note_data(record["environment"].get("data", {}))
-    note_samples({name: records[1]["samples"].get(name, []) for name in ("runs", IMAGES)})
-    pretrained = read_run(records[0], Pretrain)
-    probed = read_run(records[1], LinearProbe).metrics.accuracies()
-    accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
-    return pretrained.metrics, accuracies
+        for name, rows in samples.items():
+            rows += record["samples"].get(name, [])
+        probed = read_run(record, LinearProbe).metrics.accuracies()
+        accuracies |= {task: top1 for task, top1 in probed.items() if top1 is not None}
+    note_samples(samples)
+    return read_run(pretrained, Pretrain).metrics, accuracies
 
 
 def known_methods() -> "dict[str, type[Objective]]":

@@ -55,11 +55,12 @@ class Curve:
 
     @cached_property
     def top1(self) -> dict[str, dict[int, list[Score]]]:
-        """Task -> seed -> [lengths] in %."""
+        """Task -> seed -> [lengths] in %, of the tasks that all of these were probed on."""
         tasks: dict[str, dict[int, list[Score]]] = {}
         for seed, row in self.rows.items():
             for task in row[0].metrics.accuracies:
-                tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
+                if all(task in run.metrics.accuracies for run in row):
+                    tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
         return tasks
 
     def costs(self, cost: str) -> list[float]:

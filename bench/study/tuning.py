@@ -104,11 +104,12 @@ class FinalTraining(TrialTraining):
 
 
 def main(config: Tuning) -> None:
-    if not find_layout(config.probe).validation:
-        raise InputError(
-            f"--probe {config.probe} holds the test images: tune on validation data, as "
-            f"starter{VALIDATION}:DIR or folder{VALIDATION}:DIR"
-        )
+    for data in config.probe:
+        if not find_layout(data).validation:
+            raise InputError(
+                f"--probe {data} holds the test images: tune on validation data, as "
+                f"starter{VALIDATION}:DIR or folder{VALIDATION}:DIR"
+            )
     config.check()
     trials = [
         trial_of(config, method, number)
@@ -149,7 +150,8 @@ def recipe_file(config: Tuning, method: str, number: int) -> str:
         if field.name not in recipe.ALTERNATIVES
         and getattr(recipe, field.name) != getattr(base, field.name)
     }
-    about = f"{method}: trial {number} of {config.trials}, by its accuracy on {config.probe}."
+    probes = " and ".join(config.probe)
+    about = f"{method}: trial {number} of {config.trials}, by its accuracy on {probes}."
     tuned = pformat({"recipe": config.recipe, **differs}, sort_dicts=False)
     return f'"""{about}"""\n\n{TUNED} = {tuned}\n'
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from baselines.pretrain import recipes_of
 from bench.arithmetic.flops import step_flops
@@ -36,6 +37,7 @@ from bench.study.conditions import (
 from bench.study.editions import held_out_concepts, read_teams, seen_or_held_out, write_probe
 from bench.study.engine import workers_for
 from bench.study.lengths import Lengths, list_trainings, spread
+from bench.study.lengths_result import LengthTraining
 from bench.study.result import ConditionTraining, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, recipe_file, trial_of
@@ -60,7 +62,7 @@ COMMITTED = Path(__file__).parents[2] / "reports/records"
 STARTER_CAPTIONS = 27_772
 ELSEWHERE: dict[str, Any] = {
     "shards": ("data",),
-    "probe": "starter-validation:data",
+    "probe": ("starter-validation:data",),
     "vocabulary": Path("vocabulary.json"),
     "labels_dir": Path("labels"),
 }
@@ -70,7 +72,7 @@ def on(starter, folder: Path) -> dict[str, Any]:
     """The settings of a study of the small starter data."""
     return {
         "shards": (str(starter.shards),),
-        "probe": f"starter-validation:{starter.root}",
+        "probe": (f"starter-validation:{starter.root}",),
         "labels_dir": starter.labels,
         "out": folder / "study",
         "num_workers": 0,
@@ -144,6 +146,28 @@ def test_trainings_side_by_side_give_the_same(lengths_study, tmp_path, capsys, m
     assert len([*tmp_path.iterdir()]) == 2
 
 
+def test_second_probe_adds_its_tasks(lengths_study, starter, tmp_path) -> None:
+    pets = tmp_path / "pets"
+    for split, red in product(("train", "test"), (0, 200)):
+        folder = pets / split / ("dog" if red else "cat")
+        folder.mkdir(parents=True)
+        for image in range(2):
+            Image.new("RGB", (48, 48), (red, 30 * image, 100)).save(folder / f"{image}.png")
+    out = tmp_path / "out"
+    lengths.main(replace(lengths_study, out=out, probe=(*lengths_study.probe, str(pets))))
+    for path in out.iterdir():
+        both, one = (read_record(each) for each in (path, lengths_study.out / path.name))
+        accuracies = dict(both["metrics"]["accuracies"])
+        assert accuracies.pop("pets") == fmean(
+            row["top1"]
+            for row in both["samples"]["runs"]
+            if (row["task"], row["fraction"]) == ("pets", 1)
+        )
+        assert accuracies == one["metrics"]["accuracies"]
+        assert both["environment"]["data"]["pets"]["test"]["samples"] == 4
+        assert score_of(read_run(both, LengthTraining), "pets").by_image is not None
+
+
 def test_failure_names_its_training(lengths_study, tmp_path) -> None:
     config = replace(lengths_study, out=tmp_path, labels_dir=tmp_path / "none")
     with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
@@ -190,7 +214,7 @@ def test_record_tells_which_data_it_was_made_from(lengths_study, starter) -> Non
             "samples": shards.counts.sum(),
             "edition": EDITION,
         }
-        for task in load_tasks(lengths_study.probe):
+        for task in load_tasks(*lengths_study.probe):
             assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
@@ -204,12 +228,15 @@ def test_record_tells_which_data_it_was_made_from(lengths_study, starter) -> Non
         ({"methods": ("dino",)}, "clip"),
         ({"encoders": ("resnet",)}, "hybrid_mini"),
         ({"recipe": "imagenet"}, "starter"),
-        ({"probe": "starter"}, "starter:DIR"),
+        ({"probe": ("starter",)}, "starter:DIR"),
+        ({"probe": ("starter:{root}", "starter-validation:{root}")}, "of the same name"),
         ({"probe_recipe": "table_7"}, "table_7a"),
     ],
 )
-def test_mistake_is_found_before_anything_is_trained(lengths_study, changes, says) -> None:
+def test_mistake_is_found_before_anything_is_trained(lengths_study, starter, changes, says) -> None:
     before = written(lengths_study.out)
+    if "probe" in changes:
+        changes = {"probe": tuple(each.format(root=starter.root) for each in changes["probe"])}
     with pytest.raises(InputError, match=re.escape(says)):
         lengths.main(replace(lengths_study, **changes))
     assert written(lengths_study.out) == before
@@ -309,12 +336,12 @@ def test_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) ->
     for path in paths:
         record = read_record(path)
         places = {name: record["config"][name] for name in ELSEWHERE}
+        places["probe"] = (places["probe"],)
         config = Tuning(**places, final_images=138_880)
         one = (config, record["config"]["method"], record["config"]["trial"])
         is_final = record["kind"] == "finalist"
-        assert not record_changes(
-            path, final_of(*one, record["config"]["seed"]) if is_final else trial_of(*one)
-        )
+        trial = final_of(*one, record["config"]["seed"]) if is_final else trial_of(*one)
+        assert not record_changes(path, trial.config())
 
 
 @pytest.mark.usefixtures("quick_probe")
@@ -322,7 +349,7 @@ def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
     """A small study of data whose test images are not there; its best trial is trained on."""
     shutil.copytree(starter.root, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/probe-test")
-    places = on(starter, tmp_path) | {"probe": f"starter-validation:{tmp_path}/data"}
+    places = on(starter, tmp_path) | {"probe": (f"starter-validation:{tmp_path}/data",)}
     places |= {"vocabulary": starter.vocabulary, "methods": ("catlip",)}
     config = Tuning(**places, trials=1, images=64, finalists=1, final_seeds=(0, 3))
     monkeypatch.setattr(Tuning, "num_samples", 128 / CATLIP["starter"].epochs)
@@ -340,7 +367,7 @@ def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
     tuned = replace(config, recipe=f"{config.out}/catlip.py:tuned").base_recipe("catlip")
     assert tuned.max_lr == found["drawn"]["max_lr"]
     with pytest.raises(InputError, match="folder-validation"):
-        tuning.main(replace(config, probe="starter:data"))
+        tuning.main(replace(config, probe=("starter:data",)))
 
 
 TUNED = {
@@ -550,7 +577,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
         build(config)
 
     monkeypatch.setattr(conditions, "build_from_labels", build_noted)
-    probe = {"probe": f"starter:{starter.root}", "methods": ("catlip",)}
+    probe = {"probe": (f"starter:{starter.root}",), "methods": ("catlip",)}
     study = under(starter, tmp_path, condition, **probe)
     conditions.main(study)
     left = sum(map(len, edition_shards(starter, tmp_path / "edition", condition)))
@@ -567,7 +594,7 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(
     by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
-        conditions.main(replace(study, probe=f"starter-validation:{starter.root}"))
+        conditions.main(replace(study, probe=(f"starter-validation:{starter.root}",)))
 
 
 @pytest.fixture

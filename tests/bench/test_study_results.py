@@ -147,6 +147,16 @@ def test_at_equal_seconds_the_faster_method_sees_more_images() -> None:
     assert points_at_equal_cost(0.04, 0.04, 0.5) == pytest.approx([-4] * 3)
 
 
+def test_curve_is_of_the_tasks_that_all_lengths_were_probed_on() -> None:
+    runs = []
+    for run in grid(0.04, 0.02):
+        more = {"pets": 0.5} if run.metrics.images == LENGTHS[0] else {}
+        metrics = replace(run.metrics, accuracies=more | run.metrics.accuracies)
+        runs.append(replace(run, metrics=metrics))
+    catlip, clip = curves(runs)
+    assert catlip.top1.keys() == clip.top1.keys() == {"concepts"}
+
+
 def test_row_of_lengths_is_a_mean_over_seeds() -> None:
     table = lengths_table(grid(0.04, 0.02))
     images = list(table.columns).index("Images seen")
