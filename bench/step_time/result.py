@@ -29,7 +29,7 @@ from catlip.records.run import (
     times_cell,
 )
 from catlip.records.select import group_by_device, suffix, unique_runs, with_warning
-from catlip.records.styles import name_of, ordered
+from catlip.records.styles import CATLIP, name_of, ordered
 from catlip.records.table import Cell, Table, clipped, format_number, number_cell
 
 T = TypeVar("T")
@@ -100,6 +100,15 @@ class StepTime(StepKind):
     ratios: dict[str, Interval]
     ratios_without_optimizer: dict[str, Interval] = field(default_factory=dict)
     flops_ratios: dict[str, float] = field(default_factory=dict)
+
+
+def times_as_long(run: Run[StepTime], method: str) -> float | None:
+    """How many times as long as CatLIP the method takes for an image: the less of its step with
+    padded captions and of that without; None if neither was timed beside CatLIP.
+    """
+    pairs = (f"{method}/{CATLIP}", f"{method}{PACKED}/{CATLIP}")
+    ratios = run.metrics.ratios
+    return min((ratios[pair].value for pair in pairs if pair in ratios), default=None)
 
 
 def section(main: Setting | None, records: Records) -> Section:

@@ -13,7 +13,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
@@ -66,8 +66,6 @@ PROCESS_BYTES = 3 * 2**29  # of each process on a CPU; up to 1.3 GiB seen
 class Study(RunOptions):
     """The settings that all studies share."""
 
-    times_count: ClassVar = False  # whether the seconds of its trainings are a result
-
     shards: tuple[str, ...]
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     labels_dir: Path
@@ -82,8 +80,7 @@ class Study(RunOptions):
     num_workers: Natural | None = None
     """Processes that read and decode images; by default as in catlip.pretrain."""
     workers: Count | None = None
-    """Trainings at a time; by default as many as memory and cores allow, if they are small, but on
-    a CPU one in the study of lengths, whose seconds are a result."""
+    """Trainings at a time; by default as many as memory and cores allow, if they are small."""
     earlier: Path | None = None
     """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")
@@ -276,7 +273,7 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
 
     device = init_distributed(study.device).device
     is_cuda = device.type == "cuda"
-    if not trainings or (study.times_count and not is_cuda):
+    if not trainings:
         return 1
     largest = max(map(peak_bytes, {step_of(training) for training in trainings}))
     cores = len(os.sched_getaffinity(0))

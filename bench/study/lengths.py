@@ -33,8 +33,6 @@ class Lengths(StudyOfMethods):
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
     """
 
-    times_count = True
-
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
     """How many images the trainings see."""
     fractions: tuple[PositiveFraction, ...] = (1.0,)

@@ -24,8 +24,9 @@ from bench.downstream.probe.result import (
     short_task_title,
     tasks_by_importance,
 )
+from bench.step_time.result import StepTime, times_as_long
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
-from bench.study.lengths_result import LengthTraining, cost_of
+from bench.study.lengths_result import LengthTraining, cost_of, curves
 from bench.study.result import best_clip
 from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
 from catlip.records.claims import Test, min_pairs
@@ -62,6 +63,7 @@ from catlip.records.select import (
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
 from reports.pairs import Pairs, pair_up
+from reports.read.setting import plainest_first
 from reports.results import nested, with_scores
 
 if TYPE_CHECKING:
@@ -176,7 +178,8 @@ def groups_of(records: Records) -> list[Trained]:
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for record in records.every:
         origin = pretraining_of(record, known) or record
-        key = (record.root, origin.scale, architecture(origin.config.recipe.encoder))
+        encoder = origin.config.recipe.encoder or origin.config.model
+        key = (record.root, origin.scale, architecture(encoder))
         groups.setdefault(key, []).append(record)
     roots = list(dict.fromkeys(record.root for record in records.every))
     trained = {(record.root, record.scale) for record in records.of(Pretrain)}
@@ -429,28 +432,30 @@ def _too_short(group: Trained, *images: float) -> str:
 
 
 def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> list[Compared]:
-    """The time of CLIP's best training over the time that CatLIP needs for the same accuracy,
-    paired by seed. A seed counts if it was trained at all lengths of its device. If CatLIP never
-    reaches the accuracy, its longest training counts as having just reached it.
+    """The seconds of CLIP's best training over those that CatLIP needs for the same accuracy, by
+    the time of a step, paired by seed. If CatLIP never reaches the accuracy, its longest training
+    counts as having just reached it.
     """
-    compared, pair = [], group.pair(rows)
+    pair = group.pair(rows)
+    by_method = {curve.method: curve for curve in curves(group.of(LengthTraining))}
+    on_cpu = {run.is_cpu for run in group.of(LengthTraining)}
+    timed = plainest_first(run for run in group.of(StepTime) if run.is_cpu in on_cpu)
+    times = next(filter(None, (times_as_long(run, pair[1]) for run in timed)), None)
+    if times is None or not {*pair} <= by_method.keys():
+        return []
+    compared, (catlip, clip) = [], (by_method[method] for method in pair)
+    images, clip_images = catlip.costs("images_seen"), clip.costs("images_seen")
     for task, title in group.tasks.items():
-        task_rows = rows[(rows.task == task) & (rows.seconds > 0)].sort_values("images")
-        ratios, devices = [], dict[str, None]()
-        for (device, _), seed_rows in task_rows.groupby(["device", "seed"], sort=False):
-            device_rows = task_rows[task_rows.device == device]
-            lengths = device_rows.groupby("method").images.nunique()
-            catlip, clip = (seed_rows[seed_rows.method == method] for method in pair)
-            counts = len(catlip), len(clip)
-            if min(counts) > 1 and counts == tuple(lengths[method] for method in pair):
-                best = clip.loc[clip.value.idxmax()]
-                seconds, top1 = [*catlip.seconds], [*catlip.value]
-                is_first = top1[0] >= best.value
-                needed = seconds[0] if is_first else cost_of(seconds, top1, best.value)
-                ratios.append(best.seconds / (needed or seconds[-1]))
-                devices[clipped(device)] = None
+        ratios = []
+        for seed, scores in catlip.top1.get(task, {}).items():
+            if seed not in clip.top1.get(task, {}):
+                continue
+            top1, clip_top1 = ([*map(value_of, side)] for side in (scores, clip.top1[task][seed]))
+            best = max(clip_top1)
+            needed = images[0] if top1[0] >= best else cost_of(images, top1, best) or images[-1]
+            ratios.append(times * clip_images[clip_top1.index(best)] / needed)
         if ratios:
-            what = f"CLIP's best on {title}, on {' and '.join(devices)}{_over(pair[1])}"
+            what = f"CLIP's best on {title}{_over(pair[1])}"
             compared.append(Compared(what, geometric_mean_ratio(ratios), "times", decimals=2))
     return compared
 

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import TASK_PART_SEPARATOR
-from bench.step_time.result import PACKED, StepTime
+from bench.step_time.result import StepTime, times_as_long
 from bench.study.lengths_result import LengthTraining, at_equal_cost, curves
 from bench.study.result import NONE, best_clip, condition_in_words
 from catlip.records.estimate import Estimate, mean_difference, value_of
@@ -218,11 +218,9 @@ def _at_equal_cost(
         return
     both = by_method[CATLIP], by_method[other]
     found = {"equal FLOPs": at_equal_cost(*both)}
-    if step_time and step_time.config.model == both[0].encoder:
-        pairs = (f"{one}/{CATLIP}" for one in (other, other + PACKED))  # both compute the same
-        ratios = [ratio.value for pair in pairs if (ratio := step_time.metrics.ratios.get(pair))]
-        if ratios:
-            found["equal seconds"] = at_equal_cost(*both, min(ratios))
+    timed = step_time if step_time and step_time.config.model == both[0].encoder else None
+    if timed and (times := times_as_long(timed, other)):
+        found["equal seconds"] = at_equal_cost(*both, times)
     paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for what, of_tasks in found.items():
         for task, points in of_tasks.items():

@@ -24,7 +24,7 @@ SHORT = {  # claim -> what the first screens call it
     "exposed": "less waiting",
     "catlip_longer": "CatLIP improves with length",
     "clip_plateaus": "CLIP stops improving",
-    "less_compute": "as good for a quarter of the compute",
+    "less_compute": "a quarter of the compute",
     "transfer_init": "Transfer Init helps",
     "gain_falls": "Transfer Init helps most with few images",
     "tuned_gain": "Transfer Init helps less when fine-tuned",
