@@ -74,8 +74,8 @@ HELP = """\
   --full           starter, photos: three seeds, with every encoder read out, not only the first of
                    each method, and a probe of a published encoder; photos: encoders fine-tuned
                    too; starter: labels and masks of generated scenes; takes an hour and a half more
-  --tune           photos: give each method the best of 16 recipes on the probe's validation images
-                   before it is trained; two hours more for 8,000 on 2 cores
+  --tune           photos: give each method the best of 16 recipes on the probe's validation images,
+                   for --epochs if given, before it is trained; two hours more for 8,000 on 2 cores
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise, on ten seeds: many hours, less what
                    reports/records holds; it goes on where it stopped

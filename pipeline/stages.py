@@ -432,7 +432,9 @@ class Part:
 
 def tuning_part(plan: Plan) -> Part:
     trials: tuple[str, ...] = ("--trials", TRIALS, "--finalists", FINALISTS)
-    if plan.starter:
+    if plan.options.epochs:
+        trials = (*trials, "--epochs", plan.options.epochs)
+    elif plan.starter:
         trials = (*trials, "--final-images", FINAL)
     if plan.options.encoder:
         trials = (*trials, "--encoder", plan.options.encoder)

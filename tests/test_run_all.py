@@ -372,14 +372,15 @@ def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
 def test_methods_are_tuned_before_they_are_trained(user, tmp_path) -> None:
     photos = ("--scale", "photos", *flags(user, "--shards", "--probe"), "--methods", "catlip,clip")
     photos = (*photos, "--out", tmp_path, "--encoder", "hybrid_small")
-    lines = dry_run(*photos, "--tune", "--study")
+    lines = dry_run(*photos, "--tune", "--study", "--epochs", "50")
     trials = [n for n, line in enumerate(lines) if "study tuning" in line]
     trained = [n for n, line in enumerate(lines) if ".pretrain " in line]
-    assert dry_run(*photos, "--only", "tune") == [lines[n] for n in trials[:2]]
+    assert dry_run(*photos, "--only", "tune", "--epochs", "50") == [lines[n] for n in trials[:2]]
     assert max(trials[:2]) < min(trained)
     for n in trials:
         assert "folder-validation:" in lines[n]
         assert "--encoder hybrid_small" in lines[n]
+        assert "--epochs 50" in lines[n]
     for line in [lines[n] for n in trained] + [line for line in lines if "study lengths" in line]:
         method = "catlip" if "catlip-seed" in line or "--methods catlip" in line else "clip"
         assert f"--recipe {tmp_path}/photos/tuning/{method}.py:tuned " in line

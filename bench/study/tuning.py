@@ -22,7 +22,7 @@ from bench.study.result import Finalist, Trial, best_trials, tuning_table
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
 from catlip.data.sampler import images_per_step, steps_for
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.ranges import Count, Natural, NotNegative, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.records.run import Run
 from catlip.records.table import print_tables
@@ -77,7 +77,9 @@ class Tuning(StudyOfMethods):
     finalists: Natural = 0
     """How many of each method's best trials are trained once more, with --final-images."""
     final_images: Natural = 0
-    """Images that a finalist is trained on; 0: as many as with the recipe."""
+    """Images that a finalist is trained on; 0: as many as in --epochs."""
+    epochs: NotNegative = 0.0
+    """Epochs that the best recipe is to train for, if not those of --recipe."""
     final_seeds: tuple[Seed, ...] = (0, 1)
     """Seeds of the trainings of each finalist."""
     seed: Seed = 0
@@ -139,7 +141,7 @@ def main(config: Tuning) -> None:
 
 
 def recipe_file(config: Tuning, method: str, number: int) -> str:
-    """The text of a file whose dict `tuned` is a trial's recipe at the base's length, for
+    """The text of a file whose dict `tuned` is a trial's recipe of its final length, for
     `--recipe FILE.py:tuned`.
     """
     base = config.base_recipe(method)
@@ -150,6 +152,8 @@ def recipe_file(config: Tuning, method: str, number: int) -> str:
         if field.name not in recipe.ALTERNATIVES
         and getattr(recipe, field.name) != getattr(base, field.name)
     }
+    if config.epochs:
+        differs["epochs"] = config.epochs
     probes = " and ".join(config.probe)
     about = f"{method}: trial {number} of {config.trials}, by its accuracy on {probes}."
     tuned = pformat({"recipe": config.recipe, **differs}, sort_dicts=False)
@@ -170,8 +174,10 @@ def measure(kind: type[T], config: Tuning, trial: TrialTraining, folder: Path) -
 
 
 def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:
-    """A trial's recipe over more images: the warm-up is the same share of it."""
+    """A trial's recipe over more images: the warm-up is the same share of these."""
     base = config.base_recipe(method)
+    if config.epochs:
+        base = replace(base, epochs=config.epochs, iterations=0)
     steps = base.num_steps(config.num_samples)
     whole = round(steps * images_per_step(base.sizes(), base.num_devices))
     images = config.final_images or whole

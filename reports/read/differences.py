@@ -202,7 +202,8 @@ def _difference(
 def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
     at = (sizes.get(same.encoder, 0.0), same.fraction, same.images)
     part = same.task.partition(TASK_PART_SEPARATOR)[2]
-    condition = (same.condition != NONE, same.condition, part)
+    kind, _, value = same.condition.partition("=")
+    condition = (same.condition != NONE, kind, len(value), value, part)
     return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
 
 

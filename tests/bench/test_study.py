@@ -419,6 +419,22 @@ def test_file_has_the_recipe_that_a_training_gets_field_by_field(
     assert recipe.identity() == {name: recorded[name] for name in recipe.identity()}
 
 
+def test_best_recipe_is_sought_and_written_at_the_length_that_is_asked_for(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Tuning, "num_samples", 7_000)
+    usual = Tuning(**ELSEWHERE | {"recipe": "photos"})
+    longer = replace(usual, epochs=50)
+    one, other = (final_of(config, "clip", 3, 0).recipe for config in (usual, longer))
+    assert other.iterations == pytest.approx(one.iterations * 50 / 16, rel=0.01)
+    assert other.warmup_iterations == pytest.approx(one.warmup_iterations * 50 / 16, rel=0.01)
+    file = tmp_path / "clip.py"
+    file.write_text(recipe_file(longer, "clip", 3))
+    written = replace(usual, recipe=f"{file}:tuned").base_recipe("clip")
+    assert (written.epochs, written.num_steps(7_000)) == (50, other.iterations)
+    assert written.warmup_iterations == other.warmup_iterations
+
+
 # --- Conditions -----------------------------------------------------------------------------------
 
 
