@@ -60,9 +60,9 @@ def main(config: Report) -> None:
         path = write_report(page, config.out, single_file=config.single_file)
     if page.headline:
         print(as_text(page.headline))
-        for answer in page.answers:
-            print(f"\n{answer.question} {answer.short}")
-    else:
+    for answer in page.answers:
+        print(f"\n{answer.question} {answer.short}")
+    if not page.answers:
         print(f"no trainings or probes recorded yet; run {RUN_ALL} first")
     if records.problems:
         print(f"\nfiles left out: {len(records.problems)}, with reasons at the end of the page")

@@ -232,9 +232,10 @@ def _summary(
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main, others), why(main, records)]))
     blocks += side_by_side(near_and_far([main, *others]))
-    blocks += (
-        [table] if table else command_to_fill("No training or probe has been recorded.", RUN_ALL)
-    )
+    if table:
+        blocks.append(table)
+    elif not main.differences:  # of a study alone
+        blocks += command_to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [cost] if (cost := cost_table(main)) else []
     priced = [plan for plan in unique_runs(records, Plan) if plan.metrics.price]
     blocks += [savings_table(plan) for plan in priced[:1]]

@@ -9,6 +9,8 @@ import pytest
 from report_support import page_in, records_in, step_times, table
 
 from catlip.records.blocks import Answer, Answers
+from reports.__main__ import Report
+from reports.__main__ import main as write_page
 from reports.read.records import read_records
 from reports.read.setting import settings
 from reports.sections import Page, build_page
@@ -194,3 +196,16 @@ def test_advice_is_no_surer_than_the_answer(
     write_probes("clip", {"concepts": [0.3] * seeds})
     write_record("step_time", "tiny", metrics=step_times({"clip/catlip": (1.6, 1.5, 1.7)}))
     assert words in advice(read_setting())
+
+
+def test_study_alone_has_an_answer(write_study, tmp_path, capsys):
+    one = {"encoder": "hybrid_mini", "fraction": 1.0, "images": 800, "flops": 1e9}
+    for method, top1 in (("catlip", 0.4), ("clip", 0.3)):
+        for seed in range(2):
+            cell = one | {"seed": seed, "final_loss": 1.0}
+            write_study("scaling", method, {"pets": top1}, scale="photos", **cell)
+    write_page(Report((tmp_path,), out=tmp_path / "page"))
+    printed = capsys.readouterr().out
+    assert "CatLIP is ahead by 10.0 points in both seeds" in printed
+    assert "recorded" not in printed
+    assert "No training or probe" not in (tmp_path / "page/report.md").read_text()
