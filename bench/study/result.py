@@ -1,10 +1,8 @@
 """Results of the studies of tuning, conditions and thresholds (of lengths: lengths_result.py)."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from statistics import fmean
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -130,6 +128,21 @@ def group_by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[T
     return groups
 
 
+def tuned_alike(runs: Iterable[Run[T]]) -> dict[tuple[str, float], list[Run[T]]]:
+    """(Encoder, images that a training saw, to two digits) -> trials, the most first. One that
+    diverged is with the most trials of its encoder.
+    """
+    groups: dict[tuple[str, float], list[Run[T]]] = {}
+    for run in sorted(runs, key=lambda run: not run.metrics.images_seen):  # diverged last
+        encoder, seen = run.config.recipe.encoder, run.metrics.images_seen
+        key = (encoder, float(f"{seen or 0:.2g}"))
+        if not seen:
+            same = [each for each in groups if each[0] == encoder]
+            key = max(same, key=lambda each: len(groups[each]), default=key)
+        groups.setdefault(key, []).append(run)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
 def mean_score(runs: Iterable[Run[Trial]]) -> float:
     return fmean(run.metrics.score for run in runs)
 
@@ -150,13 +163,11 @@ def best_clip(methods: Iterable[str], records: Iterable[Run]) -> str:
     among = [clip for clip in CLIPS if clip in {*methods}] or [CLIPS[-1]]
     records = [*records]
     for kind in (Finalist, Trial):
-        runs = [run for run in select_kind(records, kind) if run.method in among]
-        tuned = Counter(run.config.recipe.encoder for run in runs)
-        usual = tuned.most_common(1)[0][0] if tuned else ""
-        runs = [run for run in runs if run.config.recipe.encoder == usual]
+        tuned = tuned_alike(run for run in select_kind(records, kind) if run.method in among)
+        usual = next(iter(tuned.values()), [])
         best = {
             method: max(map(mean_score, trials.values()))
-            for method, trials in group_by_trial(runs).items()
+            for method, trials in group_by_trial(usual).items()
         }
         if best.keys() >= {*among}:
             return max(among, key=lambda clip: best[clip])
@@ -214,12 +225,14 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     return " ".join(sentences)
 
 
-def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
-    """Words for scale and encoder -> its trials, the most first."""
+def _in_words(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
+    """Words for scale, encoder and length -> its trials, the most first."""
     groups: dict[str, list[Run[T]]] = {}
-    for run in chain.from_iterable(scales):
-        encoder = clipped(run.config.recipe.encoder, 40)
-        groups.setdefault(f"{scale_in_words(run.scale)}, {encoder}", []).append(run)
+    for runs in scales:
+        for (encoder, images), alike in tuned_alike(runs).items():
+            words = f"{scale_in_words(runs[0].scale)}, {clipped(encoder, 40)}"
+            words += f", {images:,.0f} images" if images else ""
+            groups[words] = alike
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
@@ -229,11 +242,11 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
         "validation data that no other number uses."
     )
     blocks: list[Block] = []
-    for i, (words, trials) in enumerate(_by_encoder(group_by_scale(records, main, Trial)).items()):
+    for i, (words, trials) in enumerate(_in_words(group_by_scale(records, main, Trial)).items()):
         table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials {words}")
         blocks.append(replace(table, caption=shared_draws(trials), folded=i > 0))
     for i, (words, finalists) in enumerate(
-        _by_encoder(group_by_scale(records, main, Finalist)).items()
+        _in_words(group_by_scale(records, main, Finalist)).items()
     ):
         table = tuning_table(finalists, f"finalists{suffix(i)}", f"Finalists {words}")
         blocks.append(replace(table, folded=i > 0))

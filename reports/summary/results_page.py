@@ -1,13 +1,13 @@
 """The tables of docs/results.md, by the name that stands in the comment above each."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from bench.downstream.retrieval.result import CUTS, WAYS, Retrieval, retrieval_table
-from bench.study.result import Finalist, Trial, group_by_trial, mean_score
-from catlip.records.run import Records
+from bench.study.result import Finalist, Trial, group_by_trial, mean_score, tuned_alike
+from catlip.records.run import Records, Run
 from catlip.records.styles import distinct_name, name_of
 from catlip.records.table import (
     MISSING,
@@ -43,6 +43,7 @@ from reports.summary.near_and_far import labels_that_are_classes
 from reports.summary.tables import headline
 
 BATCH, RECIPE = "batch=", "recipe="  # conditions with tables of their own
+Trials = Mapping[str, Mapping[int, Sequence[Run[Trial]]]]  # method -> trial -> its runs
 HEADINGS = {
     "lengths": (COST, LENGTH),
     "encoders": (ENCODER, DATA),
@@ -238,20 +239,33 @@ def _speed_up(records: Records) -> list[str]:
 
 def _trials(every: Sequence[Setting]) -> list[str]:
     """Of each method's best trial: its recipe, and its accuracy on validation data, short and as
-    long as in the end.
+    long as in the end; once more for each further encoder and length.
     """
     columns = ["Trained on", "Method", "Best trial", "Batch, learning rate"]
     columns += ["Validation, short (%)", "Validation, full length (%)"]
     rows = []
     for setting in every:
-        finalists, data = group_by_trial(setting.of(Finalist)), data_of(setting)
-        for method, trials in group_by_trial(setting.of(Trial)).items():
-            ended = finalists.get(method, {})
-            best = max(ended or trials, key=lambda trial: mean_score((ended or trials)[trial]))
-            recipe = trials[best][0].recipe
-            full = f"{format_number(100 * mean_score(ended[best]), 1)}" if ended else MISSING
-            short = format_number(100 * mean_score(trials[best]), 1)
-            chosen = f"{recipe['micro_batch']}, {format_number(recipe['max_lr'])}"
-            rows.append([data, name_of(method), f"{best} of {len(trials)}", chosen, short, full])
-            data = ""
+        finals = tuned_alike(setting.of(Finalist))
+        for i, ((encoder, _), tried) in enumerate(tuned_alike(setting.of(Trial)).items()):
+            lengths = {n: alike for (name, n), alike in finals.items() if name == encoder}
+            for k, (images, finalists) in enumerate((lengths or {0.0: []}).items()):
+                data = data_of(setting) + (f", {encoder}" if i else "")
+                data += f", {images:,.0f} images" if k else ""
+                for row in _best_trials(group_by_trial(tried), group_by_trial(finalists)):
+                    if row[-1] != MISSING or not k:
+                        rows.append([data, *row])
+                        data = ""
     return markdown_rows(columns, rows)
+
+
+def _best_trials(tried: Trials, ended: Trials) -> Iterator[list[str]]:
+    """By method: the number of its best trial, its recipe, and its accuracies."""
+    for method, trials in tried.items():
+        finalists = ended.get(method, {})
+        judged = finalists or trials
+        best = max(judged, key=lambda trial: mean_score(judged[trial]))
+        recipe = trials[best][0].recipe
+        chosen = f"{recipe['micro_batch']}, {format_number(recipe['max_lr'])}"
+        short = format_number(100 * mean_score(trials[best]), 1)
+        full = format_number(100 * mean_score(finalists[best]), 1) if finalists else MISSING
+        yield [name_of(method), f"{best} of {len(trials)}", chosen, short, full]

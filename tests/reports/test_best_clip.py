@@ -25,11 +25,17 @@ def probes(write_probes) -> None:
 def write_trials(write_study) -> Callable[..., None]:
     """Write trials, or finalists, of a method with these accuracies on validation."""
 
-    def write(method: str, *accuracies: float, kind: str = "tuning", encoder: str = "") -> None:
+    def write(
+        method: str,
+        *accuracies: float,
+        kind: str = "tuning",
+        encoder: str = "",
+        images: float | None = None,
+    ) -> None:
         parts = {"config": {"recipe": {"encoder": encoder}}}
         for trial, top1 in enumerate(accuracies):
-            name = f"{encoder}{method}-{trial}"
-            write_study(kind, method, {"concepts": top1}, name=name, parts=parts, trial=trial)
+            more = {"name": f"{encoder}{method}-{trial}-{images}", "images_seen": images}
+            write_study(kind, method, {"concepts": top1}, parts=parts, trial=trial, **more)
 
     return write
 
@@ -54,9 +60,12 @@ def test_text_tower_is_the_better_one_on_validation(probes, write_trials, tmp_pa
     assert compared() == ("clip", pytest.approx(10))
     write_trials("clip_bag", 0.9, encoder="cnn")  # another encoder's
     assert compared()[0] == "clip"
-    write_trials("clip", 0.3, kind="finalist")
-    write_trials("clip_bag", 0.4, kind="finalist")
+    write_trials("clip", 0.3, 0.2, kind="finalist", images=1.4e5)
+    write_trials("clip_bag", 0.4, 0.2, kind="finalist", images=1.4e5)
     assert compared() == ("clip_bag", pytest.approx(5))
+    write_trials("clip", 0.9, kind="finalist", images=4e5)  # fewer, of another length
+    write_trials("clip_bag", 0.2, kind="finalist", images=4e5)
+    assert compared()[0] == "clip_bag"
 
 
 def test_other_text_tower_is_named_beside_it(probes, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 from report_support import records_in
 
+from catlip.records.table import MISSING
 from reports.summary.results_page import tables
 
 
@@ -53,3 +54,30 @@ def test_another_clip_than_the_usual_is_named_once(batch_rows):
     lines = batch_rows({64: 6}, clip="clip_bag")
     assert "over CLIP, bag of words" in lines[0]
     assert not any("bag of words" in line for line in lines[1:])
+
+
+def test_best_trial_is_of_one_encoder_and_one_length(
+    write_study, write_training, write_probe, tmp_path
+):
+    for method in ("catlip", "clip"):
+        write_training(method, encoder="hybrid_mini")
+        write_probe(method, 0, {"concepts": 0.3})
+
+    def write(kind: str, encoder: str, images: float, *accuracies: float) -> None:
+        recipe = {"encoder": encoder, "micro_batch": 32, "max_lr": 1e-3}
+        for trial, top1 in enumerate(accuracies):
+            name = f"{kind}-{encoder}-{images}-{trial}"
+            more = {"name": name, "parts": {"config": {"recipe": recipe}}, "images_seen": images}
+            write_study(kind, "catlip", {"concepts": top1}, trial=trial, **more)
+
+    write("tuning", "hybrid_mini", 48_000, 0.2, 0.1, 0.1)
+    write("tuning", "cnn", 48_000, 0.3, 0.4)
+    write("finalist", "hybrid_mini", 139_000, 0.3, 0.25)
+    write("finalist", "hybrid_mini", 404_000, 0.35, 0.45)
+    rows = [cells(row) for row in tables(records_in(tmp_path))["trials"]()[2:]]
+    (mini, longer, cnn) = rows
+    assert (mini[2], mini[4:]) == ("0 of 3", ["20.0", "30.0"])
+    assert (longer[2], longer[4:]) == ("1 of 3", ["10.0", "45.0"])
+    assert (cnn[2], cnn[4:]) == ("1 of 2", ["40.0", MISSING])
+    assert longer[0] == f"{mini[0]}, 400,000 images"
+    assert cnn[0] == f"{mini[0]}, cnn"
