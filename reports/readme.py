@@ -19,6 +19,7 @@ from reports.read.setting import Setting, settings
 from reports.summary.answers import (
     about,
     advice,
+    after_longer,
     compared_tasks,
     data_of,
     over_encoders_and_lengths,
@@ -90,7 +91,7 @@ def answer(records: Records) -> list[str]:
         _ladder(main),
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
-        advice(main),
+        advice(main, others),
     ]
     text = textwrap.fill(about(main, others), WIDTH)
     bullets = [_bullet(point.strip()) for point in points if point]
@@ -126,7 +127,7 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 def _elsewhere(every: Sequence[Setting]) -> str:
     """The least lead on the first data with other lengths and encoders, with other batches and with
-    other drawers to test on; then that on other data with other lengths and encoders.
+    other drawers to test on; then that on other data after longer trainings.
     """
     setting, *others = every
     batches = [one for found in under_conditions(setting, "batch").values() for one in found]
@@ -144,8 +145,8 @@ def _elsewhere(every: Sequence[Setting]) -> str:
     where = images_of(setting.root, setting.scale)
     clauses = [f"On {where} {', '.join(words)}"] if words else []
     for other in others:
-        if found := over_encoders_and_lengths(other):
-            clauses.append(f"on {images_of(other.root, other.scale)} {_least(found)} over lengths")
+        if longer := after_longer(other):
+            clauses.append(f"on {images_of(other.root, other.scale)} {longer}")
     return f" {'; '.join(clauses)}." if clauses else ""
 
 
@@ -175,7 +176,7 @@ def _few_labels(setting: Setting) -> str:
         for what, estimate in (
             ("CatLIP minus CLIP", fewest.difference),
             ("Transfer Init gains CatLIP", fewest.transfer),
-            ("class names gain CLIP", fewest.names),
+            ("class names CLIP", fewest.names),
         )
         if estimate
     ]

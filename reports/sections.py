@@ -243,7 +243,7 @@ def _summary(
         blocks.append(Text(f"Beware: {left_out}"))
     if points := doubts.doubts(main):
         blocks.append(Points(doubts.title(main), points))
-    blocks += [Text(words)] if (words := advice(main)) else []
+    blocks += [Text(words)] if (words := advice(main, others)) else []
     return Section("summary", title, [*blocks, *chips(judged)])
 
 

@@ -45,7 +45,8 @@ AHEAD, BEHIND, UNEVEN = (
 )  # with too few seeds for a verdict
 UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
-SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
+LONGER = 1.1  # times as long as another training
+SCALE = "up to 1.3 billion photos and encoders of up to 632 million parameters"
 
 
 def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
@@ -68,9 +69,12 @@ def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
 
 def data_of(setting: Setting) -> str:
     """`27,772 drawings`"""
+    return f"{_samples(setting):,.0f} {images_of(setting.root, setting.scale)}"
+
+
+def _samples(setting: Setting) -> float:
     run = setting.of(Pretrain)[0].metrics
-    samples = run.images_seen / (run.epochs_seen or 1)
-    return f"{samples:,.0f} {images_of(setting.root, setting.scale)}"
+    return run.images_seen / (run.epochs_seen or 1)
 
 
 def _is_beside(setting: Setting, other: Setting) -> bool:
@@ -117,6 +121,30 @@ def _compared(task: str, points: Sequence[float], difference: Estimate) -> Compa
 def longest_training(setting: Setting) -> list[Difference]:
     """The differences after the longest training of the study, on all data."""
     return longest([one for one in setting.differences if one.heading == LENGTH])
+
+
+def longer_training(setting: Setting) -> tuple[float, list[Difference]]:
+    """How many times as long as the probed trainings the study's longest is, and its differences;
+    none if it is no longer.
+    """
+    found = longest_training(setting)
+    trained = next((run.metrics.images_seen for run in setting.of(Pretrain, CATLIP)), 0.0)
+    times = found[0].same.images / (trained or 1) if found else 0.0
+    return times, found if times >= LONGER else []
+
+
+def after_longer(setting: Setting) -> str:
+    """`-1.5 and -3.3 after 50 epochs`: the longest training's differences over the page's CLIP, if
+    it is longer than the probed ones and has an interval; else empty.
+    """
+    found = longer_training(setting)[1]
+    points = [
+        signed(one.estimate.value, 1)
+        for one in found
+        if one.method == setting.clip and one.estimate.low is not None
+    ]
+    epochs = found[0].same.images / (_samples(setting) or math.inf) if found else 0.0
+    return f"{' and '.join(points)} after {epochs:.0f} epochs" if points else ""
 
 
 def over_encoders_and_lengths(setting: Setting) -> list[Difference]:
@@ -337,10 +365,14 @@ def larger_encoders(
 
 
 def _larger_words(setting: Setting) -> set[str]:
-    bound = claims()["probe_parity"].bound
     longest = [lengths[max(lengths)] for lengths in larger_encoders(setting).values()]
-    estimates = [one.estimate for found in longest for one in found]
-    return {verdict(one, bound) for one in estimates if one.low is not None}
+    return {word for found in longest for word in _words_of(found)}
+
+
+def _words_of(found: Sequence[Difference]) -> set[str]:
+    """The verdicts on these differences, where they have an interval."""
+    bound = claims()["probe_parity"].bound
+    return {verdict(one.estimate, bound) for one in found if one.estimate.low is not None}
 
 
 def under_conditions(setting: Setting, kind: str) -> dict[str, list[Difference]]:
@@ -426,9 +458,8 @@ def why(setting: Setting, records: Records) -> Answer:
             f"{format_number(value, 2)} {name}" for name, value in factors.items()
         )
         explained = format_number(math.prod(factors.values()), 1)
-        short = f"Of the paper's {claimed} we explain {explained}; "
-        short += f"{format_number(left, 1)} is unexplained."
-        sentences.insert(0, f"{explained} = {product}.")
+        short = f"Of the paper's {claimed} we explain {explained}, but not the rest."
+        sentences.insert(0, f"{explained} = {product}; {format_number(left, 1)} is unexplained.")
     elif flops and ratio:
         short = sentences.pop(0)
     question = f"Where do the paper's {format_number(claimed_speed_up(), 1)} times come from?"
@@ -485,23 +516,29 @@ def _ties_with_superclass(setting: Setting) -> bool:
     return bool(signs) and not {1, None} & signs
 
 
-def advice(setting: Setting) -> str:
+def advice(setting: Setting, others: Sequence[Setting] = ()) -> str:
     """What a reader should do, as far as these records support it; empty unless both questions are
-    answered.
+    answered. `others`: settings of other data, where a longer training may turn the answer.
     """
     judged, record = {one.word for one in compared_tasks(setting)}, setting.step_time
     timed = [*dict.fromkeys([setting.clip, CLIPS[-1]])] if record and not record.too_few else []
     ratio = next((one for clip in timed if (one := step_ratio(record, clip))), None)
     if not judged or ratio is None or ratio.low is None or ratio.high is None:
         return ""
-    judged |= _larger_words(setting)
+    judged |= _larger_words(setting) | _words_of(longer_training(setting)[1])
     is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
-        what = "classify their words (CatLIP; SuperClass needs no WordNet)"
+        what = "classify their words (CatLIP or SuperClass)"
         what = what if _ties_with_superclass(setting) else "use CatLIP"
-        advised = f"This suggests: where captions name what is in the image, {what}"
+        advised = f"This suggests: where captions name the image's content, {what}"
     elif judged == {WORSE}:
         advised = "This suggests CLIP, unless you cannot pay for it"
     else:
         advised = "These records do not decide which features are better"
-    return f"{advised}. For text prompts use CLIP. For cost, time your own steps."
+    turned = [
+        images_of(other.root, other.scale)
+        for other in others
+        if _is_beside(setting, other) and _words_of(longer_training(other)[1]) == {WORSE}
+    ]
+    longer = f", and for long training on {' and '.join(turned)}," if turned else ""
+    return f"{advised}. For text prompts{longer} use CLIP."

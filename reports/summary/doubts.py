@@ -17,7 +17,7 @@ from reports.read.differences import Difference, longest
 from reports.read.setting import Setting
 from reports.summary.answers import (
     larger_encoders,
-    longest_training,
+    longer_training,
     on_tasks,
     over_other_teams,
     under_conditions,
@@ -138,18 +138,17 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     conditions += _held_out(setting)
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
-    longer = _longer(setting, trained.metrics.images_seen)
+    longer = _longer(setting)
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
     for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
         by_clip.setdefault(clip, [f"The rest is over {distinct_name(clip)}."]).append(sentence)
     return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 
-def _longer(setting: Setting, images: float) -> list[Said]:
+def _longer(setting: Setting) -> list[Said]:
     """The difference after the longest training of the study, if it saw more images than these."""
-    found = longest_training(setting)
-    times = found[0].same.images / (images or 1) if found else 0
-    if times < 1.1:
+    times, found = longer_training(setting)
+    if not found:
         return []
     words = f"Trained {format_number(times, 1)} times as long: {_points(setting, found)}."
     return [(found[0].method, words)]

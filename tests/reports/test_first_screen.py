@@ -9,12 +9,19 @@ import pytest
 from report_support import page_in, records_in, step_times, table
 
 from catlip.records.blocks import Answer, Answers
+from catlip.records.table import signed
 from reports.__main__ import Report
 from reports.__main__ import main as write_page
 from reports.read.records import read_records
 from reports.read.setting import settings
 from reports.sections import Page, build_page
-from reports.summary.answers import advice, as_good, ends_of_study, larger_encoders
+from reports.summary.answers import (
+    advice,
+    after_longer,
+    as_good,
+    ends_of_study,
+    larger_encoders,
+)
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -196,6 +203,25 @@ def test_advice_is_no_surer_than_the_answer(
     write_probes("clip", {"concepts": [0.3] * seeds})
     write_record("step_time", "tiny", metrics=step_times({"clip/catlip": (1.6, 1.5, 1.7)}))
     assert words in advice(read_setting())
+
+
+@pytest.mark.parametrize(("longer", "turns"), [(0.2, True), (0.4, False)])
+def test_longer_training_on_other_data_can_turn_the_advice(
+    write_training, write_probes, write_study, write_record, tmp_path, longer, turns
+):
+    for scale, (method, top1) in product(("starter", "photos"), (("catlip", 0.5), ("clip", 0.3))):
+        for seed in range(6):
+            write_training(method, seed, scale=scale, more={"epochs_seen": 10.0})
+        write_probes(method, {"concepts": [top1 + 0.01 * seed for seed in range(6)]}, scale=scale)
+    write_record("step_time", "tiny", metrics=step_times({"clip/catlip": (1.6, 1.5, 1.7)}))
+    for (method, top1), seed in product((("catlip", longer), ("clip", 0.3)), range(6)):
+        one = {"encoder": "tiny", "images": 3_000, "images_seen": 3_000.0, "seed": seed}
+        write_study("scaling", method, {"concepts": top1 + 0.01 * seed}, scale="photos", **one)
+    by_scale = {setting.scale: setting for setting in settings(records_in(tmp_path))}
+    main, other = by_scale["starter"], by_scale["photos"]
+    assert after_longer(other) == f"{signed(100 * (longer - 0.3), 1)} after 30 epochs"
+    turned = "and for long training on captioned images at photos scale, use CLIP"
+    assert (turned in advice(main, [other])) == turns
 
 
 def test_study_alone_has_an_answer(write_study, tmp_path, capsys):

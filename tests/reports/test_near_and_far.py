@@ -68,4 +68,4 @@ def test_what_turns_with_length_on_other_data_is_in_the_answers(probes, write_st
     records = records_in(tmp_path)
     main, *others = settings(records)
     assert "on drawings \N{MINUS SIGN}4.0 to +8.0" in as_good(main, others).short
-    assert "on drawings \N{MINUS SIGN}4.0 over lengths" in " ".join(answer(records)).lower()
+    assert "on drawings \N{MINUS SIGN}4.0 after 90 epochs" in " ".join(answer(records)).lower()
