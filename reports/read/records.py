@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bench.study.result import TASK_PART_SEPARATOR, Studied
+from bench.study.result import TASK_PART_SEPARATOR, Studied, Trial
 from catlip.cli import InputError
 from catlip.records.kind import Kind
 from catlip.records.run import Problem, Records, Run, read_run, slug
@@ -135,8 +135,8 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def _keep_usual_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
-    """Drop the records of a study that were probed on other tasks than most records of their kind
-    and scale, as their accuracies have no common table.
+    """Drop the records of a study that share no task with most records of their kind and scale, as
+    their accuracies have no common table; and trials of other tasks, whose means say nothing.
     """
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
@@ -145,12 +145,13 @@ def _keep_usual_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], li
         return (record.root, record.scale, record.kind), tasks
 
     by_frequency = Counter(map(probe, records)).most_common()
-    usual = dict(study_and_tasks for study_and_tasks, _ in reversed(by_frequency))
+    usual = dict(one for one, _ in reversed(by_frequency) if one[1])
     kept, problems = [], []
     for record in records:
         study, tasks = probe(record)
-        if tasks == usual[study]:
-            kept.append(record)
+        is_trial = isinstance(record.metrics, Trial)
+        if not tasks or tasks == usual[study] or (tasks & usual[study] and not is_trial):
+            kept.append(record)  # without tasks if it diverged, or is of no study
         else:
             reason = (
                 f"another probe than that of most {record.kind} records of {record.root}/"

@@ -8,6 +8,7 @@ import pytest
 from report_support import can_be_shown, page_in, records_in
 
 from bench.study.lengths_result import LengthTraining
+from bench.study.result import Trial
 from catlip.records.run import Records
 from catlip.records.table import MISSING
 from reports.read.records import read_records
@@ -95,6 +96,18 @@ def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, writ
     assert {task for one in trained for task in one.accuracies} == {"concepts"}
     assert len(reasons(records)) == 4
     assert "another probe" in reasons(records)["catlip-8-mine.json"]
+    can_be_shown(build_page(records), are_drawn=False)
+
+
+def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write_study, tmp_path):
+    for images, tasks in ((8, ["concepts"]), (16, ["concepts"]), (32, ["concepts", "mine"])):
+        write_study("scaling", "catlip", dict.fromkeys(tasks, 0.5), images=images, seed=0)
+    for trial, tasks in enumerate((["concepts"], [], ["concepts"], ["concepts", "mine"])):
+        write_study("tuning", "catlip", dict.fromkeys(tasks, 0.5), trial=trial)
+    records = records_in(tmp_path)
+    assert len(records.of(LengthTraining)) == 3
+    assert [run.metrics.trial for run in records.of(Trial)] == [0, 1, 2]
+    assert "another probe" in reasons(records)["catlip-3.json"]
     can_be_shown(build_page(records), are_drawn=False)
 
 
