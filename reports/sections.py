@@ -234,7 +234,7 @@ def _summary(
     blocks += side_by_side(near_and_far([main, *others]))
     if table:
         blocks.append(table)
-    elif not main.differences:  # of a study alone
+    elif not main.differences:  # which a study alone has
         blocks += command_to_fill("No training or probe has been recorded.", RUN_ALL)
     blocks += [cost] if (cost := cost_table(main)) else []
     priced = [plan for plan in unique_runs(records, Plan) if plan.metrics.price]
