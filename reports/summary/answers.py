@@ -46,7 +46,7 @@ AHEAD, BEHIND, UNEVEN = (
 UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 LONGER = 1.1  # times as long as another training
-SCALE = "up to 1.3 billion photos and encoders of up to 632 million parameters"
+SCALE = "up to 1.3 billion photos and 632 million parameters"
 
 
 def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
