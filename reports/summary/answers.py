@@ -256,7 +256,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
     """For each further data set, from the least to the most difference on its tasks and in its
-    study.
+    study, and those after its longest training.
     """
     words = []
     for other in others:
@@ -267,7 +267,8 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
         found += [one.estimate for one in over_encoders_and_lengths(other)]
         ends = from_to((one.value for one in found), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
-        words.append(f"on {images_of(other.root, other.scale)} {ends}{over}")
+        longer = f" ({after})" if (after := after_longer(other)) else ""
+        words.append(f"on {images_of(other.root, other.scale)} {ends}{over}{longer}")
     return words
 
 
