@@ -44,12 +44,14 @@ class Verdict:
         evidence: compares nothing where no record is about the claim.
         p: the p-value of its outcome, 1 for OPEN; None for what is not tested or only counted.
         alone: its outcome without Holm's method.
+        elsewhere: what other data or encoders say by themselves, where that differs.
     """
 
     outcome: str
     evidence: Evidence
     p: float | None = None
     alone: str = ""
+    elsewhere: tuple["Verdict", ...] = ()
 
     @property
     def is_analogue(self) -> bool:
@@ -72,15 +74,13 @@ def verdicts(records: Records) -> dict[str, Verdict]:
     caveats, among the evidence that tests the claim.
     """
     groups, frame = groups_of(records), frame_of(records)
-    judged = {
-        claim.id: min(
-            (judge(claim, one) for test in claim.tests for one in evidence(test, groups, frame)),
-            key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)),
-            default=Verdict(NOT_TESTED, Evidence(())),
-        )
-        for claim in claims().values()
-        if claim.is_judged
-    }
+    judged = {}
+    for claim in filter(lambda claim: claim.is_judged, claims().values()):
+        found = [judge(claim, one) for test in claim.tests for one in evidence(test, groups, frame)]
+        found.sort(key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)))
+        first, *others = found or [Verdict(NOT_TESTED, Evidence(()))]
+        differ = (one for one in others if one.outcome not in (first.outcome, NOT_TESTED))
+        judged[claim.id] = replace(first, elsewhere=tuple(differ))
     for family in families(judged).values():
         for key, p in zip(family, holm([*family.values()]), strict=True):
             survives = p < 1 - COVERAGE
@@ -234,7 +234,9 @@ def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. A footnote says what Holm's method changed."""
     evidence = judged.evidence
     numbers = "; ".join(_in_words(claim, one, judged) for one in evidence.compared)
+    elsewhere = "; ".join(map(str, judged.elsewhere))
     words = [numbers and f"{numbers}.", evidence.words, evidence.untested]
+    words.append(elsewhere and f"Elsewhere, each by itself: {elsewhere}.")
     remarks: tuple[str, ...] = ()
     if judged.is_weakened:
         remarks = (f"By itself, without Holm's method, it {judged.alone} (p = {judged.p:.2g}).",)

@@ -519,3 +519,20 @@ def test_encoders_of_a_study_are_compared_with_few_labels(write_study, judge, sm
     assert judge()["larger_with_few"] == f"{word} at starter scale"
     other = FAILS if word == HOLDS else HOLDS  # with all labels
     assert judge()["larger_encoder"] == f"{other} at starter scale"
+
+
+def test_other_data_that_say_otherwise_are_named(write_probes, write_training, tmp_path):
+    top1 = {"first": (0.5, 0.4), "second": (0.3, 0.4), "third": (0.5, 0.4)}
+    for scale, sides in top1.items():
+        for method, level in zip(("catlip", "clip"), sides, strict=True):
+            for seed in range(6):
+                write_training(method, seed, scale=scale)
+            step = 0.011 if method == "catlip" else 0.01
+            accuracies = {"concepts": [level + step * seed for seed in range(6)]}
+            write_probes(method, accuracies, scale=scale)
+    records = records_in(tmp_path)
+    judged = verdicts(records)["probe_parity"]
+    assert str(judged) == f"{HOLDS} in folder first"
+    assert [*map(str, judged.elsewhere)] == [f"{FAILS} in folder second"]
+    words = [cell.full for row in claims_of(records)[0].rows for cell in row]
+    assert sum(f"Elsewhere, each by itself: {FAILS} in folder second." in one for one in words) == 1
