@@ -77,7 +77,7 @@ class Tuning(StudyOfMethods):
     finalists: Natural = 0
     """How many of each method's best trials are trained once more, with --final-images."""
     final_images: Natural = 0
-    """Images that a finalist is trained on; 0: as many as in --epochs."""
+    """Images that a finalist is trained on; 0: those of its epochs."""
     epochs: NotNegative = 0.0
     """Epochs that the best recipe is to train for, if not those of --recipe."""
     final_seeds: tuple[Seed, ...] = (0, 1)
