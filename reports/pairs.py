@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
@@ -70,6 +71,11 @@ class Pairs(Generic[Key]):
     def values(self) -> list[float]:
         """The points as numbers."""
         return [*map(value_of, self.points)]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of `one` and of `other`."""
+        return fmean(map(value_of, self.one)), fmean(map(value_of, self.other))
 
     def difference(self) -> Estimate | None:
         """The mean of `one` - `other`: its interval is over the pairs and, if all have the same

@@ -11,17 +11,19 @@ from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.figures import render
 from catlip.records.run import Records
 from catlip.records.select import images_of
-from catlip.records.styles import CATLIP
-from catlip.records.table import MISSING, format_number, listed, markdown_rows, signed
+from catlip.records.table import format_number, from_to, listed, markdown_rows, signed
 from reports.read.differences import Difference
 from reports.read.records import read_records
 from reports.read.setting import Setting, settings
 from reports.summary.answers import (
     about,
     advice,
-    after_longer,
+    after_epochs,
     compared_tasks,
     data_of,
+    ends,
+    epochs_of,
+    longer_and_shorter,
     over_encoders_and_lengths,
     over_other_teams,
     under_conditions,
@@ -40,8 +42,8 @@ BLOCK = re.compile(
 README, RESULTS, RECORDS = Path("README.md"), Path("docs/results.md"), Path("reports/records")
 OUTCOMES = {
     BETTER: "better in",
-    NOT_WORSE: "not worse in",
     WORSE: "worse in",
+    NOT_WORSE: "not worse in",
 }
 WIDTH = 100  # characters of a line
 MAX_TASKS = 2  # of each data set
@@ -99,15 +101,18 @@ def answer(records: Records) -> list[str]:
 
 
 def _table(every: Sequence[Setting]) -> list[str]:
-    columns = ["Trained on", "Tested on", "CatLIP (%)", "CLIP (%)", "Difference (95 %)"]
-    rows = []
+    rows, counts = [], list[int]()
     for setting in every:
-        data = f"{data_of(setting)}, {len(setting.accuracies(CATLIP, setting.tasks[0]))} seeds"
+        before = ""
         for one in compared_tasks(setting)[:MAX_TASKS]:
-            means = [setting.accuracy(method, one.task) for method in setting.pair]
-            cells = [format_number(mean.mean, 1) if mean else MISSING for mean in means]
-            rows.append([data, setting.title(one.task), *cells, with_ends(one.difference)])
-            data = ""
+            counts.append(len(one.points))
+            data = ", ".join(filter(None, (data_of(setting), epochs_of(setting, one.images))))
+            cells = [format_number(mean, 1) for mean in one.accuracies]
+            shown = "" if data == before else data
+            rows.append([shown, setting.title(one.task), *cells, with_ends(one.estimate)])
+            before = data
+    difference = f"Difference (95 %, {from_to(counts, 0)} seeds)"
+    columns = ["Trained on", "Tested on", "CatLIP (%)", "CLIP (%)", difference]
     return markdown_rows(columns, rows)
 
 
@@ -127,7 +132,7 @@ def _as_good(every: Sequence[Setting]) -> str:
 
 def _elsewhere(every: Sequence[Setting]) -> str:
     """The least lead on the first data with other lengths and encoders, with other batches and with
-    other drawers to test on; then that on other data after longer trainings.
+    other drawers to test on; then that on other data after shorter trainings.
     """
     setting, *others = every
     batches = [one for found in under_conditions(setting, "batch").values() for one in found]
@@ -140,13 +145,13 @@ def _elsewhere(every: Sequence[Setting]) -> str:
         if found
     ]
     words = [f"from {', '.join(least)}"] if least else []
-    if teams := over_other_teams(setting, with_ends):
+    if teams := over_other_teams(setting, ends):
         words.append(teams)
     where = images_of(setting.root, setting.scale)
     clauses = [f"On {where} {', '.join(words)}"] if words else []
     for other in others:
-        if longer := after_longer(other):
-            clauses.append(f"on {images_of(other.root, other.scale)} {longer}")
+        if shorter := after_epochs(other, longer_and_shorter(other)[1]):
+            clauses.append(f"on {images_of(other.root, other.scale)} {shorter}")
     return f" {'; '.join(clauses)}." if clauses else ""
 
 
@@ -161,7 +166,9 @@ def _ladder(setting: Setting) -> str:
         f"{row.name.partition(',')[0]} {signed(row.of_task[task].estimate.value, 1)}"
         for row in ladder_rows(setting)[:-1]
     ]
-    start = f"**Why?** CLIP to CatLIP on {setting.name(task)}"
+    shorter = longer_and_shorter(setting)[1]
+    after = f" after {epochs_of(setting, shorter[0].images)}" if shorter else ""
+    start = f"**Why?** CLIP to CatLIP on {setting.name(task)}{after}"
     return f"{start}: {'; '.join(words)}." if words else ""
 
 

@@ -56,7 +56,7 @@ def test_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
             exec("".join(cell["source"]), names)
     every = settings(read_records([Path("reports/records")]))
     page = {
-        (setting.scale, one.task): one.difference
+        (setting.scale, one.task): one.estimate
         for setting in every
         if setting.clip == "clip_bag"
         for one in compared_tasks(setting)

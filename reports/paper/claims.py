@@ -234,7 +234,7 @@ def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. A footnote says what Holm's method changed."""
     evidence = judged.evidence
     numbers = "; ".join(_in_words(claim, one, judged) for one in evidence.compared)
-    elsewhere = "; ".join(map(str, judged.elsewhere))
+    elsewhere = "; ".join(dict.fromkeys(map(str, judged.elsewhere)))
     words = [numbers and f"{numbers}.", evidence.words, evidence.untested]
     words.append(elsewhere and f"Elsewhere, each by itself: {elsewhere}.")
     remarks: tuple[str, ...] = ()

@@ -237,11 +237,14 @@ def _link(group: Trained, rows: "pd.DataFrame") -> str:
 
 
 def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
-    """CatLIP - CLIP for each task or metric, over pairs with the same seed and the same recipe of
-    transfer, and CLIP - an untrained encoder.
+    """CatLIP - CLIP for each task or metric, after the longest training with enough seeds, over
+    pairs with the same seed and the same recipe of transfer; and CLIP - an untrained encoder. In a
+    study of lengths each method is trained by its own recipe.
     """
-    rows = rows[rows.probe_seed.isna()]
-    rows = rows.assign(pair=[*zip(rows.seed, rows.settings, strict=True)])
+    of_lengths = rows.kind == LengthTraining.kind
+    rows = rows[rows.probe_seed.isna() & ~(of_lengths & (rows.fraction < 1))]
+    alike = rows.settings.where(rows.kind != LengthTraining.kind, "")
+    rows = rows.assign(pair=[*zip(rows.seed, alike, strict=True)], images=rows.images.fillna(0))
     for group in groups:
         runs = [run for run in group.records if _is_protocol(run, test, group)]
         group_rows = rows[rows.record.isin([run.path for run in runs])]
@@ -256,10 +259,20 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         compared = []
         pair = group.pair(group_rows)
         for key, title in _titles(test, group, runs).items():
-            values = nested(_on(key, group_rows), "method", "pair")
-            pairs = pair_up(*(values.get(method, {}) for method in pair))
+            lengths = nested(_on(key, group_rows), "images", "kind", "method", "pair")
+            pairs, images, kind = max(
+                (
+                    (pair_up(*(values.get(method, {}) for method in pair)), images, kind)
+                    for images, kinds in lengths.items()
+                    for kind, values in kinds.items()
+                ),
+                key=lambda one: (len(one[0].keys) >= min_pairs(), bool(one[0]), one[1]),
+                default=(Pairs([], [], []), 0, ""),
+            )
             if not pairs:
                 continue
+            if kind == LengthTraining.kind:
+                title += f" after {images:,.0f} images"
             learnt = None
             if by_seed := nested(_on(key, untrained), "seed"):
                 floor = mean_of(by_seed.values())

@@ -193,7 +193,7 @@ def _difference(
         clip,
         points=pairs.values,
         estimate=pairs.difference() or Estimate(fmean(pairs.values), pairs=len(seeds)),
-        accuracies=(fmean(map(value_of, pairs.one)), fmean(map(value_of, pairs.other))),
+        accuracies=pairs.means,
         records=frozenset(path for side in sides for path in side.record),
         apart=sum(machines[0][seed] != machines[1][seed] for seed in seeds),
     )

@@ -28,12 +28,13 @@ from catlip.records.estimate import (
     beats,
     verdict,
 )
+from catlip.records.kind import Kind
 from catlip.records.run import TIMES, Records, Run, interval
 from catlip.records.select import architecture, images_of, link, owner_in_words, unique_runs
 from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
 from catlip.records.table import format_number, from_to, listed, mean_and_spread, sign_of, signed
 from reports.paper.published import claimed_speed_up
-from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, longest, sign
+from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.setting import MAX_FIRST, Setting
 from reports.summary.costs import step_ratio
 from reports.summary.drawers import leads_by_team, over_teams
@@ -46,7 +47,7 @@ AHEAD, BEHIND, UNEVEN = (
 UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 LONGER = 1.1  # times as long as another training
-SCALE = "up to 1.3 billion photos and 632 million parameters"
+SCALE = "up to 1.3 billion photos"
 
 
 def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
@@ -85,66 +86,125 @@ def _is_beside(setting: Setting, other: Setting) -> bool:
 
 @dataclass(frozen=True)
 class Compared:
-    """CatLIP - CLIP on one task: a difference for each seed that both have, what these estimate,
-    and the verdict, which with too few seeds for an interval is AHEAD, BEHIND or UNEVEN.
+    """CatLIP - CLIP on one task.
+
+    Attributes:
+        points: of each seed that both have.
+        word: the verdict, which with too few seeds for an interval is AHEAD, BEHIND or UNEVEN.
+        accuracies: the means of both, in %.
+        images: that each encoder was trained on; 0 if unknown.
+        kind: of its records.
     """
 
     task: str
     points: Sequence[float]
-    difference: Estimate
+    estimate: Estimate
     word: str
+    accuracies: tuple[float, float]
+    images: float
+    kind: type[Kind]
+
+    @property
+    def has_interval(self) -> bool:
+        return self.estimate.low is not None
 
 
 def compared_tasks(setting: Setting) -> list[Compared]:
-    """All tasks that both methods have, with the same recipe and at least one seed; without probes
-    of their own, those of the study's longest trainings.
+    """All tasks that both methods have, each after the longest training that was probed on it: of
+    the setting's own, or of the study's on all data. One with an interval goes before longer ones
+    without.
     """
-    if not setting.of(LinearProbe):
-        return [_compared(one.task, one.points, one.estimate) for one in longest_training(setting)]
+    of_task = {one.task: one for one in probed_tasks(setting)}
+    for one in after_each_length(setting):
+        before = of_task.get(one.task)
+        if before is None or (one.has_interval, one.images) > (
+            before.has_interval,
+            LONGER * (before.images or math.inf),
+        ):
+            of_task[one.task] = one
+    return [*of_task.values()]
+
+
+def probed_tasks(setting: Setting) -> list[Compared]:
+    """All tasks that both methods' own trainings were probed on, with the same recipe and at least
+    one seed.
+    """
+    trained = setting.counted(CATLIP).records
+    images = trained[0].metrics.images_seen if trained else 0.0
     compared = []
     for task in setting.tasks:
         pairs = setting.paired(task)
         if difference := pairs.difference():
-            compared.append(_compared(task, pairs.values, difference))
+            sides = pairs.means, images, LinearProbe
+            compared.append(_compared(task, pairs.values, difference, *sides))
     return compared
 
 
-def _compared(task: str, points: Sequence[float], difference: Estimate) -> Compared:
-    if difference.low is not None:
-        word = verdict(difference, claims()["probe_parity"].bound)
+def after_each_length(setting: Setting) -> list[Compared]:
+    """The study's, the shortest first; over the page's CLIP if the setting has probes of it."""
+    found = [one for one in setting.differences if one.heading == LENGTH]
+    if setting.of(LinearProbe):
+        found = [one for one in found if one.method == setting.clip]
+    return [
+        _compared(
+            one.task, one.points, one.estimate, one.accuracies, one.same.images, LengthTraining
+        )
+        for one in sorted(found, key=lambda one: one.same.images)
+        if one.accuracies
+    ]
+
+
+def _compared(
+    task: str,
+    points: Sequence[float],
+    estimate: Estimate,
+    accuracies: tuple[float, float],
+    images: float,
+    kind: type[Kind],
+) -> Compared:
+    if estimate.low is not None:
+        word = verdict(estimate, claims()["probe_parity"].bound)
     else:
         signs = {*map(sign_of, points)}
         word = AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
-    return Compared(task, points, difference, word)
+    return Compared(task, points, estimate, word, accuracies, images, kind)
 
 
-def longest_training(setting: Setting) -> list[Difference]:
-    """The differences after the longest training of the study, on all data."""
-    return longest([one for one in setting.differences if one.heading == LENGTH])
-
-
-def longer_training(setting: Setting) -> tuple[float, list[Difference]]:
-    """How many times as long as the probed trainings the study's longest is, and its differences;
-    none if it is no longer.
+def longer_and_shorter(setting: Setting) -> tuple[list[Compared], list[Compared]]:
+    """The tasks whose answer is that of a longer training than the setting's own, and what they
+    had after that.
     """
-    found = longest_training(setting)
-    trained = next((run.metrics.images_seen for run in setting.of(Pretrain, CATLIP)), 0.0)
-    times = found[0].same.images / (trained or 1) if found else 0.0
-    return times, found if times >= LONGER else []
-
-
-def after_longer(setting: Setting) -> str:
-    """`-1.5 and -3.3 after 50 epochs`: the longest training's differences over the page's CLIP, if
-    it is longer than the probed ones and has an interval; else empty.
-    """
-    found = longer_training(setting)[1]
-    points = [
-        signed(one.estimate.value, 1)
-        for one in found
-        if one.method == setting.clip and one.estimate.low is not None
+    after_own = {one.task: one for one in probed_tasks(setting)}
+    longer = [
+        one
+        for one in compared_tasks(setting)
+        if one.kind is LengthTraining and one.task in after_own
     ]
-    epochs = found[0].same.images / (_samples(setting) or math.inf) if found else 0.0
-    return f"{' and '.join(points)} after {epochs:.0f} epochs" if points else ""
+    return longer, [after_own[one.task] for one in longer]
+
+
+def after_epochs(setting: Setting, found: Sequence[Compared]) -> str:
+    """`-1.5 and -3.3 after 50 epochs`; empty without any that has an interval."""
+    points = [signed(one.estimate.value, 1) for one in found if one.has_interval]
+    return f"{' and '.join(points)} after {epochs_of(setting, found[0].images)}" if points else ""
+
+
+def length_of(setting: Setting, one: Compared) -> str:
+    """`25 epochs, 6 seeds`"""
+    seeds = f"{len(one.points)} seed{'s' * (len(one.points) != 1)}"
+    return ", ".join(filter(None, (epochs_of(setting, one.images), seeds)))
+
+
+def epochs_of(setting: Setting, images: float) -> str:
+    """`50 epochs`, or `8,000 images` if it is unknown how many an epoch has; empty for none."""
+    trained = setting.of(Pretrain)
+    known = trained and trained[0].metrics.epochs_seen
+    epochs = images / (_samples(setting) or math.nan) if known else math.nan
+    if not math.isfinite(epochs):
+        return f"{format_number(images, 0)} images" if images else ""
+    is_whole = epochs >= 10 or abs(epochs - round(epochs)) < 0.05
+    words = format_number(epochs, 0 if is_whole else 1)
+    return f"{words} epoch{'s' * (words != '1')}"
 
 
 def over_encoders_and_lengths(setting: Setting) -> list[Difference]:
@@ -183,8 +243,13 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     """CatLIP against CLIP on every task."""
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
-    probes = {m: records for m in setting.pair if (records := setting.of(LinearProbe, m))}
-    sources = [(link(records), name_of(m)) for m, records in probes.items()]
+    kinds = dict.fromkeys(one.kind for one in compared) or [LinearProbe]
+    linked = {(kind, m): link(setting.of(kind, m)) for kind in kinds for m in setting.pair}
+    sources = [
+        (anchor, name_of(method) + ", study" * (kind is LengthTraining and len(kinds) > 1))
+        for (kind, method), anchor in linked.items()
+        if anchor
+    ]
     near_random = [_near_random(setting, method) for method in setting.pair]
     near = [
         f"{name_of(method)} cannot be told from {UNTRAINED} on {' and '.join(of.values())}."
@@ -195,7 +260,7 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
         return Answer(question, _not_compared(setting), near, sources=sources)
     sentences = [f"{_over(setting, compared)}."]
     sentences += near
-    if all(one.difference.low is None for one in compared):
+    if all(not one.has_interval for one in compared):
         sentences += _of_larger_study(setting, others)
     answer = [_as_good_in_short(setting, compared).rstrip("."), *_on_other_data(setting, others)]
     short = f"{'; '.join(answer)}."
@@ -216,8 +281,8 @@ def _not_compared(setting: Setting) -> str:
 
 def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     """The answer over all tasks; those without an interval count only if none has one."""
-    judged = [one for one in compared if one.difference.low is not None] or compared
-    few = any(one.difference.low is None for one in judged)
+    judged = [one for one in compared if one.has_interval] or compared
+    few = any(not one.has_interval for one in judged)
     needed = f"; an interval needs {min_pairs()}" if few else ""
     words = {one.word for one in judged}
     if len(words) > 1:
@@ -232,7 +297,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     if few:
         return f"{_ahead(word, judged)}{needed}."
     where = "On drawings" if setting.scale == "starter" else "Here"
-    values = [one.difference.value for one in judged]
+    values = [one.estimate.value for one in judged]
     means = from_to(map(abs, values))
     answer = {
         BETTER: f"{where} it is {means} points better",
@@ -256,26 +321,27 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
     """For each further data set, from the least to the most difference on its tasks and in its
-    study, and those after its longest training.
+    study, and those after a longer training than its own.
     """
     words = []
     for other in others:
-        judged = [one for one in compared_tasks(other) if one.difference.low is not None]
+        judged = [one for one in compared_tasks(other) if one.has_interval]
         if not judged or not _is_beside(setting, other):
             continue
-        found = [one.difference for one in judged]
+        longer, shorter = longer_and_shorter(other)
+        found = [one.estimate for one in (*judged, *shorter)]
         found += [one.estimate for one in over_encoders_and_lengths(other)]
         ends = from_to((one.value for one in found), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
-        longer = f" ({after})" if (after := after_longer(other)) else ""
-        words.append(f"on {images_of(other.root, other.scale)} {ends}{over}{longer}")
+        after = f" ({after_epochs(other, longer)})" if longer else ""
+        words.append(f"on {images_of(other.root, other.scale)} {ends}{over}{after}")
     return words
 
 
 def _excluded(compared: Sequence[Compared]) -> str:
     """`at most 2.5 points worse, 1.1 better`: what no interval reaches."""
-    lows = [one.difference.low or 0.0 for one in compared]
-    highs = [one.difference.high or 0.0 for one in compared]
+    lows = [one.estimate.low or 0.0 for one in compared]
+    highs = [one.estimate.high or 0.0 for one in compared]
     worse, better = format_number(-min(lows), 1), format_number(max(highs), 1)
     return f"at most {worse} points worse, {better} better"
 
@@ -315,13 +381,11 @@ def _over(setting: Setting, compared: Sequence[Compared]) -> str:
     """The interval on each task and what it covers; with too few seeds, the difference in each."""
     words = []
     for one in compared:
-        points = ends(one.difference) or " and ".join(signed(point, 1) for point in one.points)
+        points = ends(one.estimate) or " and ".join(signed(point, 1) for point in one.points)
         words.append(f"{points} on {setting.name(one.task)}")
-    first = compared[0].difference
+    first = compared[0].estimate
     seeds = f"{first.pairs} seed{'s' * (first.pairs != 1)}"
-    counts = dict.fromkeys(
-        f"{one.difference.images:,}" for one in compared if one.difference.images
-    )
+    counts = dict.fromkeys(f"{one.estimate.images:,}" for one in compared if one.estimate.images)
     images = f", {' and '.join(counts)} test images" if counts else ""
     return f"{'95 %: ' * (first.low is not None)}{', '.join(words)}; {seeds}{images}"
 
@@ -329,14 +393,14 @@ def _over(setting: Setting, compared: Sequence[Compared]) -> str:
 def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
     """What another setting of the same scale found with enough seeds, if there is one."""
     for other in others:
-        judged = [one for one in compared_tasks(other) if one.difference.low is not None]
+        judged = [one for one in compared_tasks(other) if one.has_interval]
         if other.scale == setting.scale and judged:
             differences = ", ".join(
-                f"{signed(one.difference.value, 1)} points on {other.name(one.task)} "
-                f"({ends(one.difference)})"
+                f"{signed(one.estimate.value, 1)} points on {other.name(one.task)} "
+                f"({ends(one.estimate)})"
                 for one in judged
             )
-            seeds = judged[0].difference.pairs
+            seeds = judged[0].estimate.pairs
             of = owner_in_words(other.root, setting.root)
             return [f"With {seeds} seeds, {of}{other.scale} found {differences}."]
     return []
@@ -459,7 +523,7 @@ def why(setting: Setting, records: Records) -> Answer:
             f"{format_number(value, 2)} {name}" for name, value in factors.items()
         )
         explained = format_number(math.prod(factors.values()), 1)
-        short = f"Of the paper's {claimed} we explain {explained}, but not the rest."
+        short = f"Of the paper's {claimed} we explain {explained}."
         sentences.insert(0, f"{explained} = {product}; {format_number(left, 1)} is unexplained.")
     elif flops and ratio:
         short = sentences.pop(0)
@@ -526,7 +590,7 @@ def advice(setting: Setting, others: Sequence[Setting] = ()) -> str:
     ratio = next((one for clip in timed if (one := step_ratio(record, clip))), None)
     if not judged or ratio is None or ratio.low is None or ratio.high is None:
         return ""
-    judged |= _larger_words(setting) | _words_of(longer_training(setting)[1])
+    judged |= _larger_words(setting)
     is_worth_it = ratio.low > 1 or (judged == {BETTER} and ratio.high >= 1)
     if judged <= {BETTER, NOT_WORSE} and is_worth_it:
         what = "classify their words (CatLIP or SuperClass)"
@@ -539,7 +603,8 @@ def advice(setting: Setting, others: Sequence[Setting] = ()) -> str:
     turned = [
         images_of(other.root, other.scale)
         for other in others
-        if _is_beside(setting, other) and _words_of(longer_training(other)[1]) == {WORSE}
+        if _is_beside(setting, other)
+        and {one.word for one in longer_and_shorter(other)[0]} == {WORSE}
     ]
-    longer = f", and for long training on {' and '.join(turned)}," if turned else ""
-    return f"{advised}. For text prompts{longer} use CLIP."
+    longer = f" and long training on {' and '.join(turned)}" if turned else ""
+    return f"{advised}. Use CLIP for text prompts{longer}."

@@ -207,9 +207,7 @@ def _labelling(setting: Setting) -> str:
     if record is None or not rate:
         return ""
     captions = record.metrics.captions
-    return (
-        f"Turning {captions:,} captions into labels takes {format_number(captions / rate)} s, once."
-    )
+    return f"Labels of {captions:,} captions take {format_number(captions / rate)} s, once."
 
 
 # The table

@@ -2,6 +2,7 @@
 the difference that was measured where that is otherwise.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,8 +17,12 @@ from catlip.records.table import clipped, format_number, from_to, listed, signed
 from reports.read.differences import Difference, longest
 from reports.read.setting import Setting
 from reports.summary.answers import (
+    LONGER,
+    after_each_length,
+    compared_tasks,
+    epochs_of,
     larger_encoders,
-    longer_training,
+    longer_and_shorter,
     on_tasks,
     over_other_teams,
     under_conditions,
@@ -127,10 +132,11 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
 
 
 def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
-    """How far these trainings are from the paper's, and what a longer one, other data and a larger
+    """How far these trainings are from the paper's, and what a shorter one, other data and a larger
     encoder change.
     """
-    words = f"We train for {format_number(trained.metrics.epochs_seen, 1)} epochs"
+    longest = max((one.images for one in compared_tasks(setting)), default=0)
+    words = f"We train for {epochs_of(setting, longest or trained.metrics.images_seen)}"
     if not is_whole(trained):
         words += ", the paper on CC3M for 25 to 100"
     teams = over_other_teams(setting, with_ends)
@@ -138,20 +144,28 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     conditions += _held_out(setting)
     if setting.scale == "starter" and not conditions:
         words += "; pre-training has drawings of all test concepts, by other teams"
-    longer = _longer(setting)
-    by_clip: dict[str, list[str]] = {setting.clip: [f"{words}."]}
-    for clip, sentence in [*longer, *conditions, *_with_larger(setting)]:
+    shorter = [one for one in longer_and_shorter(setting)[1] if one.task in setting.first_tasks]
+    points = " / ".join(with_ends(one.estimate) for one in shorter)
+    after = f" After {epochs_of(setting, shorter[0].images)}: {points}." if shorter else ""
+    by_clip: dict[str, list[str]] = {setting.clip: [f"{words}.{after}{_longer(setting)}"]}
+    for clip, sentence in [*conditions, *_with_larger(setting)]:
         by_clip.setdefault(clip, [f"The rest is over {distinct_name(clip)}."]).append(sentence)
     return " ".join(sentence for sentences in by_clip.values() for sentence in sentences)
 
 
-def _longer(setting: Setting) -> list[Said]:
-    """The difference after the longest training of the study, if it saw more images than these."""
-    times, found = longer_training(setting)
+def _longer(setting: Setting) -> str:
+    """The differences after a longer training than the answers', of too few seeds for these."""
+    answered = {one.task: one.images for one in compared_tasks(setting)}
+    found = [
+        one
+        for one in after_each_length(setting)
+        if one.images > LONGER * answered.get(one.task, math.inf)
+    ]
     if not found:
-        return []
-    words = f"Trained {format_number(times, 1)} times as long: {_points(setting, found)}."
-    return [(found[0].method, words)]
+        return ""
+    images = found[-1].images
+    points = " / ".join(with_ends(one.estimate) for one in found if one.images == images)
+    return f" After {epochs_of(setting, images)}: {points}."
 
 
 def _with_larger(setting: Setting) -> list[Said]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from bench.downstream.probe.result import (
     TASK_PART_SEPARATOR,
@@ -17,6 +17,7 @@ from bench.downstream.probe.result import (
 from bench.study.lengths_result import LENGTHS
 from catlip.records.blocks import Block, Section, Text, command_to_fill, side_by_side
 from catlip.records.claims import min_pairs
+from catlip.records.estimate import Estimate
 from catlip.records.figures import MUTED, PAPER, Figure, hide_rows, panels_of
 from catlip.records.run import Run
 from catlip.records.select import MAX_SHOWN, images_of, link, suffix
@@ -35,19 +36,32 @@ ROW, HEIGHT = 0.2, 1.15  # inches: of a row, and of all else
 # The figure
 
 
+class Drawn(Protocol):
+    """A difference: of each pair, and what these estimate."""
+
+    @property
+    def points(self) -> Sequence[float]: ...
+
+    @property
+    def estimate(self) -> Estimate: ...
+
+
+D = TypeVar("D", bound=Drawn)
+
+
 @dataclass(frozen=True)
-class Row:
+class Row(Generic[D]):
     """A row of the forest: a heading, or an experiment with its difference on each task."""
 
     name: str
-    of_task: Mapping[str, Difference]
+    of_task: Mapping[str, D]
 
 
-def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
+def rows_of(every: Sequence[Difference], usual: float) -> list[Row[Difference]]:
     """The rows, each group below its heading; a length that a whole group shares stands there,
     unless it is the usual one. Conditions are a group for each length.
     """
-    rows: list[Row] = []
+    rows: list[Row[Difference]] = []
     of_group: dict[tuple[str, float], list[Difference]] = {}
     for one in every:
         shared = one.same.images if one.heading == CONDITION else 0.0
@@ -115,11 +129,11 @@ def forest_figure(
     return Figure(name, caption, alt, draw=draw, height=height, width=width)
 
 
-def in_words(one: Difference) -> str:
+def in_words(one: Drawn) -> str:
     return f"{signed(one.estimate.value, 1)} ({ends_of(one)})"
 
 
-def ends_of(one: Difference) -> str:
+def ends_of(one: Drawn) -> str:
     """`8.2 to 11.9, n = 10`: the interval, or the range of fewer pairs."""
     low, high = _ends(one)
     seeds = f"n = {len(one.points)}"
@@ -130,14 +144,14 @@ def ends_of(one: Difference) -> str:
     )
 
 
-def _ends(one: Difference) -> tuple[float, float]:
+def _ends(one: Drawn) -> tuple[float, float]:
     low, high = one.estimate.low, one.estimate.high
     return (min(one.points), max(one.points)) if low is None or high is None else (low, high)
 
 
 def draw_rows(
     axes: "Axes",
-    rows: Sequence[Row],
+    rows: Sequence[Row[D]],
     titles: Mapping[str, str],
     unit: str = "points",
     with_n: bool = True,
@@ -177,7 +191,7 @@ def _style(key: int | None) -> dict[str, Any]:
     return {"marker": marker, "color": colour, "markerfacecolor": face, "markersize": 5}
 
 
-def _draw_row(panel: "Axes", y: float, one: Difference) -> None:
+def _draw_row(panel: "Axes", y: float, one: Drawn) -> None:
     style = _style(sign(one.estimate))
     line = ":" if sign(one.estimate) is None else "-"
     panel.plot(_ends(one), [y, y], line, color=style["color"], linewidth=1.6)

@@ -20,7 +20,7 @@ STEPS = {  # method -> what it changes in the one before it
     "clip": "",
     "clip_bag": "captions as bags of words, not a transformer",
     "clip_nouns": "nouns, not all words",
-    "batch_nouns": "each noun by itself, not a caption's mean",
+    "batch_nouns": "each noun alone, not a caption's mean",
     "catlip_softmax": "all classes, not those of the batch",
     CATLIP: "binary loss, not softmax",
 }

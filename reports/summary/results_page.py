@@ -17,7 +17,6 @@ from catlip.records.table import (
     escape_markdown,
     format_number,
     markdown_rows,
-    mean_and_spread,
 )
 from reports.read.differences import (
     CONDITION,
@@ -28,12 +27,19 @@ from reports.read.differences import (
     FINETUNED,
     LENGTH,
     OTHERS,
+    PROBE,
     UNTRAINED,
     Difference,
     longest,
 )
 from reports.read.setting import Setting, settings
-from reports.summary.answers import compared_tasks, data_of, speed_up_factors, with_ends
+from reports.summary.answers import (
+    compared_tasks,
+    data_of,
+    length_of,
+    speed_up_factors,
+    with_ends,
+)
 from reports.summary.costs import cost_table
 from reports.summary.drawers import leads_by_team, over_teams
 from reports.summary.few_labels import FewLabels, few_labels
@@ -85,15 +91,15 @@ def _tasks(every: Sequence[Setting]) -> list[str]:
     columns += ["Difference (95 %)"]
     rows = []
     for setting in every:
-        known, compared = labels_that_are_classes(setting), compared_tasks(setting)
-        data = f"{data_of(setting)}{_seeds(one.difference.pairs for one in compared)}"
-        for one in compared:
+        known, before = labels_that_are_classes(setting), ""
+        for one in compared_tasks(setting):
             exact, count = known.get(one.task, (None, None))
             of = MISSING if count is None else f"{exact} of {count}"
-            means = [setting.accuracy(method, one.task) for method in setting.pair]
-            cells = [mean_and_spread(mean, 1) if mean else MISSING for mean in means]
-            rows.append([data, setting.name(one.task), of, *cells, with_ends(one.difference)])
-            data = ""
+            cells = [of, *(format_number(mean, 1) for mean in one.accuracies)]
+            data = f"{data_of(setting)}, {length_of(setting, one)}"
+            shown = "" if data == before else data
+            rows.append([shown, setting.name(one.task), *cells, with_ends(one.estimate)])
+            before = data
     return markdown_rows(columns, rows)
 
 
@@ -169,7 +175,9 @@ def _differences(
     for setting in every:
         found = [one for one in setting.differences if one.heading in headings and not one.part]
         found = [*filter(keep, found)]
-        if headings == HEADINGS["conditions"]:
+        if LENGTH in headings:
+            found = _with_own_trainings(setting, found)
+        elif headings == HEADINGS["conditions"]:
             found = longest(found)
         if not found:
             continue
@@ -181,6 +189,18 @@ def _differences(
         lines += ["", f"Trained on {data_of(setting)}{over}{seeds}:", ""][not lines :]
         lines += _rows_of_tasks(setting, found, with_headings=len(headings) > 1)
     return lines
+
+
+def _with_own_trainings(setting: Setting, found: Sequence[Difference]) -> list[Difference]:
+    """The study's, and among them those of the setting's own trainings."""
+    tasks = {one.task for one in found}
+    own = [
+        replace(one, heading=LENGTH, experiment="")
+        for one in setting.differences
+        if (one.heading, one.method, one.part) == (PROBE, setting.clip, "") and one.task in tasks
+    ]
+    both = [*found, *own]
+    return sorted(both, key=lambda one: (HEADINGS["lengths"].index(one.heading), one.same.images))
 
 
 def _rows_of_tasks(setting: Setting, found: Sequence[Difference], with_headings: bool) -> list[str]:

@@ -11,9 +11,10 @@ from bench.step_time.result import StepTime, step_ratio_cell
 from bench.step_time.steps import step_description
 from catlip.records.run import Run
 from catlip.records.select import link, with_warning
-from catlip.records.styles import name_of
+from catlip.records.styles import CATLIP, name_of
 from catlip.records.table import Cell, Table, quantity_cell
 from reports.read.setting import Setting
+from reports.summary.answers import epochs_of
 
 
 def headline(setting: Setting, name: str = "headline", title: str = "") -> Table:
@@ -27,15 +28,18 @@ def headline(setting: Setting, name: str = "headline", title: str = "") -> Table
     columns += ["Step time of ViT B/16, relative"] if setting.larger_step_time else []
     rows = [_headline_row(setting, method) for method in setting.methods]
     record = setting.step_time
-    caption = "Linear probes: mean ± standard deviation over seeds. "
+    trained = setting.counted(CATLIP).records
+    epochs = epochs_of(setting, trained[0].metrics.images_seen) if trained else ""
+    after = f" after {epochs}" if epochs else ""
+    caption = f"Linear probes{after}: mean ± standard deviation over seeds. "
     if setting.scale == "starter":
-        caption += "A subgroup is a kind of thing, such as food-fruit. "
+        caption += "A subgroup is a kind of thing, like food-fruit. "
     if others := len(setting.tasks) - len(setting.first_tasks):
         caption += f"{others} more task{'s' * (others > 1)} below, in Probes and fine-tuning. "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "No times beside busy programs. "
     if record:
-        caption += f"Steps, with 95 % intervals: {step_description(record)}. "
+        caption += f"Steps, 95 % intervals: {step_description(record)}. "
     where = f"{setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
     timed: list[Run] = [run for runs in setting.timed.values() for run in runs]
     table = Table(name, title or where, columns, rows=rows, caption=caption.strip())

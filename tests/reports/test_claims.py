@@ -189,6 +189,21 @@ def test_training_that_was_cut_short_is_not_the_papers(transfer_both, judge):
     assert judge()["probe_parity"] == f"{HOLDS} after a shorter training"
 
 
+@pytest.mark.parametrize(
+    ("images", "seeds", "word"), [(200, 6, FAILS), (200, 5, HOLDS), (50, 6, HOLDS)]
+)
+def test_longest_training_with_enough_seeds_decides(
+    transfer_both, write_study, judge, images, seeds, word
+):
+    transfer_both("linear_probe", "concepts_top1", six(0.3), six(0.2), scale="mine", images=100)
+    for seed in range(seeds):
+        for method, top1 in (("catlip", 0.2), ("clip", 0.3)):
+            one = {"encoder": "vit_b16", "images": images, "fraction": 1.0, "seed": seed}
+            one |= {"scale": "mine", "parts": {"config": {"recipe": {"encoder": "vit_b16"}}}}
+            write_study("scaling", method, {"concepts": top1 + seed / 1000}, **one)
+    assert judge()["probe_parity"] == f"{word} in folder mine"
+
+
 def test_evidence_at_the_papers_scale_speaks_before_the_starters(transfer_both, judge):
     transfer_both("linear_probe", "imagenet_top1", six(0.7), six(0.8))
     small = {"scale": "starter", "encoder": "hybrid_mini"}
@@ -483,7 +498,7 @@ def test_thresholds(write_record, judge):
 
 
 def test_page_says_which_records_were_begun_before_the_rules(write_training, tmp_path):
-    first, middle, before, last = versions()
+    first, middle, before, earlier, last = versions()
     assert last.digest == digest()  # a change of the rules is a new version, with its date
     begun = {"a": first.since - timedelta(hours=1), "b": first.since + timedelta(hours=1)}
     for seed, (rules, started) in enumerate(
@@ -493,9 +508,10 @@ def test_page_says_which_records_were_begun_before_the_rules(write_training, tmp
         write_training("catlip", seed, 1.0, environment=environment)
     caption = claims_of(records_in(tmp_path))[1].caption
     counts = (
-        f"0 name the rules of 1 December 2026 ({last.digest}), 0 name the rules of 30 November "
-        f"2026 ({before.digest}), 0 name the rules of 28 November 2026 ({middle.digest}), 1 name "
-        f"the rules of 26 November 2026 ({first.digest})"
+        f"0 name the rules of 1 December 2026 ({last.digest}), 0 name the rules of 1 December 2026 "
+        f"({earlier.digest}), 0 name the rules of 30 November 2026 ({before.digest}), 0 name the "
+        f"rules of 28 November 2026 ({middle.digest}), 1 name the rules of 26 November 2026 "
+        f"({first.digest})"
     )
     assert f"Of 4 records, {counts}, 1 name others, 2 name none." in caption
     assert "The first rules were written on 26 November 2026: 1 record was begun before." in caption

@@ -68,4 +68,4 @@ def test_other_data_and_lengths_are_compared(doubts_of, write_study):
         write_study("scaling", method, {"concepts": 0.3}, images=25, encoder="", **of_seed)
     words = doubts_of()
     assert "left out of pre-training: +10.0 (2 seeds)." in words
-    assert "Trained 2.5 times as long: 0.0 (2 seeds)." in words
+    assert "After 25 epochs: 0.0 (2 seeds)." in words

@@ -9,6 +9,7 @@ import pytest
 from report_support import page_in, records_in, step_times, table
 
 from catlip.records.blocks import Answer, Answers
+from catlip.records.estimate import BETTER, WORSE
 from catlip.records.table import signed
 from reports.__main__ import Report
 from reports.__main__ import main as write_page
@@ -17,10 +18,12 @@ from reports.read.setting import settings
 from reports.sections import Page, build_page
 from reports.summary.answers import (
     advice,
-    after_longer,
+    after_epochs,
     as_good,
+    compared_tasks,
     ends_of_study,
     larger_encoders,
+    longer_and_shorter,
 )
 
 IMAGES = 5000
@@ -219,8 +222,12 @@ def test_longer_training_on_other_data_can_turn_the_advice(
         write_study("scaling", method, {"concepts": top1 + 0.01 * seed}, scale="photos", **one)
     by_scale = {setting.scale: setting for setting in settings(records_in(tmp_path))}
     main, other = by_scale["starter"], by_scale["photos"]
-    assert after_longer(other) == f"{signed(100 * (longer - 0.3), 1)} after 30 epochs"
-    turned = "and for long training on captioned images at photos scale, use CLIP"
+    assert [(one.word, one.images) for one in compared_tasks(other)] == [
+        (WORSE if turns else BETTER, 3_000)
+    ]
+    both = [after_epochs(other, found) for found in longer_and_shorter(other)]
+    assert both == [f"{signed(100 * (longer - 0.3), 1)} after 30 epochs", "+20.0 after 10 epochs"]
+    turned = "Use CLIP for text prompts and long training on captioned images at photos scale."
     assert (turned in advice(main, [other])) == turns
 
 

@@ -53,7 +53,7 @@ def test_tasks_stand_by_data_and_by_how_many_labels_are_classes(probes, tmp_path
     headings = [row.name for row in figure.draw.keywords["rows"] if not row.of_task]
     first = [
         "100 captioned images in folder mine,",
-        "6\N{NO-BREAK SPACE}seeds",
+        "10\N{NO-BREAK SPACE}epochs",
     ]  # what fits in a line
     assert headings[:2] == first
 
@@ -68,4 +68,6 @@ def test_what_turns_with_length_on_other_data_is_in_the_answers(probes, write_st
     records = records_in(tmp_path)
     main, *others = settings(records)
     assert "on drawings \N{MINUS SIGN}4.0 to +8.0" in as_good(main, others).short
-    assert "on drawings \N{MINUS SIGN}4.0 after 90 epochs" in " ".join(answer(records)).lower()
+    lines = answer(records)
+    assert any("100 drawings, 90 epochs | 10 concepts" in line for line in lines)
+    assert "on drawings +8.0 after 10 epochs" in " ".join(lines)
