@@ -3,7 +3,7 @@
 Nothing here depends on which method it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,15 +21,16 @@ from catlip.data.sampler import SampleOrder, lanes_of
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.data.workers import group_timeout
-from catlip.objective import page_style
+from catlip.objective import Objective, page_style
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, add_range_augment, apply_recipe_start
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
-from catlip.recipes.dry_run import describe, made_up_batch
+from catlip.recipes.dry_run import describe, flops_per_image, made_up_batch
 from catlip.recipes.fidelity import differences
+from catlip.recipes.pretrain import Recipe
 from catlip.records.profile import PROFILE, Operation, profile_table
 from catlip.records.record import Record, note_data, plain
 from catlip.records.table import as_text, print_tables
@@ -70,11 +71,13 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
+    flops = _counted_flops(config.recipe, method)  # before there are ranks, whose losses exchange
     rank = init_distributed(config.device, group_timeout(config.shards))
     if config.dry_run:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
+    training.trainer.flops = flops
     restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
         if restart:
@@ -107,14 +110,34 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
 
 def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
     recipe = config.recipe
-    with torch.device("meta"):  # only shapes: even the largest encoder takes no memory, and seconds
-        objective = add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
+    objective = _on_shapes(recipe, method)
     num_samples = 0
     if config.shards and not recipe.iterations:
         num_samples = int(_shards(config, rank).counts.sum())
     if rank.is_main:
         batch = made_up_batch(recipe.resolution, method.tokenize)
         print(describe(recipe, objective, batch, num_samples=num_samples, rank=rank))
+
+
+def _on_shapes(recipe: Recipe, method: Method) -> Objective:
+    """The objective on the device "meta": even the largest takes no memory, and seconds."""
+    with torch.device("meta"):
+        return add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
+
+
+def _counted_flops(recipe: Recipe, method: Method) -> Callable[[Batch], float]:
+    """FLOPs of forward and backward over a batch of one of the recipe's sizes, captions padded; 0
+    of a method of the user's own that does not run on shapes alone.
+    """
+    of_resolution = {}
+    try:
+        objective = _on_shapes(recipe, method)
+        for size in recipe.sizes():
+            batch = made_up_batch(size.resolution, method.tokenize).to(torch.device("meta"))
+            of_resolution[size.resolution] = flops_per_image(objective, batch)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError):
+        return lambda _: 0.0
+    return lambda batch: len(batch) * of_resolution[batch.images.shape[-1]]
 
 
 def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
@@ -240,7 +263,7 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
 def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
     # A run that goes on on more ranks, or with a later version, has more columns from then on.
     # The log names a host; a record, which may be published, does not.
-    left_out = ("broken", "slowest_host")
+    left_out = ("broken", "slowest_host", "tflops_per_s")  # the last follows from images_per_s
     names = [name for name in dict.fromkeys(chain(*lines)) if name not in left_out]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})

@@ -19,7 +19,7 @@ from catlip.records.record import naming
 from catlip.system.files import write_atomically
 from catlip.training.distributed import Rank, all_gather_objects, peak_gib
 
-NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images")
+NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images", "flops")
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Progress:
 
     Attributes:
         loss, grad_norm, images: of all ranks.
+        flops: of forward and backward on this rank; 0 if not counted.
         data_wait_seconds: for which this rank waited for batches.
         seconds: since the step before ended, so with what came between: the log, and copies of
             the state for checkpoints. The loop fills it in.
@@ -39,6 +40,7 @@ class Progress:
     data_wait_seconds: float
     images: int
     seconds: float = 0.0
+    flops: float = 0.0
     broken: list[BrokenImage] = field(default_factory=list)
     saves: bool = False
 
@@ -93,8 +95,9 @@ class Log:
     ) -> dict[str, Any]:
         """Add a line for the `recent` steps, up to and including `step`, and return it.
 
-        Its `data_wait_share` is the mean over ranks. Of several ranks it also has the largest share
-        less the smallest, and the rank with the largest: all others wait for that one.
+        Its `data_wait_share` is the mean over ranks, its `tflops_per_s` are of one device. Of
+        several ranks it also has the largest share less the smallest, and the rank with the
+        largest: all others wait for that one.
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
@@ -108,6 +111,8 @@ class Log:
             "peak_gib": peak_gib(self.rank.device),
             **metrics,
         }
+        if flops := sum(p.flops for p in recent):
+            values["tflops_per_s"] = flops / seconds / 1e12
         host = {}
         if len(waits) > 1:
             slowest = shares.index(max(shares))
