@@ -25,6 +25,7 @@ from bench.measuring.methods import (
     page_styles,
     tower_of_context,
 )
+from bench.measuring.roofline import Operations
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
@@ -87,12 +88,14 @@ def main(config: StepTime, eager: bool = True) -> None:
 @dataclass(frozen=True)
 class Timed:
     """What was measured of one method: each of PARTS, and "total" -> its milliseconds in each timed
-    step; and the time of the very first step, in which kernels are chosen or compiled.
+    step; and the time of the very first step, in which kernels are chosen or compiled. And what one
+    more step computed, if that was counted.
     """
 
     ms: dict[str, list[float]]
     first_ms: float
     parameters: int
+    operations: Operations | None = None
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -192,7 +195,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     rounds = num_warmup + config.num_steps
     first = factors[config.methods[0]]
     if config.data:
-        count = (rounds + STEPS * config.profile) * len(trainers)
+        count = (rounds + 1 + STEPS * config.profile) * len(trainers)
         batches = real_batches(config.data, first, rank, count=count, workers=config.workers)
     else:
         batches = itertools.repeat(batch_of(first, rank))
@@ -216,6 +219,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             trainer.train_step(stream)
     steps = [dict.fromkeys(PARTS, 0.0)]
     laps = watch.laps_ms()  # read at the end, so that a GPU never waits for the bench
+    counted = {method: _count(trainer, stream) for method, trainer in trainers.items()}
     if config.profile:
         for method, trainer in trainers.items():
             _profile(method, trainer, stream, config=config)
@@ -236,8 +240,21 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
+            operations=counted[method],
         )
     return timed
+
+
+def _count(trainer: Trainer, stream: Iterator[Batch]) -> Operations | None:
+    """Count one more step of a GPU, as a CPU's caches are faster than copies in memory; not one
+    whose operations are fused, or partly other ranks'.
+    """
+    on_gpu, is_alone = trainer.rank.device.type == "cuda", trainer.rank.world_size == 1
+    if not on_gpu or not is_alone or trainer.implementation.compile:
+        return None
+    with Operations() as operations:
+        trainer.train_step(stream)
+    return operations
 
 
 def _profile(method: str, trainer: Trainer, stream: Iterator[Batch], config: StepTime) -> None:
@@ -304,6 +321,7 @@ def _summary(
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
+            roofline=_least_ms(each, ceiling) / step_ms if each.operations else None,
         )
     return result.StepTime(
         world_size=ranks,
@@ -315,6 +333,13 @@ def _summary(
         },
         flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
     )
+
+
+def _least_ms(timed: Timed, ceiling: result.Ceiling) -> float:
+    assert timed.operations is not None
+    assert ceiling.copied_gb_s is not None
+    rates = ceiling.tflops.median * 1e12, ceiling.copied_gb_s.median * 1e9
+    return 1e3 * timed.operations.least_seconds(*rates)
 
 
 def _name(config: StepTime, rank: Rank) -> str:

@@ -58,7 +58,8 @@ class Ceiling:
 class MethodSteps:
     """The steps of one method: the first, in which kernels are chosen or compiled, a whole one, its
     parts (if `loss_ms` is None, `forward_ms` includes the loss), images per second of all ranks,
-    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings.
+    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings;
+    and of an eager step on a GPU, the least time by its operations as a fraction of its time.
     """
 
     parameters: int
@@ -73,6 +74,7 @@ class MethodSteps:
     tflops: float | None = None
     mfu: float | None = None
     mfu_datasheet: float | None = None
+    roofline: float | None = None
 
     @property
     def parts(self) -> dict[str, Summary | None]:
@@ -163,15 +165,20 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
     ceilings = [run.metrics.ceiling for run in runs if run.metrics.ceiling]
     has_datasheet = any(ceiling.datasheet_tflops is not None for ceiling in ceilings)
     columns += ["Of the datasheet (%)"] if has_datasheet else []
+    every = [steps for run in runs for steps in run.metrics.methods.values()]
+    has_roofline = any(steps.roofline is not None for steps in every)
+    columns += ["Of the roofline (%)"] if has_roofline else []
     caption = (
         "Medians; below a step time the 5th to 95th percentile of steps, below a ratio its 95 % "
         "interval. A ratio is of one record, whose methods took turns. FLOPs are counted, without "
         "what is computed twice. Ceiling: the median rate of a large matrix product here."
     )
     if any(ceiling.copied_gb_s for ceiling in ceilings):
+        caption += " Copies: what a large copy in memory reads plus writes."
+    if has_roofline:
         caption += (
-            " Copies: what a large copy in memory reads plus writes. The bytes that a step moves "
-            "are not counted, so there is no share of a roofline."
+            " Roofline: the least time of an eager step if each operation computes at the measured "
+            "ceiling and moves its bytes as fast as a copy."
         )
     rows = []
     for run in runs:
@@ -196,6 +203,7 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
                     number_cell(steps.images_per_s, None, run.anchor),
                     percent_cell(steps.mfu, run.anchor, reached),
                     *([percent_cell(steps.mfu_datasheet, run.anchor, promised)] * has_datasheet),
+                    *([percent_cell(steps.roofline, run.anchor)] * has_roofline),
                 ]
             )
             what, reached, promised = "as above", "", ""

@@ -94,6 +94,7 @@ def test_steps_are_timed_beside_both_peaks(tmp_path, quick, capsys, options) -> 
         assert method["total_ms"]["n"] == 2
         assert method["mfu"] == pytest.approx(method["tflops"] / 100)
         assert method["mfu_datasheet"] == pytest.approx(method["tflops"] / 835)  # of the NVL
+        assert method["roofline"] > 0.9 * method["mfu"]
     assert "datasheet" in capsys.readouterr().out
 
 
