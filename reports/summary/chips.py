@@ -46,10 +46,17 @@ def chips(judged: Mapping[str, Verdict]) -> list[Block]:
     # Those at the paper's scale have no caveat, and come first.
     for caveat, outcome in product(sorted(dict.fromkeys(caveats)), outcomes):
         of_group = [
-            Chip(SHORT.get(id, id.replace("_", " ")), outcome, one.evidence.anchor)
+            Chip(_words(id, one), outcome, one.evidence.anchor)
             for (id, one), first in zip(tested.items(), caveats, strict=True)
             if (first, one.outcome) == (caveat, outcome)
         ]
         if of_group:
             groups.append((f"{(caveat or AT_THE_PAPERS).capitalize()}: {outcome}", of_group))
     return [Chips(groups)] if groups else []
+
+
+def _words(id: str, judged: Verdict) -> str:
+    """What the claim is called, and where the contrary was found."""
+    contrary = {HOLDS: FAILS, FAILS: HOLDS}.get(judged.outcome)
+    found = dict.fromkeys(str(one) for one in judged.elsewhere if one.outcome == contrary)
+    return SHORT.get(id, id.replace("_", " ")) + (f" ({'; '.join(found)})" if found else "")

@@ -8,12 +8,14 @@ from itertools import product
 import pytest
 from report_support import claims_of, golden_record, records_in, step_times, steps, write
 
+from catlip.records.blocks import Chips
 from catlip.records.claims import claims, digest, versions
 from catlip.records.estimate import FAILS, HOLDS, OPEN
 from catlip.records.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
 from reports.read.setting import settings
 from reports.summary.answers import as_good
+from reports.summary.chips import chips
 from reports.summary.doubts import doubts
 
 NAN = math.nan
@@ -550,5 +552,11 @@ def test_other_data_that_say_otherwise_are_named(write_probes, write_training, t
     judged = verdicts(records)["probe_parity"]
     assert str(judged) == f"{HOLDS} in folder first"
     assert [*map(str, judged.elsewhere)] == [f"{FAILS} in folder second"]
+    (block,) = chips({"probe_parity": verdicts(records)["probe_parity"]})
+    assert isinstance(block, Chips)
+    named = [(title, chip.words) for title, of_group in block.groups for chip in of_group]
+    assert named == [
+        (f"In folder first: {HOLDS}", f"linear probes as good ({FAILS} in folder second)")
+    ]
     words = [cell.full for row in claims_of(records)[0].rows for cell in row]
     assert sum(f"Elsewhere, each by itself: {FAILS} in folder second." in one for one in words) == 1
