@@ -90,7 +90,6 @@ class Compared:
 
     Attributes:
         points: of each seed that both have.
-        word: the verdict, which with too few seeds for an interval is AHEAD, BEHIND or UNEVEN.
         accuracies: the means of both, in %.
         images: that each encoder was trained on; 0 if unknown.
         kind: of its records.
@@ -99,7 +98,6 @@ class Compared:
     task: str
     points: Sequence[float]
     estimate: Estimate
-    word: str
     accuracies: tuple[float, float]
     images: float
     kind: type[Kind]
@@ -107,6 +105,14 @@ class Compared:
     @property
     def has_interval(self) -> bool:
         return self.estimate.low is not None
+
+    @property
+    def word(self) -> str:
+        """The verdict, which with too few seeds for an interval is AHEAD, BEHIND or UNEVEN."""
+        if self.has_interval:
+            return verdict(self.estimate, claims()["probe_parity"].bound)
+        signs = {*map(sign_of, self.points)}
+        return AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
 
 
 def compared_tasks(setting: Setting) -> list[Compared]:
@@ -135,8 +141,8 @@ def probed_tasks(setting: Setting) -> list[Compared]:
     for task in setting.tasks:
         pairs = setting.paired(task)
         if difference := pairs.difference():
-            sides = pairs.means, images, LinearProbe
-            compared.append(_compared(task, pairs.values, difference, *sides))
+            about = pairs.means, images, LinearProbe
+            compared.append(Compared(task, pairs.values, difference, *about))
     return compared
 
 
@@ -146,28 +152,12 @@ def after_each_length(setting: Setting) -> list[Compared]:
     if setting.of(LinearProbe):
         found = [one for one in found if one.method == setting.clip]
     return [
-        _compared(
+        Compared(
             one.task, one.points, one.estimate, one.accuracies, one.same.images, LengthTraining
         )
         for one in sorted(found, key=lambda one: one.same.images)
         if one.accuracies
     ]
-
-
-def _compared(
-    task: str,
-    points: Sequence[float],
-    estimate: Estimate,
-    accuracies: tuple[float, float],
-    images: float,
-    kind: type[Kind],
-) -> Compared:
-    if estimate.low is not None:
-        word = verdict(estimate, claims()["probe_parity"].bound)
-    else:
-        signs = {*map(sign_of, points)}
-        word = AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
-    return Compared(task, points, estimate, word, accuracies, images, kind)
 
 
 def longer_and_shorter(setting: Setting) -> tuple[list[Compared], list[Compared]]:
@@ -178,7 +168,7 @@ def longer_and_shorter(setting: Setting) -> tuple[list[Compared], list[Compared]
     longer = [
         one
         for one in compared_tasks(setting)
-        if one.kind is LengthTraining and one.task in after_own
+        if one.task in after_own and one.images > after_own[one.task].images
     ]
     return longer, [after_own[one.task] for one in longer]
 
