@@ -156,9 +156,10 @@ def test_answer_of_a_study_is_that_of_its_longest_trainings(write_study, read_se
     for method, seed, images in product(("catlip", "clip"), range(6), (1_000, 2_000)):
         top1 = 0.3 if (method == "catlip") == (images == 2_000) else 0.2
         more = {"images": images, "images_seen": images, "flops": 2e6 * images, "seed": seed}
-        write_study("scaling", method, {"garden": top1}, scale="mine", **more)
-    short = as_good(read_setting()).short
-    assert short.startswith("Here it is 10.0 points better, \N{MINUS SIGN}10.0 (1.0")
+        write_study("scaling", method, {"cifar10": top1}, scale="mine", **more)
+    answer = as_good(read_setting())
+    assert "on CIFAR-10; 6 seeds" in answer.sentences[0]
+    assert answer.short.startswith("Here it is 10.0 points better, \N{MINUS SIGN}10.0 (1.0")
 
 
 def test_larger_encoder_is_as_much_larger_as_an_image_costs_more(write_study, read_setting):

@@ -273,8 +273,12 @@ def tasks_by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -
 
 
 def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """`435 concepts`, `cifar10 (10 classes)`, or `ImageNet-1k` if it has all of its classes."""
-    if is_published(records, task):
+    """`435 concepts`, `cifar10 (10 classes)`, or `ImageNet-1k` if it has all of its classes. A
+    small data set that only a study probed on, whose records have no number of classes, has its
+    title.
+    """
+    is_of_study = task in TITLES and task not in PAPERS and not results_on(records, task)
+    if is_of_study or is_published(records, task):
         return TITLES[task]
     name, classes = clipped(task, 24), num_classes(records, task)
     if classes is None:
