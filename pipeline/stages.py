@@ -418,7 +418,8 @@ FINAL = "138880"  # the starter's five epochs in whole steps of every batch that
 @dataclass(frozen=True)
 class Part:
     """A part of the study: a command for each method, by default the options' methods. Several
-    parts may write to the folder of a kind; `records` are the names of this part's records.
+    parts may write to the folder of a kind; `records` are the names of this part's records. A
+    `recipe` is one for that part, each METHOD's own.
     """
 
     name: str
@@ -428,6 +429,7 @@ class Part:
     records: Sequence[str]
     seeds: int = SEEDS
     methods: Sequence[str] = ()
+    recipe: str = ""
 
 
 def tuning_part(plan: Plan) -> Part:
@@ -479,7 +481,8 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
         yield conditions("ladder-end", WHOLE, "none", methods=["catlip"])
         yield lengths("longer", [LONGER], [usual], seeds=10)
-        yield lengths("longest", [LONGEST], [usual], methods=BEST)
+        tuned = "reports/records/starter/tuning-25/METHOD.py:tuned"  # for this length
+        yield lengths("longest", [LONGEST], [usual], methods=BEST, recipe=tuned)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
         other = ("--trials", TRIALS, "--encoder", "cnn")
@@ -512,12 +515,14 @@ def study_steps(plan: Plan, part: Part) -> Iterator[Step]:
     def of_study(name: str, method: str, *classes: object, **more: Any) -> Step:
         is_tuned = options.tune and not is_tuning
         recipe = plan.recipe_of(method) if is_tuned else plan.recipe
+        recipe = part.recipe.replace("METHOD", method) or recipe
+        file = recipe.rpartition(":")[0]
         return step(
             f"study-{name}",
             "bench.study",
             [part.program, "--recipe", recipe, "--shards", options.shards, *classes, *arguments],
             other,
-            reads=[*reads, *([plan.tuned(method)] if is_tuned else [])],
+            reads=[*reads, *([file] if file else [])],
             beside=plan.beside,
             **more,
         )

@@ -258,9 +258,17 @@ def has_record(study: Study, training: Training) -> bool:
     """Whether the training has its record, perhaps copied from --earlier. Raises: InputError."""
     path = record_path(study, training)
     earlier = study.earlier / path.name if study.earlier else path
-    if not path.exists() and earlier.exists() and not record_changes(earlier, training.config()):
+
+    def asked(there: Path) -> dict[str, Any]:
+        """The training's config; a record may have further probes."""
+        probed = read_record(there)["config"].get("probe", []) if there.exists() else []
+        probed = [probed] if isinstance(probed, str) else probed
+        has_all = {*training.probe} <= {*probed}
+        return training.config() | ({"probe": probed} if has_all and len(probed) > 1 else {})
+
+    if not path.exists() and earlier.exists() and not record_changes(earlier, asked(earlier)):
         write_atomically(path, earlier.read_bytes())
-    return is_recorded(path, training.config())
+    return is_recorded(path, asked(path))
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from short_training import digests
 
 from baselines.pretrain import recipes_of
 from bench.arithmetic.flops import step_flops
@@ -166,6 +167,8 @@ def test_second_probe_adds_its_tasks(lengths_study, starter, tmp_path) -> None:
         assert accuracies == one["metrics"]["accuracies"]
         assert both["environment"]["data"]["pets"]["test"]["samples"] == 4
         assert score_of(read_run(both, LengthTraining), "pets").by_image is not None
+    lengths.main(replace(lengths_study, out=tmp_path / "taken", earlier=out))
+    assert digests(tmp_path / "taken") == digests(out)  # nothing was trained
 
 
 def test_failure_names_its_training(lengths_study, tmp_path) -> None:
