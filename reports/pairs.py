@@ -47,6 +47,7 @@ MEASURES = {  # metric of an accuracy -> its name; the usual one has none
         if name != SLIDING
     },
 }
+LONGER = 1.1  # times as many images as in another training: a longer one
 # Kinds of records with accuracies of encoders.
 KINDS = ("linear_probe", "finetune", "readout", "scaling", "robustness", *DENSE)
 

@@ -21,7 +21,6 @@ from reports.summary.answers import (
     after_epochs,
     compared_tasks,
     data_of,
-    ends,
     epochs_of,
     longer_and_shorter,
     over_encoders_and_lengths,
@@ -145,7 +144,7 @@ def _elsewhere(every: Sequence[Setting]) -> str:
         if found
     ]
     words = [f"from {', '.join(least)}"] if least else []
-    if teams := over_other_teams(setting, ends):
+    if teams := over_other_teams(setting):
         words.append(teams)
     where = images_of(setting.root, setting.scale)
     clauses = [f"On {where} {', '.join(words)}"] if words else []

@@ -135,9 +135,9 @@ def _counted_flops(recipe: Recipe, method: Method) -> Callable[[Batch], float]:
         for size in recipe.sizes():
             batch = made_up_batch(size.resolution, method.tokenize).to(torch.device("meta"))
             of_resolution[size.resolution] = flops_per_image(objective, batch)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError):
-        return lambda _: 0.0
-    return lambda batch: len(batch) * of_resolution[batch.images.shape[-1]]
+    except Exception:  # such a method can raise anything, and trains all the same
+        of_resolution.clear()
+    return lambda batch: len(batch) * of_resolution.get(batch.images.shape[-1], 0.0)
 
 
 def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
@@ -263,7 +263,8 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
 def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
     # A run that goes on on more ranks, or with a later version, has more columns from then on.
     # The log names a host; a record, which may be published, does not.
-    left_out = ("broken", "slowest_host", "tflops_per_s")  # the last follows from images_per_s
+    # The TFLOP/s follow from the images/s, but for several image sizes.
+    left_out = ("broken", "slowest_host", "tflops_per_s")
     names = [name for name in dict.fromkeys(chain(*lines)) if name not in left_out]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})

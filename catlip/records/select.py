@@ -216,7 +216,6 @@ CONV = "_conv"  # ending of the names of encoders with the release's stem
 # 512, in rows that say so.
 RESOLUTIONS = {
     "linear_probe": 224,
-    "scaling": 224,
     "finetune": 224,
     "multilabel": 512,
     "segmentation": 512,

@@ -5,7 +5,8 @@ levels, and what forms a pair. Evidence from the paper's data sets and encoders 
 scale; all other evidence has caveats.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -62,7 +63,7 @@ from catlip.records.select import (
 )
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
-from reports.pairs import Pairs, pair_up
+from reports.pairs import LONGER, Pairs, pair_up
 from reports.read.setting import plainest_first
 from reports.results import nested, with_scores
 
@@ -241,10 +242,13 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
     pairs with the same seed and the same recipe of transfer; and CLIP - an untrained encoder. In a
     study of lengths each method is trained by its own recipe.
     """
-    of_lengths = rows.kind == LengthTraining.kind
-    rows = rows[rows.probe_seed.isna() & ~(of_lengths & (rows.fraction < 1))]
-    alike = rows.settings.where(rows.kind != LengthTraining.kind, "")
-    rows = rows.assign(pair=[*zip(rows.seed, alike, strict=True)], images=rows.images.fillna(0))
+    of_study = rows.kind == LengthTraining.kind
+    rows = rows[rows.probe_seed.isna() & ~(of_study & (rows.fraction < 1))]
+    of_study = rows.kind == LengthTraining.kind
+    rows = rows.assign(
+        pair=[*zip(rows.seed, rows.settings.mask(of_study, ""), strict=True)],
+        length=rows.images.where(of_study, 0),  # 0: the group's own trainings
+    )
     for group in groups:
         runs = [run for run in group.records if _is_protocol(run, test, group)]
         group_rows = rows[rows.record.isin([run.path for run in runs])]
@@ -257,29 +261,39 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
         ]
         untrained = rows[rows.record.isin(untrained_runs)]
         compared = []
-        pair = group.pair(group_rows)
+        own = group_rows[group_rows.length == 0]
+        pair = group.pair(own if {*own.method} & {*CLIPS} else group_rows)
+        used = list[str]()
         for key, title in _titles(test, group, runs).items():
-            lengths = nested(_on(key, group_rows), "images", "kind", "method", "pair")
-            pairs, images, kind = max(
-                (
-                    (pair_up(*(values.get(method, {}) for method in pair)), images, kind)
-                    for images, kinds in lengths.items()
-                    for kind, values in kinds.items()
-                ),
-                key=lambda one: (len(one[0].keys) >= min_pairs(), bool(one[0]), one[1]),
-                default=(Pairs([], [], []), 0, ""),
-            )
+            pairs, length = _longest_pairs(_on(key, group_rows), pair)
             if not pairs:
                 continue
-            if kind == LengthTraining.kind:
-                title += f" after {images:,.0f} images"
+            if length:
+                title += f" after {length:,.0f} images"
+            used += [*group_rows[group_rows.length == length].record]
             learnt = None
             if by_seed := nested(_on(key, untrained), "seed"):
                 floor = mean_of(by_seed.values())
                 learnt = mean_difference([clip - floor for clip in pairs.other])
             compared.append(Compared(title + _over(pair[1]), pairs.difference(), learnt=learnt))
         if compared:
-            yield Evidence(compared, "", group.caveats, anchor=_link(group, group_rows))
+            anchor = _link(group, group_rows[group_rows.record.isin(used)])
+            yield Evidence(compared, "", group.caveats, anchor=anchor)
+
+
+def _longest_pairs(rows: "pd.DataFrame", methods: tuple[str, str]) -> tuple[Pairs[Hashable], float]:
+    """The pairs after the longest training with enough of them, or else after the longest with any;
+    and that length in the study, 0 for the own trainings.
+    """
+    found = []
+    for length, values in nested(rows, "length", "method", "pair").items():
+        pairs = pair_up(*(values.get(method, {}) for method in methods))
+        images = length or LONGER * rows[rows.length == 0].images.fillna(math.inf).max()
+        found.append((len(pairs.keys) >= min_pairs(), bool(pairs), images, length, pairs))
+    if not found:
+        return Pairs([], [], []), 0
+    *_, length, pairs = max(found, key=lambda one: one[:3])
+    return pairs, length
 
 
 def _on(key: str, rows: "pd.DataFrame") -> "pd.DataFrame":
@@ -293,6 +307,8 @@ def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
         return False
     if group.scale not in SCALES:
         return True
+    if run.kind == LengthTraining.kind:  # its lengths and its probe may be any
+        return False
     is_published = not isinstance(run.metrics, Dense) or run.metrics.is_published()
     return is_published and run.config.recipe.resolution == RESOLUTIONS[run.kind]
 

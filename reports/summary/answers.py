@@ -33,6 +33,7 @@ from catlip.records.run import TIMES, Records, Run, interval
 from catlip.records.select import architecture, images_of, link, owner_in_words, unique_runs
 from catlip.records.styles import CATLIP, CLIPS, distinct_name, name_of
 from catlip.records.table import format_number, from_to, listed, mean_and_spread, sign_of, signed
+from reports.pairs import LONGER
 from reports.paper.published import claimed_speed_up
 from reports.read.differences import ENCODER, LENGTH, OTHERS, Difference, sign
 from reports.read.setting import MAX_FIRST, Setting
@@ -46,7 +47,6 @@ AHEAD, BEHIND, UNEVEN = (
 )  # with too few seeds for a verdict
 UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
-LONGER = 1.1  # times as long as another training
 SCALE = "up to 1.3 billion photos"
 
 
@@ -63,8 +63,9 @@ def about(setting: Setting, others: Sequence[Setting] = ()) -> str:
     words += f"{'separately ' * bool(beside)}on {trained_on}"
     if setting.scale == "starter":
         return f"{words}. This tests the pipeline, not the paper, whose claims rest on {SCALE}."
-    seeds = len({record.seed for record in trained})
-    words += f", {run.images_seen:,.0f} seen in a training, {seeds} seed{'s' * (seeds != 1)}"
+    if not any(longer_and_shorter(setting)):
+        seeds = len({record.seed for record in trained})
+        words += f", {run.images_seen:,.0f} seen in a training, {seeds} seed{'s' * (seeds != 1)}"
     return f"{words}. The paper's claims rest on {SCALE}: the order may change with scale."
 
 
@@ -147,8 +148,15 @@ def probed_tasks(setting: Setting) -> list[Compared]:
 
 
 def after_each_length(setting: Setting) -> list[Compared]:
-    """The study's, the shortest first; over the page's CLIP if the setting has probes of it."""
-    found = [one for one in setting.differences if one.heading == LENGTH]
+    """The study's, the shortest first; beside trainings or probes of the setting's own, with their
+    encoder and over their CLIP.
+    """
+    found = [one for one in setting.differences if one.heading in (LENGTH, ENCODER)]
+    if own := setting.of(Pretrain):
+        encoder = own[0].config.recipe.encoder
+        found = [one for one in found if (one.same.encoder, one.same.fraction) == (encoder, 1)]
+    else:
+        found = [one for one in found if one.heading == LENGTH]
     if setting.of(LinearProbe):
         found = [one for one in found if one.method == setting.clip]
     return [
@@ -161,22 +169,25 @@ def after_each_length(setting: Setting) -> list[Compared]:
 
 
 def longer_and_shorter(setting: Setting) -> tuple[list[Compared], list[Compared]]:
-    """The tasks whose answer is that of a longer training than the setting's own, and what they
+    """The tasks that have an interval after a longer training than the setting's own, and what they
     had after that.
     """
     after_own = {one.task: one for one in probed_tasks(setting)}
     longer = [
         one
         for one in compared_tasks(setting)
-        if one.task in after_own and one.images > after_own[one.task].images
+        if one.has_interval and one.task in after_own and one.images > after_own[one.task].images
     ]
     return longer, [after_own[one.task] for one in longer]
 
 
 def after_epochs(setting: Setting, found: Sequence[Compared]) -> str:
-    """`-1.5 and -3.3 after 50 epochs`; empty without any that has an interval."""
-    points = [signed(one.estimate.value, 1) for one in found if one.has_interval]
-    return f"{' and '.join(points)} after {epochs_of(setting, found[0].images)}" if points else ""
+    """`-1.5 and -3.3 after 50 epochs, +0.3 after 16 epochs`, of those that have an interval."""
+    of_length: dict[str, list[str]] = {}
+    for one in filter(lambda one: one.has_interval, found):
+        points = of_length.setdefault(epochs_of(setting, one.images), [])
+        points.append(signed(one.estimate.value, 1))
+    return ", ".join(f"{' and '.join(all_)} after {length}" for length, all_ in of_length.items())
 
 
 def length_of(setting: Setting, one: Compared) -> str:
@@ -192,8 +203,8 @@ def epochs_of(setting: Setting, images: float) -> str:
     epochs = images / (_samples(setting) or math.nan) if known else math.nan
     if not math.isfinite(epochs):
         return f"{format_number(images, 0)} images" if images else ""
-    is_whole = epochs >= 10 or abs(epochs - round(epochs)) < 0.05
-    words = format_number(epochs, 0 if is_whole else 1)
+    is_whole = epochs >= 10 or (abs(epochs - round(epochs)) < 0.05 and epochs > 0.5)
+    words = format_number(epochs, 0 if is_whole else 1 if epochs > 0.5 else None)
     return f"{words} epoch{'s' * (words != '1')}"
 
 
@@ -240,7 +251,8 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
         for (kind, method), anchor in linked.items()
         if anchor
     ]
-    near_random = [_near_random(setting, method) for method in setting.pair]
+    own = [one.task for one in compared if one.kind is LinearProbe]
+    near_random = [_near_random(setting, method, own) for method in setting.pair]
     near = [
         f"{name_of(method)} cannot be told from {UNTRAINED} on {' and '.join(of.values())}."
         for method, of in zip(setting.pair, near_random, strict=True)
@@ -248,7 +260,7 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     ]
     if not compared:
         return Answer(question, _not_compared(setting), near, sources=sources)
-    sentences = [f"{_over(setting, compared)}."]
+    sentences = _over(setting, compared)
     sentences += near
     if all(not one.has_interval for one in compared):
         sentences += _of_larger_study(setting, others)
@@ -319,7 +331,7 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
         if not judged or not _is_beside(setting, other):
             continue
         longer, shorter = longer_and_shorter(other)
-        found = [one.estimate for one in (*judged, *shorter)]
+        found = [one.estimate for one in (*judged, *shorter) if one.has_interval]
         found += [one.estimate for one in over_encoders_and_lengths(other)]
         ends = from_to((one.value for one in found), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
@@ -367,17 +379,26 @@ def with_ends(difference: Estimate) -> str:
     return f"{signed(difference.value, 1)} ({ends(difference) or few})"
 
 
-def _over(setting: Setting, compared: Sequence[Compared]) -> str:
-    """The interval on each task and what it covers; with too few seeds, the difference in each."""
-    words = []
+def _over(setting: Setting, compared: Sequence[Compared]) -> list[str]:
+    """The interval on each task and what it covers; with too few seeds, the difference in each. A
+    sentence for each length of training and number of seeds.
+    """
+    alike: dict[tuple[float, int], list[Compared]] = {}
     for one in compared:
-        points = ends(one.estimate) or " and ".join(signed(point, 1) for point in one.points)
-        words.append(f"{points} on {setting.name(one.task)}")
-    first = compared[0].estimate
-    seeds = f"{first.pairs} seed{'s' * (first.pairs != 1)}"
-    counts = dict.fromkeys(f"{one.estimate.images:,}" for one in compared if one.estimate.images)
-    images = f", {' and '.join(counts)} test images" if counts else ""
-    return f"{'95 %: ' * (first.low is not None)}{', '.join(words)}; {seeds}{images}"
+        alike.setdefault((one.images, len(one.points)), []).append(one)
+    sentences = []
+    for (length, pairs), found in alike.items():
+        words = []
+        for one in found:
+            points = ends(one.estimate) or " and ".join(signed(point, 1) for point in one.points)
+            words.append(f"{points} on {setting.name(one.task)}")
+        covers = f"{pairs} seed{'s' * (pairs != 1)}"
+        if found[0].kind is LengthTraining:
+            covers += f", {epochs_of(setting, length)}"
+        counts = dict.fromkeys(f"{one.estimate.images:,}" for one in found if one.estimate.images)
+        covers += f", {' and '.join(counts)} test images" if counts else ""
+        sentences.append(f"{'95 %: ' * found[0].has_interval}{', '.join(words)}; {covers}.")
+    return sentences
 
 
 def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -462,12 +483,12 @@ def over_other_teams(setting: Setting, show: Callable[[Estimate], str] = brief) 
     return f"{words} over drawers" if means else ""
 
 
-def _near_random(setting: Setting, method: str) -> dict[str, str]:
-    """The tasks on which a method does not beat an untrained encoder -> their names, with that
-    encoder's accuracy.
+def _near_random(setting: Setting, method: str, tasks: Sequence[str]) -> dict[str, str]:
+    """Those of the tasks on which a method's own trainings do not beat an untrained encoder ->
+    their names, with that encoder's accuracy.
     """
     near = {}
-    for task in setting.tasks:
+    for task in tasks:
         trained, untrained = (
             [*setting.accuracies(one, task).values()] for one in (method, "random")
         )

@@ -207,7 +207,7 @@ def _labelling(setting: Setting) -> str:
     if record is None or not rate:
         return ""
     captions = record.metrics.captions
-    return f"Labels of {captions:,} captions take {format_number(captions / rate)} s, once."
+    return f"Labels of {captions:,} captions take {format_number(captions / rate)} s."
 
 
 # The table
@@ -243,6 +243,6 @@ def cost_table(setting: Setting) -> Table | None:
     kept = {name: row for name, row in rows.items() if any(c.text != Cell().text for c in row)}
     if not kept:
         return None
-    caption = "With 95 % intervals."
+    caption = "95 % intervals."
     cells = [[Cell(name), *row] for name, row in kept.items()]
     return Table("cost", "What CLIP takes over CatLIP", columns, cells, caption=caption)

@@ -25,6 +25,7 @@ from reports.summary.answers import (
     longer_and_shorter,
     on_tasks,
     over_other_teams,
+    probed_tasks,
     under_conditions,
     with_ends,
 )
@@ -146,7 +147,8 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
         words += "; pre-training has drawings of all test concepts, by other teams"
     shorter = [one for one in longer_and_shorter(setting)[1] if one.task in setting.first_tasks]
     points = " / ".join(with_ends(one.estimate) for one in shorter)
-    after = f" After {epochs_of(setting, shorter[0].images)}: {points}." if shorter else ""
+    epochs = epochs_of(setting, shorter[0].images) if shorter else ""
+    after = f" After {epochs}, as all else: {points}." if shorter else ""
     by_clip: dict[str, list[str]] = {setting.clip: [f"{words}.{after}{_longer(setting)}"]}
     for clip, sentence in [*conditions, *_with_larger(setting)]:
         by_clip.setdefault(clip, [f"The rest is over {distinct_name(clip)}."]).append(sentence)
@@ -155,15 +157,17 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
 
 def _longer(setting: Setting) -> str:
     """The differences after a longer training than the answers', of too few seeds for these."""
-    answered = {one.task: one.images for one in compared_tasks(setting)}
+    answered = {
+        one.task: one.images for one in compared_tasks(setting) if one.task in setting.first_tasks
+    }
     found = [
         one
-        for one in after_each_length(setting)
+        for one in (*after_each_length(setting), *probed_tasks(setting))
         if one.images > LONGER * answered.get(one.task, math.inf)
     ]
     if not found:
         return ""
-    images = found[-1].images
+    images = max(one.images for one in found)
     points = " / ".join(with_ends(one.estimate) for one in found if one.images == images)
     return f" After {epochs_of(setting, images)}: {points}."
 

@@ -4,6 +4,8 @@ from itertools import repeat
 
 import pytest
 import torch
+from torch.nn.functional import embedding
+from torch.nn.functional import scaled_dot_product_attention as attention
 
 from bench.arithmetic.flops import step_flops
 from bench.measuring.factors import Factors
@@ -14,6 +16,7 @@ from catlip.training.distributed import Rank
 CPU = Rank(0, 1, torch.device("cpu"))
 A, B = torch.ones(64, 32), torch.ones(32, 16)  # 8 KiB and 2 KiB
 TABLE, ROWS = torch.ones(1000, 8), torch.tensor([1, 2, 3])
+OUT, SUMMANDS, QKV = torch.ones(64, 32), torch.ones(3, 8), torch.ones(3, 1, 2, 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,12 @@ TABLE, ROWS = torch.ones(1000, 8), torch.tensor([1, 2, 3])
         (lambda: A.t()[:, :3], 0, 0),
         (lambda: A[:1].expand(64, 32), 0, 0),
         (lambda: torch.empty(64, 32), 0, 0),
-        (lambda: torch.nn.functional.embedding(ROWS, TABLE), 0, 2 * 96),  # not the whole table
+        (lambda: embedding(ROWS, TABLE), 0, 2 * 96),  # not the whole table
+        (lambda: TABLE.index_put_((ROWS,), SUMMANDS), 0, 3 * 96),
+        (lambda: torch.zeros_like(A), 0, 8192),
+        (lambda: torch.add(A, A, out=OUT), 0, 2 * 8192),
+        # All of q, k and v, the result, and what the backward pass needs of the softmax.
+        (lambda: attention(*QKV.unbind(0)), 2 * 2 * 2 * 16**3, 4 * 2048 + 128),
     ],
 )  # fmt: skip
 def test_bytes_read_and_written_are_counted(operation, flops: int, moved: int) -> None:
@@ -53,4 +61,4 @@ def test_step_has_the_operations_of_the_formula_and_the_traffic_of_adam(method: 
     )
     weights = 4 * sum(p.numel() for p in trainer.objective.parameters())
     (adam,) = [moved for _, moved in operations.counted if moved > 6 * weights]
-    assert adam == pytest.approx(8 * weights, rel=0.02)  # four tensors, read and written
+    assert adam == pytest.approx(7 * weights, rel=0.02)  # reads four tensors, writes three

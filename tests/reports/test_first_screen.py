@@ -232,6 +232,34 @@ def test_longer_training_on_other_data_can_turn_the_advice(
     assert (turned in advice(main, [other])) == turns
 
 
+def test_answer_is_of_ones_own_encoder_and_each_length_is_said(
+    write_training, write_probes, write_study, read_setting
+):
+    """A study of another encoder does not answer, nor does a longer one without an interval."""
+    for method, level in (("catlip", 0.5), ("clip", 0.4)):
+        for seed in range(6):
+            write_training(method, seed, scale="mine", encoder="tiny", more={"epochs_seen": 10.0})
+        tasks = {task: [level + 0.01 * seed for seed in range(6)] for task in ("one", "two")}
+        write_probes(method, tasks, scale="mine")
+    lengths = {"tiny": {3_000: (range(6), "one"), 9_000: (range(2), "two")}}
+    lengths["large"] = {images: (range(6), "one") for images in range(5_000, 10_000, 1_000)}
+    for encoder, of_encoder in lengths.items():
+        for images, (seeds, task) in of_encoder.items():
+            for method, seed in product(("catlip", "clip"), seeds):
+                one = {"encoder": encoder, "images": images, "images_seen": images, "seed": seed}
+                top1 = 0.5 - 0.2 * (method == "catlip") + 0.01 * seed
+                write_study("scaling", method, {task: top1}, scale="mine", **one)
+    setting = read_setting()
+    found = [(one.task, one.images, one.word) for one in compared_tasks(setting)]
+    assert found == [("one", 3_000, WORSE), ("two", 1_000, BETTER)]
+    first, second = as_good(setting).sentences[:2]
+    assert "on one; 6 seeds, 30 epochs" in first
+    assert "on two; 6 seeds" in second
+    assert after_epochs(setting, compared_tasks(setting)) == (
+        "\N{MINUS SIGN}20.0 after 30 epochs, +10.0 after 10 epochs"
+    )
+
+
 def test_study_alone_has_an_answer(write_study, tmp_path, capsys):
     one = {"encoder": "hybrid_mini", "fraction": 1.0, "images": 800, "flops": 1e9}
     for method, top1 in (("catlip", 0.4), ("clip", 0.3)):
