@@ -90,7 +90,7 @@ def _points(setting: Setting, found: Sequence[Difference], brief: bool = False) 
 
 def _favours(setting: Setting) -> str:
     """What favours CatLIP, and whether it is ahead on labels that are not its classes."""
-    favours = ["its classifier starts from the class frequencies"]
+    favours = ["its classifier starts from class frequencies"]
     every = origins_of(setting.of(LinearProbe))
     origins = {task: every[task] for task in setting.first_tasks if task in every}
     if setting.scale == "starter":
@@ -139,7 +139,7 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
     longest = max((one.images for one in compared_tasks(setting)), default=0)
     words = f"We train for {epochs_of(setting, longest or trained.metrics.images_seen)}"
     if not is_whole(trained):
-        words += ", the paper on CC3M for 25 to 100"
+        words += "; the paper: 25 to 100 on CC3M"
     teams = over_other_teams(setting, with_ends)
     conditions = [(setting.clip, f"{teams}.")] if teams else []
     conditions += _held_out(setting)
