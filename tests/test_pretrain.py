@@ -101,9 +101,10 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
 
     monkeypatch.setattr("catlip.pretraining.run.init_distributed", start)
     monkeypatch.setattr(os, "environ", {})
+    config = SimpleNamespace(deterministic=True, device="cuda", shards=(), recipe=None)
     try:
         with pytest.raises(StartedError):
-            pretrain(SimpleNamespace(deterministic=True, device="cuda", shards=()), method=None)
+            pretrain(config, method=None)
     finally:
         torch.use_deterministic_algorithms(False)
 
