@@ -21,21 +21,10 @@ FLOPS: Mapping[Any, Callable[..., int]] = {
 UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 OVERWRITING = {"copy_", "zero_", "fill_", "normal_", "uniform_", "bernoulli_", "random_"}
 OVERWRITING |= {"_foreach_copy_", "_foreach_zero_"}
-PICKING = {
-    "embedding",
-    "_embedding_bag",
-    "index",
-    "index_select",
-    "gather",
-}  # read what they return
-PUTTING = {
-    "index_put_",
-    "_index_put_impl_",
-    "index_add_",
-    "index_copy_",
-    "scatter_",
-    "scatter_add_",
-}
+# The first read what they return, the second change some rows of a target.
+PICKING = {"embedding", "_embedding_bag", "index", "index_select", "gather"}
+PUTTING = {"index_put_", "_index_put_impl_", "index_add_", "index_copy_"}
+PUTTING |= {"scatter_", "scatter_add_"}
 
 
 class Operations(TorchDispatchMode):
