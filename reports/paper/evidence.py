@@ -242,8 +242,8 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
     pairs with the same seed and the same recipe of transfer; and CLIP - an untrained encoder. In a
     study of lengths each method is trained by its own recipe.
     """
-    of_study = rows.kind == LengthTraining.kind
-    rows = rows[rows.probe_seed.isna() & ~(of_study & (rows.fraction < 1))]
+    rows = rows[rows.probe_seed.isna()]
+    rows = rows[(rows.kind != LengthTraining.kind) | ~(rows.fraction < 1)]
     of_study = rows.kind == LengthTraining.kind
     rows = rows.assign(
         pair=[*zip(rows.seed, rows.settings.mask(of_study, ""), strict=True)],

@@ -9,6 +9,7 @@ image. A ratio is given only with its interval. What was not run is named as not
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 
 from bench.downstream.probe.result import LinearProbe
@@ -132,6 +133,7 @@ def compared_tasks(setting: Setting) -> list[Compared]:
     return [*of_task.values()]
 
 
+@cache  # each difference has an interval over all test images
 def probed_tasks(setting: Setting) -> list[Compared]:
     """All tasks that both methods' own trainings were probed on, with the same recipe and at least
     one seed.
