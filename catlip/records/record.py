@@ -38,6 +38,7 @@ from catlip.system.machine import Usage
 from catlip.system.multi_process import PIPES
 
 SCHEMA = 1
+_NUMBERS = re.compile(r'\[(\n[^\[\]{}"]+)\]')
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
 # Metadata of a config's field that was added later. Earlier records lack it, and describe the same
@@ -137,8 +138,7 @@ class Record:
             self.environment.setdefault("card", {})[when] = state
 
     def _write(self, path: Path) -> None:
-        body = json.dumps(plain(self._body()), indent=1, allow_nan=True)
-        write_atomically(path, body.encode() + b"\n")
+        write_atomically(path, text_of(plain(self._body())).encode())
 
     def _body(self) -> dict[str, Any]:
         body = self._head | {
@@ -147,6 +147,13 @@ class Record:
             "notes": self.notes,
         }
         return body | ({"shown_as": self.shown_as} if self.shown_as else {})
+
+
+def text_of(body: Mapping[str, Any]) -> str:
+    """A record's JSON, a value a line, but a list of numbers on one."""
+    text = json.dumps(body, indent=1, allow_nan=True) + "\n"
+    # No string of JSON has a line break of its own, so that this is never within one.
+    return _NUMBERS.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
 
 
 def command_line() -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
@@ -20,7 +22,7 @@ from bench.downstream.probe.config import TransferOptions
 from catlip.cli import InputError
 from catlip.program.identity import changes, record_changes
 from catlip.recipes.pretrain import CATLIP
-from catlip.records.record import Record, from_plain, note_begun, plain, read_record
+from catlip.records.record import Record, from_plain, note_begun, plain, read_record, text_of
 from catlip.system.files import write_atomically
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,6 +41,20 @@ def test_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
     named = {"device", "cpu", "python", "packages", "revision", "dirty", "started"}
     assert named <= read["environment"].keys()
     assert not record.partial.exists()
+
+
+_plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+_values = st.recursive(_plain, lambda some: st.lists(some) | st.dictionaries(st.text(), some))
+
+
+@given(st.dictionaries(st.text(), _values))
+def test_text_of_a_record_says_what_it_holds(body: dict) -> None:
+    assert json.loads(text_of(body)) == body
+
+
+def test_list_of_numbers_is_one_line_of_a_record() -> None:
+    lines = text_of({"ms": [1, 2.5, None], "said": ["[\n1,\n2]"]}).splitlines()
+    assert lines == ["{", ' "ms": [1, 2.5, null],', ' "said": [', '  "[\\n1,\\n2]"', " ]", "}"]
 
 
 def test_later_field_makes_another_run_only_where_it_is_set() -> None:
