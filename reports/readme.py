@@ -88,7 +88,7 @@ def answer(records: Records) -> list[str]:
     every = [setting for setting in settings(records) if setting.is_answered]
     main, others = every[0], every[1:]
     points = [
-        f"**As good?** {_as_good(every)}{_elsewhere(every)}",
+        f"**As good?** {_as_good(every)}{elsewhere(every)}",
         _ladder(main),
         f"**Cheaper?** {cheaper(main, others).short} {why(main, records).short}",
         _few_labels(main),
@@ -129,9 +129,9 @@ def _as_good(every: Sequence[Setting]) -> str:
     return f"Of {len(words)} comparisons CatLIP is {listed(counts)}."
 
 
-def _elsewhere(every: Sequence[Setting]) -> str:
+def elsewhere(every: Sequence[Setting]) -> str:
     """The least lead on the first data with other lengths and encoders, with other batches and with
-    other drawers to test on; then that on other data after shorter trainings.
+    other drawers to test on; then that on other data after shorter trainings with another verdict.
     """
     setting, *others = every
     batches = [one for found in under_conditions(setting, "batch").values() for one in found]
@@ -149,8 +149,11 @@ def _elsewhere(every: Sequence[Setting]) -> str:
     where = images_of(setting.root, setting.scale)
     clauses = [f"On {where} {', '.join(words)}"] if words else []
     for other in others:
-        if shorter := after_epochs(other, longer_and_shorter(other)[1]):
-            clauses.append(f"on {images_of(other.root, other.scale)} {shorter}")
+        both = zip(*longer_and_shorter(other), strict=True)
+        turned = [shorter for longer, shorter in both if shorter.word != longer.word]
+        if turned:
+            where = images_of(other.root, other.scale)
+            clauses.append(f"on {where} {after_epochs(other, turned)}")
     return f" {'; '.join(clauses)}." if clauses else ""
 
 

@@ -268,7 +268,7 @@ def _trials(every: Sequence[Setting]) -> list[str]:
         finals = tuned_alike(setting.of(Finalist))
         for i, ((encoder, _), tried) in enumerate(tuned_alike(setting.of(Trial)).items()):
             lengths = {n: alike for (name, n), alike in finals.items() if name == encoder}
-            for k, (images, finalists) in enumerate((lengths or {0.0: []}).items()):
+            for k, (images, finalists) in enumerate(sorted((lengths or {0.0: []}).items())):
                 data = data_of(setting) + (f", {encoder}" if i else "")
                 data += f", {images:,.0f} images" if k else ""
                 for row in _best_trials(group_by_trial(tried), group_by_trial(finalists)):

@@ -15,6 +15,7 @@ from reports.__main__ import Report
 from reports.__main__ import main as write_page
 from reports.read.records import read_records
 from reports.read.setting import settings
+from reports.readme import elsewhere
 from reports.sections import Page, build_page
 from reports.summary.answers import (
     advice,
@@ -230,6 +231,7 @@ def test_longer_training_on_other_data_can_turn_the_advice(
     assert both == [f"{signed(100 * (longer - 0.3), 1)} after 30 epochs", "+20.0 after 10 epochs"]
     turned = "Use CLIP for text prompts and long training on captioned images at photos scale."
     assert (turned in advice(main, [other])) == turns
+    assert ("+20.0 after 10 epochs" in elsewhere([main, other])) == turns
 
 
 def test_answer_is_of_ones_own_encoder_and_each_length_is_said(

@@ -73,7 +73,7 @@ def test_best_trial_is_of_one_encoder_and_one_length(
     write("tuning", "hybrid_mini", 48_000, 0.2, 0.1, 0.1)
     write("tuning", "cnn", 48_000, 0.3, 0.4)
     write("finalist", "hybrid_mini", 139_000, 0.3, 0.25)
-    write("finalist", "hybrid_mini", 404_000, 0.35, 0.45)
+    write("finalist", "hybrid_mini", 404_000, 0.35, 0.45, 0.4)  # more than of the shorter
     rows = [cells(row) for row in tables(records_in(tmp_path))["trials"]()[2:]]
     (mini, longer, cnn) = rows
     assert (mini[2], mini[4:]) == ("0 of 3", ["20.0", "30.0"])
