@@ -25,6 +25,7 @@ from reports.summary.answers import (
     longer_and_shorter,
     over_encoders_and_lengths,
     over_other_teams,
+    turned,
     under_conditions,
     why,
     with_ends,
@@ -149,11 +150,8 @@ def elsewhere(every: Sequence[Setting]) -> str:
     where = images_of(setting.root, setting.scale)
     clauses = [f"On {where} {', '.join(words)}"] if words else []
     for other in others:
-        both = zip(*longer_and_shorter(other), strict=True)
-        turned = [shorter for longer, shorter in both if shorter.word != longer.word]
-        if turned:
-            where = images_of(other.root, other.scale)
-            clauses.append(f"on {where} {after_epochs(other, turned)}")
+        if shorter := after_epochs(other, turned(other)[1]):
+            clauses.append(f"on {images_of(other.root, other.scale)} {shorter}")
     return f" {'; '.join(clauses)}." if clauses else ""
 
 

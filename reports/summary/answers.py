@@ -183,6 +183,13 @@ def longer_and_shorter(setting: Setting) -> tuple[list[Compared], list[Compared]
     return longer, [after_own[one.task] for one in longer]
 
 
+def turned(setting: Setting) -> tuple[list[Compared], list[Compared]]:
+    """Those of `longer_and_shorter` whose verdicts differ."""
+    both = zip(*longer_and_shorter(setting), strict=True)
+    differ = [(longer, shorter) for longer, shorter in both if longer.word != shorter.word]
+    return [longer for longer, _ in differ], [shorter for _, shorter in differ]
+
+
 def after_epochs(setting: Setting, found: Sequence[Compared]) -> str:
     """`-1.5 and -3.3 after 50 epochs, +0.3 after 16 epochs`, of those that have an interval."""
     of_length: dict[str, list[str]] = {}
@@ -325,19 +332,20 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
 
 def _on_other_data(setting: Setting, others: Sequence[Setting]) -> list[str]:
     """For each further data set, from the least to the most difference on its tasks and in its
-    study, and those after a longer training than its own.
+    study, and those that a longer training than its own has turned.
     """
     words = []
     for other in others:
         judged = [one for one in compared_tasks(other) if one.has_interval]
         if not judged or not _is_beside(setting, other):
             continue
-        longer, shorter = longer_and_shorter(other)
+        shorter = longer_and_shorter(other)[1]
         found = [one.estimate for one in (*judged, *shorter) if one.has_interval]
         found += [one.estimate for one in over_encoders_and_lengths(other)]
         ends = from_to((one.value for one in found), show=signed)
         over = "" if other.clip == setting.clip else f" over {distinct_name(other.clip)}"
-        after = f" ({after_epochs(other, longer)})" if longer else ""
+        longer = after_epochs(other, turned(other)[0])
+        after = f" ({longer})" if longer else ""
         words.append(f"on {images_of(other.root, other.scale)} {ends}{over}{after}")
     return words
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes
 
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
-ROW, HEIGHT = 0.2, 1.15  # inches: of a row, and of all else
+ROW, HEIGHT = 0.185, 1.15  # inches: of a row, and of all else
 
 
 # The figure

@@ -61,7 +61,7 @@ def near_and_far(settings: Sequence[Setting]) -> list[Figure]:
     seeds = f"{counts} seed{'s' * (counts != '1')}"
     caption = (
         f"CatLIP minus {distinct_name(settings[0].clip)}: linear probes, 95 % intervals, {seeds}. "
-        "In brackets: labels that are CatLIP's classes."
+        "In brackets: labels among CatLIP's classes."
     )
     said = [f"{row.name} {in_words(row.of_task[''])}" for row in rows if row.of_task]
     unit = "CatLIP minus CLIP, points"
