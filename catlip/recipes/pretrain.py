@@ -232,6 +232,14 @@ PHOTOS = {
         crop_scale=(0.67, 1.0),
         temperature=0.153,
     ),
+    "superclass": replace(  # its best finalist there, superclass-08
+        photos_recipe(STARTERS["superclass"]),
+        max_lr=8.8e-4,
+        min_lr=8.8e-6,
+        warmup_iterations=731,
+        weight_decay=0.379,
+        crop_scale=(0.43, 1.0),
+    ),
 }
 CLIP_STARTER = replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
     BASELINE_STARTER,
