@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import PretrainRun
-from catlip.recipes.pretrain import CLIP, PHOTOS, STARTERS, Recipe, photos_recipe
+from catlip.recipes.pretrain import CATLIP, CLIP, PHOTOS, STARTERS, Recipe, photos_recipe
 from catlip.records.record import OMIT_DEFAULT
 
 if TYPE_CHECKING:  # the command line is read without torch
@@ -38,10 +38,12 @@ class PretrainBaseline(PretrainRun):
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
-    a starter and photos of its own for a method that was tuned.
+    a starter and photos of its own for a method that was tuned. CatLIP's loss has CatLIP's.
     """
     if method == "clip":
         return CLIP
+    if method == "catlip_words":
+        return CATLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
@@ -54,13 +56,17 @@ def method_of(config: PretrainBaseline) -> "Method":
 
     from baselines.methods import BASELINES
     from baselines.openclip import CaptionTokenizer, TwoTowers
+    from baselines.subwords import subword_classes
     from catlip.pretraining.method import Method, classes_of, encoder_of
 
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
     towers = method if issubclass(method, TwoTowers) else TwoTowers
     text = towers.tower(recipe.encoder, recipe.text_context)
-    classes = classes_of(config) if "labels" in method.needs else None
+    classes = None
+    if "labels" in method.needs:
+        are_nouns = method.classes == "nouns"
+        classes = classes_of(config) if are_nouns else subword_classes(config, text.context)
     if config.packed_captions and not issubclass(method, TwoTowers):
         raise InputError(f"--packed-captions: {method.label} has no text tower")
 

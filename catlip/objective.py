@@ -5,7 +5,7 @@ program: `baselines.pretrain --method toy` trains it, `bench.step_time --methods
 it, and the page shows its label in its colour. CONTRIBUTING.md shows an example.
 """
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from torch import Tensor, nn
 
@@ -27,6 +27,7 @@ class Objective(nn.Module):
         name: what programs and records call the method.
         label, colour, marker: how the page shows it.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
+        classes: what labels are, if it needs them: "nouns" of a vocabulary, or "subwords".
         whole_step: whether it is called with all micro-batches of a step at once.
         starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
         text: the shape of its member `text_encoder`, if it has one.
@@ -38,6 +39,7 @@ class Objective(nn.Module):
     colour: str = "#7a6000"
     marker: str = "P"
     needs: frozenset[str] = frozenset()
+    classes: Literal["nouns", "subwords"] = "nouns"
     whole_step: bool = False
     starts: frozenset[str] = frozenset()
     text: TextTower | None = None

@@ -69,8 +69,8 @@ def measure(config: Lengths, training: SizedTraining, folder: Path) -> LengthTra
 
     pretrain, accuracies = train_and_probe(config, training, folder)
     batch_size = training.recipe.micro_batch * training.recipe.num_devices
-    num_classes = len(Vocabulary.load(training.vocabulary))
-    step = replace(step_of(training), batch_size=batch_size, num_classes=num_classes)
+    classes = pretrain.num_classes or len(Vocabulary.load(training.vocabulary))
+    step = replace(step_of(training), batch_size=batch_size, num_classes=classes)
     return LengthTraining(
         method=training.method,
         encoder=training.recipe.encoder,
@@ -81,6 +81,7 @@ def measure(config: Lengths, training: SizedTraining, folder: Path) -> LengthTra
         flops=step_flops(step) * pretrain.iterations,
         train_seconds=pretrain.train_seconds,
         final_loss=pretrain.final_loss,
+        classes_per_caption=pretrain.classes_per_caption,
         accuracies=accuracies,
     )
 

@@ -25,7 +25,8 @@ LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starte
 @dataclass(frozen=True, kw_only=True)
 class LengthTraining(Studied):
     """One training on a fraction of the shards, and the probe of its encoder. It was to see
-    `images`, and in whole steps saw `images_seen`; `flops` counts all its steps.
+    `images`, and in whole steps saw `images_seen`; `flops` counts all its steps. A method that has
+    labels has `classes_per_caption` of these in the mean.
     """
 
     kind = "scaling"
@@ -38,6 +39,7 @@ class LengthTraining(Studied):
     flops: float
     train_seconds: float
     final_loss: float
+    classes_per_caption: float | None = None
 
 
 Runs = Sequence[Run[LengthTraining]]

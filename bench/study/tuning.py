@@ -4,7 +4,7 @@ same points of a Sobol sequence, in the same order.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,21 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
-from bench.study.result import Finalist, Trial, best_trials, tuning_table
+from bench.study.result import (
+    Finalist,
+    Trial,
+    best_trials,
+    group_by_trial,
+    mean_score,
+    tuning_table,
+)
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
 from catlip.data.sampler import images_per_step, steps_for
 from catlip.program.ranges import Count, Natural, NotNegative, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.records.run import Run
-from catlip.records.table import print_tables
+from catlip.records.table import Table, print_tables
 from catlip.system.files import write_atomically
 
 T = TypeVar("T", bound=Trial)
@@ -50,6 +57,7 @@ RANGES: dict[str, Callable[[float], float]] = {
     "logit_bias": _linear(-12, 0),
 }
 TUNED = "tuned"  # the name of a recipe in the file of a method's best one
+CLOSE = 0.005  # of accuracy: one seed does not tell two finalists apart that are so near
 LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
@@ -76,12 +84,16 @@ class Tuning(StudyOfMethods):
     """Image encoder; by default the recipe's."""
     finalists: Natural = 0
     """How many of each method's best trials are trained once more, with --final-images."""
+    points: tuple[Natural, ...] = ()
+    """Numbers of trials that are the finalists of every method, in place of the best: short trials
+    choose badly for long trainings."""
     final_images: Natural = 0
     """Images that a finalist is trained on; 0: those of its epochs."""
     epochs: NotNegative = 0.0
     """Epochs that the best recipe is to train for, if not those of --recipe."""
     final_seeds: tuple[Seed, ...] = (0, 1)
-    """Seeds of the trainings of each finalist."""
+    """Seeds of the trainings of finalists; those within half a point of their method's best with
+    the first seed are trained with the others too, and their means decide."""
     seed: Seed = 0
     """Seed of the Sobol points, and of all trials."""
     out: Path = Path("runs/starter/tuning")
@@ -113,31 +125,65 @@ def main(config: Tuning) -> None:
                 f"starter{VALIDATION}:DIR or folder{VALIDATION}:DIR"
             )
     config.check()
-    trials = [
-        trial_of(config, method, number)
-        for number in range(config.trials)
-        for method in config.methods
-    ]
-
-    runs = run_trainings(config, trials, Trial, partial(measure, Trial))
-    title = f"Trials of each method's recipe, {config.images:,} images each"
-    tables = [tuning_table(runs, "tuning", title)]
-    finals: Sequence[Run[Trial]] = ()
-    if config.finalists:
-        finalists = [
-            final_of(config, method, number, seed)
-            for method, numbers in best_trials(runs, config.finalists).items()
-            for number in numbers
-            for seed in config.final_seeds
+    tables: list[Table] = []
+    best: list[Run[Trial]] = []
+    numbers = {method: [*config.points] for method in config.methods}
+    if not config.points:
+        trials = [
+            trial_of(config, method, number)
+            for number in range(config.trials)
+            for method in config.methods
         ]
-        finals = run_trainings(config, finalists, Finalist, partial(measure, Finalist))
+        best = run_trainings(config, trials, Trial, partial(measure, Trial))
+        numbers = best_trials(best, config.finalists)
+        title = f"Trials of each method's recipe, {config.images:,} images each"
+        tables.append(tuning_table(best, "tuning", title))
+    if any(numbers.values()):
+        finals, best = run_finals(config, numbers)
         title = "The best trials of each method, trained as long as in the end"
         tables.append(tuning_table(finals, "finalists", title))
     print_tables(tables)
-    for method, (number,) in best_trials(finals or runs, 1).items():
+    for method, (number,) in best_trials(best, 1).items():
         path = config.out / f"{method}.py"
         write_atomically(path, recipe_file(config, method, number).encode())
         print(f"the best recipe of {method}: --recipe {path}:{TUNED}")
+
+
+def run_finals(
+    config: Tuning, numbers: Mapping[str, Sequence[int]]
+) -> tuple[list[Run[Trial]], list[Run[Trial]]]:
+    """Trains these trials of each method at full length.
+
+    Returns: all trainings, and those among which the means over seeds choose.
+    """
+
+    def run(numbers: Mapping[str, Sequence[int]], seeds: Sequence[int]) -> list[Run[Trial]]:
+        finalists = [
+            final_of(config, method, number, seed)
+            for method, chosen in numbers.items()
+            for number in chosen
+            for seed in seeds
+        ]
+        return run_trainings(config, finalists, Finalist, partial(measure, Finalist))
+
+    first, *further = config.final_seeds
+    finals = run(numbers, [first])
+    close = close_to_best(finals)
+    if further:
+        finals += run({method: near for method, near in close.items() if len(near) > 1}, further)
+    return finals, [run for run in finals if run.metrics.trial in close[run.metrics.method]]
+
+
+def close_to_best(runs: Iterable[Run[Trial]]) -> dict[str, list[int]]:
+    """Method -> the numbers of its trials whose score is within CLOSE of its best."""
+    return {
+        method: [
+            number
+            for number, its_runs in trials.items()
+            if mean_score(its_runs) >= max(map(mean_score, trials.values())) - CLOSE
+        ]
+        for method, trials in group_by_trial(runs).items()
+    }
 
 
 def recipe_file(config: Tuning, method: str, number: int) -> str:

@@ -29,6 +29,8 @@ class Pretrain(Kind):
         slowest_rank: the rank that waited longest in most lines of the log; None with one rank.
         parameters_total, parameters_image: number of trained parameters, in all and in the image
             encoder.
+        num_classes, classes_per_caption: of a method whose labels are classes: how many there are,
+            and how many a caption has in the mean.
     """
 
     kind = "pretrain"
@@ -48,6 +50,8 @@ class Pretrain(Kind):
     peak_gib: float
     parameters_total: int
     parameters_image: int
+    num_classes: int | None = None
+    classes_per_caption: float | None = None
 
 
 def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Table:

@@ -23,7 +23,7 @@ from catlip.data.shards import expand
 from catlip.data.workers import group_timeout
 from catlip.objective import Objective, page_style
 from catlip.pretraining.config import PretrainRun
-from catlip.pretraining.method import Method, add_range_augment, apply_recipe_start
+from catlip.pretraining.method import Classes, Method, add_range_augment, apply_recipe_start
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
@@ -59,6 +59,7 @@ class Training:
 
     trainer: Trainer
     data: DataPath
+    classes: Classes | None
     identity: dict[str, Any]
     data_identity: dict[str, Any]
 
@@ -186,7 +187,7 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         implementation=Implementation(config.parallel, config.compile or compile_by_default),
         seed=config.seed,
     )
-    return Training(trainer, data, identity, shards.identity())
+    return Training(trainer, data, classes, identity, data_identity=shards.identity())
 
 
 def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
@@ -222,9 +223,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
         if config.profile:
             record.notes.append("a few steps were profiled, which its times include")
         record.notes += differences(config.recipe, objective.name)
-        run = record.finish(
-            summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
-        )
+        run = record.finish(summary(training, lines, config.seed, broken))
     if rank.is_main:
         print(as_text(pretrain_table("training", "This training", [run])))
         if operations := run.rows(PROFILE, Operation):
@@ -271,13 +270,9 @@ def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str,
 
 
 def summary(
-    trainer: Trainer,
-    lines: list[dict[str, Any]],
-    seed: int,
-    *,
-    samples: int,
-    broken: dict[str, int],
+    training: Training, lines: list[dict[str, Any]], seed: int, broken: dict[str, int]
 ) -> Pretrain:
+    trainer, classes = training.trainer, training.classes
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
@@ -288,7 +283,7 @@ def summary(
         seed=seed,
         iterations=trainer.num_steps,
         images_seen=last["images_seen"],
-        epochs_seen=last["images_seen"] / samples,
+        epochs_seen=last["images_seen"] / training.data.order.total,
         final_loss=float(np.mean([line["loss"] for line in tail])),
         train_seconds=last["seconds"],
         images_per_s=last["images_seen"] / last["seconds"],
@@ -298,4 +293,6 @@ def summary(
         peak_gib=max(line["peak_gib"] for line in lines),  # of all processes that trained
         parameters_total=sum(p.numel() for p in objective.parameters()),
         parameters_image=sum(p.numel() for p in encoder.parameters()),
+        num_classes=len(classes.base_rates) if classes else None,
+        classes_per_caption=float(classes.base_rates.sum()) if classes else None,
     )

@@ -31,6 +31,7 @@ KNOWN = {
     "random": Style("Random init", "#5f666e", "D"),
     "catlip": Style("CatLIP", "#0067a5", "o"),
     "catlip_dense": Style("CatLIP, dense targets", "#0067a5", "o"),
+    "catlip_words": Style("CatLIP on all words", "#3f8fc4", "d"),
     "clip_bag": Style("CLIP, bag of words", "#d4782a", "X"),
     "clip": Style("CLIP", "#b34700", "s"),
     "clip_nouns": Style("CLIP on nouns", "#8d5524", "<"),
