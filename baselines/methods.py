@@ -20,7 +20,7 @@ def _method(name: str, module: str) -> type[Objective]:
             if isinstance(member, type) and issubclass(member, Objective) and member.name == name:
                 return member
         raise LookupError(f"no subclass of Objective is named {name!r}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         file = getattr(find_spec(module), "origin", module)
         if Path(file).parent == Path(__file__).parent:
             raise

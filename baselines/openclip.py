@@ -5,6 +5,7 @@ that CatLIP trains. CLIP and SigLIP differ in how `compare` makes a loss of the 
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -15,12 +16,11 @@ from torch.utils.checkpoint import checkpoint
 
 from catlip.captions import clean
 from catlip.cli import choose
-from catlip.costs import FLOAT32, Matmul, StepShape, TextTower
+from catlip.costs import FLOAT32, TEXT_VOCABULARY, Matmul, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
-TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
 START, END = 49_406, 49_407  # open and close a caption; zeros come after END
 
 
@@ -149,6 +149,19 @@ class TwoTowers(Objective):
             for block in self.text_encoder.transformer.resblocks:
                 block.__class__ = PackedBlock
 
+    def share_rows(self, rows: Tensor) -> None:
+        """From now on, token t is read from row `rows[t]` of the token table ([49,408] int32);
+        tokens may share one, which has the weights of the first of them. The other rows are
+        dropped: no optimizer, average or clipping works on them.
+        """
+        _, first = np.unique(rows.numpy(force=True), return_index=True)
+        for table in self.text_encoder.modules():
+            if isinstance(table, nn.Embedding | nn.EmbeddingBag) and len(table.weight) == len(rows):
+                table.weight = nn.Parameter(table.weight.detach()[torch.from_numpy(first)])
+                table.num_embeddings = len(first)
+                table.register_buffer("rows", rows.to(table.weight.device))  # so that files have it
+                table.register_forward_pre_hook(lambda table, tokens: (table.rows[tokens[0]],))
+
     @classmethod
     def build(cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor) -> Self:
         return cls(image_encoder, cls.tower(encoder_name))
@@ -164,10 +177,11 @@ class TwoTowers(Objective):
         if len(batches) == 1:
             image, text, *losses = self.embed(batches[0].images, batches[0])
         else:
-            parts = [
-                checkpoint(self.embed, batch.images, batch, use_reentrant=False)
-                for batch in batches
-            ]
+            parts = []
+            for batch in batches:
+                if batch.go_to_random:
+                    batch.go_to_random()
+                parts.append(checkpoint(self.embed, batch.images, batch, use_reentrant=False))
             image, text, *losses = (torch.cat(rows) for rows in zip(*parts, strict=True))
         return self.compare(image, text) + sum(loss.mean() for loss in losses)
 
@@ -240,6 +254,15 @@ class CaptionTokenizer:
 
     def __call__(self, captions: list[str]) -> Tensor:
         return self.tokenizer([clean(caption) for caption in captions])
+
+
+def rows_of_tokens(occur: Tensor) -> Tensor:
+    """[49,408] int32: the row of each token in a table of those that occur, [49,408] bool, and of
+    those that open, close and pad a caption. All others share the last row.
+    """
+    occur = occur.clone()
+    occur[[0, START, END]] = True
+    return torch.where(occur, occur.cumsum(0) - 1, occur.sum()).int()
 
 
 def text_tower(encoder: str, context: int | None = None) -> TextTower:

@@ -11,6 +11,7 @@ from catlip.recipes.pretrain import CATLIP, CLIP, PHOTOS, STARTERS, Recipe, phot
 from catlip.records.record import OMIT_DEFAULT
 
 if TYPE_CHECKING:  # the command line is read without torch
+    from catlip.data.shard_set import ShardSet
     from catlip.objective import Objective
     from catlip.pretraining.method import Method
 
@@ -56,8 +57,9 @@ def method_of(config: PretrainBaseline) -> "Method":
 
     from baselines.methods import BASELINES
     from baselines.openclip import CaptionTokenizer, TwoTowers
-    from baselines.subwords import subword_classes
+    from baselines.subwords import count_subwords, is_countable, subword_classes
     from catlip.pretraining.method import Method, classes_of, encoder_of
+    from catlip.weights.checkpoint import identity_in
 
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
@@ -75,13 +77,26 @@ def method_of(config: PretrainBaseline) -> "Method":
         objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
         if isinstance(objective, TwoTowers) and objective.text != text:
             objective.set_text_tower(text)
-        # A dry run has shapes without tokens, so nothing to tell apart from padding.
+        # A dry run has no captions, of whose padding it could know.
         if config.packed_captions and not config.dry_run and isinstance(objective, TwoTowers):
             objective.pack_captions()
         return objective
 
+    def drop_unread_rows(objective: "Objective", shards: "ShardSet") -> dict[str, int]:
+        """The rows of tokens that no caption has, where all captions can be counted in a minute.
+        A run that was begun with them keeps them, as those from before any were dropped.
+        """
+        if not isinstance(objective, TwoTowers) or not tokenize:
+            return {}
+        begun = None if config.restart else identity_in(config.out)
+        if not (is_countable(shards) if begun is None else "tokens" in begun):
+            return {}
+        rows = count_subwords(shards, text.context, config.quiet).rows
+        objective.share_rows(rows)
+        return {"tokens": int(rows.max())}
+
     tokenize = CaptionTokenizer(text.context) if "tokens" in method.needs else None
-    return Method(build, classes, tokenize=tokenize)
+    return Method(build, classes, tokenize=tokenize, fit=drop_unread_rows)
 
 
 def main(config: PretrainBaseline) -> None:

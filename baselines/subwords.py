@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.idf import distinct_subwords
-from baselines.openclip import TEXT_VOCABULARY, CaptionTokenizer
+from baselines.openclip import CaptionTokenizer, rows_of_tokens
 from catlip.cli import InputError
+from catlip.costs import TEXT_VOCABULARY
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.pretraining.config import PretrainRun
@@ -41,6 +42,11 @@ class Subwords:
     def tokens(self) -> NDArray[np.int64]:
         """[V], the token of each class, ascending."""
         return np.flatnonzero(self.captions_with > fitting_threshold(self.captions))
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """The row of each token in a table of those that occur, as `TwoTowers.share_rows` takes."""
+        return rows_of_tokens(torch.from_numpy(self.captions_with > 0))
 
     @cached_property
     def base_rates(self) -> torch.Tensor:
@@ -75,18 +81,23 @@ def subword_classes(config: PretrainRun, context: int) -> Classes:
     if config.dry_run and not config.shards:
         equal = UNKNOWN_SUBWORDS_PER_CAPTION / RELEASED_CLASSES
         return Classes(torch.full((RELEASED_CLASSES,), equal), identity={}, labels=None)
-    subwords = count_subwords(config.shards, context, config.quiet)
+    shards = open_shards(expand(config.shards), config.quiet)
+    subwords = count_subwords(shards, context, config.quiet)
     if not len(subwords.tokens):
         raise InputError(f"none of the subwords of {subwords.captions:,} captions is frequent")
     identity = {"subwords": subwords.digest(), "num_classes": len(subwords.tokens)}
     return Classes(subwords.base_rates, identity, labels=subwords)
 
 
-def count_subwords(patterns: Sequence[str], context: int, quiet: bool = False) -> Subwords:
+def is_countable(shards: ShardSet) -> bool:
+    """Whether all captions can be counted in a minute."""
+    return not shards.remote and int(shards.counts.sum()) <= MAX_COUNTED
+
+
+def count_subwords(shards: ShardSet, context: int, quiet: bool = False) -> Subwords:
     """Those of the captions of shards; of evenly spaced shards where all have more than MAX_COUNTED
-    captions. The cache keeps the counts.
+    samples. The cache keeps the counts.
     """
-    shards = open_shards(expand(patterns), quiet)
     named = json.dumps([EDITION, shards.digest, context, MAX_COUNTED])
     path = cache_dir("subwords") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
 

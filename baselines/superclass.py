@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from baselines.idf import RunningIdf, distinct_subwords, sparse_cross_entropy
-from baselines.openclip import TEXT_VOCABULARY
 from catlip.categorical import linear_classifier
-from catlip.costs import FLOAT32, Exchange, StepShape
+from catlip.costs import FLOAT32, TEXT_VOCABULARY, Exchange, StepShape
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.objective import Objective

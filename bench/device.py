@@ -34,7 +34,7 @@ from bench.waterfall.config import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.records.record import read_record
-from catlip.records.table import Cell, Table, format_number, print_tables
+from catlip.records.table import Column, Table, print_tables
 
 Bench = SelfCheck | StepTime | Waterfall | Memory | Communication
 B = TypeVar("B", SelfCheck, StepTime, Waterfall, Memory, Communication)
@@ -120,13 +120,18 @@ def main(config: Device) -> None:
                 log += f"{part.name}: {ended}\n{details or ''}"
                 outcomes[part.name] = ended
                 pack(config.out, log)
-            rows.append([Cell(part.name), Cell(format_number(part.seconds, 0)), Cell(ended)])
+            rows.append({"part": part.name, "expected": part.seconds, "ended": ended})
     finally:
         if worker.pid:
             worker.end()
         archive = pack(config.out, log)  # after Ctrl-C with the partial record
     title = f"{config.budget} s on {', '.join(gpus) or 'a CPU'}"
-    print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
+    columns = [
+        Column("What", "part"),
+        Column("Expected (s)", "expected", 0),
+        Column("How it ended", "ended"),
+    ]
+    print_tables([Table("device", title, "", columns, rows)])
     if archive:
         print(f"wrote {', '.join(map(str, [*sorted(config.out.glob('*/*.json')), archive]))}")
     if not (check := outcomes.get(SELF_CHECK, "measured")).startswith("measured"):

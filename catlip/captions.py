@@ -16,12 +16,14 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from math import isnan
+from numbers import Real
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import ftfy
 
-from catlip.cli import choose
+from catlip.cli import InputError, choose
 from catlip.words.tagger import Tagger
 from catlip.words.tokens import (
     MEMO_WORDS,
@@ -37,6 +39,7 @@ MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
 # Increase it when a rule gives other labels than before: labels of an older edition are made again.
 EDITION = 4
 MEMO_ENTRIES = 1 << 16
+T = TypeVar("T")
 NOUN = "NN"  # the prefix of every Penn Treebank tag of a noun
 
 # Printable ASCII without % + < &: only spaces and case have to be cleaned.
@@ -51,13 +54,21 @@ def clean(caption: object) -> str:
     """
     if isinstance(caption, bytes):
         caption = caption[: 4 * MAX_CHARACTERS].decode("utf-8", "replace")
-    text = ("" if caption is None else str(caption))[:MAX_CHARACTERS]
+    is_missing = caption is None or (isinstance(caption, Real) and isnan(caption))  # as in pandas
+    text = ("" if is_missing else str(caption))[:MAX_CHARACTERS]
     if not PLAIN.fullmatch(text):
         text = MARKUP.sub("", unquote(text).replace("+", " ")).strip("\n")
         text = ftfy.fix_text(SPACES.sub(" ", text))
     elif "  " in text:
         text = SPACES.sub(" ", text)
     return text.strip().lower()
+
+
+def texts_of(texts: Iterable[T]) -> Iterable[T]:
+    """The texts themselves. Raises: InputError for a string, which is a list of its letters too."""
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"{texts[:40]!r} is one text, not a list of texts")
+    return texts
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,9 @@ class Labeller:
         self._user_synsets = {
             word: self._nouns.find(name) if name else None for word, name in user_words
         }
+        for word, name in user_words:
+            if name and self._user_synsets[word] is None:
+                raise InputError(f"words: {word!r} is to be {name!r}, which is no synset")
         rules = {
             "paper": self._nouns.first_sense,
             "corenet": self._namesake,
@@ -142,7 +156,7 @@ class Labeller:
 
     def batch(self, captions: Sequence[object]) -> list[list[int]]:
         """The synsets of each caption; with a tagger, much faster than one caption at a time."""
-        texts = [clean(caption) for caption in captions]
+        texts = [clean(caption) for caption in texts_of(captions)]
         if self._tagger is None:
             return [self._untagged_synsets(text) for text in texts]
         tokens = [tokenize(text) for text in texts]
@@ -178,6 +192,15 @@ class Labeller:
                     found[synset] = word
                     break
         return found | dict.fromkeys(sorted(missing), "")
+
+    def user_words_in(self, caption: object) -> set[str]:
+        """The user's words that occur in a caption, themselves or by another form of theirs."""
+        tokens, words = tokenize(clean(caption)), set[str]()
+        for start, token in enumerate(tokens):
+            for end in range(start + self._longest.get(token, 1), start, -1):
+                word = "_".join(tokens[start:end])
+                words |= {word, self._nouns.lemmatize(word)} & self._user_synsets.keys()
+        return words
 
     def _untagged_synsets(self, text: str) -> list[int]:
         """The synsets of a clean caption whose words need no tags."""

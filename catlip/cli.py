@@ -7,7 +7,6 @@ stderr. Both exit with code 2. A bug keeps its traceback.
 
 import argparse
 import dataclasses
-import errno
 import importlib
 import inspect
 import io
@@ -24,6 +23,7 @@ import tyro
 
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
+from catlip.program.errors import in_words
 from catlip.program.ranges import check_ranges
 from catlip.program.user_file import names_file
 from catlip.system.foreign import printable
@@ -33,15 +33,6 @@ C = TypeVar("C")
 # A config, and the function called with it, or its name.
 Program = tuple[type[Any], Callable[[Any], object] | str]
 
-# A full or forbidden disk, a wrong path and a limit are for the user to correct; any other OSError
-# is a bug.
-USER_ERRORS = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-        *(errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR),
-        *(errno.EMFILE, errno.ENFILE),  # `ulimit -n`
-    }
-)
 # The beginnings of torch's messages that a loader's process was killed or does not answer.
 DEAD_WORKERS = ("DataLoader worker", "DataLoader timed out")
 
@@ -87,9 +78,7 @@ def run(
     except BrokenPipeError:  # the reader of the output, for example `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in USER_ERRORS:
-            raise
-        _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _stop(in_words(error))
     except UnicodeEncodeError as error:  # of a path of the user's
         if not (name := re.search(r".*[\ud800-\udfff].*", error.object)):
             raise

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 FLOAT32 = 4  # bytes
 GIB = 2**30  # bytes
+TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from catlip import captions
+from catlip.captions import texts_of
 from catlip.categorical import linear_classifier, sparse_binary_cross_entropy
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath, RaggedLabels
@@ -23,6 +24,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
 from catlip.encoders.load import open_encoder
 from catlip.pretraining.method import base_rates_of
+from catlip.program.errors import InputError
 from catlip.transfer_init import ALPHA
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
@@ -47,7 +49,7 @@ class Labeller:
         rule: "paper", "corenet" (the released code's) or "paper_multiword"; see catlip.captions.
         words: the user's words -> the name of a synset, or "" to give no label.
 
-    Raises: catlip.program.errors.InputError for another rule.
+    Raises: catlip.program.errors.InputError for another rule, or a word's synset that is none.
     """
 
     def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
@@ -86,7 +88,12 @@ class CatLIPLoss(nn.Module):
         self.classifier = linear_classifier(num_features, torch.logit(base_rates_of(vocabulary)))
 
     def forward(self, features: Tensor, targets: RaggedLabels) -> Tensor:
-        """A scalar in nats per image, from features [B, D] and the class ids of each image."""
+        """A scalar in nats per image, from features [B, D] and the class ids of each image.
+
+        Raises: catlip.program.errors.InputError for targets of another number of images.
+        """
+        if len(features) != len(targets):
+            raise InputError(f"features of {len(features)} images, targets of {len(targets)}")
         return sparse_binary_cross_entropy(self.classifier(features), targets)
 
 
@@ -103,7 +110,7 @@ def transfer_head(
 
     Raises: catlip.program.errors.InputError if criterion and vocabulary do not fit.
     """
-    names = tuple(class_names)
+    names = tuple(texts_of(class_names))
     labels = LabelSet("own", names, tuple(synsets_of(name) for name in names))
     rows = transfer_rows(
         criterion.classifier.weight,

@@ -28,7 +28,8 @@ class Objective(nn.Module):
         label, colour, marker: how the page shows it.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
         classes: what labels are, if it needs them: "nouns" of a vocabulary, or "subwords".
-        whole_step: whether it is called with all micro-batches of a step at once.
+        whole_step: whether it is called with all micro-batches of a step at once; it then takes
+            the random numbers of each by its `go_to_random`, if that is not None.
         starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
         text: the shape of its member `text_encoder`, if it has one.
         image_encoder: what is transferred; maps [B, 3, H, W] to [B, num_features].

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from catlip.data.loader import Batch
 from catlip.encoder import unit_range
 from catlip.objective import Objective
+from catlip.streams import mark_random_state
 
 PEAK = 255.0**2  # PSNR and MSE refer to 8-bit pixels
 ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
@@ -152,8 +153,11 @@ class AugmentedObjective(Objective):
         """The loss of one batch, or of all batches of a step."""
         augmented, losses = [], []
         for batch in batches:
+            if batch.go_to_random:
+                batch.go_to_random()
             images, loss = self.range_augment(batch.images, self.progress)
-            augmented.append(replace(batch, images=images))
+            go_on = batch.go_to_random and mark_random_state(images.device)
+            augmented.append(replace(batch, images=images, go_to_random=go_on))
             losses.append(loss)
         return self.objective(*augmented) + torch.stack(losses).mean()
 

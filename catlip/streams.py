@@ -5,9 +5,13 @@ Never change the number of a stream: the same command would then give other resu
 and the batches of a linear probe use the seed itself.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE_ORDER = 1
 IMAGE_SIZES = 2
@@ -32,3 +36,18 @@ def seed_at(seed: int, stream: int, *numbers: int, bits: Literal[32, 64] = 32) -
     """A seed for other generators, such as torch's and NumPy's global ones."""
     state = np.random.SeedSequence([seed, stream, *numbers])
     return int(state.generate_state(1, np.uint64 if bits == 64 else np.uint32)[0])
+
+
+def mark_random_state(device: "torch.device") -> Callable[[], None]:
+    """A function that takes torch's random numbers, on the CPU and on this device, back to here."""
+    import torch  # most of this module's users do without it
+
+    cpu = torch.get_rng_state()
+    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def go_back() -> None:
+        torch.set_rng_state(cpu)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu, device)
+
+    return go_back

@@ -29,13 +29,13 @@ LIVES = {
             ("step times (ms)\nin turns", "bench.step_time"),
             ("StepTime\none dataclass", "bench/step_time/result.py"),
             ("runs/.../NAME.json\none record", "catlip.records.record"),
-            ("Run\nread and checked", "reports.read.records"),
+            ("Run\nread and checked", "reports.reading"),
         ],
         [
-            ("one row\nof the table of results", "reports.results"),
-            ("difference, interval\nover pairs", "catlip.records.estimate"),
-            ("verdict\nby a rule", "catlip/records/claims.toml"),
-            ("index.html\ntable, figure, words", "reports.sections"),
+            ("one row\nof the table of results", "reports.frame"),
+            ("difference, interval,\nverdict", "reports.pairs"),
+            ("rows of a table,\nlines of a figure", "reports.tables, .figures"),
+            ("index.html\nwords by hand", "reports/templates"),
         ],
     ],
 }

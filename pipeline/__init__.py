@@ -3,3 +3,5 @@
 Only the standard library is imported here, so that options are checked and commands shown before
 anything is installed.
 """
+
+import catlip  # noqa: F401  # so that Ctrl-C ends the imports at once

@@ -5,8 +5,9 @@ import sys
 from functools import partial
 from itertools import groupby
 
-from catlip.program.errors import InputError
+from catlip.program.errors import InputError, in_words
 from catlip.system.lock import only_writer
+from catlip.system.urls import take_credentials
 from pipeline import stages
 from pipeline.options import HELP, Options, announce, announcement, count_gpus, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
@@ -17,16 +18,13 @@ def main(arguments: list[str]) -> int:
     """Run or show the steps; returns the exit code. With `--stages` first, print the wanted stages
     if the other arguments are valid: run_all.sh asks so before it installs anything.
     """
-    if any("://" in argument for argument in arguments):
-        from catlip.system.urls import take_credentials
-
-        # The commands of steps then hold no credentials; their programs inherit them from this
-        # process.
-        arguments = [take_credentials(argument) for argument in arguments]
     if {"--help", "-h"} & {*arguments}:
         print(HELP, end="")
         return 0
     try:
+        # The commands of steps then hold no credentials; their programs inherit them from this
+        # process.
+        arguments = [*map(take_credentials, arguments)]
         if arguments[:1] == ["--stages"]:
             options = read_options(arguments[1:])
             if not options.dry_run:
@@ -40,6 +38,9 @@ def main(arguments: list[str]) -> int:
     except (InputError, StepFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code if isinstance(error, StepFailedError) else 2
+    except OSError as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130

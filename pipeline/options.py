@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from glob import glob
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
-from catlip.data.layout import TABLES, TAR, TRAIN, Layout, find_layout
+from catlip.data import layout
+from catlip.data.layout import TABLES, TAR, Layout, class_images, find_layout, has_tars, visible
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
@@ -77,7 +79,7 @@ HELP = """\
   --tune           photos: give each method the best of 16 recipes on the probe's validation images,
                    for --epochs if given, before it is trained; two hours more for 8,000 on 2 cores
   --study          tune the methods alike, and train them at several lengths, on fractions of the
-                   data, with several encoders and with noise, on ten seeds: many hours, less what
+                   data, with several encoders, and by losses and words: many hours, less what
                    reports/records holds; it goes on where it stopped
   --methods A,B    what to pre-train and compare, for example catlip,clip_bag,siglip,superclass;
                    default catlip,clip,clip_bag: CLIP also with a bag of words as text tower,
@@ -252,7 +254,7 @@ def _check_data(options: Options) -> None:
             f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
         )
     if options.probes and options.probes != [NO_PROBE]:
-        _check_probes(options.probes)
+        _check_probes(options.probes, options.stages)
     elif not options.probe and (probe := PROBES.get(options.scale)):
         options.probe = probe.url
         needs = {"transfer", "study", *(["tune"] if options.tune else [])}
@@ -261,6 +263,8 @@ def _check_data(options: Options) -> None:
         raise InputError("--study and --tune need --probe DATA, for example imagenet:DIR")
     else:
         options.probe = ""
+    if options.words and not Path(options.words).is_file():
+        raise InputError(f"--words: there is no file {options.words}")
     for name, parts in DENSE_FILES.items():
         folder = getattr(options, name)
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
@@ -275,51 +279,67 @@ def _check_shards(options: Options) -> None:
     if not matches:
         raise InputError(f"--shards: nothing matches {first}")
     path = matches[0]
-    if path.suffix == TAR or (is_remote(path) and path.suffix not in TABLES):
-        return
-    if path.is_dir() and any(path.glob(f"*{TAR}")):
+    if has_tars(path) or (is_remote(path) and path.suffix not in TABLES):
         return
     if not path.is_dir() and path.suffix.lower() not in TABLES:
         kinds = ", ".join(TABLES)
         raise InputError(f"--shards {path} is neither a shard ({TAR}) nor a table ({kinds})")
     if len(matches) > 1:
         raise InputError(f"--shards {options.shards} are several tables; give one, or a folder")
-    options.table, options.shards = options.shards, f"data/{path.stem}-shards/*{TAR}"
+    # Two folders may have the same name.
+    place = sha256(str(path if is_remote(path) else path.resolve()).encode()).hexdigest()[:6]
+    folder = Path(f"data/{path.stem}-{place}-shards")
+    options.table, options.shards = options.shards, f"{folder}/*{TAR}"
     if "data" in options.stages and not is_remote(path):
         with suppress(ImportError):  # not set up yet; it is looked at again after that
-            from catlip.data.user_images import find_user_images, open_user_images
+            from catlip.data.fetch import Fetch, look
 
-            for table in find_user_images(path) if path.is_dir() else [path]:
-                images = open_user_images(table, options.image_column, options.text_column)
-                images.check()
-                options.understood += [str(images)]
+            columns = options.image_column or None, options.text_column or None
+            _, lines = look(Fetch((options.table,), folder, 0, *columns))
+            options.understood += lines
 
 
 def _find_held_out(shards: str) -> str:
     """What is beside the shards, their folder or table, and has `test`, or `val`, in its name where
-    they have `train`: shards, or images with captions. Empty if there is no such thing.
+    they have `train`: shards, or images with captions; or the table itself, if a column tells which
+    of its rows are held out. Empty if there is no such thing.
     """
     path = Path(shards) if Path(shards).exists() else Path(shards).parent
-    path = path / TRAIN if (path / TRAIN).is_dir() else path
-    for split in ("test", "val", "validation"):
-        other = path.parent / re.sub(TRAIN, split, path.name)
-        if other == path or not other.exists():
-            continue
-        if any(other.glob(f"*{TAR}")):
+    with suppress(ImportError, InputError):
+        from catlip.data.user_images import find_user_images, open_user_images
+
+        if path.is_dir() and not has_tars(path):
+            path = find_user_images(path)[0]
+        if path.is_file() and open_user_images(path).held_cells:
+            return str(path)
+        if path.name in layout.HUGGING_FACE:
+            path = path.parent
+    split, rest = _split_and_rest(path)
+    beside = {_split_and_rest(other): other for other in visible(path.parent)}
+    names = (layout.TEST, layout.VAL) if split == layout.TRAIN else ()
+    for other in filter(None, (beside.get((name, rest)) for name in names)):
+        if has_tars(other):
             return str(other)
         with suppress(ImportError, InputError):  # a test split may have no captions
             from catlip.data.user_images import CLASS, find_user_images, open_user_images
+            from catlip.program.broken import MAX_BROKEN
 
             tables = find_user_images(other) if other.is_dir() else [other]
             every = [open_user_images(table) for table in tables]
             for images in every:
-                images.check()
+                images.check(MAX_BROKEN)
             if not any(CLASS in images.captions.values() for images in every):
                 return str(other)
     return ""
 
 
-def _check_probes(probes: Sequence[str]) -> None:
+def _split_and_rest(path: Path) -> tuple[str, str]:
+    """The split in the name of a file or folder, and the name without it and its numbers."""
+    rest = re.sub(r"\d+", "", layout.SPLIT_WORD.sub("", path.name.lower()))
+    return layout.split_of(path.name, is_part=True), rest
+
+
+def _check_probes(probes: Sequence[str], stages: Sequence[str]) -> None:
     """Check that each is there and that names differ: the page takes equal names for one task."""
     if NO_PROBE in probes:
         raise InputError(f"--probe {NO_PROBE} transfers nothing: give no other --probe with it")
@@ -338,6 +358,20 @@ def _check_probes(probes: Sequence[str]) -> None:
                     "the page: rename a folder, or probe one in a run of its own (another --out)"
                 )
         checked[probe] = layout
+        if {"transfer", "study", "tune"} & {*stages}:
+            _open_probe(layout)
+
+
+def _open_probe(probe: Layout) -> None:
+    """Refuse now what would end the run after all trainings."""
+    if not any(map(has_tars, probe.splits)):
+        class_images(probe.root, probe.splits)
+        return
+    with suppress(ImportError):
+        from catlip.data.shards import expand, open_shard
+
+        for path in expand(map(str, probe.splits)):
+            open_shard(path)
 
 
 def announcement(options: Options) -> str:

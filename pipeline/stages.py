@@ -129,8 +129,7 @@ def data(plan: Plan) -> Iterator[Step]:
             (table, *flags, "--side", 128 if plan.small else 256),
             plan.quiet,
             out=Path(plan.options.shards).parent,
-            reads=[table],
-            updates=(*updates, "inputs"),
+            always=True,  # the program looks at every file, and makes again what has changed
         )
     if DRAWINGS in plan.probes:
         out = Path("data/starter")
@@ -237,16 +236,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield encoder_step(plan, "readouts", method, seed, probe)
     yield from retrieval(plan)
-    record = plan.runs / "gallery/gallery.json"
-    encoders = [plan.trained(method, 0) for method in methods[:4]]
-    yield step(
-        "gallery",
-        "bench.downstream.gallery",
-        ("--encoders", *encoders, "--data", options.probe),
-        plan.device,
-        out=record,
-        reads=[plan.probe_data, *encoders],
-    )
     if options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(
@@ -347,12 +336,14 @@ def bench(plan: Plan) -> Iterator[Step]:
     compared = ("--methods", *plan.options.methods, "--packed-captions", *captions)
     yield measurement_step(plan, "step_time", ("--model", "vit_b16", *compared))
     if plan.small:
-        num_classes = "1097"  # the starter's; of the vocabulary where there is one
+        # The starter's; of the vocabulary, and of the captions, where there are such.
+        num_classes, in_use = "1097", "3657" if plan.starter else "0"
         if not plan.starter and plan.vocabulary.is_file():
             num_classes = str(len(read_json(plan.vocabulary, synsets=list)["synsets"]))
         as_trained = (
             *("--model", plan.encoder, "--resolution", plan.resolution, "--batch-size", "64"),
             *("--num-steps", "40", "--num-classes", num_classes, *compared),
+            *("--tokens-in-use", in_use),
             *(() if plan.starter else ("--text-context", "32")),
         )
         yield measurement_step(
@@ -388,9 +379,9 @@ def measurement_step(
     )
 
 
-# Images that the trainings of the study of lengths see; fractions and conditions are compared at
-# the middle length, encoders there and at the longest. The two longest cost more than all others
-# together, and have fewer seeds.
+# Images that the trainings of the study of lengths see; fractions are compared at the middle
+# length, encoders there and at the longest. The two longest cost more than all others together, and
+# have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
     "photos": ("8000", "16000", "32000", "64000", "128000"),
@@ -399,15 +390,9 @@ LENGTHS = {
 }
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
-CONDITIONS = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
-# Of the starter, at the length of its own trainings: other data.
-WHOLE = "139264"
-EDITIONS = ("teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
-HELD_OUT = "heldout=0.33"
-BEST = ("catlip", "clip_bag")  # CatLIP, and the CLIP that is best on the starter's validation
-# From CLIP to CatLIP by one change at a time.
-LADDER = ("clip", "clip_bag", "clip_nouns", "batch_nouns", "catlip_softmax")
-BATCHES = ("batch=64", "batch=128")  # each by the method's best trial of that batch
+WHOLE = "139264"  # the length of the starter's own trainings
+# What is read of a caption (nouns, all words), and what is asked of it (contrast, softmax, binary).
+CROSSED = ("clip_nouns", "clip_bag", "catlip_softmax", "superclass", "catlip", "catlip_words")
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 LONGEST = "694300"  # 25 epochs, the paper's shortest training on CC3M
 SEEDS, SEEDS_OF_LONGEST = 6, 3
@@ -458,12 +443,6 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         arguments = ("--images", *images, *more)
         return Part(name, "lengths", "scaling", arguments, records, **options)
 
-    def conditions(name: str, images: str, *which: str, **options: Any) -> Part:
-        records = [f"{one.replace('=', '-')}-{images}-seed*" for one in which]
-        arguments = ["--images", images, "--conditions", *which]
-        arguments += ["--tuned", str(plan.runs / "tuning")] if which == BATCHES else []
-        return Part(name, "conditions", "robustness", arguments, records, **options)
-
     few, sizes = SEEDS_OF_LONGEST, ("--encoders", *encoders)
     yield lengths("lengths", short, [usual])
     yield lengths("encoders", [middle], encoders, *sizes)
@@ -471,18 +450,12 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     yield Part("fractions", "lengths", "scaling", fractions, ["*-of-*"])
     yield lengths("long", [longer, longest], [usual], seeds=few)
     yield lengths("long-encoders", [longest], encoders, *sizes, seeds=few)
-    yield conditions("conditions", middle, *CONDITIONS)
     prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
     yield Part("thresholds", "thresholds", "threshold", prunings, [])
     if plan.starter:
-        yield conditions("held-out", WHOLE, HELD_OUT, methods=BEST)
-        yield conditions("editions", WHOLE, *EDITIONS, methods=BEST)
-        yield conditions("batches", WHOLE, *BATCHES, methods=BEST)
-        yield conditions("ladder", WHOLE, "recipe=catlip", methods=LADDER)
-        yield conditions("ladder-end", WHOLE, "none", methods=["catlip"])
         yield lengths("longer", [LONGER], [usual], seeds=10)
         tuned = "reports/records/starter/tuning-25/METHOD.py:tuned"  # for this length
-        yield lengths("longest", [LONGEST], [usual], methods=BEST, recipe=tuned)
+        yield lengths("losses-and-words", [LONGEST], [usual], methods=CROSSED, recipe=tuned)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
         other = ("--trials", TRIALS, "--encoder", "cnn")
@@ -491,9 +464,8 @@ def parts_of(plan: Plan) -> Iterator[Part]:
 
 
 def study(plan: Plan) -> Iterator[Step]:
-    """With --study: each method tuned alike, trained at several lengths, on fractions of the data,
-    by several encoders and under other conditions; CatLIP with several vocabularies; and for the
-    starter, what could turn the answer.
+    """With --study: each method tuned alike, trained at several lengths, on fractions of the data
+    and by several encoders; losses and words crossed; CatLIP with several vocabularies.
     """
     for part in parts_of(plan) if plan.options.study else ():
         yield from study_steps(plan, part)

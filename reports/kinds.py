@@ -4,9 +4,9 @@ A new bench is one folder with a `result.py`, and one line here.
 """
 
 # ruff: noqa: F401
+
 import bench.communication.result
 import bench.downstream.dense.result
-import bench.downstream.gallery.result
 import bench.downstream.probe.result
 import bench.downstream.retrieval.result
 import bench.memory.result

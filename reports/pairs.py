@@ -1,165 +1,418 @@
-"""Pairs of two methods: the same experiment with the same seed. Every difference and every ratio of
-the page is that of pairs, computed here, with one kind of interval.
+"""Pairs of two methods: the same experiment with the same seed. Every difference of the page is one
+of these, with one kind of interval and one verdict; which CLIP CatLIP is compared with is decided
+here too.
 
     python -m reports pairs runs/starter --methods catlip clip_bag -o pairs.csv
 """
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
 from bench.downstream.dense.result import SLIDING, TASKS
-from bench.downstream.probe.result import TASK_PART_SEPARATOR, score_of
+from bench.downstream.probe.result import (
+    ORIGINS,
+    LabelOrigin,
+    LinearProbe,
+    with_per_image_hits,
+)
+from bench.study.result import Finalist, Trial, group_by_trial, mean_score, tuned_alike
 from catlip.cli import InputError
-from catlip.records.claims import min_pairs
+from catlip.pretraining.result import Pretrain
+from catlip.records.claims import claims
 from catlip.records.estimate import (
     Estimate,
     Score,
-    geometric_mean_ratio,
+    beats,
     mean_difference,
     mean_of,
     value_of,
+    verdict,
 )
+from catlip.records.kind import Kind
 from catlip.records.run import Records, Run
-from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, print_tables, signed
-from reports.read.records import read_records
-from reports.results import frame_of, score_of_row
+from catlip.records.styles import CATLIP, CLIPS, name_of
+from catlip.records.table import NOTE, RECORDS, Column, Spec, clipped, print_tables
+from reports.frame import frame_of, write_csv
+from reports.names import data_of, rank_of, task_name
+from reports.reading import print_problems, read_records
 
 if TYPE_CHECKING:  # pandas takes a while to import
     import pandas as pd
 
-Key = TypeVar("Key", bound=Hashable)
-DENSE = {task.kind: task.measures for task in TASKS}
+RANDOM = "random"  # an untrained encoder; and a classifier's start
+TRANSFER, NAMES = "transfer", "names"  # starts: CatLIP's rows, CLIP's embeddings of the names
+FEW, NOT_ABOVE = "too few seeds", "not above an untrained encoder"
 MEASURES = {  # metric of an accuracy -> its name; the usual one has none
     "top1": "",
     "knn_top1": "nearest neighbours",
     "zero_shot_top1": "zero-shot",
-    **{
-        metric: name
-        for measures in DENSE.values()
-        for name, metric in measures.items()
-        if name != SLIDING
-    },
+    **{m: name for task in TASKS for name, m in task.measures.items() if name != SLIDING},
 }
+STUDIES = ("scaling",)  # kinds whose `fraction` is that of the data, not of labels
+KINDS = ("linear_probe", "finetune", "readout", *STUDIES, *(task.kind for task in TASKS))
+K = TypeVar("K", bound=Kind)
 LONGER = 1.1  # times as many images as in another training: a longer one
-# Kinds of records with accuracies of encoders.
-KINDS = ("linear_probe", "finetune", "readout", "scaling", "robustness", *DENSE)
-
-
-@dataclass(frozen=True)
-class Pairs(Generic[Key]):
-    """What both sides have, such as seeds, with the value of each side."""
-
-    keys: Sequence[Key]
-    one: Sequence[Score | float]
-    other: Sequence[Score | float]
-
-    def __bool__(self) -> bool:
-        return bool(self.keys)
-
-    @property
-    def points(self) -> list[Score | float]:
-        """`one` - `other` of each pair."""
-        return [a - b for a, b in zip(self.one, self.other, strict=True)]
-
-    @property
-    def values(self) -> list[float]:
-        """The points as numbers."""
-        return [*map(value_of, self.points)]
-
-    @property
-    def means(self) -> tuple[float, float]:
-        """Of `one` and of `other`."""
-        return fmean(map(value_of, self.one)), fmean(map(value_of, self.other))
-
-    def difference(self) -> Estimate | None:
-        """The mean of `one` - `other`: its interval is over the pairs and, if all have the same
-        test images, over these too. None without pairs, or if a value is not finite.
-        """
-        return mean_difference(self.points)
-
-    def ratio(self) -> Estimate | None:
-        """The geometric mean of `other` / `one`; None too if a value is not above 0."""
-        sides = zip(map(value_of, self.one), map(value_of, self.other), strict=True)
-        return geometric_mean_ratio([b / a if a else 0.0 for a, b in sides])
-
-
-def pair_up(one: Mapping[Key, Score | float], other: Mapping[Key, Score | float]) -> Pairs[Key]:
-    """Pairs of the values that have the same key, in the order of `one`."""
-    keys = [key for key in one if key in other]
-    return Pairs(keys, [one[key] for key in keys], [other[key] for key in keys])
 
 
 class Experiment(NamedTuple):
-    """What both methods share: the `images` that a training saw to three digits, 0 if unknown or of
-    several lengths; `fraction` is that of the data of a study, else that of labels.
+    """What both sides share; `images` that a training saw have three digits, 0 if unknown, and
+    `fraction` is that of the data in a study, else that of labels.
     """
 
+    root: str
+    scale: str
     kind: str
     metric: str
     encoder: str
     images: float
     fraction: float
-    condition: str
     task: str
 
 
-def accuracies(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The accuracies in a table of results that can be paired: without those of classifiers with a
-    start that only one of the methods has.
+class Side(NamedTuple):
+    """A method, and how its classifiers start."""
+
+    method: str
+    start: str = RANDOM
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first side minus the second, in points.
+
+    Attributes:
+        epochs: that a training has, if known.
+        points: seed -> difference of its pair.
+        means: of both sides, in %.
+        untrained: the accuracy of an untrained encoder on the task, in %.
+        is_learnt: whether one of both is above an untrained encoder, by the interval over seeds.
+        one_recipe: whether both were probed, or fine-tuned, alike.
     """
-    rows = frame[
-        frame.kind.isin(KINDS)
-        & frame.metric.isin(MEASURES)
-        & frame.seed.notna()
-        & ~frame.init.isin(["transfer", "names"])
-    ]
-    # Only these columns: a loop over rows takes as long as there are columns.
-    rows = rows[[*Experiment._fields, "method", "seed", "settings", "record", "value", "correct"]]
-    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "condition": "", "task": ""})
-    return rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
+
+    on: Experiment
+    one: Side
+    other: Side
+    epochs: float | None
+    points: Mapping[int, float]
+    means: tuple[float, float]
+    estimate: Estimate
+    untrained: float | None = None
+    is_learnt: bool = True
+    one_recipe: bool = True
+    records: tuple[str, ...] = ()
+
+    @property
+    def has_interval(self) -> bool:
+        return self.estimate.low is not None
+
+    @property
+    def verdict(self) -> str:
+        if not self.has_interval:
+            return FEW
+        if not self.is_learnt:
+            return NOT_ABOVE
+        return verdict(self.estimate, claims()["probe_parity"].bound)
+
+    @property
+    def covers(self) -> str:
+        """What the interval is over."""
+        if not self.has_interval:
+            return f"{len(self.points)} seeds, no interval"
+        images = self.estimate.images
+        return f"{len(self.points)} seeds" + (f", {images:,} images" if images else "")
 
 
-def experiments(rows: "pd.DataFrame") -> "dict[Experiment, dict[str, pd.DataFrame]]":
-    """Experiment -> method -> its accuracies by one recipe: of those that it has, the one with the
-    most seeds of all methods.
+class Comparisons:
+    """All accuracies of some records, and their differences."""
+
+    def __init__(self, records: Records):
+        # What is first in files' order would else decide, where several could be shown.
+        self.records = replace(records, every=tuple(sorted(records.every, key=_content)))
+        self.frame = frame_of(self.records)
+        self.runs = {run.path: run for run in records.every}
+        places = {(run.root, run.scale) for run in records.every}
+        self.settings = sorted(places, key=lambda place: rank_of(*place))
+        self._scores: dict[tuple[Experiment, Side], dict[float, Score]] = {}
+        self._differences: dict[tuple[Experiment, Side, Side], Difference | None] = {}
+
+    def of(self, root: str, scale: str, kind: type[K]) -> list[Run[K]]:
+        """The records of a kind, of one data set."""
+        found = self.records.of(kind)
+        return [run for run in found if (run.root, run.scale) == (root, scale)]
+
+    @cached_property
+    def cells(self) -> "dict[Experiment, dict[Side, pd.DataFrame]]":
+        """Experiment -> side -> its accuracies by one recipe: of those that it has, the one with
+        the most seeds of all methods.
+        """
+        rows = self.frame[
+            self.frame.kind.isin(KINDS) & self.frame.metric.isin(MEASURES) & self.frame.seed.notna()
+        ]
+        columns = [*Experiment._fields, "method", "init", "seed", "epochs", "settings", "record"]
+        rows = rows[[*columns, "value", "correct"]]  # a loop takes as long as there are columns
+        words = {"encoder": "", "task": "", "init": RANDOM}
+        rows = rows.astype(dict.fromkeys(words, object))  # a column without words is of numbers
+        rows = rows.fillna({**words, "images": 0, "fraction": 1})
+        lengths = rows.groupby(["root", "scale"]).images
+        rows = rows.assign(images=lengths.transform(lambda images: images.map(_alike(images))))
+        cells: dict[Experiment, dict[Side, pd.DataFrame]] = {}
+        for key, cell in rows.groupby([*Experiment._fields], sort=False):
+            trained = cell.drop_duplicates(["method", "seed", "settings"])
+            ranked = [recipe for recipe, _ in Counter(trained.settings).most_common()]
+            for (method, start), side in cell.groupby(["method", "init"], sort=False):
+                recipe = min(side.settings, key=ranked.index)
+                same = side[side.settings == recipe]
+                cells.setdefault(Experiment(*key), {})[Side(method, start)] = same
+        return cells
+
+    def scores(self, on: Experiment, side: Side) -> dict[float, Score]:
+        """Seed -> mean accuracy in %."""
+        rows = self.cells.get(on, {}).get(side)
+        if rows is None:
+            return {}
+        if (on, side) not in self._scores:
+            self._scores[on, side] = {
+                seed: mean_of([self.score(row) for row in of_seed.itertuples()])
+                for seed, of_seed in rows.groupby("seed")
+            }
+        return self._scores[on, side]
+
+    def score(self, row: Any) -> Score:
+        """The accuracy in % of a row of the table, with its test images."""
+        texts = row.correct.split() if isinstance(row.correct, str) else []
+        return 100 * with_per_image_hits(self.runs[row.record], row.task, row.value, texts)
+
+    def difference(self, on: Experiment, one: Side, other: Side) -> Difference | None:
+        """None without a seed that both have."""
+        key = (on, one, other)
+        if key not in self._differences:
+            self._differences[key] = self._difference(*key)
+        return self._differences[key]
+
+    def _difference(self, on: Experiment, one: Side, other: Side) -> Difference | None:
+        sides = [self.scores(on, side) for side in (one, other)]
+        seeds = sorted(sides[0].keys() & sides[1].keys())
+        if not seeds:
+            return None
+        pairs = [sides[0][seed] - sides[1][seed] for seed in seeds]
+        points = {int(seed): value_of(pair) for seed, pair in zip(seeds, pairs, strict=True)}
+        rows = [self.cells[on][side] for side in (one, other)]
+        floor = [*self.untrained(on).values()]
+        values = [[value_of(side[seed]) for seed in seeds] for side in sides]
+        epochs = rows[0].epochs.dropna()
+        return Difference(
+            on,
+            one,
+            other,
+            epochs=float(epochs.iloc[0]) if len(epochs) else None,
+            points=points,
+            means=(fmean(values[0]), fmean(values[1])),
+            estimate=mean_difference(pairs) or Estimate(fmean(points.values()), pairs=len(seeds)),
+            untrained=fmean(floor) if floor else None,
+            is_learnt=any(beats(of_side, floor) for of_side in values),
+            one_recipe=on.kind in STUDIES
+            or len({recipe for side in rows for recipe in side.settings}) == 1,
+            records=tuple(dict.fromkeys(path for side in rows for path in side.record)),
+        )
+
+    def untrained(self, on: Experiment) -> dict[float, float]:
+        """Seed -> accuracy of an untrained encoder of the same kind on the task, in %."""
+        kind = "linear_probe" if on.kind in STUDIES else on.kind
+        fraction = 1 if on.kind in STUDIES else on.fraction
+        same = on._replace(kind=kind, fraction=fraction, images=0)
+        return {
+            seed: value_of(score)
+            for cell, sides in self.cells.items()
+            if cell._replace(images=0) == same and Side(RANDOM) in sides
+            for seed, score in self.scores(cell, Side(RANDOM)).items()
+        }
+
+    def opponent(self, root: str, scale: str, among: Iterable[str]) -> str:
+        """The CLIP among these methods that CatLIP is compared with: the one whose text tower is
+        best on validation, by finalists where each tower has some, else by trials. If not all
+        towers were tuned, it is the bag of words, which is the better one wherever all were.
+        """
+        methods = {*among}
+        found = [clip for clip in CLIPS if clip in methods]
+        if len(found) < 2:
+            return found[0] if found else ""
+        for kind in (Finalist, Trial):
+            tuned = tuned_alike(run for run in self.of(root, scale, kind) if run.method in found)
+            best = best_scores(next(iter(tuned.values()), []))
+            if best.keys() >= {*found}:
+                return max(found, key=lambda clip: best[clip])
+        return found[0]
+
+    def over_clip(self, on: Experiment) -> Difference | None:
+        """CatLIP minus its opponent, if both were probed alike."""
+        clip = self.opponent(
+            on.root, on.scale, (s.method for s in self.cells[on] if s.start == RANDOM)
+        )
+        found = self.difference(on, Side(CATLIP), Side(clip))
+        return found if found and found.one_recipe else None
+
+    def encoder(self, root: str, scale: str) -> str:
+        """The encoder of the data's own trainings, or else that of the most accuracies."""
+        for trained in self.of(root, scale, Pretrain):
+            return trained.config.recipe.encoder
+        cells = Counter(on.encoder for on in self.cells if (on.root, on.scale) == (root, scale))
+        return cells.most_common(1)[0][0] if cells else ""
+
+    def by_length(self, root: str, scale: str) -> list[Difference]:
+        """CatLIP minus CLIP by linear probes with all labels, after each length of training on all
+        data with the usual encoder; the shortest first.
+        """
+        encoder = self.encoder(root, scale)
+        found = [
+            self.over_clip(on)
+            for on in sorted(self.cells, key=lambda on: (on.images, on.kind))
+            if (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
+            and on.kind in ("linear_probe", *STUDIES)
+            and on.encoder in (encoder, "")
+        ]
+        return [one for one in found if one and math.isfinite(one.estimate.value)]
+
+    @cached_property
+    def headline(self) -> list[Difference]:
+        """Of each data set and task the longest training; one with an interval goes before longer
+        ones without. The longest first, then the tasks that ask most for what the captions name.
+        """
+        kept = []
+        for root, scale in self.settings:
+            of_task: dict[str, Difference] = {}
+            for one in self.by_length(root, scale):
+                before = of_task.get(one.on.task)
+                if before is None or (one.has_interval, one.on.images) > (
+                    before.has_interval,
+                    LONGER * before.on.images,
+                ):
+                    of_task[one.on.task] = one
+            kept += sorted(
+                of_task.values(),
+                key=lambda one: (-one.on.images, -self.share_of_classes(one.on), one.on.task),
+            )
+        return kept
+
+    def share_of_classes(self, on: Experiment) -> float:
+        """The share of a task's labels that are classes of CatLIP's vocabulary; 0 if unknown."""
+        exact, count = self.labels_that_are_classes.get((on.root, on.scale, on.task), (0, 0))
+        return exact / count if count else 0.0
+
+    @cached_property
+    def labels_that_are_classes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """(root, scale, task) -> how many of its labels are classes of the captions' vocabulary,
+        and how many it has; of tasks that CatLIP was probed on with Transfer Init.
+        """
+        found: dict[tuple[str, str, str], tuple[int, int]] = {}
+        for run in self.records.of(LinearProbe):
+            for name in run.samples:
+                task = name.removeprefix(ORIGINS)
+                key = (run.root, run.scale, task)
+                if name.startswith(ORIGINS) and key not in found:
+                    rows = run.rows(name, LabelOrigin)
+                    found[key] = (sum(row.kind == "exact" for row in rows), len(rows))
+        return found
+
+
+def _alike(images: Iterable[float]) -> dict[float, float]:
+    """Length -> the one that it counts as. Whole steps of two sizes do not end after the same
+    image, so lengths within 1 % of a group's shortest are one.
     """
-    cells: dict[Experiment, dict[str, pd.DataFrame]] = {}
-    for same, cell in rows.groupby([*Experiment._fields], sort=False):
-        trained = cell.drop_duplicates(["method", "seed", "settings"])
-        ranked = [recipe for recipe, _ in Counter(trained.settings).most_common()]
-        for method, own in cell.groupby("method", sort=False):
-            recipe = min(own.settings, key=ranked.index)
-            cells.setdefault(Experiment(*same), {})[method] = own[own.settings == recipe]
-    return cells
+    found, shortest = dict[float, float](), 0.0
+    for length in sorted({*images}):
+        shortest = shortest if length <= 1.01 * shortest else length
+        found[length] = float(f"{shortest:.3g}")
+    return found
 
 
-def share_recipe(same: Experiment, *sides: "pd.DataFrame") -> bool:
-    """Whether the encoders were probed, or fine-tuned, alike. In a study each method is trained by
-    its own recipe.
-    """
-    in_study = same.kind in ("scaling", "robustness")
-    return in_study or len({recipe for side in sides for recipe in side.settings}) == 1
+def _content(run: Run[Any]) -> tuple[Any, ...]:
+    """A sort key that knows nothing of files."""
+    seed = -1 if run.seed is None else run.seed
+    what = (run.kind, run.method, seed, run.name, run.environment.started, str(run.raw_metrics))
+    return rank_of(run.root, run.scale), *what
 
 
-def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, Score]:
-    """Seed -> mean accuracy in %; `runs` by path."""
+def best_scores(trials: Sequence[Run[Trial]]) -> dict[str, float]:
+    """Method -> the score of its best trial."""
     return {
-        seed: mean_of([_score(runs[row.record], row) for row in seed_rows.itertuples()])
-        for seed, seed_rows in rows.groupby("seed")
+        method: max(map(mean_score, of_method.values()))
+        for method, of_method in group_by_trial(trials).items()
     }
 
 
-def _score(run: Run[Any], row: Any) -> Score:
-    if TASK_PART_SEPARATOR in row.task:
-        return score_of(run, row.task)
-    return 100 * score_of_row(row, run)
+def difference_rows(found: Iterable[Difference]) -> Iterator[dict[str, Any]]:
+    for one in found:
+        on = one.on
+        measure = MEASURES[on.metric]
+        in_study = on.kind in STUDIES
+        labels = 1 if in_study else on.fraction
+        yield {
+            "data": data_of(on.root, on.scale).name,
+            "short": data_of(on.root, on.scale).short,
+            "encoder": clipped(on.encoder, 24) or None,
+            "epochs": one.epochs,
+            "images": on.images or None,
+            "part": on.fraction if in_study and on.fraction < 1 else None,
+            "how": measure or KIND_NAMES.get(on.kind, "linear probe"),
+            "labels": labels if labels < 1 else None,
+            "task": task_name(on.task) if on.task else None,
+            "one": side_name(one.one),
+            "other": side_name(one.other),
+            "one_mean": one.means[0],
+            "other_mean": one.means[1],
+            "untrained": one.untrained,
+            "difference": one.estimate,
+            "seeds": len(one.points),
+            "covers": one.covers,
+            "verdict": one.verdict,
+            NOTE: "" if one.one_recipe else "Probed by different recipes.",
+            RECORDS: one.records,
+        }
+
+
+def side_name(side: Side) -> str:
+    """`CatLIP, Transfer Init`"""
+    return name_of(side.method) + STARTS[side.start]
+
+
+KIND_NAMES = {"finetune": "fine-tuned"}  # what is no linear probe; others are named by the measure
+STARTS = {RANDOM: "", TRANSFER: ", Transfer Init", NAMES: ", from class names"}
+DIFFERENCES = Spec(
+    "differences",
+    "Every difference",
+    "The first method minus the second in points, paired by seed, with its 95 % interval and what "
+    "that is over.",
+    [
+        Column("Trained on", "data", head=True),
+        Column("Encoder", "encoder", head=True),
+        Column("Epochs", "epochs", head=True),
+        Column("Images", "images", 0, head=True),
+        Column("Of the data (%)", "part", factor=100, head=True),
+        Column("How", "how", head=True),
+        Column("Labels (%)", "labels", factor=100, head=True),
+        Column("Tested on", "task"),
+        Column("First", "one"),
+        Column("Second", "other"),
+        Column("Untrained (%)", "untrained", 1),
+        Column("First (%)", "one_mean", 1),
+        Column("Second (%)", "other_mean", 1),
+        Column("Difference", "difference", 1, plus=True),
+        Column("Over", "covers"),
+        Column("Verdict", "verdict"),
+    ],
+    difference_rows,
+)
+
+
+# --- The program ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -179,71 +432,29 @@ class WritePairs:
     """A .csv to write the pairs to."""
 
 
-def compared(
-    folders: Sequence[Path], one: str, other: str
-) -> Iterator[tuple[str, str, Experiment, Pairs[float], Estimate, bool]]:
-    """(root, scale, experiment, pairs by seed, difference of the first minus the second in points,
-    whether by one recipe) of each experiment that both methods took part in.
-    """
-    settings: dict[tuple[str, str], dict[str, Run[Any]]] = {}
-    for run in read_records(folders).every:
-        settings.setdefault((run.root, run.scale), {})[run.path] = run
-    for (root, scale), runs in settings.items():
-        frame = frame_of(Records((), tuple(runs.values()), ()))
-        for same, methods in experiments(accuracies(frame)).items():
-            if {one, other} <= methods.keys():
-                pairs = pair_up(*(scores_of(methods[method], runs) for method in (one, other)))
-                if estimate := pairs.difference():
-                    alike = share_recipe(same, methods[one], methods[other])
-                    yield root, scale, same, pairs, estimate, alike
-
-
-def differences_frame(folders: Sequence[Path], one: str, other: str) -> "pd.DataFrame":
-    """A row for each experiment of `compared`: what both share, the difference in points, its 95 %
-    interval (`low`, `high`; missing below six seeds), the number of seeds, and whether both were
-    probed, or fine-tuned, by one recipe.
-    """
-    import pandas as pd
-
-    return pd.DataFrame(
-        {"scale": scale, **same._asdict()}
-        | {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
-        | {"seeds": estimate.pairs, "one_recipe": alike}
-        for _, scale, same, _, estimate, alike in compared(folders, one, other)
-    )
-
-
 def write_pairs(config: WritePairs) -> None:
     """Print the differences, and write the pairs."""
-    one, other = config.methods
-    rows, lines = [], []
-    for root, scale, same, pairs, estimate, alike in compared(config.records, one, other):
-        where = {"root": root, "scale": scale, **same._asdict()}
-        for seed, a, b in zip(pairs.keys, pairs.one, pairs.other, strict=True):
-            values = {one: value_of(a), other: value_of(b)}
-            rows.append({**where, "seed": seed, **values, "difference": value_of(a - b)})
-        lines.append(_line(f"{root}/{scale}", same, estimate, alike))
-    if not rows:
-        raise InputError(f"no experiment of these records has {one} and {other} with the same seed")
-    title = f"{name_of(one)} minus {name_of(other)}, in points"
-    columns = ["Records", "Experiment", "Task", "Difference", "95 %", "Over"]
-    print_tables([Table("pairs", title, columns, lines)])
-    if config.out:
-        import pandas as pd
+    import pandas as pd
 
-        pd.DataFrame(rows).to_csv(config.out, index=False)
+    records = read_records(config.records)
+    print_problems(records)
+    comparisons = Comparisons(records)
+    found = differences_of(comparisons, *config.methods)
+    if not found:
+        one, other = config.methods
+        raise InputError(f"no experiment of these records has {one} and {other} with the same seed")
+    print_tables([DIFFERENCES.fill(found)])
+    if config.out:
+        rows = [
+            one.on._asdict() | {"seed": seed, "difference": points}
+            for one in found
+            for seed, points in one.points.items()
+        ]
+        write_csv(pd.DataFrame(rows), config.out)
         print(f"{len(rows):,} pairs: {config.out}")
 
 
-def _line(where: str, same: Experiment, estimate: Estimate, alike: bool) -> list[Cell]:
-    what = [same.kind, same.encoder, f"{same.images:,.0f} images" if same.images else ""]
-    what += [same.condition, f"{100 * same.fraction:g} %" if same.fraction < 1 else ""]
-    what += [] if alike else ["another recipe"]
-    over = f"{estimate.pairs} seeds"
-    over += f", {estimate.images:,} images" if estimate.images else ""
-    over += f" in {estimate.clusters:,} groups" if estimate.clusters else ""
-    ends = f"no interval below {min_pairs()} pairs"
-    if estimate.low is not None and estimate.high is not None:
-        ends = f"{signed(estimate.low, 1)} to {signed(estimate.high, 1)}"
-    words = [where, ", ".join(filter(None, what)), same.task or same.metric]
-    return [Cell(clipped(word, 60)) for word in (*words, signed(estimate.value, 1), ends, over)]
+def differences_of(comparisons: Comparisons, one: str, other: str) -> list[Difference]:
+    """The first method minus the second in every experiment that both took part in."""
+    found = (comparisons.difference(on, Side(one), Side(other)) for on in comparisons.cells)
+    return [difference for difference in found if difference]

@@ -165,7 +165,7 @@ def test_dry_run_needs_no_data(monkeypatch, capsys, tmp_path, recipe, steps, par
     assert printed["parameters"].startswith(parameters)
 
 
-@pytest.mark.parametrize("name", ["made", "made/below"])
+@pytest.mark.parametrize("name", ["made", "made/below", "n" * 300])
 def test_file_that_cannot_be_opened_is_named(monkeypatch, capsys, tmp_path, name) -> None:
     path = tmp_path / "made"
     path.mkdir() if name == "made" else path.touch()
@@ -189,10 +189,16 @@ def test_too_many_open_files_are_one_line(monkeypatch, capsys, tmp_path) -> None
         run(ToFile, main)
 
 
-@pytest.mark.parametrize("module", ["catlip.pretrain", "bench.step_time", "reports"])
-def test_interrupt_of_the_imports_is_one_line(tmp_path, module) -> None:
-    """At a moment that is the same each time: when tyro is imported."""
-    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt\n")
+@pytest.mark.parametrize(
+    ("module", "moment"),
+    [
+        *(("catlip.pretrain", "tyro"), ("bench.step_time", "tyro"), ("reports", "tyro")),
+        *(("catlip.pretrain", "zipfile"), ("pipeline", "shlex")),  # first of all
+    ],
+)
+def test_interrupt_of_the_imports_is_one_line(tmp_path, module, moment) -> None:
+    """At a moment that is the same each time: when this module is imported."""
+    (tmp_path / f"{moment}.py").write_text("raise KeyboardInterrupt\n")
     path = os.pathsep.join([str(tmp_path), os.getcwd()])
     done = subprocess.run(
         [sys.executable, "-m", module],

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from catlip.encoder import ENCODERS, build_encoder
-from catlip.records.figures import render
 from catlip.records.kind import Interval, Kind, Summary
+from reports.figures import render
 from reports.kinds import KINDS
 
 REPOSITORY = Path(__file__).parent.parent

@@ -4,8 +4,11 @@ import re
 
 import pytest
 
+from baselines.subwords import count_subwords
 from bench.measuring import methods
 from bench.measuring.factors import Factors
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand
 from catlip.recipes.dry_run import flops_per_image
 
 
@@ -17,6 +20,8 @@ def test_dry_run_counts_steps_parameters_and_flops(succeed, starter, tmp_path) -
     lines = [line for line in done.stdout.splitlines() if re.match(r"\w[^\"]*: ", line)]
     printed = dict(line.split(": ", 1) for line in lines)
     objective = methods.build(Factors("clip", "vit_tiny16", 48, num_classes=1, seed=0))
+    subwords = count_subwords(open_shards(expand(str(starter.shards))), context=77)
+    objective.share_rows(subwords.rows)
     parameters = sum(p.numel() for p in objective.parameters())
     assert printed["parameters"].startswith(f"{parameters:,}")
     assert re.findall(r"\d+", printed["steps"])[:2] == ["50", "32"]

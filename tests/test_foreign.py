@@ -1,4 +1,6 @@
-"""Pickles from outside run nothing, and damaged files of our own are named."""
+"""Pickles from outside run nothing, damaged files of our own are named, and nothing of others is
+deleted or replaced.
+"""
 
 import contextlib
 import json
@@ -6,9 +8,12 @@ import os
 import pickle
 import shutil
 from argparse import Namespace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -20,12 +25,15 @@ from catlip.cli import InputError
 from catlip.data import annotated_scenes, starter
 from catlip.data.starter.__main__ import Starter
 from catlip.data.starter.__main__ import main as build_starter
+from catlip.label.__main__ import Label
+from catlip.label.__main__ import main as label
 from catlip.label.sidecar import planned_names, read_sidecar
 from catlip.program.broken import read_broken, read_lines
 from catlip.records.record import read_record
 from catlip.system.foreign import load_plain
 from catlip.training.distributed import THREADS, Rank, threads_of
 from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 from catlip.words import wordnet, wordnet_dir
 from pipeline.options import announce
 from pipeline.stages import bench
@@ -184,3 +192,55 @@ def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys)
     assert "1 GB" in capsys.readouterr().err
     announce(options)
     assert capsys.readouterr().err == ""
+
+
+WRITTEN = (
+    *("step-00000001.pt", "identity.json", "annotations/train.json", ".step-00000002.pt.0a.tmp"),
+    *("model_0000007.pth", "model_final.pth", "iter_8.pth", "last_checkpoint"),
+    *("20261201_222223.py", "20261201_222223/20261201_222223.log"),
+)
+OF_OTHERS = ("llama.pt", "step-1.pt", "annotations/mine.json", "iter_8.pth.bak", "a/iter_8.pth")
+
+
+def test_finished_run_deletes_its_own_checkpoints_only(tmp_path: Path) -> None:
+    for name in (*WRITTEN, *OF_OTHERS):
+        (tmp_path / "run/checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run/checkpoints" / name).touch()
+    load_or_measure(tmp_path / "run", {}, RANK, dict)
+    left = (tmp_path / "run/checkpoints").rglob("*")
+    names = {str(path.relative_to(tmp_path / "run/checkpoints")) for path in left if path.is_file()}
+    assert names == {*OF_OTHERS}
+    for name in WRITTEN:
+        (tmp_path / "other/checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "other/checkpoints" / name).touch()
+    load_or_measure(tmp_path / "other", {}, RANK, dict)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == [SCORE]
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine.parquet", "mine.json", "labels.csv"])
+def test_file_of_others_is_not_replaced(name: str, tmp_path: Path, monkeypatch) -> None:
+    """By a table of labels, or a vocabulary, nor a table of ours that is labelled itself."""
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"key": ["a", "b"], "caption": ["a dog", "a cat"], "mine": [1, 2]})
+    frame.to_csv("mine.csv", index=False)
+    frame.to_parquet("mine.parquet")
+    frame.to_json("mine.json")
+    given = Label(("mine.csv",), labels_dir=Path("labels"), quiet=True, workers=1)
+    if name == "labels.csv":
+        label(replace(given, out=Path(name)))
+        label(replace(given, out=Path(name)))  # which is ours
+        given = replace(given, sources=(name,))
+    elif name == "mine.json":
+        label(given)
+    content = Path(name).read_bytes()
+    write = partial(label, replace(given, out=Path(name)))
+    if name == "mine.json":
+        config = BuildVocabulary((Path("labels"),), out=Path(name), threshold=0)
+        write = partial(build_from_labels, config)
+    with pytest.raises(InputError, match=name):
+        write()
+    assert Path(name).read_bytes() == content
+    (parts := Path(".new.csv.parts")).mkdir()
+    (parts / "mine.txt").touch()
+    label(replace(given, out=Path("new.csv")))
+    assert [*parts.iterdir()] == [parts / "mine.txt"]

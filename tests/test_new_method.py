@@ -126,7 +126,8 @@ def test_folder_of_methods_that_is_not_there_is_named(program: Callable) -> None
 
 
 @pytest.mark.parametrize(
-    "mistake", ["import nothing_of_this_name", "def", "", "class Toy(Objective): pass"]
+    "mistake",
+    ["import nothing_of_this_name", "def", "", "class Toy(Objective): pass", "raise SystemExit(0)"],
 )
 def test_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistake) -> None:
     (tmp_path / "toy.py").write_text(f'{mistake}\nclass Other:\n    name: str = "toy"\n')

@@ -87,7 +87,7 @@ def as_record(path: Path) -> dict[str, Any] | None:
 
 
 def test_page_reads_all_that_the_programs_recorded(programs: Programs) -> None:
-    from reports.read.records import read_records
+    from reports.reading import read_records
 
     ended = programs.run("reports")
     assert ended.returncode == 0, ended.stderr
@@ -101,14 +101,11 @@ def test_page_reads_all_that_the_programs_recorded(programs: Programs) -> None:
 
 def commands() -> list[str]:
     """The commands of README, docs, run_all.sh, the page, and those that would settle a claim."""
-    from catlip.records.blocks import Command
-    from reports.read.records import read_records
-    from reports.sections import build_page
+    from reports.page import Page
+    from reports.reading import read_records
 
-    golden = REPOSITORY / "tests/reports/golden/records"
-    reports = [build_page(read_records(roots)) for roots in ([], [golden])]
-    blocks = [block for page in reports for section in page.sections for block in section.blocks]
-    on_page = [block.line for block in blocks if isinstance(block, Command)]
+    groups = Page(read_records([])).groups
+    on_page = [command for group in groups for _, command in group.missing]
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
     lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()

@@ -1,6 +1,7 @@
 """run_all.sh: what it would do, what it skips, and what it refuses; and the README's commands."""
 
 import io
+import os
 import re
 import shlex
 import shutil
@@ -27,9 +28,9 @@ REPOSITORY = Path(__file__).parent.parent
 def user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Data of a user's own, as far as a dry run looks at them: option -> what to give."""
     root = tmp_path_factory.mktemp("own")
-    for name, suffix in {"shards/0": "txt", "shards/1": "txt", "pets/train": "cls"}.items():
+    for name in ("shards/0", "shards/1", "pets/train", "pets/test"):
+        suffix = "cls" if "pets" in name else "txt"
         write_shard(root / f"{name}.tar", [("0", {"jpg": b"", suffix: b"0"})])
-    (root / "pets/test").mkdir()
     for file in (*DENSE_FILES["coco"], *DENSE_FILES["ade20k"]):
         (root / "dense" / file).mkdir(parents=True)
     return {
@@ -82,10 +83,21 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--shards", "0.tar"], "needs --scale photos"),
         (["--scale", "starter", "--probe", "pets"], "brings its own data"),
         (["--tune"], "--scale photos"),
+        (["--scale", "photos", "--shards", "https://u:hid/den@host/x.tar"], "%2F"),
+        (["--scale", "photos", "--shards", f"{'n' * 300}.tar"], "File name too long"),
     ],
 )
 def test_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
     one_line_error(run_all(*arguments), says)
+
+
+@pytest.mark.parametrize("url", ["https://u:hidden@host/x.tar", "http:/u:hidden@host/x.tar"])
+def test_password_of_a_url_is_in_no_line(url: str, monkeypatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    done = run_all("--dry-run", "--scale", "photos", "--shards", url)
+    assert done.returncode == 0, done.stderr
+    assert "://host/x.tar" in done.stdout
+    assert "hidden" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,8 +156,18 @@ def test_table_of_files_becomes_shards_first(user, tmp_path) -> None:
     (tmp_path / "0.jpg").write_bytes(plain(kind="JPEG"))
     lines = dry_run("--scale", "photos", "--shards", table, *flags(user, "--probe"))
     (made,) = [line for line in lines if "data.fetch" in line]
-    assert made.endswith(f"catlip.data.fetch {table} --side 128 --out data/mine-shards")
-    assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
+    folder = re.fullmatch(rf".*data.fetch {table} --side 128 --out (data/mine-\w+-shards)", made)
+    assert folder
+    assert any(f"--shards '{folder[1]}/*.tar'" in line for line in lines)
+    options = read_options(["--dry-run", "--scale", "photos", "--shards", str(table)])
+    (step, *_) = steps_of("data", options)
+    assert step.always, "the program looks whether a file has changed"
+    # Another table of the same name has shards of its own.
+    (other := tmp_path / "other/mine.csv").parent.mkdir()
+    other.write_text(table.read_text())
+    (other.parent / "0.jpg").write_bytes(plain(kind="JPEG"))
+    lines = dry_run("--scale", "photos", "--shards", other, *flags(user, "--probe"))
+    assert not any(folder[1] in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +177,9 @@ def test_table_of_files_becomes_shards_first(user, tmp_path) -> None:
         ("train", ["train/0.tar", "val/0.tar"], "val"),
         ("train.csv", ["train.csv", "test.csv", "0.jpg"], "test.csv"),
         ("", ["train/metadata.csv", "train/0.jpg", "test/metadata.csv", "test/0.jpg"], "test"),
+        ("", ["train.csv", "test.csv", "images/0.jpg"], "test.csv"),
+        ("", ["training_set/metadata.csv", "training_set/0.jpg", "test_set/0.tar"], "test_set"),
+        ("split.csv", ["split.csv", "0.jpg", "1.jpg"], "split.csv"),
         ("train.csv", ["train.csv", "0.jpg"], ""),
         # Names of classes are no captions.
         ("train", ["train/0.tar", "test/dog/0.jpg", "test/cat/0.jpg"], ""),
@@ -169,12 +194,16 @@ def test_captions_of_a_test_split_are_searched_and_not_trained_on(
             write_shard(path, [("0", {"jpg": b"", "txt": b"a dog"})])
         elif path.suffix == ".jpg":
             path.write_bytes(plain(kind="JPEG"))
+        elif path.name == "split.csv":
+            path.write_text("file,text,split\n0.jpg,a dog,train\n1.jpg,a cat,test\n")
         else:
             path.write_text("file,text\n0.jpg,a dog\n")
     lines = dry_run("--scale", "photos", "--shards", tmp_path / given, "--probe", "none")
-    found = [line for line in lines if str(tmp_path / (searched or "test")) in line]
-    assert len(found) == (4 if searched else 0)  # it is said, and searched by three methods
-    assert modules_of(found) == ["bench.downstream.retrieval"] * len(found[1:])
+    found = [line for line in lines if f"{tmp_path / (searched or 'test')}: held-out" in line]
+    assert len(found) == bool(searched)
+    searches = [line for line in lines if "bench.downstream.retrieval" in line]
+    assert len(searches) == (3 if searched else 0)  # by three methods
+    assert all(f"--data {tmp_path / searched} " in line for line in searches)
 
 
 def test_columns_are_told_and_may_be_given(user, tmp_path) -> None:
@@ -185,7 +214,7 @@ def test_columns_are_told_and_may_be_given(user, tmp_path) -> None:
     one_line_error(failed, "mine.csv", "number, words, other", "--text-column")
     columns = ("--image-column", "number", "--text-column", "words")
     lines = dry_run(*photos, "--shards", table, *columns)
-    assert f"# {table}: 1 images in {tmp_path} (column number, and .jpg), 1 captions" in lines[0]
+    assert f": 1 images in {tmp_path} (column number, and .jpg), 1 captions" in lines[0]
     assert "a dog" in lines[1]
     (made,) = [line for line in lines if "data.fetch" in line]
     assert shlex.join(columns) in made
@@ -198,16 +227,28 @@ def test_shards_that_are_neither_tars_nor_tables_are_refused(user, tmp_path, nam
     one_line_error(run_all("--dry-run", *photos, "--shards", tmp_path / name), name, "table")
 
 
-def test_dry_run_looks_at_a_hundred_files_of_a_table(user, tmp_path) -> None:
-    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *flags(user, "--probe"))
-    names = [f"{number}.jpg" for number in range(300)]
+def test_dry_run_refuses_what_the_first_step_or_a_late_one_refuses(user, tmp_path) -> None:
+    """One of a table's files that is missing among many, and a probe with an empty class."""
+    table, photos = tmp_path / "mine.csv", ("--scale", "photos", "--shards", tmp_path / "mine.csv")
+    names = [f"{number}.jpg" for number in range(1200)]
     table.write_text("\n".join(["file,caption", *(f"{name},a dog" for name in names)]))
-    for name in names[::10]:
+    for name in names[:-12]:
         (tmp_path / name).write_bytes(plain(kind="JPEG"))
-    one_line_error(run_all("--dry-run", *photos, "--shards", table), "no such file", names[3])
-    for name in names[::3]:  # those that are looked at
-        (tmp_path / name).write_bytes(plain(kind="JPEG"))
-    dry_run(*photos, "--shards", table)
+    assert any("12 no such file" in line for line in dry_run(*photos, *flags(user, "--probe")))
+    (tmp_path / names[0]).unlink()
+    failed = run_all("--dry-run", *photos, *flags(user, "--probe"))
+    one_line_error(failed, "13 no such file", names[0])
+    (tmp_path / names[0]).write_bytes(plain(kind="JPEG"))
+    for place in ("train/cat", "train/dog", "test/cat", ".git/hooks", "train/.git"):
+        (tmp_path / "probe" / place).mkdir(parents=True)
+        (tmp_path / "probe" / place / "0.jpg").touch()
+    probe = (*photos, "--probe", tmp_path / "probe")
+    one_line_error(run_all("--dry-run", *probe), "only some splits: dog")
+    (tmp_path / "probe/test/dog").mkdir()
+    one_line_error(run_all("--dry-run", *probe), "no images of class dog")
+    (tmp_path / "probe/test/dog/0.jpg").touch()
+    dry_run(*probe)
+    one_line_error(run_all("--dry-run", *probe, "--words", "absent.csv"), "absent.csv")
 
 
 def test_remote_probe_is_not_asked_for_by_a_dry_run(user) -> None:
@@ -215,7 +256,7 @@ def test_remote_probe_is_not_asked_for_by_a_dry_run(user) -> None:
     photos = ("--scale", "photos", *flags(user, "--shards"), "--probe", f"wds:{url}", "--full")
     lines = [line for line in dry_run(*photos) if f"--data wds:{url} " in line]
     swept = [line for line in lines if "--protocol l2_sweep" in line]
-    assert (len(lines), len(swept)) == (4 * 9 + 9 + 2, 12)
+    assert (len(lines), len(swept)) == (4 * 9 + 9 + 1, 12)
     assert all("/photos/l2_probe/" in line for line in swept)
 
 
@@ -274,7 +315,7 @@ def test_further_probes_are_checked_and_have_names_of_their_own(
         shutil.copytree(user["--probe"], tmp_path / name)
     for number in range(1000):  # ImageNet's classes
         (tmp_path / f"sketch/train/n{number:08}").mkdir(parents=True)
-    (tmp_path / "sketch/val").mkdir()
+    write_shard(tmp_path / "sketch/val.tar", [("0", {"jpg": b"", "cls": b"0"})])
     words = ("--scale", "photos", *flags(user, "--shards"), "--probe", first, "--probe", second)
     done = run_all("--dry-run", *(word.format(tmp_path) for word in words))
     one_line_error(done, says.format(tmp_path))
@@ -352,16 +393,15 @@ def test_study_is_run_when_asked_for_with_ten_seeds(user) -> None:
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
-    # Two methods each: held-out concepts, teams, batches, 25 epochs; six from CLIP to CatLIP; one
-    # each: CatLIP's smaller encoder, thresholds.
-    assert len(studies) == 3 * 10 + 2 * 4 + 6 + 2
+    # Losses and words have six methods; CatLIP alone: a smaller encoder, and thresholds.
+    assert len(studies) == 3 * 9 + 6 + 2
     assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]
     assert {*studies} <= {*of_the_study}
     for scale, recipe, studies in (
-        ("cc3m", "cc3m_b16", 2 * 6 + 1),
-        ("photos", "photos", 3 * 7 + 1),
+        ("cc3m", "cc3m_b16", 2 * 5 + 1),
+        ("photos", "photos", 3 * 6 + 1),
     ):
         lines = dry_run("--scale", scale, *flags(user, "--shards", "--probe"), "--only", "study")
         assert len(lines) == studies

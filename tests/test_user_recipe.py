@@ -26,6 +26,7 @@ both = {"iterations": 3, "epochs": 2}
 unknown = {"recipe": "mine"}
 number = 3
 def broken(): return 1 / 0
+def ends(): raise SystemExit(0)
 """
 
 
@@ -60,6 +61,7 @@ def test_a_recipe_a_dict_and_a_function_give_a_recipe(file, name, expected):
         ("unknown", "starter"),
         ("number", "int"),
         ("broken", "line 13: ZeroDivisionError"),
+        ("ends", "line 14: SystemExit: 0"),  # which would end the program as if it had succeeded
         ("none", "none"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench", "reports", "pipeline")
-OF_THE_CHECKOUT = ("reports/records/", "reports/near_and_far.png")  # records, and README's picture
+OF_THE_CHECKOUT = ("reports/records/", "reports/headline.png")  # records, and README's picture
 STEP_TIMES = REPOSITORY / "tests/reports/golden/records/starter/step_time"
 Installed = Callable[..., str]
 

@@ -174,6 +174,7 @@ def objective_of(factors: Factors) -> Objective:
         factors.resolution,
         num_classes=factors.num_classes,
         text_context=factors.text_context,
+        tokens_in_use=factors.tokens_in_use,
     )
     return _build_on_meta(shape)
 

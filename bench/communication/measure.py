@@ -76,7 +76,7 @@ def main(config: Communication) -> None:
             record.save()
         run = record.finish(metrics)
     if rank.is_main:
-        print_tables([result.exchange_table(run), result.collectives_table(run)])
+        print_tables(spec.fill([run]) for spec in (result.COMMUNICATION, result.COLLECTIVES))
         print_doubts(run)
         print(f"wrote {record.path}")
 

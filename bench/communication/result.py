@@ -2,24 +2,16 @@
 much of that time a step waits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
-from catlip.records.blocks import Block, Section, Text, command_to_fill
-from catlip.records.kind import Interval, Summary
-from catlip.records.run import Records, Run, Setting, interval, summary_cell
-from catlip.records.select import MAX_SHOWN, suffix, unique_runs
+from bench.measuring.statistics import difference, summarise
+from bench.step_time.steps import StepKind, what_was_timed
+from catlip.records.kind import Interval, Summary, other_than
+from catlip.records.run import Run
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import Cell, Table, clipped, format_number, number_cell
-
-COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
-WORDS = (
-    "What ranks send each other in a step: every method sums gradients, and the contrastive ones "
-    "also exchange features. Part of it overlaps with the backward pass; a step waits for the "
-    "rest. Times depend on the link between the ranks: bytes carry over to other machines, "
-    "milliseconds do not."
-)
+from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, clipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,76 +68,96 @@ class Communication(StepKind):
     parallel: str
     methods: dict[str, MethodExchange]
 
-
-def section(main: Setting | None, records: Records) -> Section:
-    runs = unique_runs(records, Communication)[:MAX_SHOWN]
-    blocks: list[Block] = []
-    for i, run in enumerate(runs):
-        if run.metrics.methods:
-            blocks += [exchange_table(run, suffix(i)), collectives_table(run, suffix(i))]
-    if not blocks:
-        blocks = command_to_fill("What ranks send was not measured.", COMMAND)
-    elif any(run.is_cpu for run in runs):
-        blocks.insert(0, Text(CPU_CAUTION))
-    return Section("communication", "Communication", [Text(WORDS), *blocks])
+    def faults(self, run: Run[Any]) -> Iterator[str]:
+        for method, costs in self.methods.items():
+            step_ms = self.taken_ms(run, f"{method}_step_ms")
+            follows: dict[str, Any] = {"step_ms": summarise(step_ms)}
+            follows["sent_mb"] = sum(calls.sent_mb for calls in costs.collectives)
+            if costs.step_without_exchange_ms:
+                without = self.taken_ms(run, f"{method}_step_without_exchange_ms")
+                follows["step_without_exchange_ms"] = summarise(without)
+                follows["exposed_ms"] = difference(step_ms, without)
+            yield from other_than(method, costs, follows)
 
 
-def exchange_table(run: Run[Communication], end: str = "") -> Table:
-    columns = [
-        "Method",
-        "Sent (MB)",
-        "Step (ms)",
-        "Step without exchange (ms)",
-        "Exposed (ms)",
-        "Blocking (ms)",
-    ]
-    caption = (
-        "Sent is what one rank sends in a step; below it is the prediction. A step without "
-        "exchange does the same work, but sends no gradients. Exposed is the difference, with its "
-        "95 % interval. Blocking is what nothing can hide, such as the exchange of features for "
-        "the loss: a step waits for it too."
-    )
-    title = f"What exchange costs between {_ranks(run.metrics)}, {step_description(run)}"
-    rows = []
-    for method in ordered(run.metrics.methods):
-        costs, anchor = run.metrics.methods[method], run.anchor
-        exposed, predicted = costs.exposed_ms, f"predicted {format_number(costs.predicted_sent_mb)}"
-        waited = Cell()
-        if exposed:
-            waited = Cell(format_number(exposed.value), interval(run, exposed, None), anchor)
-        row = [
-            Cell(name_of(method)),
-            number_cell(costs.sent_mb, None, anchor, small=predicted),
-            summary_cell(costs.step_ms, anchor),
-            summary_cell(costs.step_without_exchange_ms, anchor),
-            waited,
-            summary_cell(costs.blocking_ms, anchor),
-        ]
-        rows.append(row)
-    return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
+def exchange_rows(runs: Iterable[Run[Communication]]) -> Iterator[Row]:
+    for run in runs:
+        for method in ordered(run.metrics.methods):
+            costs = run.metrics.methods[method]
+            yield _shared(run) | {
+                "method": name_of(method),
+                "sent": costs.sent_mb,
+                "predicted": costs.predicted_sent_mb,
+                "step": costs.step_ms,
+                "without": costs.step_without_exchange_ms,
+                "exposed": costs.exposed_ms and run.trusted(costs.exposed_ms),
+                "blocking": costs.blocking_ms,
+                NOTE: run.too_few,
+            }
 
 
-def collectives_table(run: Run[Communication], end: str = "") -> Table:
-    columns = ["Collective", "Type", "Calls per step", "Sent (MB)", "Alone (ms)", "Alone (GB/s)"]
-    caption = "Alone is the same collective with nothing else running; GB/s are of what is sent."
-    rows: list[Sequence[Cell]] = []
-    for method in ordered(run.metrics.methods):
-        rows.append([Cell(name_of(method))])
-        for calls in run.metrics.methods[method].collectives:
-            row = [
-                Cell(calls.label),
-                Cell(calls.dtype),
-                number_cell(calls.count, 0),
-                number_cell(calls.sent_mb),
-                summary_cell(calls.bare_ms),
-                number_cell(calls.sent_mb / alone if (alone := calls.bare_ms.median) else None),
-            ]
-            rows.append(row)
-    title = f"Every collective of a step between {_ranks(run.metrics)}"
-    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption, folded=True)
+def collective_rows(runs: Iterable[Run[Communication]]) -> Iterator[Row]:
+    for run in runs:
+        for method in ordered(run.metrics.methods):
+            for calls in run.metrics.methods[method].collectives:
+                alone = calls.bare_ms.median
+                yield _shared(run) | {
+                    "method": name_of(method),
+                    "calls": calls.label,
+                    "dtype": calls.dtype,
+                    "count": calls.count,
+                    "sent": calls.sent_mb,
+                    "alone": calls.bare_ms,
+                    "rate": calls.sent_mb / alone if alone else None,
+                }
 
 
-def _ranks(metrics: Communication) -> str:
-    """`2 ranks (gloo, ddp)`."""
-    how = f"{clipped(metrics.backend, 16)}, {clipped(metrics.parallel, 16)}"
-    return f"{format_number(metrics.world_size, 0)} ranks ({how})"
+def _shared(run: Run[Communication]) -> dict[str, Any]:
+    """What is the same in all rows of a record."""
+    metrics = run.metrics
+    ranks = f"{metrics.world_size} ranks, {clipped(metrics.backend, 16)}"
+    ranks += f", {clipped(metrics.parallel, 16)}"
+    what = {"device": run.where, "what": what_was_timed(run), "ranks": ranks}
+    return what | {RECORDS: (run.path,)}
+
+
+HEADS = [
+    Column("Device", "device", head=True),
+    Column("What", "what", head=True),
+    Column("Ranks", "ranks", head=True),
+]
+COMMUNICATION = Spec(
+    "communication",
+    "What ranks send each other",
+    "Sent: by one rank in a step. Exposed: a step minus one that does the same work but sends no "
+    "gradients. Blocking: what nothing hides, such as the exchange of features. Bytes carry over "
+    "to other machines, milliseconds do not.",
+    [
+        *HEADS,
+        Column("Method", "method"),
+        Column("Sent (MB)", "sent"),
+        Column("Predicted (MB)", "predicted"),
+        Column("Step (ms)", "step"),
+        Column("Without exchange (ms)", "without"),
+        Column("Exposed (ms)", "exposed"),
+        Column("Blocking (ms)", "blocking"),
+    ],
+    exchange_rows,
+    "torchrun --nproc-per-node 2 -m bench.communication",
+)
+COLLECTIVES = Spec(
+    "collectives",
+    "Every collective of a step",
+    "Alone: with nothing else running; GB/s are of what is sent.",
+    [
+        *HEADS,
+        Column("Method", "method", head=True),
+        Column("Collective", "calls"),
+        Column("Type", "dtype"),
+        Column("Calls", "count", 0),
+        Column("Sent (MB)", "sent"),
+        Column("Alone (ms)", "alone"),
+        Column("Alone (GB/s)", "rate"),
+    ],
+    collective_rows,
+)

@@ -4,7 +4,6 @@ given. The score of a finished run is kept.
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,7 +12,7 @@ import tyro
 
 from catlip.data.layout import WDS
 from catlip.program.identity import refuse_another
-from catlip.system.files import write_atomically
+from catlip.system.files import remove_written, write_atomically
 from catlip.system.foreign import read_json
 from catlip.system.lock import only_writer
 
@@ -30,7 +29,12 @@ DataSpelling = Annotated[
 ]
 RECORD_NAME = "{encoder}-{data}.json"
 SCORE = "score.json"  # in the folder of a run: its score and its identity
-CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when the run is finished
+CHECKPOINTS = "checkpoints"  # in the folder of a run
+# What is written there, by detectron2 and mmengine too; deleted when the run is finished.
+WRITTEN = (
+    r"step-\d{8,}\.pt|identity\.json|annotations/(train|val)\.json|last_checkpoint|"
+    r"(model|iter)_(\d+|final)\.pth|(\d{8}_\d{6}/)?\d{8}_\d{6}\.(py|log)"
+)
 
 
 def recipe_configs(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
@@ -87,6 +91,6 @@ def load_or_measure(
         score = measure()
         if rank.is_main:
             write_atomically(path, json.dumps({"identity": identity, "score": score}).encode())
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            remove_written(folder / CHECKPOINTS, WRITTEN)
         barrier()
     return score

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from baselines import method_names
 from catlip.architectures import ENCODERS
 from catlip.cli import InputError, choose, one_of
+from catlip.costs import TEXT_VOCABULARY
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
 from catlip.training.schedule import PRECISIONS, AdamWForm
@@ -44,6 +45,7 @@ class Factors:
     text_context: int = 0  # tokens of the text tower; 0 for what goes with the encoder
     caption_tokens: float = 0.0  # of a caption, in the mean; 0 if each fills the context
     packed_captions: bool = False  # do not compute what pads captions to the context
+    tokens_in_use: int = TEXT_VOCABULARY  # for which text towers have rows, beside one for others
     parallel: Parallel = "ddp"
     range_augment: bool = False  # of the images, as in the paper
     seed: int = 0  # of the weights and of the synthetic batch

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.methods import BASELINES
-from baselines.openclip import END, START, TwoTowers, text_tower
+from baselines.openclip import END, START, TwoTowers, rows_of_tokens, text_tower
 from bench.measuring.factors import Factors, is_user_encoder
 from bench.measuring.user_encoder import UserEncoder
-from bench.step_time.result import PACKED
+from bench.step_time.steps import PACKED
 from catlip.categorical import Categorical
 from catlip.cli import InputError
-from catlip.costs import FLOAT32, StepShape, TextTower
+from catlip.costs import FLOAT32, TEXT_VOCABULARY, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import build_encoder
 from catlip.objective import Objective, page_style
@@ -79,6 +79,9 @@ def build(factors: Factors) -> Objective:
             objective.set_text_tower(objective.tower(text_partner, factors.text_context))
         if factors.packed_captions:
             objective.pack_captions()
+        if factors.tokens_in_use < TEXT_VOCABULARY:
+            tokens = torch.arange(TEXT_VOCABULARY, device="cpu")
+            objective.share_rows(rows_of_tokens(tokens < factors.tokens_in_use - 2))
     return objective
 
 
@@ -111,7 +114,7 @@ def synthetic_batch(factors: Factors, seed: int = 0, device: torch.device = CPU)
     each = min(LABELS_PER_CAPTION, num_classes)
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)
-    tokens = torch.randint(1, START, (batch_size, context), **there)
+    tokens = torch.randint(1, factors.tokens_in_use - 2, (batch_size, context), **there)
     lengths = caption_lengths(batch_size, context, factors.caption_tokens)
     positions = torch.arange(context, device=device)
     ends = torch.tensor(lengths, device=device)[:, None] - 1

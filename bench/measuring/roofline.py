@@ -10,11 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
-from catlip.recipes.dry_run import CPU_ATTENTION
+from catlip.system.flops import FORMULAS
 
 FLOPS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
-    **{operation: shape_wrapper(count) for operation, count in CPU_ATTENTION.items()},
+    **{operation: shape_wrapper(count) for operation, count in FORMULAS.items()},
 }
 # What does not move each of its arguments once, by name: `new_zeros`, `zeros_like` and the like
 # read only a shape.

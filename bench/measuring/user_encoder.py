@@ -7,20 +7,12 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from catlip.architectures import ENCODERS
 from catlip.cli import InputError
 from catlip.encoders.load import open_encoder
-from catlip.recipes.dry_run import CPU_ATTENTION
+from catlip.system.flops import count_flops
 
-# Without the scores that fused attention computes once more in its backward pass: they are left
-# out of this project's encoders too.
-ATTENTION = CPU_ATTENTION | {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *_, **__: 2 * sdpa_flop_count(q, k, v)
-    )
-}
 IMAGES = 2  # that are counted: batch norm may refuse one
 # What plain ViTs have of weights in their blocks, nearly all, by name.
 VITS = {
@@ -63,16 +55,15 @@ def _open(spelling: str, resolution: int) -> nn.Module:
 @cache
 def _count(spelling: str, resolution: int) -> tuple[int, int]:
     encoder = _open(spelling, resolution)
-    counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
     images = torch.zeros(IMAGES, 3, resolution, resolution, dtype=torch.uint8, device="cpu")
     try:
-        with counter:
-            features = encoder(images)
-            features.sum().backward()
-        _, width = features.shape
+        with torch.no_grad():
+            _, width = encoder(images).shape
+        # Without what is computed again, as the operations of this project's encoders.
+        flops = count_flops(lambda: encoder(images).sum().backward(), recompute=False)
     except Exception as error:  # the module is the user's: anything may be raised
         raise InputError(
             f"--model {spelling} does not train on images of {resolution} pixels, to features "
             f"[B, D]: {type(error).__name__}: {error}; --resolution gives their size"
         ) from error
-    return width, counter.get_total_flops() // IMAGES
+    return width, flops // IMAGES

@@ -68,9 +68,8 @@ def main(config: Memory) -> None:
             )
         how = HOW[rank.device.type]
         run = record.finish(result.Memory(how=how, batches=batches, largest=largest))
-    tables = result.memory_tables(run)
-    print_tables(tables)
-    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
+    print_tables([result.MEMORY.fill([run])])
+    print(f"wrote {path}")
 
 
 def resolve(config: Memory, rank: Rank) -> Memory:

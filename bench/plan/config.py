@@ -12,11 +12,11 @@ from catlip.program.ranges import Count, Fraction, NotNegative, Positive
 @dataclass(frozen=True)
 class Plan:
     """What a pre-training costs with each method, by arithmetic: a step's operations, memory and
-    bytes sent; CLIP and CatLIP on the paper's devices; and a whole run on your devices, in the
-    layout that fits, with hours and money.
+    bytes sent; and a whole run on your devices, with hours and money. The paper has 256 devices for
+    CLIP and 64 for CatLIP.
 
     python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5
-    python -m bench.plan --model vit_b16 vit_l16 vit_h16 --gpu a100 h100 --gpus 8 64 256
+    python -m bench.plan --model vit_b16 vit_h16 --gpu a100 --gpus 8 64 256
     python -m bench.plan --step-time runs/bench/step_time/X.json --gpus 8
     """
 
@@ -48,16 +48,14 @@ class Plan:
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = "bf16"
     """fp32, bf16 or fp16; with --step-time, the record's is used instead."""
-    mfu: tuple[Fraction, Fraction] = (0.3, 0.45)
+    mfu: tuple[Fraction, Fraction] = (0.13, 0.45)
     """Least and greatest MFU, as fractions of the datasheet's peak, of a device that was not
-    measured.
+    measured; published OpenCLIP trainings of ViT-B/16 reached 0.13 to 0.16.
     """
     step_time: Path | None = None
     """Record of bench.step_time on one device; the plan is for such devices."""
     out: Path = Path("runs/bench/plan")
-    """Folder for the records: of each encoder's step, of the paper's layouts on each device, and of
-    the plan of all.
-    """
+    """Folder for the records: of each encoder's step, and of the plan of all."""
 
     def __post_init__(self) -> None:
         for gpu in self.gpu:

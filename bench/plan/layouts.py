@@ -1,5 +1,5 @@
-"""How long a step takes when a method is laid out over devices: micro-batches, checkpointing, DDP
-or FSDP.
+"""How long a step takes when a method is laid out over devices, in micro-batches or with
+checkpointing where memory asks for it.
 
 A step takes its compute and the exposed part of its exchange. Compute is the FLOPs of the step
 (`bench.arithmetic.flops`) at the rate that one device reached or is assumed to reach; the FLOPs
@@ -14,10 +14,8 @@ is too large, the device takes it in micro-batches; a contrastive method then em
 more (`baselines.openclip`), and a method that classifies pays nothing.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from bench.arithmetic.devices import Link
 from bench.arithmetic.exchanges import exchange_ms, step_exchanges
@@ -32,9 +30,7 @@ from bench.arithmetic.flops import (
 from bench.arithmetic.memory import USABLE, device_bytes
 from bench.measuring.factors import Factors
 from catlip.costs import Exchange
-from catlip.training.parallel import Parallel
 
-AS_GOOD = 0.98  # of the images a second of the fastest layout
 # By what factor the rates of two methods on one device may differ if neither was measured: on CPUs
 # CLIP's step, compared with CatLIP's, took 1.03 and 1.19 times as long as the operations of both
 # say.
@@ -106,25 +102,25 @@ class FittedLayout:
         return layout_bytes(self.factors, self.devices, self.accumulation)
 
 
-def best_layout(
+def layouts(
     rate: Rate, devices: int, global_batch: int, *, link: Link, memory_bytes: float
-) -> FittedLayout | None:
-    """The simplest layout as good as the fastest (AS_GOOD); None if not one image fits."""
-    per_device, fitting = max(1, global_batch // devices), []
-    for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
-        images = 0 if parallel == "fsdp" and devices == 1 else per_device
-        while images:  # the largest micro-batch that fits
-            accumulation = per_device // images
-            factors = replace(
-                rate.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
-            )
-            if layout_bytes(factors, devices, accumulation) <= USABLE * memory_bytes:
-                layout = lay_out(rate, factors, devices, accumulation=accumulation, link=link)
-                fitting.append(layout)
+) -> list[FittedLayout]:
+    """The layout with the largest micro-batch that fits; if a method then embeds everything twice,
+    also the one with checkpointing. Empty if not one image fits.
+    """
+    per_device, fitting = max(1, global_batch // devices), list[FittedLayout]()
+    for checkpointing in (False, True):
+        images = per_device
+        while images:
+            factors = replace(rate.factors, checkpointing=checkpointing, batch_size=images)
+            parts = per_device // images
+            if layout_bytes(factors, devices, parts) <= USABLE * memory_bytes:
+                fitting.append(lay_out(rate, factors, devices, accumulation=parts, link=link))
                 break
             images //= 2
-    fastest = max((layout.images_per_s for layout in fitting), default=0.0)
-    return next((layout for layout in fitting if layout.images_per_s >= AS_GOOD * fastest), None)
+        if fitting and not (fitting[0].accumulation > 1 and objective_of(rate.factors).whole_step):
+            break
+    return fitting
 
 
 def lay_out(

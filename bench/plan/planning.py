@@ -1,5 +1,4 @@
-"""The arithmetic of a step, of the paper's layouts, and of a whole run; printed, and written as
-three kinds of record.
+"""The arithmetic of a step and of a whole run; printed, and written as two kinds of record.
 
 The question behind it: in the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on
 each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can
@@ -30,7 +29,7 @@ from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
 from bench.plan.config import Plan
-from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
+from bench.plan.layouts import Rate, layouts
 from bench.step_time.config import StepTime as StepTimeBench
 from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
@@ -42,13 +41,10 @@ from catlip.records.run import Run
 from catlip.records.table import print_tables
 
 K = TypeVar("K", bound=Kind)
-PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 # Recipes with the released samplers.
 RELEASED = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}
 NOTES = [
-    "computed, not measured: no failures, no stragglers, no waiting for images; published OpenCLIP "
-    "trainings of ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is "
-    "assumed here",
+    "computed, not measured: no failures, no stragglers, no waiting for images",
     "the time of a step, without the optimizer if it was measured, is assumed to be linear in the "
     "images on a device: small batches are slower than that",
     "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do "
@@ -98,27 +94,19 @@ def main(config: Plan) -> None:
             precision=factors.precision,
             world_size=devices,
         )
-        print_tables([result.analytic_table(step_run)])
+        print_tables([result.ANALYTIC.fill([step_run])])
         print(
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
-    for machine in all_machines:
-        if machine.rates.keys() >= PAPER_LAYOUTS.keys():
-            name = f"projection-{machine.model}-{_slug(machine.name)}"
-            metrics = projection(config, machine)
-            projection_run = record(name, metrics, model=machine.model, samples=config.images)
-            print_tables([result.projection_table(projection_run)])
-            print(f"{result.ratios_in_words(projection_run)}\n")
     names = [
         dict.fromkeys(machine.model for machine in all_machines),
         dict.fromkeys(_slug(machine.name) for machine in all_machines),
         map(str, config.gpus),
     ]
     whole = result.Plan(images=config.images, price=config.price, runs=runs)
-    table = result.plan_table(record("-".join(map("_".join, names)), whole))
-    print_tables([table])
-    print("\n".join([table.caption, *NOTES, *(f"wrote {path}" for path in paths)]))
+    print_tables([result.PLANNED.fill([record("-".join(map("_".join, names)), whole)])])
+    print("\n".join([*NOTES, *(f"wrote {path}" for path in paths)]))
 
 
 def _slug(device: str) -> str:
@@ -244,63 +232,19 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     )
 
 
-def projection(config: Plan, machine: Machine) -> result.Projection:
-    """CLIP and CatLIP on both published layouts; the ratio of CLIP's device-hours to CatLIP's as
-    published and on equal layouts, split into computing and communication.
-    """
-    layouts: dict[tuple[str, str], FittedLayout] = {}
-    rows = []
-    for whose, (devices, images) in PAPER_LAYOUTS.items():
-        for method in PAPER_LAYOUTS:
-            rate = machine.rates[method]
-            step = replace(rate.factors, batch_size=images)
-            layout = layouts[method, whose] = lay_out(rate, step, devices, link=machine.link)
-            row = result.Layout(
-                method=method,
-                devices=devices,
-                batch_per_device=images,
-                step_ms=layout.step_ms,
-                exposed_ms=layout.exposed_ms,
-                device_hours=layout.device_hours(config.images),
-                scaling="as published" if whose == method else f"as {whose}",
-            )
-            rows.append(row)
-    ratios = []
-    for name, clip_layout, catlip_layout in (
-        ("as published", "clip", "catlip"),
-        ("both as CLIP", "clip", "clip"),
-        ("both as CatLIP", "catlip", "catlip"),
-    ):
-        clip, catlip = layouts["clip", clip_layout], layouts["catlip", catlip_layout]
-        hours = clip.device_hours(config.images) / catlip.device_hours(config.images)
-        # The global batch is the same.
-        compute = clip.compute_ms * clip.devices / (catlip.compute_ms * catlip.devices)
-        ratio = result.LayoutRatio(
-            layouts=name, device_hours=hours, compute=compute, communication=hours / compute
-        )
-        ratios.append(ratio)
-    return result.Projection(
-        link=machine.link,
-        compute={method: result.ProjectedCompute(r.source) for method, r in machine.rates.items()},
-        paper_layouts=rows,
-        paper_ratios=ratios,
-    )
-
-
 def plan_runs(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
-    """The plan of each method that fits on `devices` devices; empty if the first does not fit."""
-    layouts: dict[str, FittedLayout] = {}
-    for method, rate in machine.rates.items():
-        layout = best_layout(
+    """The plans of each method on `devices` devices; empty if the first does not fit."""
+    fitting = [
+        (method, layout)
+        for method, rate in machine.rates.items()
+        for layout in layouts(
             rate, devices, config.global_batch, link=machine.link, memory_bytes=machine.memory_bytes
         )
-        if layout is not None:
-            layouts[method] = layout
-    first = layouts.get(next(iter(machine.rates)))
-    if first is None:
+    ]
+    if not fitting or fitting[0][0] != next(iter(machine.rates)):
         return []
-    runs = []
-    for method, layout in layouts.items():
+    first, runs = fitting[0][1], []
+    for method, layout in fitting:
         step, rate = layout.factors, machine.rates[method]
         hours, ratio = layout.device_hours(config.images), Interval(1.0)
         if layout is not first:

@@ -66,7 +66,7 @@ def main(config: SelfCheck) -> None:
     with Record(config.out / f"{name}.json", kind=result.SelfCheck, config=config) as record:
         record.shown_as = page_styles(variants(steps))
         run = record.finish(check_methods(steps, rank, config.quiet))
-    print_tables([result.check_table(run)])
+    print_tables([result.CHECKS.fill([run])])
     print(f"wrote {record.path}")
     if failed := run.metrics.failed:
         raise InputError(f"the self-check of {run.where} failed: {'; '.join(failed)}")

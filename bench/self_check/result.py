@@ -1,16 +1,12 @@
 """Whether a device computes the loss and the gradient of each method as the CPU does in float32."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from catlip.records.blocks import Section
 from catlip.records.kind import Kind
-from catlip.records.run import Records, Run
-from catlip.records.select import suffix, unique_runs
+from catlip.records.run import Run
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, clipped, format_number, listed
-
-WORDS = "A number of this device is worth nothing while its self-check fails."
+from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, clipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,52 +49,50 @@ class SelfCheck(Kind):
         ]
 
 
-def section(records: Records) -> list[Section]:
-    """A table for each record, those that failed first; nothing without a record."""
-    runs = sorted(unique_runs(records, SelfCheck), key=lambda run: not run.metrics.failed)
-    tables = [check_table(run, suffix(i)) for i, run in enumerate(runs)]
-    return [Section("self-check", "Self-check", tables)] if tables else []
-
-
-def check_table(run: Run[SelfCheck], end: str = "") -> Table:
-    metrics, rows = run.metrics, []
-    for method, ways in metrics.checks.items():
-        for way, check in ways.items():
-            row = [Cell(name_of(method)), Cell(clipped(way, 24))]
-            if check.error:
-                row += [Cell(clipped(check.error, 160)), Cell(), Cell()]
-            else:
+def check_rows(runs: Iterable[Run[SelfCheck]]) -> Iterator[Row]:
+    """A row for each method and way; of the gradient, the part with the largest error."""
+    for run in runs:
+        for method, ways in run.metrics.checks.items():
+            for way, check in ways.items():
                 errors = check.gradient_errors
                 part = max(errors, key=lambda part: errors[part], default="")
-                words = clipped(part.replace("_", " "), 24)
-                row += [
-                    Cell(format_number(check.loss), anchor=run.anchor),
-                    Cell(format_number(check.loss_error), anchor=run.anchor),
-                    Cell(format_number(errors.get(part)), words, run.anchor),
-                ]
-            rows.append([*row, Cell("yes" if check.passed else "NO", anchor=run.anchor)])
-    caption = (
-        "Loss and gradient from the same weights and batch, as relative errors over float32 on the "
-        f"CPU. Passed: of the loss at most {format_number(metrics.loss_bound)}, and of the "
-        f"gradient of each encoder and of the head {format_number(metrics.gradient_bound)}; the "
-        "largest is shown."
-    )
-    if failed := caution([run], [run]):
-        caption = f"{failed} {caption}"
-    columns = ["Method", "Computed", "Loss", "Error of the loss", "Error of the gradient", "Passed"]
-    title = f"Self-check of {run.where}, {clipped(metrics.precision, 12)}"
-    return Table(f"self_check{end}", title, columns, rows=rows, caption=caption)
+                yield {
+                    "device": f"{run.where}, {clipped(run.metrics.precision, 12)}",
+                    "method": name_of(method),
+                    "way": clipped(way, 24),
+                    "loss": check.loss,
+                    "error": check.loss_error,
+                    "gradient": (errors.get(part), clipped(part.replace("_", " "), 24)),
+                    "passed": check.passed,
+                    NOTE: clipped(check.error, 160) if check.error else "",
+                    RECORDS: (run.path,),
+                }
 
 
-def caution(runs: Iterable[Run], checks: Sequence[Run[SelfCheck]]) -> str:
-    """A sentence if the newest self-check in some precision, on a device of these runs, failed."""
+def failed_on(checks: Iterable[Run[SelfCheck]]) -> dict[str, list[str]]:
+    """Device -> the checks that failed in its newest self-check in some precision."""
     newest = {}
     for check in sorted(checks, key=lambda check: check.environment.started):
         newest[check.where, check.metrics.precision] = check
-    devices = {run.where for run in runs}
-    failed = [
-        f"{clipped(where)} ({listed(check.metrics.failed)})"
-        for (where, _), check in newest.items()
-        if where in devices and check.metrics.failed
-    ]
-    return f"The self-check failed on {listed(failed)}. {WORDS}" if failed else ""
+    return {
+        where: check.metrics.failed for (where, _), check in newest.items() if check.metrics.failed
+    }
+
+
+CHECKS = Spec(
+    "self_check",
+    "Self-check of the device",
+    "Loss and gradient from the same weights and batch: relative errors over float32 on the CPU. "
+    "A number of a device is worth nothing while its self-check fails.",
+    [
+        Column("Device", "device", head=True),
+        Column("Method", "method", head=True),
+        Column("Computed", "way"),
+        Column("Loss", "loss"),
+        Column("Error of the loss", "error"),
+        Column("Error of the gradient", "gradient"),
+        Column("Passed", "passed"),
+    ],
+    check_rows,
+    "python -m bench.self_check",
+)

@@ -2,6 +2,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
+from catlip.costs import TEXT_VOCABULARY
 from catlip.program.ranges import Natural, NotNegative
 from catlip.records.record import OMIT_DEFAULT
 
@@ -29,13 +30,19 @@ class StepTime(StepConfig):
     batch_size: Natural = 0
     """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
     packed_captions: bool = False
-    """Also time methods with a text tower without the padding of captions, in rows of their own."""
+    """Also time text towers without the padding of captions, in rows of their own; a bag of words
+    has none.
+    """
     text_context: Natural = 0
     """Tokens of a caption that text towers read; 0 for what goes with the encoder."""
     caption_tokens: NotNegative = 0.0
     """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for the mean
     of --captions, or what goes with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as
     in sentences on photos.
+    """
+    tokens_in_use: Natural = field(default=TEXT_VOCABULARY, metadata=OMIT_DEFAULT)
+    """Tokens that occur in the captions: a training has no rows for others, of which there are
+    49,408; 0 for those in --captions, if they are shards.
     """
     captions: str = ""
     """Shards or tables; synthetic captions get the mean length of the first 10,000."""
@@ -70,6 +77,7 @@ class StepTime(StepConfig):
             batch_size=self.batch_size,
             text_context=self.text_context,
             caption_tokens=self.caption_tokens,
+            tokens_in_use=self.tokens_in_use,
             checkpointing=self.checkpointing,
             compile=bool(self.compile),
             parallel=self.parallel,

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.openclip import CaptionTokenizer
+from baselines.subwords import count_subwords, is_countable
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
@@ -33,7 +34,7 @@ from bench.step_time import result
 from bench.step_time.config import StepTime
 from bench.step_time.steps import without_folders
 from catlip.cli import InputError
-from catlip.costs import TextTower
+from catlip.costs import TEXT_VOCABULARY, TextTower
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
@@ -61,6 +62,7 @@ NOTES = (
 NUM_STEPS = {"cuda": 50, "cpu": 8}
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
 CAPTIONS = 10_000  # whose lengths are counted
+LEAST_TOKENS = 4  # a word, and what opens, closes and pads a caption
 
 
 def main(config: StepTime, eager: bool = True) -> None:
@@ -74,7 +76,7 @@ def main(config: StepTime, eager: bool = True) -> None:
         runs += time_steps(replace(config, compile=compiled), rank)
         free_memory()  # two ways at once may not fit on a device
     if runs:
-        print_tables([result.step_table(runs), *result.profile_tables(runs)])
+        print_tables([result.STEP_TIME.fill(runs), result.PROFILES.fill(runs)])
     for timed in runs[1:]:
         for method, steps in timed.metrics.methods.items():
             uncompiled = runs[0].metrics.methods[method]
@@ -82,6 +84,8 @@ def main(config: StepTime, eager: bool = True) -> None:
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
         print_doubts(timed)
+        for fault in result.impossible(timed.metrics):
+            print(f"warning: {timed.name}: {fault}")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -101,14 +105,23 @@ class Timed:
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in."""
     compiled = device.type == "cuda" if config.compile is None else config.compile
-    tokens = config.caption_tokens
+    tokens, in_use = config.caption_tokens, config.tokens_in_use
+    text = tower_of_context(config.model, config.text_context)
     if config.captions and not tokens:
-        tokens = tokens_of(config.captions, tower_of_context(config.model, config.text_context))
+        tokens = tokens_of(config.captions, text)
+    if not in_use and config.captions:
+        in_use = count_tokens_in_use(config.captions, text)
+    if not LEAST_TOKENS <= in_use <= TEXT_VOCABULARY:
+        raise InputError(
+            f"--tokens-in-use {in_use}: give {LEAST_TOKENS} to {TEXT_VOCABULARY}, or 0 and shards "
+            "as --captions"
+        )
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
         num_steps=config.num_steps or NUM_STEPS[device.type],
         caption_tokens=mean_caption_tokens(tokens, config.model, config.text_context),
+        tokens_in_use=in_use,
     )
     steps = [*variants(config).values()]
     return replace(
@@ -129,14 +142,23 @@ def tokens_of(captions: str, text: TextTower) -> float:
     return round(fmean(lengths), 1)
 
 
+def count_tokens_in_use(captions: str, text: TextTower) -> int:
+    """For how many tokens a training on these shards has rows."""
+    shards = open_shards(expand(captions), quiet=True)
+    if not is_countable(shards):
+        return TEXT_VOCABULARY
+    return int(count_subwords(shards, text.context, quiet=True).rows.max())
+
+
 def variants(config: StepTime) -> dict[str, Factors]:
-    """What is timed: every method and, if wanted, each with a text tower once more without the
-    padding of captions.
+    """What is timed: every method and, if wanted, each with blocks in its text tower once more
+    without the padding of captions.
     """
     factors = {}
     for method in config.methods:
         factors[method] = config.factors(method)
-        if config.packed_captions and objective_of(factors[method]).text:
+        text = objective_of(factors[method]).text
+        if config.packed_captions and text and text.depth:
             factors[method + result.PACKED] = replace(factors[method], packed_captions=True)
     return factors
 
@@ -158,12 +180,6 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
         rates = matmul_flops_per_s(rank.device, config.precision)
         copies = copied_bytes_per_s(rank.device)
         free_memory()
-        ceiling = result.Ceiling(
-            precision=config.precision,
-            tflops=summarise([rate / 1e12 for rate in rates]),
-            datasheet_tflops=datasheet_tflops(gpu, config.precision),
-            copied_gb_s=summarise([rate / 1e9 for rate in copies]),
-        )
         try:
             timed = take_steps(config, rank)
         except torch.OutOfMemoryError:
@@ -171,6 +187,14 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
                 "(bench.memory --largest finds the largest)"
             ) from None
+        # The machine may have become faster or slower while it took steps.
+        rates += matmul_flops_per_s(rank.device, config.precision)
+        ceiling = result.Ceiling(
+            precision=config.precision,
+            tflops=summarise([rate / 1e12 for rate in rates]),
+            datasheet_tflops=datasheet_tflops(gpu, config.precision),
+            copied_gb_s=summarise([rate / 1e9 for rate in copies]),
+        )
         record.shown_as = page_styles(timed)
         record.samples |= {
             f"{method}_{part}_ms": ms
@@ -183,7 +207,9 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             record.notes.append(encoder.note)
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
-        return [record.finish(_summary(config, timed, ceiling, ranks=rank.world_size))]
+        metrics = _summary(config, timed, ceiling, ranks=rank.world_size)
+        record.notes += result.impossible(metrics)
+        return [record.finish(metrics)]
 
 
 def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
@@ -352,6 +378,7 @@ def _name(config: StepTime, rank: Rank) -> str:
         f"{rank.world_size}x{config.parallel}": rank.world_size > 1 or config.parallel == "fsdp",
         "again": config.again,
         f"{config.resolution}px": config.resolution != StepTime.resolution,
+        f"{config.tokens_in_use}tokens": config.tokens_in_use != StepTime.tokens_in_use,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
     model = encoder_name(without_folders(config.model))

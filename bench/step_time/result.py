@@ -2,44 +2,25 @@
 device's peak that it reaches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from bench.self_check.result import SelfCheck, caution
-from bench.step_time.steps import (
-    CPU_CAUTION,
-    StepKind,
-    percent_cell,
-    step_description,
-    what_was_timed,
-    without_folders,
-)
-from catlip.records.blocks import Block, Section, Text, command_to_fill
-from catlip.records.kind import Interval, Summary
-from catlip.records.profile import PROFILE, Operation, profile_table
-from catlip.records.run import (
-    TIMES,
-    Records,
-    Run,
-    Setting,
-    interval,
-    ratio_cell,
-    summary_cell,
-    times_cell,
-)
-from catlip.records.select import group_by_device, suffix, unique_runs, with_warning
+import numpy as np
+
+from bench.measuring import statistics
+from bench.step_time.steps import PACKED as PACKED
+from bench.step_time.steps import StepKind, what_was_timed
+from catlip.architectures import ENCODERS
+from catlip.records.kind import Interval, Summary, other_than
+from catlip.records.profile import PROFILE, Operation, operation_rows, profile_spec
+from catlip.records.run import Run
 from catlip.records.styles import CATLIP, name_of, ordered
-from catlip.records.table import Cell, Table, clipped, format_number, number_cell
+from catlip.records.table import NOTE, RECORDS, TIMES, Column, Row, Spec
 
 T = TypeVar("T")
-COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
-WORDS = (
-    "One step of each method on the same synthetic batch, in turns in one process: the cost of "
-    "computing alone, without reading images and exchanging between devices."
-)
-SAMPLES_OF_A_TRAINING = "13.1 billion images"
-PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
+
+MOST_PIXELS = 10**11  # of a step, in a record of others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +84,70 @@ class StepTime(StepKind):
     ratios_without_optimizer: dict[str, Interval] = field(default_factory=dict)
     flops_ratios: dict[str, float] = field(default_factory=dict)
 
+    def faults(self, run: Run[Any]) -> Iterator[str]:
+        total: dict[str, list[float]] = {}
+        computed: dict[str, list[float]] = {}
+        flops: dict[str, float] = {}
+        ceiling, images = self.ceiling, (run.config.batch_size or 0) * (self.world_size or 1)
+        for method, steps in self.methods.items():
+            parts = [part for part, value in vars(steps).items() if isinstance(value, Summary)]
+            ms = {part: self.taken_ms(run, f"{method}_{part}") for part in parts}
+            seconds = steps.total_ms.median / 1e3
+            stated = (steps.tflops or 0) * 1e12 * seconds
+            flops[method] = _flops_by_arithmetic(run, method) or stated
+            total[method] = ms["total_ms"]
+            computed[method] = np.subtract(ms["total_ms"], ms["optimizer_ms"]).tolist()
+            rate = flops[method] / seconds / 1e12
+            follows: dict[str, Any] = {"images_per_s": images / seconds, "tflops": rate}
+            follows |= {part: statistics.summarise(samples) for part, samples in ms.items()}
+            if ceiling:
+                follows["mfu"] = rate / ceiling.tflops.median
+                # A device may be faster in the steps than in the median of the ceiling.
+                if (steps.mfu or 0) > max(1, (ceiling.tflops.p95 or 0) / ceiling.tflops.median):
+                    yield f"{method} computes more than all that the device can"
+            if ceiling and ceiling.datasheet_tflops:
+                follows["mfu_datasheet"] = rate / ceiling.datasheet_tflops
+            yield from other_than(method, steps, follows)
+        for name, ms in (("ratios", total), ("ratios_without_optimizer", computed)):
+            for pair, ratio in getattr(self, name).items():
+                expected = statistics.ratio(*(ms[method] for method in pair.split("/")))
+                yield from other_than(f"{name}.{pair}", ratio, expected)
+        for pair, quotient in self.flops_ratios.items():
+            one, other = (flops[method] for method in pair.split("/"))
+            yield from other_than(f"flops_ratios.{pair}", quotient, one / other)
+
+
+def _flops_by_arithmetic(run: Run[StepTime], method: str) -> float | None:
+    """Of one step; None for an encoder or a method of others. Nothing of theirs is opened."""
+    from bench.arithmetic.flops import step_flops  # torch takes seconds to load
+    from bench.measuring.factors import METHOD_NAMES
+    from bench.step_time.config import StepTime as Config
+    from catlip.records.record import from_plain
+
+    config = from_plain(run.raw_config, Config)
+    name, packed, _ = method.partition(PACKED)
+    if config.model not in ENCODERS or name not in METHOD_NAMES:
+        return None
+    if (pixels := config.batch_size * config.resolution**2) > MOST_PIXELS:
+        raise ValueError(f"no device takes {pixels:.3g} pixels at once")
+    factors = replace(config.factors(name), packed_captions=bool(packed))
+    return step_flops(factors, run.metrics.world_size or 1)
+
+
+def impossible(metrics: StepTime) -> list[str]:
+    """A sentence, if a method computes faster than the device can."""
+    shares = {
+        method: max(steps.mfu or 0, steps.mfu_datasheet or 0, steps.roofline or 0)
+        for method, steps in metrics.methods.items()
+    }
+    above = [f"{method} {share:.0%}" for method, share in shares.items() if share > 1.001]
+    if not above:
+        return []
+    return [
+        f"More than all of what the device can compute: {', '.join(above)}. The machine was slower "
+        "while its matrix products were timed: measure again when it is idle."
+    ]
+
 
 def times_as_long(run: Run[StepTime], method: str) -> float | None:
     """How many times as long as CatLIP the method takes for an image: the less of its step with
@@ -113,130 +158,75 @@ def times_as_long(run: Run[StepTime], method: str) -> float | None:
     return min((ratios[pair].value for pair in pairs if pair in ratios), default=None)
 
 
-def section(main: Setting | None, records: Records) -> Section:
-    """A table of each device, the main scale's steps first, and sentences on these."""
-    title, timed = "A training step", unique_runs(records, StepTime)
-    scale = main.scale if main else ""
-    timed.sort(key=lambda run: (run.is_cpu, run.scale != scale))
-    if not timed:
-        return Section("step-time", title, command_to_fill("No step has been timed.", COMMAND))
-    tables = []
-    for i, device_runs in enumerate(group_by_device(timed).values()):
-        table = step_table(device_runs, suffix(i))
-        # Only the table of the first device has its caption.
-        tables.append(with_warning(replace(table, caption="") if i else table, device_runs))
-    cautions = [CPU_CAUTION] if any(run.is_cpu for run in timed) else []
-    cautions += filter(None, [caution(timed, records.of(SelfCheck))])
-    same_scale = [run for run in timed if run.scale == timed[0].scale]
-    fair = [Text(words) for run in same_scale if (words := avoidable(run))]
-    blocks: list[Block] = [Text(WORDS), *map(Text, cautions), *fair, *tables]
-    blocks += profile_tables(timed)
-    return Section("step-time", title, blocks)
-
-
-def avoidable(run: Run[StepTime]) -> str:
-    """A sentence on what an implementation of CLIP can avoid: the padding of captions, and an
-    optimizer that updates the whole token embedding; empty if the former was not timed.
-    """
-    every, computed = run.metrics.ratios, run.metrics.ratios_without_optimizer
-    pairs = ("clip/catlip", f"clip{PACKED}/catlip")
-    if run.too_few or not {*pairs} <= every.keys() & computed.keys():
-        return ""
-    padded, packed, *without = (
-        f"{format_number(ratio.value, 2)} ({interval(run, ratio)})"
-        for ratio in (of[pair] for of in (every, computed) for pair in pairs)
-    )
-    model = clipped(without_folders(run.config.model), 24)
-    return (
-        f"{model}: CLIP's step takes {padded} times as long as CatLIP's, "
-        f"{packed} without the padding of captions; {' and '.join(without)} without the optimizer."
-    )
-
-
-def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
-    """The parts of a step and its efficiency, of runs on one device; a row for each run and
-    method.
-    """
-    parts = ["forward", "loss", "backward", "optimizer"]
-    if any(run.config.data for run in runs):
-        parts.insert(0, "waiting for data")
-    columns = ["What", "Method", "Step (ms)", *(f"{part.capitalize()} (ms)" for part in parts)]
-    columns += ["Relative step time", "Relative FLOPs", "Images/s", "Of the measured ceiling (%)"]
-    ceilings = [run.metrics.ceiling for run in runs if run.metrics.ceiling]
-    has_datasheet = any(ceiling.datasheet_tflops is not None for ceiling in ceilings)
-    columns += ["Of the datasheet (%)"] if has_datasheet else []
-    every = [steps for run in runs for steps in run.metrics.methods.values()]
-    has_roofline = any(steps.roofline is not None for steps in every)
-    columns += ["Of the roofline (%)"] if has_roofline else []
-    caption = (
-        "Medians; below a step time the 5th to 95th percentile of steps, below a ratio its 95 % "
-        "interval. A ratio is of one record, whose methods took turns. FLOPs are counted, without "
-        "what is computed twice. Ceiling: the median rate of a large matrix product here."
-    )
-    if any(ceiling.copied_gb_s for ceiling in ceilings):
-        caption += " Copies: what a large copy in memory reads plus writes."
-    if has_roofline:
-        caption += (
-            " Roofline: the least time of an eager step if each operation computes at the measured "
-            "ceiling and moves its bytes as fast as a copy."
-        )
-    rows = []
+def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
+    """A row for each record and method. A ratio is of one record, whose methods took turns."""
     for run in runs:
-        what, ceiling = what_was_timed(run), run.metrics.ceiling
-        reached = promised = ""
-        if ceiling:
-            reached = f"of {format_number(ceiling.tflops.median)} TFLOP/s"
-            if ceiling.copied_gb_s:
-                reached += f"; copies {format_number(ceiling.copied_gb_s.median)} GB/s"
-            if ceiling.datasheet_tflops is not None:
-                promised = f"of {format_number(ceiling.datasheet_tflops)} TFLOP/s"
-        for method in ordered(run.metrics.methods):
-            steps = run.metrics.methods[method]
-            medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
-            flops_ratio = _by_numerator(run.metrics.flops_ratios).get(method)
-            rows.append(
-                [
-                    *(Cell(what), Cell(name_of(method)), summary_cell(steps.total_ms, run.anchor)),
-                    *(number_cell(median, None, run.anchor) for median in medians),
-                    step_ratio_cell(run, method),
-                    times_cell(flops_ratio, run.anchor),
-                    number_cell(steps.images_per_s, None, run.anchor),
-                    percent_cell(steps.mfu, run.anchor, reached),
-                    *([percent_cell(steps.mfu_datasheet, run.anchor, promised)] * has_datasheet),
-                    *([percent_cell(steps.roofline, run.anchor)] * has_roofline),
-                ]
-            )
-            what, reached, promised = "as above", "", ""
-    title = f"Time of one training step on {runs[0].where}"
-    return Table(f"step_time{end}", title, columns, rows=rows, caption=caption)
+        metrics, ceiling = run.metrics, run.metrics.ceiling
+        ratios, flops = by_numerator(metrics.ratios), by_numerator(metrics.flops_ratios)
+        for method in ordered(metrics.methods):
+            steps = metrics.methods[method]
+            yield {
+                "device": run.where,
+                "what": what_was_timed(run),
+                "method": method_name(method),
+                "step": steps.total_ms,
+                **{part: ms and ms.median for part, ms in steps.parts.items()},
+                "ratio": run.trusted(ratios[method]) if method in ratios else None,
+                "flops": flops.get(method),
+                "images": steps.images_per_s,
+                "ceiling": steps.mfu,
+                "datasheet": steps.mfu_datasheet,
+                "roofline": steps.roofline,
+                "tflops": ceiling.tflops.median if ceiling else None,
+                NOTE: "; ".join(filter(None, (run.too_few, *run.environment.doubts))),
+                RECORDS: (run.path,),
+            }
 
 
-def profile_tables(runs: Sequence[Run[StepTime]]) -> list[Table]:
+def method_name(method: str) -> str:
+    """`CLIP, no padding`"""
+    name, packed, _ = method.partition(PACKED)
+    return name_of(name) + (", no padding" if packed else "")
+
+
+def profile_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
     """The longest operations of each method that was profiled."""
-    tables: list[Table] = []
     for run in runs:
         for method in ordered(run.metrics.methods):
-            if operations := run.rows(f"{PROFILE}_{method}", Operation):
-                name = f"step_time_profile{suffix(len(tables))}"
-                title = f"Profiled steps: {name_of(method)}, {step_description(run)}"
-                tables.append(profile_table(name, title, operations, run.anchor))
-    return tables
+            operations = run.rows(f"{PROFILE}_{method}", Operation)
+            yield from operation_rows(operations, run, name_of(method))
 
 
-def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method that others are divided by."""
-    metrics = run.metrics
-    if method not in metrics.methods:
-        return Cell()
-    if run.too_few:
-        return Cell(small=f"too few for a ratio: {run.too_few}")
-    ratios = _by_numerator(metrics.ratios)
-    if method in ratios:
-        return ratio_cell(run, ratios[method])
-    is_below = any(pair.endswith(f"/{method}") for pair in metrics.ratios)
-    return Cell(f"1{TIMES}", "", run.anchor) if is_below else Cell()
-
-
-def _by_numerator(ratios: dict[str, T]) -> dict[str, T]:
+def by_numerator(ratios: dict[str, T]) -> dict[str, T]:
     """`clip` -> the ratio `clip/catlip`."""
     return {pair.partition("/")[0]: ratio for pair, ratio in ratios.items()}
+
+
+STEP_TIME = Spec(
+    "step_time",
+    "A training step",
+    "One step of each method on the same synthetic batch, in turns in one process: medians, and "
+    "5th to 95th percentiles of a step; a ratio to CatLIP's has its 95 % interval. FLOPs are "
+    "counted without what is computed twice. Times and ratios of a CPU do not carry over to a GPU.",
+    [
+        Column("Device", "device", head=True),
+        Column("What", "what", head=True),
+        Column("Method", "method"),
+        Column("Step (ms)", "step"),
+        Column("Waiting for data (ms)", "waiting for data"),
+        Column("Forward (ms)", "forward"),
+        Column("Loss (ms)", "loss"),
+        Column("Backward (ms)", "backward"),
+        Column("Optimizer (ms)", "optimizer"),
+        Column("Step, relative", "ratio", 2, unit=TIMES),
+        Column("FLOPs, relative", "flops", 2, unit=TIMES),
+        Column("Images/s", "images"),
+        Column("Of the measured ceiling (%)", "ceiling", 1, factor=100),
+        Column("Ceiling (TFLOP/s)", "tflops"),
+        Column("Of the datasheet (%)", "datasheet", 1, factor=100),
+        Column("Of the roofline (%)", "roofline", 1, factor=100),
+    ],
+    step_rows,
+    "python -m bench.step_time --model vit_b16 --out runs/starter/step_time",
+)
+PROFILES = profile_spec("step_profile", "Profiled steps", profile_rows)

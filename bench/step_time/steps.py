@@ -1,17 +1,17 @@
 """How the kinds that measure training steps describe a step."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catlip.program.user_file import names_file
 from catlip.records.kind import Kind
 from catlip.records.run import Run
-from catlip.records.table import Cell, clipped, number_cell
+from catlip.records.table import clipped
 
 USUAL_RESOLUTION = 224
-CPU_CAUTION = (
-    "Numbers marked (CPU) were measured on a CPU: neither times nor ratios carry over to a GPU."
-)
+PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,13 @@ class StepKind(Kind):
     """Metrics of training steps by `world_size` ranks; None in older records."""
 
     world_size: int | None = None
+
+    def taken_ms(self, run: Run[Any], name: str) -> list[float]:
+        """The record's samples of this name. Raises: ValueError if they are no times."""
+        samples = run.series(name)
+        if not samples or not all(0 <= ms < math.inf for ms in samples):
+            raise ValueError(f"the samples {name} are missing, or no times")
+        return samples
 
 
 def step_description(run: Run[StepKind]) -> str:
@@ -42,6 +49,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
         f"batch {config.batch_size}": config.batch_size is not None,
         f"{config.resolution} px": config.resolution not in (None, USUAL_RESOLUTION),
         f"captions of {config.caption_tokens:g} tokens": config.caption_tokens,
+        f"{config.tokens_in_use:,} tokens in use": config.tokens_in_use,
         "naive attention": config.attention == "naive",
         f"{clipped(kernel, 24)} attention": kernel and config.attention != "naive" and not changes,
         "checkpointing": config.checkpointing,
@@ -54,7 +62,3 @@ def what_was_timed(run: Run[StepKind]) -> str:
         f"torch {clipped(torch, 24)}": torch,
     }
     return ", ".join(word for word, given in words.items() if given)
-
-
-def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:
-    return number_cell(None if fraction is None else 100 * fraction, 1, anchor, small=small)

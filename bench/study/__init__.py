@@ -1,1 +1,1 @@
-"""Studies of many trainings: tuning, lengths, conditions and thresholds."""
+"""Studies of many trainings: tuning, lengths and thresholds."""

@@ -2,10 +2,9 @@
 length, the data, the encoder and the pruning threshold.
 """
 
-import sys
 from dataclasses import dataclass
 
-from bench.study import conditions, lengths, thresholds, tuning
+from bench.study import lengths, thresholds, tuning
 from catlip.cli import Program, run
 
 
@@ -15,7 +14,6 @@ class Studies:
 
     python -m bench.study tuning --help
     python -m bench.study lengths --help
-    python -m bench.study conditions --help
     python -m bench.study thresholds --help
     """
 
@@ -28,12 +26,8 @@ def main(config: Studies) -> None:
 SUBCOMMANDS: dict[str, Program] = {
     "tuning": (tuning.Tuning, tuning.main),
     "lengths": (lengths.Lengths, lengths.main),
-    "conditions": (conditions.Conditions, conditions.main),
     "thresholds": (thresholds.Thresholds, thresholds.main),
 }
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["noise"]:  # the former name, in the commands of committed records
-        flags = [flag.replace("--noises", "--conditions") for flag in sys.argv[2:]]
-        sys.argv[1:] = ["conditions", *flags]
     run(Studies, main, subcommands=SUBCOMMANDS)

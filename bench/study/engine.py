@@ -7,7 +7,6 @@ most of the time, and gains little from a second core.
 import io
 import os
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, fields, replace
@@ -43,9 +42,8 @@ from catlip.records.record import (
     read_record,
 )
 from catlip.records.run import Run, read_run
-from catlip.records.select import suffix
 from catlip.system.engines import worker_pool
-from catlip.system.files import write_atomically
+from catlip.system.files import remove_written, write_atomically
 from catlip.system.multi_process import shared_gpu
 
 if TYPE_CHECKING:  # torch takes seconds, which --help does not need
@@ -247,7 +245,10 @@ def run_training(
     except Exception as error:
         error.add_note(f"in the training {training.name}")
         raise
-    shutil.rmtree(folder)
+    from catlip.training.folder import WRITTEN  # torch takes seconds to load
+
+    written = rf"({training.method}/)?({WRITTEN})|({training.method}|probe[^/]*)\.json"
+    remove_written(folder, written)
 
 
 def record_path(study: Study, training: Training) -> Path:
@@ -349,7 +350,7 @@ def train_and_probe(
             linear_probe.RECIPES[training.probe_recipe],
             encoder=str(run),
             data=data,
-            out=folder / f"probe{suffix(number)}.json",
+            out=folder / f"probe_{number}.json",
             cached_features=True,
             fraction=(FEW_LABELS, 1.0),
             seeds=CLASSIFIERS,

@@ -15,7 +15,7 @@ from bench.study.engine import (
     step_of,
     train_and_probe,
 )
-from bench.study.lengths_result import LengthTraining, lengths_table
+from bench.study.lengths_result import LENGTHS, LengthTraining
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.shards import expand
@@ -61,7 +61,7 @@ class SizedTraining(Training):
 def main(config: Lengths) -> None:
     config.check()
     runs = run_trainings(config, list_trainings(config), LengthTraining, measure)
-    print_tables([lengths_table(runs)])
+    print_tables([LENGTHS.fill(runs)])
 
 
 def measure(config: Lengths, training: SizedTraining, folder: Path) -> LengthTraining:

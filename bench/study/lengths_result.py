@@ -3,23 +3,18 @@ with several encoders; and comparisons of methods at equal cost.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
 from bench.downstream.probe.result import score_of
-from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.records.blocks import Block, side_by_side
+from bench.study.result import LABELLED, Studied
 from catlip.records.estimate import N, Score
-from catlip.records.figures import MUTED, Axes, Figure, write_out_powers
-from catlip.records.lines import Line, bars_in_words, brief, height_for, line_of, means_in_words
 from catlip.records.run import Run
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, format_number, quantity_cell, quantity_of
-
-LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
+from catlip.records.table import RECORDS, Column, Row, Spec, quantity_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,80 +131,39 @@ def at_equal_cost(one: Curve, other: Curve, times: float | None = None) -> dict[
     return points
 
 
-def lengths_table(runs: Runs) -> Table:
-    """One row per encoder, fraction, length and method, over the seeds."""
-    tasks = dict.fromkeys(task for run in runs for task in run.metrics.accuracies)
-    groups: dict[tuple[str, float, int, str], list[LengthTraining]] = {}
-    for one in (run.metrics for run in runs):
-        groups.setdefault((one.encoder, one.fraction, one.images, one.method), []).append(one)
-    rows = []
+def length_rows(runs: Runs) -> Iterator[Row]:
+    """A row for each encoder, fraction, length, method and task, over the seeds."""
+    groups: dict[tuple[str, float, int, str], list[Run[LengthTraining]]] = {}
+    for run in runs:
+        one = run.metrics
+        groups.setdefault((one.encoder, one.fraction, one.images, one.method), []).append(run)
     for (encoder, fraction, images, method), same in sorted(groups.items()):
-        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
-        row = [*map(Cell, texts), Cell(format_number(same[0].flops / 1e12))]
-        for task in tasks:
-            row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in same), 1))
-        rows.append(row)
-    columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
-    columns += [f"{task}, top-1 (%)" for task in tasks]
-    return Table("scaling", "Accuracy against length, data and encoder", columns, rows=rows)
+        for task in dict.fromkeys(task for run in same for task in run.metrics.accuracies):
+            yield {
+                "encoder": encoder,
+                "fraction": fraction,
+                "images": images,
+                "method": name_of(method),
+                "flops": same[0].metrics.flops,
+                "task": task,
+                "top1": quantity_of(run.metrics.accuracies.get(task) for run in same),
+                RECORDS: tuple(run.path for run in same),
+            }
 
 
-def cost_panels(runs: Runs, first: Sequence[str], floor: dict[str, float]) -> list[Block]:
-    """Accuracy against the operations of a training: a panel for each task, the tasks in `first`
-    first; nothing if no method has several lengths. `floor`: task -> accuracy of random init, in %.
-    """
-    by_method = curves(runs)
-    names = [task for curve in by_method for task in curve.top1]
-    tasks = dict.fromkeys([*(task for task in first if task in names), *names])
-    panels, how = list[Figure](), ""
-    for i, task in enumerate(tasks, 1):
-        lines = _lines(by_method, task)
-        how = bars_in_words(lines)
-        panels.append(
-            Figure(
-                f"scaling_{i}",
-                "",
-                f"Accuracy on {task} by TFLOPs of training. "
-                f"{means_in_words(lines, ' TFLOPs', brief)}.",
-                draw=partial(_draw, lines=lines, title=task, floor=floor.get(task)),
-                height=0.82 * height_for(lines),
-            )
-        )
-    n = " or ".join(map(str, sorted({len(curve.rows) for curve in by_method})))
-    caption = f"Each mark is a whole training, each line the mean of {n} seeds. {how}"
-    return side_by_side(panels, caption.strip())
-
-
-def _lines(by_method: Sequence[Curve], task: str) -> list[Line]:
-    lines = []
-    for curve in by_method:
-        points = [
-            (flops / 1e12, str(seed), top1)
-            for seed, row in curve.top1.get(task, {}).items()
-            for flops, top1 in zip(curve.costs("flops"), row, strict=True)
-        ]
-        if points:
-            lines.append(line_of(curve.method, points))
-    return lines
-
-
-def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) -> None:
-    points = [point for line in lines for point in line.marks]
-    axes.set_xscale("log")
-    axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
-    write_out_powers(axes.xaxis)
-    axes.set_xlabel("10¹² FLOPs of a training (logarithmic)")
-    axes.set_ylabel(f"{title}, top-1 (%)")
-    if floor is not None and math.isfinite(floor):
-        axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.4)
-        axes.annotate(
-            "random init",
-            (axes.get_xlim()[1], floor),
-            (-4, 2),
-            textcoords="offset points",
-            va="bottom",
-            ha="right",
-            color=MUTED,
-            fontsize=9,
-        )
-    draw_accuracies(axes, lines)
+LENGTHS = Spec(
+    "lengths",
+    "Accuracy against length, data and encoder",
+    "Each training goes to the end of its own schedule.",
+    [
+        Column("Encoder", "encoder", head=True),
+        Column("Of the data (%)", "fraction", factor=100, head=True),
+        Column("Images seen", "images", 0, head=True),
+        Column("Method", "method", head=True),
+        Column("TFLOPs", "flops", factor=1e-12, head=True),
+        Column("Tested on", "task"),
+        Column("Top-1 (%)", "top1", 1, factor=100),
+    ],
+    length_rows,
+    f"python -m bench.study lengths {LABELLED} --probe starter:data/starter",
+)

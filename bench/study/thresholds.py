@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from bench.study.engine import Study, Training, run_trainings, train_and_probe
-from bench.study.result import Threshold, ThresholdTraining, threshold_table
+from bench.study.result import THRESHOLDS, Threshold, ThresholdTraining
 from catlip.data.shards import expand, open_shard
 from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
@@ -93,7 +93,7 @@ def main(config: Thresholds) -> None:
                 if name not in ("threshold", "seed")
             }
         run = record.finish(Threshold(thresholds=summary))
-    print_tables(threshold_table(run, config.out.resolve().parent.name))
+    print_tables([THRESHOLDS.fill([run])])
     print(f"wrote {path}")
 
 

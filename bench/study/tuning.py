@@ -19,12 +19,12 @@ from bench.study.engine import (
     train_and_probe,
 )
 from bench.study.result import (
+    TRIALS,
     Finalist,
     Trial,
     best_trials,
     group_by_trial,
     mean_score,
-    tuning_table,
 )
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
@@ -136,12 +136,10 @@ def main(config: Tuning) -> None:
         ]
         best = run_trainings(config, trials, Trial, partial(measure, Trial))
         numbers = best_trials(best, config.finalists)
-        title = f"Trials of each method's recipe, {config.images:,} images each"
-        tables.append(tuning_table(best, "tuning", title))
+        tables.append(TRIALS.fill(best))
     if any(numbers.values()):
         finals, best = run_finals(config, numbers)
-        title = "The best trials of each method, trained as long as in the end"
-        tables.append(tuning_table(finals, "finalists", title))
+        tables.append(TRIALS.fill(finals))
     print_tables(tables)
     for method, (number,) in best_trials(best, 1).items():
         path = config.out / f"{method}.py"

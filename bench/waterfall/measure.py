@@ -120,7 +120,7 @@ def main(config: Waterfall) -> None:
             )
         )
     if rank.is_main:
-        print_tables(result.waterfall_table(run))
+        print_tables([result.WATERFALL.fill([run])])
         print_doubts(run)
         print(f"wrote {record.path}")
 

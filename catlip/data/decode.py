@@ -5,8 +5,9 @@ formats, and for one of them, EPS, it starts Ghostscript. A picture that would t
 much memory to decode is refused by its header.
 
 Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied, as it is not
-by the release, open_clip and torchvision's folders. Only detectron2, which reads its images itself,
-applies the rotation, and its boxes refer to the rotated picture. 16-bit pixels keep their upper 8.
+by the release, open_clip and torchvision's folders, but for photographs that are made into shards
+here (`upright`). detectron2, which reads its images itself, applies the rotation, and its boxes
+refer to the rotated picture. 16-bit pixels keep their upper 8.
 """
 
 import io
@@ -14,17 +15,19 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import EpsImagePlugin, Image, ImageFile, UnidentifiedImageError
+from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from catlip.data import jpeg
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+NO_PICTURE = "not a JPEG, PNG, WebP or GIF"  # a cause
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
 # Each scan of a JPEG, even one of 20 bytes, may visit every block again; 10 are usual.
 MAX_SCANS = 100
+UPRIGHT_QUALITY = 95
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
 EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts no program either
@@ -48,7 +51,7 @@ def open_picture(encoded: bytes) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
-        cause = "damaged" if encoded.startswith(FIRST_BYTES) else "not a JPEG, PNG, WebP or GIF"
+        cause = "damaged" if encoded.startswith(FIRST_BYTES) else NO_PICTURE
         raise PictureError(cause, f"a picture that begins with {encoded[:8]!r}") from None
     except Exception as error:  # Pillow's parsers may raise anything on damaged bytes
         raise PictureError("damaged", f"a picture whose header cannot be read ({error})") from None
@@ -104,6 +107,19 @@ def shrink_picture(encoded: bytes, side: int, quality: int) -> bytes:
     content = io.BytesIO()
     small = rgb(picture).resize((width, height), Image.Resampling.BILINEAR)
     small.save(content, "JPEG", quality=quality)
+    return content.getvalue()
+
+
+def upright(encoded: bytes) -> bytes:
+    """The picture as a JPEG turned as its EXIF says; as it is if that says nothing."""
+    try:
+        picture = open_picture(encoded)
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return encoded
+        content = io.BytesIO()
+        ImageOps.exif_transpose(rgb(picture)).save(content, "JPEG", quality=UPRIGHT_QUALITY)
+    except Exception:  # a damaged picture is refused when it is read, and damaged EXIF says nothing
+        return encoded
     return content.getvalue()
 
 

@@ -15,7 +15,7 @@ import re
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -25,11 +25,11 @@ import tyro
 
 from catlip.cli import InputError, run
 from catlip.data.decode import PictureError, shrink_picture
-from catlip.data.layout import IMAGE_SUFFIXES, TABLES, TAR
+from catlip.data.layout import IMAGE_SUFFIXES, TABLES, TAR, has_tars, split_of, visible
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import expand, write_shard
 from catlip.data.tar_index import walk
-from catlip.data.user_images import Sample, UserImages, find_user_images, open_user_images
+from catlip.data.user_images import UserImages, counted, find_user_images, open_user_images
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
@@ -40,11 +40,13 @@ from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
 # Raised when shards that were made before, of remote or of local files, have to be made again.
-EDITION, LOCAL_EDITION = 2, 4
+EDITION, LOCAL_EDITION = 2, {True: 4, False: 5}  # of tars, and of tables and folders
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
+# A key, and suffix -> content of each member, or why it has none.
+Sample = tuple[str, Mapping[str, bytes | PictureError]]
 
 
 @dataclass(frozen=True)
@@ -90,35 +92,27 @@ class Fetch:
 
 
 def main(config: Fetch) -> None:
-    paths = list(itertools.chain.from_iterable(map(_files, config.sources)))
-    names = Counter(path.stem for path in paths)
-    if twice := next((name for name, count in names.items() if count > 1), None):
-        raise InputError(f"two sources are called {twice}; fetch them into folders of their own")
-    for path in paths:
-        if path.suffix != TAR and not is_remote(path):
-            images = _open(config, path)
-            print(images)
-            if config.dry_run:
-                images.check()
+    images, lines = look(config)
+    print(*lines, sep="\n", end="\n" if lines else "")
     if config.dry_run:
         return
-    identities = identities_of(paths)
+    paths = [*images]
+    identities = identities_of([path for path, own in images.items() if own is None])
+    identities |= {path: own.identity() for path, own in images.items() if own}
     columns = [config.image_column, config.text_column]
     # What the shards of a file depend on.
     wanted = {
         path: {
-            "edition": EDITION if is_remote(path) else LOCAL_EDITION,
-            "source": url_of(path) if is_remote(path) else str(path.resolve()),
-            "identity": identity,
+            "edition": EDITION if is_remote(path) else LOCAL_EDITION[path.suffix == TAR],
+            "source": _source(path),
+            "identity": identities[path],
             "side": config.side,
             "quality": QUALITY,
             "text_column": columns if config.image_column else config.text_column,
         }
-        for path, identity in identities.items()
+        for path in paths
     }
     sizes = {path: size_in(identity) for path, identity in identities.items()}
-    if (config.out / NOTES).is_symlink():
-        raise InputError(f"{config.out / NOTES} is a link, which is not followed; remove it")
     notes = dict(work_ahead(lambda path: _read_finished(config, wanted[path], True), paths))
     if todo := [path for path in paths if notes[path] is None]:
         _ask(config, todo, sizes, len(paths))
@@ -143,9 +137,46 @@ def main(config: Fetch) -> None:
         raise InputError(f"{len(errors)} of {len(paths)} files were not fetched: {first}")
 
 
+def look(config: Fetch) -> tuple[dict[Path, UserImages | None], list[str]]:
+    """The sources, local ones that are no shards as they are understood, and lines that say how.
+    Raises: InputError for all that can be refused before anything is fetched.
+    """
+    paths = list(itertools.chain.from_iterable(map(_files, config.sources)))
+    names = Counter(path.stem for path in paths)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise InputError(f"two sources are called {twice}; fetch them into folders of their own")
+    _refuse_others(config, paths)
+    images: dict[Path, UserImages | None] = dict.fromkeys(paths)
+    lines: list[str] = []
+    for path in paths:
+        if path.suffix != TAR and not is_remote(path):
+            own = images[path] = _open(config, path)
+            own.check(config.max_broken)
+            lines.append(str(own))
+    found = [path for path in paths if images[path] and str(path) not in config.sources]
+    for other in sorted({each for path in found for each in visible(path.parent)} - {*paths}):
+        if other.suffix in {path.suffix for path in found} and split_of(other.stem, is_part=True):
+            lines.append(f"{other}: of another split, not read")
+    return images, lines
+
+
+def _refuse_others(config: Fetch, paths: Sequence[Path]) -> None:
+    """Raises InputError if the output folder has shards of other sources: a training reads all."""
+    if (config.out / NOTES).is_symlink():
+        raise InputError(f"{config.out / NOTES} is a link, which is not followed; remove it")
+    noted = {path.stem for path in paths if _note_file(config, path).exists()}
+    for path in paths:
+        source = _read_note(_note_file(config, path)).get("source", _source(path))
+        if source != _source(path):
+            raise InputError(f"{config.out} has shards of {source}; choose another --out")
+    for shard in sorted(config.out.glob(f"*{TAR}")):
+        if not noted & _stems(shard.name):
+            raise InputError(f"{shard} was not fetched from these sources; choose another --out")
+
+
 def _files(pattern: str) -> list[Path]:
     folder = Path(pattern)
-    if folder.is_dir() and not any(folder.glob(f"*{TAR}")):
+    if folder.is_dir() and not has_tars(folder):
         return find_user_images(folder)
     paths = expand(pattern)
     for path in paths:
@@ -162,7 +193,7 @@ def _read_finished(
     config: Fetch, wanted: dict[str, Any], verify: bool = False
 ) -> dict[str, Any] | None:
     """The note of a file, None if its shards are not all there; `verify` checks their digests."""
-    note = _read_note(_note_file(config, wanted))
+    note = _read_note(_note_file(config, Path(wanted["source"])))
     shards = note.get("shards", {})
     try:
         sizes = {name: (config.out / name).stat().st_size for name in shards}
@@ -186,11 +217,10 @@ def _read_note(note_file: Path) -> dict[str, Any]:
     """Empty if there is none, or none that is whole. Raises: InputError if it names other files
     than shards of its source: they would be deleted.
     """
-    shard_name = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
     try:
         note: dict[str, Any] = json.loads(read_regular(note_file))
         names = [*note.get("shards", ()), *note.get("sha256", ()), *note.get("stale", ())]
-        others = [name for name in names if not shard_name.fullmatch(name)]
+        others = [name for name in names if note_file.stem not in _stems(name)]
     except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
     if others:
@@ -198,8 +228,18 @@ def _read_note(note_file: Path) -> dict[str, Any]:
     return note
 
 
-def _note_file(config: Fetch, wanted: dict[str, Any]) -> Path:
-    return config.out / NOTES / f"{Path(wanted['source']).stem}.json"
+def _source(path: Path) -> str:
+    return url_of(path) if is_remote(path) else str(path.resolve())
+
+
+def _note_file(config: Fetch, source: Path) -> Path:
+    return config.out / NOTES / f"{source.stem}.json"
+
+
+def _stems(shard: str) -> set[str]:
+    """The names that the source of a shard may have, without their suffixes; empty of no name."""
+    match = re.fullmatch(rf"(([^/]+?)(-\d{{5,}})?){re.escape(TAR)}", shard)
+    return {*match.group(1, 2)} if match else set()
 
 
 def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int) -> None:
@@ -223,10 +263,7 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
 def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
     """Write the shards of one file, and its note."""
     path, wanted = file
-    note_file, is_tar = _note_file(config, wanted), path.suffix == TAR
-    first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
-    if first_shard.exists() and not note_file.exists():
-        raise InputError(f"{first_shard} was not fetched; choose another --out")
+    note_file, is_tar = _note_file(config, path), path.suffix == TAR
     earlier = _read_note(note_file)
     stale = {*earlier.get("shards", ()), *earlier.get("stale", ())}
     begun = wanted | {"shards": {}, "stale": sorted(stale)}
@@ -236,7 +273,12 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _read_tar(copy) if is_tar else _open(config, copy).samples(config.max_broken)
+        if is_tar:
+            samples, understood = _read_tar(copy), Counter[str]()
+        else:
+            images = _open(config, copy)
+            samples, understood = images.samples(config.max_broken), images.counts
+            broken.add(images.broken.images())
         small = _shrink_images(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
@@ -261,6 +303,7 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
     left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
     digests = {name: _sha256(config.out / name) for name in shards}
     note = wanted | {"shards": shards, "sha256": digests, **counts, "broken": left_out}
+    note |= {"understood": understood} if understood else {}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
 
 
@@ -315,6 +358,8 @@ def _print_summary(config: Fetch, notes: Sequence[dict[str, Any]]) -> None:
         f"{images:,} images in {len(sizes):,} shards, {_gigabytes(sum(sizes))} in place of "
         f"{_gigabytes(before)}; {small:,} were reduced"
     )
+    if understood := sum((Counter(note.get("understood", {})) for note in notes), Counter[str]()):
+        print(f"of {counted(understood)}")
     broken, first = Counter[str](), dict[str, str]()
     for note in notes:
         for cause, (count, key) in note.get("broken", {}).items():

@@ -46,6 +46,16 @@ class RaggedLabels:
         images = torch.arange(len(counts), device=counts.device)
         return torch.repeat_interleave(images, counts, output_size=len(self.values))
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "RaggedLabels":
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "RaggedLabels":
+        """What the loader of torch calls on whatever it collates."""
+        return self.map(Tensor.pin_memory)
+
+    def map(self, move: Callable[[Tensor], Tensor]) -> "RaggedLabels":
+        return RaggedLabels(move(self.values), move(self.offsets))
+
 
 @dataclass
 class Batch:
@@ -60,6 +70,8 @@ class Batch:
     tokens: Tensor | None = None
     lengths: list[int] = field(default_factory=list)  # of captions, without padding
     broken: list[BrokenImage] = field(default_factory=list)
+    # Takes torch's random numbers to those of this micro-batch, if a step has several at once.
+    go_to_random: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,9 +93,15 @@ class Batch:
         self._map(use)
 
     def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
-        labels = self.labels and RaggedLabels(move(self.labels.values), move(self.labels.offsets))
+        labels = self.labels and self.labels.map(move)
         tokens = None if self.tokens is None else move(self.tokens)
         return replace(self, images=move(self.images), labels=labels, tokens=tokens)
+
+
+def caption_lengths(tokens: Tensor) -> list[int]:
+    """How many of the tokens [B, 77] are captions: the one that ends a caption is the greatest."""
+    lengths: list[int] = (tokens.argmax(dim=1) + 1).tolist()
+    return lengths
 
 
 Shards = Sequence[Shard] | ShardSet
@@ -188,8 +206,7 @@ class DataPath(Dataset[Batch]):
             batch.tokens = self.tokenize(
                 [shard.caption(number, which) or "" for shard, number, which in captions]
             )
-            # The token that ends a caption is the greatest.
-            batch.lengths = (batch.tokens.argmax(dim=1) + 1).tolist()
+            batch.lengths = caption_lengths(batch.tokens)
         return batch
 
     def _images(

@@ -50,6 +50,7 @@ TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updat
 HF, S3, DISK, WEB = "hf", "s3", "file", ("http", "https")
 PIECE_BYTES = 2**20  # of an http(s) server's answer in memory
 SMALL_BYTES = 512 * 2**20  # the largest answer of an http(s) server that is read into memory
+WAIT_STATUSES = (429, 503)  # of a server that may say how long to wait
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 T = TypeVar("T")
 _last_warning = -math.inf  # on the monotonic clock
@@ -78,15 +79,11 @@ def _identity(info: dict[str, Any]) -> str:
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for a local file size and time, for a local folder those of the
-    files in it. Remote files are asked for in threads; the hub, which limits requests, by folder.
+    """The identity of each file, for a local one its size and time. Remote ones are asked for in
+    threads; the hub, which limits requests, by folder.
     """
-    identities = {}
-    for path in paths:
-        if not is_remote(path):
-            files = [file.stat() for file in path.rglob("*")] if path.is_dir() else [path.stat()]
-            size, time = sum(f.st_size for f in files), max(f.st_mtime_ns for f in files)
-            identities[path] = f"{size} {time}" if path.is_file() else f"{size} {time} {len(files)}"
+    local = [(path, path.stat()) for path in paths if not is_remote(path)]
+    identities = {path: f"{status.st_size} {status.st_mtime_ns}" for path, status in local}
     for folder in dict.fromkeys(path.parent for path in paths if _scheme(path) == HF):
         list_folder = functools.partial(_driver(folder).ls, url_of(folder))
         for info in _with_retries(folder, list_folder):
@@ -118,7 +115,7 @@ def read_file(path: Path) -> bytes:
     if not is_remote(path):
         return path.read_bytes()
     if _scheme(path) in WEB:
-        return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES, SMALL_BYTES)))
+        return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES)))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(add_credentials(path)))
     return content
@@ -283,8 +280,6 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
             while rest:
                 count = os.pwrite(file.fileno(), rest, done)
                 rest, done = rest[count:], done + count
-        if done < end:
-            raise EOFError(f"received only {done:,} of {end:,} bytes")
 
     while done < size:
         _with_retries(path, block)
@@ -330,15 +325,20 @@ def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     yield content[start:] if len(content) == size else content
 
 
-def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
-    """As `_read_range`, from an http(s) server, which may send anything; fewer at the end."""
+def _stream(path: Path, start: int, end: int, size: int | None = None) -> Iterator[bytes]:
+    """As `_read_range`, from an http(s) server, which may send anything; without `size`, the whole
+    of a file that has at most `end` bytes.
+    """
     url, at, headers = add_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
-    with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
-        content_range = answer.r.headers.get("Content-Range", "")
+    with _driver(path).open(url, block_size=0, size=size or end, headers=headers) as answer:
+        span, _, total = answer.r.headers.get("Content-Range", "").partition("/")
+        is_of_file = total in ("*", str(size)) if size else total.isdigit() and int(total) <= end
         if answer.r.status != 206:
-            at, end = 0, size
-        elif not content_range.startswith(f"bytes {start}-"):
-            raise ValueError(f"its server sent {content_range} in place of {headers['Range']}")
+            at, end = 0, size or end
+        elif not (span.startswith(f"bytes {start}-") and is_of_file):
+            raise ValueError(f"its server sent {span}/{total} in place of {headers['Range']}")
+        elif not size:
+            end = int(total)
         if answer.r.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError("its server sent it compressed, which was not asked for")
         while piece := answer.read(PIECE_BYTES):
@@ -346,6 +346,8 @@ def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
             if at > end:
                 raise ValueError(f"its server sent more than {end:,} bytes")
             yield piece[max(0, len(piece) - (at - start)) :]
+        if at < end and (size or answer.r.status == 206):
+            raise EOFError(f"received only {at:,} of {end:,} bytes")
 
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
@@ -418,7 +420,7 @@ def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[st
 
 def _seconds_to_wait(error: BaseException | None) -> float:
     """How long a server that limits requests asks to wait; 0 if it does not say."""
-    while error is not None:
+    while error is not None and _http_status(error) in WAIT_STATUSES:
         headers = getattr(getattr(error, "response", error), "headers", None)
         seconds = (headers or {}).get("Retry-After", "")
         if seconds.isdigit():

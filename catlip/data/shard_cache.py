@@ -65,7 +65,7 @@ class FileCache:
     def touch(self, name: str) -> bool:
         """Count a file as used now. Returns: whether it exists."""
         try:
-            os.utime(self.folder / name)
+            _mark_used(self.folder / name)
         except FileNotFoundError:
             return False
         return True
@@ -76,10 +76,11 @@ class FileCache:
             file = io.FileIO(open_no_link(path, os.O_RDONLY))
         except FileNotFoundError:
             return None
-        if os.fstat(file.fileno()).st_size == size:
-            os.utime(file.fileno())
+        status = os.fstat(file.fileno())
+        if (status.st_size, status.st_mtime) == (size, _stamp(name)):
+            _mark_used(file.fileno())
             return file
-        path.unlink(missing_ok=True)  # somebody has cut it short
+        path.unlink(missing_ok=True)  # somebody has cut it short, or replaced it
         return None
 
     def _fetch(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
@@ -95,6 +96,7 @@ class FileCache:
             self._reserve(part, size, unused_since)
             fill(part)
             os.fsync(part.fileno())
+            os.utime(part.fileno(), (time.time(), _stamp(name)))
             with self._accounts():  # who counts must find the file under one of its names
                 os.rename(temporary, path)
             part.seek(0)
@@ -142,7 +144,7 @@ class FileCache:
             if CACHE_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    files.append((status.st_mtime, status.st_size, Path(entry)))
+                    files.append((status.st_atime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
         for last_use, size, path in sorted(files):
             if used <= limit:
@@ -157,6 +159,17 @@ class FileCache:
                 path.unlink(missing_ok=True)
                 used -= size
         return used <= limit
+
+
+def _stamp(name: str) -> int:
+    """The time of modification that a whole file of this name has; whoever writes to it changes
+    that. The time of its last access tells when it was used.
+    """
+    return int(name[:7], 16)
+
+
+def _mark_used(file: int | Path) -> None:
+    os.utime(file, (time.time(), os.stat(file).st_mtime))
 
 
 def _lock(file: io.FileIO, wait: bool) -> bool:

@@ -8,6 +8,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,9 @@ GROUP_MARGIN_S = 300
 MAX_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead: batches per worker, bytes of all workers
 # Seconds to wait for the signal of a worker's death, which arrives after its connections close.
 DEATH_S = 5
+# 64 open shards, batches that are handed over, and as much again for libraries. With fewer, a
+# thread of multiprocessing prints a traceback, and the loader waits for a batch that never comes.
+MIN_OPEN_FILES = 256
 
 
 def patience_s(fetches: bool) -> int:
@@ -75,6 +79,11 @@ class Items(Generic[T]):
         item_bytes: int = 0,
         fetches: bool = False,
     ):
+        if (files := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < MIN_OPEN_FILES:
+            raise InputError(
+                f"only {files} files may be open at once, and reading images takes up to "
+                f"{MIN_OPEN_FILES}: ulimit -n 1024"
+            )
         if num_workers is None:
             # The processor cores of this machine for each rank on it, but for the main process.
             cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -142,7 +151,7 @@ def _share(item: T) -> T:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:
         raise InputError(
-            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or make "
+            f"shared memory has no room for a batch ({error}); give fewer workers, or make "
             "/dev/shm larger (docker run --shm-size 8g)"
         ) from None
     return item

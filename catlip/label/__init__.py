@@ -38,7 +38,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     """The labels of (key, caption) pairs from any source; only the origin is not in their meta."""
     digest, unlabelled = sha256(), Counter[str]()
     first: dict[str, str] = {}
-    values, counts = array("I"), array("I")
+    values, counts, met = array("I"), array("I"), set[str]()
 
     def hashed() -> Iterable[tuple[str, Caption]]:
         for key, caption in samples:
@@ -54,6 +54,8 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
                 cause = caption.cause if isinstance(caption, Unusable) else labeller.why_none(text)
                 unlabelled[cause] += 1
                 first.setdefault(cause, key)
+            if labeller.version.words:
+                met |= labeller.user_words_in(text)
             values.extend(synsets)
             counts.append(len(synsets))
     meta = {
@@ -61,6 +63,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
+        **({"words_met": sorted(met)} if labeller.version.words else {}),
     }
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 
@@ -77,6 +80,8 @@ def is_labelled(
         return False
     origin = source.origin()
     if LabelVersion.from_meta(meta) != labeller_of(rule, words).version:
+        return False
+    if words and "words_met" not in meta:  # labels of an earlier version
         return False
     if any(meta.get(name) != value for name, value in origin.items()):
         return False

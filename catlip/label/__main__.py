@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,15 @@ from catlip.label.sidecar import (
 )
 from catlip.label.sources import PART_ROWS, Source, find, is_table, split
 from catlip.label.table import Each, check_table, write_table
+from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import OMIT_DEFAULT, Record
-from catlip.records.table import as_text, print_tables
+from catlip.records.table import print_tables
 from catlip.system.engines import Apply, work_ahead, worker_pool
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls
-from catlip.vocabulary.result import labels_table
+from catlip.vocabulary.result import LABELS
 from catlip.words.wordnet import nouns
 
 # Captions above these may not be English: in Flickr8k's captions, shop titles and WordNet's
@@ -85,6 +86,7 @@ class Label:
     """
     part_rows: Count = PART_ROWS
     """Rows of a table in one unit of work; give fewer for a small table on many cores."""
+    max_broken: MaxBroken = field(default=MAX_BROKEN, metadata=OMIT_DEFAULT)
     part: tuple[Natural, Natural] = field(default=(0, 1), metadata=OMIT_DEFAULT)
     """I N: label only part I, from 0, of N parts, one for each of several machines. Without it, the
     same command then labels what is missing, and writes the record.
@@ -155,12 +157,17 @@ def main(config: Label) -> None:
     # Fetches the words once, before the workers start; refuses an unknown rule.
     label_version = labeller_of(rule, words).version
     if config.out:
-        check_table(config.out, config.vocabulary, label_version)
+        check_table(config.out, config.vocabulary, label_version, [*map(Path.resolve, paths)])
     elif config.vocabulary:
         raise InputError("--vocabulary gives the class ids of a table; give --out labels.parquet")
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
-    cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
+    cut = functools.partial(
+        split,
+        text_column=config.text_column,
+        part_rows=config.part_rows,
+        max_broken=config.max_broken,
+    )
     with worker_pool(config.workers or len(os.sched_getaffinity(0))) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
@@ -206,7 +213,7 @@ def main(config: Label) -> None:
             labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
         table_line = _write_table(config, sidecars, apply_to_each)
     metrics = labelling.metrics
-    print(as_text(labels_table({rule: labelling}, {}, scale="")))
+    print_tables([LABELS.fill([labelling])])
     print(
         f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} sources were done before"
     )
@@ -216,6 +223,11 @@ def main(config: Label) -> None:
     ):
         for cause, count in counts.items():
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
+    if unmet := {word for word, _ in label_version.words} - _words_met(sidecars.values()):
+        print(
+            f"{len(unmet)} of {len(label_version.words)} words of {words} occur in no caption: "
+            f"{printable(', '.join(sorted(unmet)))[:500]}"
+        )
     without = sum(metrics.unlabelled.values()) / metrics.captions
     unknown = unknown_words(take_captions((todo or sources)[-1:], CHECKED_CAPTIONS))
     if without >= MAX_WITHOUT_LABEL or unknown > MAX_UNKNOWN_WORDS:
@@ -260,6 +272,11 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
                 "--labels-dir of its own"
             )
     return {source: sidecar for sidecar, source in taken.items()}
+
+
+def _words_met(sidecars: Iterable[Path]) -> set[str]:
+    """The user's words that occur in the captions of these labels."""
+    return {word for path in sidecars for word in read_sidecar(path).meta.get("words_met", ())}
 
 
 def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
@@ -337,8 +354,8 @@ def audit(config: Audit) -> None:
         captions = take_captions(sources)
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
         metrics, record.samples = audit_captions(bar, labeller_of(config.rule, config.words))
-        record.finish(metrics)
-    print_tables(audit_tables(metrics, record.samples))
+        audited = record.finish(metrics)
+    print_tables(audit_tables(audited, record.samples))
     print(
         "to make such a word a class, or none: --words FILE with lines as `tshirts,shirt`, `color,`"
     )

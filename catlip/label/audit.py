@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Any
 
 from catlip.captions import NOUN, Labeller, clean
-from catlip.label.result import LABEL, LabelAudit, verdicts_table
+from catlip.label.result import AUDIT, LABEL, LabelAudit
 from catlip.label.sources import Source
-from catlip.records.table import Cell, Table, clipped, share_cell
+from catlip.records.run import Run
+from catlip.records.table import Column, Share, Table, clipped
 from catlip.words.tokens import tokenize
 from catlip.words.wordnet import lines_of, nouns
 
@@ -99,15 +100,17 @@ def audit_captions(
     return metrics, tables
 
 
-def audit_tables(audit: LabelAudit, words: dict[str, list[dict[str, Any]]]) -> list[Table]:
+def audit_tables(run: Run[LabelAudit], words: dict[str, list[dict[str, Any]]]) -> list[Table]:
     """What became of the captions' words, and the first rows of the three tables of words."""
-    tables = [verdicts_table(audit)]
+    tables = [AUDIT.fill([run])]
     for name, (title, fields) in TABLES.items():
-        rows = []
-        for word in words[name][:SHOWN_ROWS]:
-            cells = [Cell(clipped(str(word[field]))) for field in ("word", *fields)]
-            captions = share_cell(word["captions"], audit.captions)
-            rows.append([*cells, captions, Cell(clipped(word["example"]))])
-        columns = ["word", *fields, "captions", "example"]
-        tables.append(Table("label_audit", title.format(rule=audit.rule), columns, rows=rows))
-    return [table for table in tables if table.rows]
+        rows = [
+            {field: clipped(str(word[field])) for field in ("word", *fields)}
+            | {"captions": Share(word["captions"], run.metrics.captions)}
+            | {"example": clipped(word["example"])}
+            for word in words[name][:SHOWN_ROWS]
+        ]
+        columns = [Column(field, field, 0) for field in ("word", *fields, "captions", "example")]
+        title = title.format(rule=run.metrics.rule)
+        tables.append(Table("label_audit", title, "", columns, rows))
+    return tables

@@ -2,12 +2,13 @@
 a rule drops, and samples as training sees them. Captions are untrusted text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from catlip.records.select import ByRule
-from catlip.records.table import Cell, Table, clipped, number_cell, share_cell
+from catlip.records.kind import ByRule
+from catlip.records.run import Run, rule_of
+from catlip.records.table import RECORDS, Column, Row, Share, Spec, clipped
 
 LABEL = "a label"  # the verdict on a word that became a label
 MAX_VERDICTS = 8
@@ -73,16 +74,30 @@ class LabelAudit(ByRule):
     words_by_verdict: dict[str, int]
 
 
-def verdicts_table(audit: LabelAudit, end: str = "", anchor: str = "") -> Table:
-    """What became of the captions' words."""
-    rows: list[Sequence[Cell]] = [
-        [Cell("captions looked at"), number_cell(audit.captions, 0, anchor)],
-        [Cell("their words"), number_cell(audit.words, 0, anchor)],
-        [Cell("Of these words")],
-    ]
-    ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
-    for verdict, count in ranked[:MAX_VERDICTS]:
-        rows.append([Cell(clipped(verdict)), share_cell(count, audit.words)])
-    title = "What became of the captions' words"
-    columns = ["What", f"Rule {clipped(audit.rule, 24)}"]
-    return Table(f"words_by_verdict{end}", title, columns, rows=rows, folded=True)
+def audit_rows(runs: Iterable[Run[LabelAudit]]) -> Iterator[Row]:
+    for run in runs:
+        audit = run.metrics
+        ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
+        for verdict, count in ranked[:MAX_VERDICTS]:
+            yield {
+                "data": run.scale,
+                "rule": rule_of(run),
+                "verdict": clipped(verdict),
+                "words": Share(count, audit.words),
+                RECORDS: (run.path,),
+            }
+
+
+AUDIT = Spec(
+    "audit",
+    "What became of the captions' words",
+    "Percentages are of all words.",
+    [
+        Column("Captions of", "data", head=True),
+        Column("Rule", "rule", head=True),
+        Column("Verdict", "verdict"),
+        Column("Words", "words", 0),
+    ],
+    audit_rows,
+    "python -m catlip.label audit data/starter/pretrain --labels-dir runs/starter/labels",
+)

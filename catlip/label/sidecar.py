@@ -44,7 +44,8 @@ class Labels:
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
         meta: how the labels were made (the fields of `LabelVersion`); from which captions
             (`captions_sha256` and the source's `origin`); `unlabelled` (cause -> how many captions
-            have no label) and `first_unlabelled` (cause -> the key of the first of them).
+            have no label) and `first_unlabelled` (cause -> the key of the first of them); with
+            words of the user's `words_met`, those that occur.
     """
 
     values: NDArray[np.uint32]

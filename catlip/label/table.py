@@ -13,7 +13,7 @@ a run that was stopped keeps those that are done. Nothing of it needs more memor
 """
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -28,25 +28,30 @@ from catlip.cli import InputError
 from catlip.label import labeller_of
 from catlip.label.sidecar import Labels, read_sidecar
 from catlip.label.sources import PARQUET, Source
-from catlip.system.files import replacing
+from catlip.program.identity import refuse_foreign
+from catlip.system.files import remove_written, replacing
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.words.wordnet import nouns
 
 CSV = ".csv"
+HEADER = b'"source","key","caption","words","synsets"'  # how a CSV of ours begins
 ROWS = 16_384  # of a row group
 EDITION = 1  # of the columns: tables of another are made again
 MADE_OF = b"made_of"  # metadata of the file: a digest of the labels and of the vocabulary
 Each = Callable[[str, Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 
-def check_table(out: Path, vocabulary: Path | None, label_version: LabelVersion) -> None:
-    """Raises InputError, before any work, for an `out` that no table can be, or a vocabulary of
-    other labels.
+def check_table(
+    out: Path, vocabulary: Path | None, label_version: LabelVersion, sources: Sequence[Path]
+) -> None:
+    """Raises InputError, before any work, for an `out` that no table can be, a file that is not one
+    of ours, or a vocabulary of other labels.
     """
     if out.suffix not in (PARQUET, CSV):
         raise InputError(f"--out {out} must end in {PARQUET} or {CSV}")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give the path of a file")
+    refuse_foreign(out, lambda _: out.resolve() not in sources and _is_ours(out))
     if vocabulary and (needed := Vocabulary.load(vocabulary).label_version) != label_version:
         raise InputError(
             f"{vocabulary} was made by {needed}, the labels are made by {label_version}; give "
@@ -75,7 +80,7 @@ def write_table(
     parts = out.with_name(f".{out.name}.parts")
     digests = [_made_of(sidecar, vocabulary) for sidecar in sidecars.values()]
     whole = sha256("".join(digests).encode()).hexdigest()
-    if out.suffix == PARQUET and _is_made_of(out, whole):
+    if out.suffix == PARQUET and _digest_in(out) == whole.encode():
         return int(pq.read_metadata(out).num_rows)
     parts.mkdir(parents=True, exist_ok=True)
     items = [
@@ -94,7 +99,7 @@ def write_table(
                     table = part.read_row_group(group)
                     rows += len(table)
                     writer.write_table(_joined(table) if out.suffix == CSV else table)
-    shutil.rmtree(parts, ignore_errors=True)
+    remove_written(parts, rf"\d{{6,}}{re.escape(PARQUET)}")
     return rows
 
 
@@ -114,13 +119,20 @@ def _made_of(sidecar: Path, vocabulary: Path | None) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _is_made_of(path: Path, digest: str) -> bool:
+def _digest_in(path: Path) -> bytes | None:
+    """What a Parquet file of ours was made of."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with suppress(OSError, pa.ArrowException):
-        return (pq.read_schema(path).metadata or {}).get(MADE_OF) == digest.encode()
-    return False
+        return (pq.read_schema(path).metadata or {}).get(MADE_OF)
+    return None
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix == PARQUET:
+        return _digest_in(path) is not None
+    return path.read_bytes()[: len(HEADER)] == HEADER
 
 
 def _writer(out: Path, file: Any, schema: Any) -> Any:
@@ -149,8 +161,9 @@ def _write_part(item: _Part, words: Path | None, vocabulary: Path | None) -> Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if _is_made_of(item.path, item.made_of):
+    if _digest_in(item.path) == item.made_of.encode():
         return
+    refuse_foreign(item.path, _is_ours)
     labels = read_sidecar(item.sidecar)
     columns = {name: pa.string() for name in ("source", "key", "caption")}
     columns |= {name: pa.list_(pa.string()) for name in ("words", "synsets")}

@@ -9,7 +9,7 @@ no label.
 from pathlib import Path
 
 from catlip.cli import InputError
-from catlip.label.sources import text_rows
+from catlip.data.tables import open_text
 from catlip.words.wordnet import nouns
 
 
@@ -20,10 +20,15 @@ def read_words(path: Path) -> dict[str, str]:
     Raises: InputError, with the line.
     """
     words: dict[str, str] = {}
-    for number, (word, *others) in enumerate(text_rows(path), 1):
-        noun = others[0].strip().lower().replace(" ", "_") if others else ""
-        synset = nouns().find(noun) if noun else None
+    table = open_text(path, "0")
+    for row in table.rows():
+        assert isinstance(row.cells, dict)
+        fields = table.delimiter.join(row.cells.values()).strip(table.delimiter)
+        word, noun = (field.strip().lower() for field in fields.partition(table.delimiter)[::2])
+        synset = nouns().find(noun.replace(" ", "_")) if noun else None
         if noun and synset is None:
-            raise InputError(f"{path}, line {number}: {noun!r} is neither a noun nor a synset")
-        words[word.strip().lower()] = "" if synset is None else nouns().name(synset)
+            raise InputError(f"{path}, line {row.line}: {noun!r} is neither a noun nor a synset")
+        if word in words:
+            raise InputError(f"{path}, line {row.line}: {word!r} has a line before")
+        words[word] = "" if synset is None else nouns().name(synset)
     return words

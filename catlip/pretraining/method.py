@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from catlip.cli import InputError
 from catlip.data.loader import LabelSource
+from catlip.data.shard_set import ShardSet
 from catlip.encoder import ImageEncoder, build_encoder, init_encoder_as_release
 from catlip.objective import Objective
 from catlip.pretraining.config import PretrainRun
@@ -36,11 +37,14 @@ class Classes:
 
 @dataclass(frozen=True)
 class Method:
-    """Makes the objective, once the seed is set; and the labels and tokens that it needs."""
+    """Makes the objective, once the seed is set; and the labels and tokens that it needs. `fit`
+    changes the objective for the shards, and returns what of that belongs to the run's identity.
+    """
 
     build: Callable[[], Objective]
     classes: Classes | None = None
     tokenize: Callable[[list[str]], Tensor] | None = None
+    fit: Callable[[Objective, ShardSet], dict[str, Any]] = lambda objective, shards: {}
 
 
 def classes_of(config: PretrainRun) -> Classes:

@@ -1,16 +1,16 @@
 """What one pre-training saw, reached and took."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import ClassVar
+from statistics import fmean
+from typing import Any, ClassVar
 
-from catlip.records.kind import Kind
+from catlip.records.kind import Kind, other_than
 from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Records, Run
-from catlip.records.select import is_enough
 from catlip.records.styles import name_of
-from catlip.records.table import Cell, Table, number_cell
+from catlip.records.table import RECORDS, Column, Row, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,43 +53,52 @@ class Pretrain(Kind):
     num_classes: int | None = None
     classes_per_caption: float | None = None
 
+    def faults(self, run: Run[Any]) -> Iterator[str]:
+        follows = {"train_seconds": self.images_seen / self.images_per_s}
+        if loss := run.series("loss"):
+            follows["final_loss"] = fmean(loss[-max(1, len(loss) // 20) :])
+        if seen := run.series("images_seen"):
+            follows["images_seen"] = seen[-1]
+        yield from other_than(self.method, self, follows)
 
-def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Table:
-    # Not what bench.memory measures, which is the peak of a step's tensors.
-    on_cpu = {run.is_cpu for run in runs}
-    whose = "Process's" if on_cpu == {True} else "GPU's" if on_cpu == {False} else "Device's"
-    columns = [
-        "Run",
-        "Final loss",
-        "Images seen",
-        "Epochs",
-        "Time (s)",
-        "Images/s",
-        "Waiting for data (%)",
-        f"{whose} peak memory (GiB)",
-        "Parameters (M)",
-    ]
-    rows = []
+
+def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
     for run in runs:
-        metrics, anchor = run.metrics, run.anchor
+        metrics = run.metrics
         longest = "" if metrics.slowest_rank is None else f"longest: rank {metrics.slowest_rank}"
-        rows.append(
-            [
-                Cell(f"{name_of(metrics.method)}, seed {metrics.seed}"),
-                number_cell(metrics.final_loss, None, anchor),
-                number_cell(metrics.images_seen, 0, anchor),
-                number_cell(metrics.epochs_seen, None, anchor),
-                number_cell(metrics.train_seconds, None, anchor),
-                number_cell(metrics.images_per_s, None, anchor),
-                number_cell(100 * metrics.data_wait_share, 1, anchor, small=longest),
-                number_cell(metrics.peak_gib, None, anchor),
-                number_cell(metrics.parameters_total / 1e6, 2, anchor),
-            ]
-        )
-    caption = "The losses of different methods have different units: compare within a method only."
-    return Table(name, title, columns, rows=rows, caption=caption)
+        yield {
+            "run": f"{name_of(metrics.method)}, seed {metrics.seed}",
+            "loss": metrics.final_loss,
+            "images": metrics.images_seen,
+            "epochs": metrics.epochs_seen,
+            "seconds": metrics.train_seconds,
+            "rate": metrics.images_per_s,
+            "waiting": (metrics.data_wait_share, longest),
+            "memory": metrics.peak_gib,
+            "parameters": metrics.parameters_total,
+            RECORDS: (run.path,),
+        }
 
 
+# Not what bench.memory measures: on a CPU the memory is the process's.
+TRAININGS = Spec(
+    "trainings",
+    "Trainings",
+    "The losses of different methods have different units: compare within a method only.",
+    [
+        Column("Run", "run"),
+        Column("Final loss", "loss"),
+        Column("Images seen", "images", 0),
+        Column("Epochs", "epochs"),
+        Column("Time (s)", "seconds"),
+        Column("Images/s", "rate"),
+        Column("Waiting for data (%)", "waiting", 1, factor=100),
+        Column("Peak memory (GiB)", "memory"),
+        Column("Parameters (M)", "parameters", 2, factor=1e-6),
+    ],
+    pretrain_rows,
+    "./run_all.sh",
+)
 Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
 
 
@@ -104,7 +113,3 @@ def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | No
         return None
     pretraining = known.get((record.root, parts[-3], parts[-1]))
     return pretraining if pretraining and pretraining.method == record.method else None
-
-
-def is_whole(pretraining: Run[Pretrain]) -> bool:
-    return is_enough(pretraining.metrics.images_seen, pretraining.scale)

@@ -3,9 +3,11 @@
 Nothing here depends on which method it is.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import fmean, mode
@@ -25,15 +27,15 @@ from catlip.objective import Objective, page_style
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Classes, Method, add_range_augment, apply_recipe_start
 from catlip.pretraining.mirror import Mirror
-from catlip.pretraining.result import Pretrain, pretrain_table
+from catlip.pretraining.result import TRAININGS, Pretrain
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, flops_per_image, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
-from catlip.records.profile import PROFILE, Operation, profile_table
+from catlip.records.profile import PROFILE, Operation, operation_rows, profile_spec
 from catlip.records.record import Record, note_data, plain
-from catlip.records.table import as_text, print_tables
+from catlip.records.table import print_tables
 from catlip.system.lock import only_writer
 from catlip.training.distributed import (
     Rank,
@@ -50,6 +52,7 @@ from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
 
+LONG_CAPTION = 1000 * "photograph "  # cut off to the context
 LABEL_SETTINGS = ("vocabulary", "labels_dir")  # only methods with labels need them
 
 
@@ -72,13 +75,16 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
-    flops = _counted_flops(config.recipe, method)  # before there are ranks, whose losses exchange
+    # Before there are ranks, whose losses exchange.
+    flops, not_counted = _counted_flops(config.recipe, method)
     rank = init_distributed(config.device, group_timeout(config.shards))
     if config.dry_run:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
     training.trainer.flops = flops
+    if not_counted and rank.is_main:
+        print(f"warning: the log has no TFLOP/s: {not_counted}", file=sys.stderr)
     restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
         if restart:
@@ -111,34 +117,49 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
 
 def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
     recipe = config.recipe
-    objective = _on_shapes(recipe, method)
-    num_samples = 0
-    if config.shards and not recipe.iterations:
-        num_samples = int(_shards(config, rank).counts.sum())
+    shards = _shards(config, rank) if config.shards else None
+    objective = _on_shapes(recipe, method, shards)
+    num_samples = int(shards.counts.sum()) if shards else 0
     if rank.is_main:
         batch = made_up_batch(recipe.resolution, method.tokenize)
         print(describe(recipe, objective, batch, num_samples=num_samples, rank=rank))
 
 
-def _on_shapes(recipe: Recipe, method: Method) -> Objective:
+def _on_shapes(recipe: Recipe, method: Method, shards: ShardSet | None = None) -> Objective:
     """The objective on the device "meta": even the largest takes no memory, and seconds."""
-    with torch.device("meta"):
-        return add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
+    meta = torch.device("meta")
+    with meta:
+        objective = apply_recipe_start(method.build(), recipe)
+    if shards:
+        method.fit(objective, shards)
+    return add_range_augment(objective, recipe).to(meta)
 
 
-def _counted_flops(recipe: Recipe, method: Method) -> Callable[[Batch], float]:
-    """FLOPs of forward and backward over a batch of one of the recipe's sizes, captions padded; 0
-    of a method of the user's own that does not run on shapes alone.
+def _counted_flops(recipe: Recipe, method: Method) -> tuple[Callable[[Batch], float], str]:
+    """FLOPs of forward and backward over a batch of one of the recipe's sizes, and ""; or 0, and
+    why a method of the user's own could not be counted.
+
+    Without the padding of captions, they grow with the number of tokens.
     """
-    of_resolution = {}
+
+    def count(resolution: int, caption: str) -> tuple[float, int]:
+        batch = made_up_batch(resolution, method.tokenize, caption)
+        return flops_per_image(objective, batch.to(torch.device("meta"))), sum(batch.lengths[:1])
+
     try:
         objective = _on_shapes(recipe, method)
-        for size in recipe.sizes():
-            batch = made_up_batch(size.resolution, method.tokenize).to(torch.device("meta"))
-            of_resolution[size.resolution] = flops_per_image(objective, batch)
-    except Exception:  # such a method can raise anything, and trains all the same
-        of_resolution.clear()
-    return lambda batch: len(batch) * of_resolution.get(batch.images.shape[-1], 0.0)
+        shortest = {size.resolution: count(size.resolution, "") for size in recipe.sizes()}
+        resolution, (flops, tokens) = next(iter(shortest.items()))
+        most_flops, most_tokens = count(resolution, LONG_CAPTION) if tokens else (flops, 1)
+    except Exception as error:  # such a method can raise anything, and trains all the same
+        return lambda batch: 0.0, f"torch cannot count it without data ({error!r})"
+    per_token = (most_flops - flops) / (most_tokens - tokens)
+
+    def flops_of(batch: Batch) -> float:
+        more_tokens = sum(batch.lengths) - tokens * len(batch)
+        return len(batch) * shortest[batch.images.shape[-1]][0] + per_token * more_tokens
+
+    return flops_of, ""
 
 
 def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
@@ -170,8 +191,10 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         device_cache=device_cache,
     )
     torch.manual_seed(config.seed)
-    objective = add_range_augment(apply_recipe_start(method.build(), recipe), recipe)
-    identity = recipe.identity()
+    objective = apply_recipe_start(method.build(), recipe)
+    fitted = rank0_first(lambda: method.fit(objective, shards), rank)
+    objective = add_range_augment(objective, recipe)
+    identity = recipe.identity() | fitted
     if classes:
         identity |= classes.identity
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
@@ -225,9 +248,10 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
         record.notes += differences(config.recipe, objective.name)
         run = record.finish(summary(training, lines, config.seed, broken))
     if rank.is_main:
-        print(as_text(pretrain_table("training", "This training", [run])))
+        print_tables([TRAININGS.fill([run])])
         if operations := run.rows(PROFILE, Operation):
-            print_tables([profile_table(PROFILE, "Profiled steps", operations, run.anchor)])
+            profiled = profile_spec(PROFILE, "Profiled steps", partial(operation_rows, run=run))
+            print_tables([profiled.fill(operations)])
             print(f"wrote {config.out / TRACE}")
 
 

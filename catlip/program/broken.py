@@ -24,8 +24,8 @@ MAX_BROKEN = 0.01  # the default of --max-broken
 MaxBroken = Annotated[
     Fraction,
     tyro.conf.arg(
-        help="Fraction of the images that may be broken and left out; unless it is 0, ten broken "
-        "images are always allowed."
+        help="Fraction of the images, or rows of a table, that may be broken and left out; unless "
+        "it is 0, ten broken ones are always allowed."
     ),
 ]
 FEW = 10  # broken images that are always allowed, unless --max-broken is 0
@@ -63,9 +63,10 @@ def too_many(broken: int, seen: int, max_broken: float) -> bool:
 
 @dataclass
 class BrokenImages:
-    """Broken images, each once: key -> cause, in the order in which they were seen first."""
+    """Broken images, or rows, each once: key -> cause, in the order in which they were seen."""
 
     causes: dict[str, str] = field(default_factory=dict)
+    what: str = "images"
 
     def __len__(self) -> int:
         return len(self.causes)
@@ -89,7 +90,7 @@ class BrokenImages:
     def summary(self) -> str:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
         return (
-            f"{len(self):,} images cannot be read: {causes}; first: "
+            f"{len(self):,} {self.what} cannot be read: {causes}; first: "
             f"{', '.join(self.listed(MAX_NAMED))}"
         )
 
@@ -97,8 +98,8 @@ class BrokenImages:
         """Raises InputError when too many of `seen` images are broken."""
         if too_many(len(self), seen, max_broken):
             raise InputError(
-                f"{self.summary()}; of {seen:,} images, that is more than --max-broken "
-                f"{max_broken:g}: download them again, or raise --max-broken"
+                f"{self.summary()}; of {seen:,} {self.what}, that is more than max-broken "
+                f"{max_broken:g}: mend them or download them again, or allow more"
             )
 
     def note(self, record: Record) -> None:

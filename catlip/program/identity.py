@@ -3,7 +3,7 @@ config and these inputs made it. What another run has left is refused, so nothin
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +63,12 @@ def refuse_another(folder: Path, before: dict[str, Any], now: dict[str, Any]) ->
         raise InputError(
             f"{folder} holds a run with another recipe ({changed}); remove it or give another --out"
         )
+
+
+def refuse_foreign(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raises InputError if there is a file that this program did not write and would replace."""
+    if path.exists() and not is_ours(path):
+        raise InputError(f"{path} is there and not of this program; give another --out")
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:

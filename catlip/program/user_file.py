@@ -23,7 +23,7 @@ def value_in_file(spelling: str) -> Any:
     try:
         value = runpy.run_path(path).get(name)
         value = value() if callable(value) else value
-    except Exception as error:  # the file is the user's: anything may be raised
+    except (Exception, SystemExit) as error:  # the file is the user's: anything may be raised
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]
         lines += [error.lineno] if isinstance(error, SyntaxError) else []

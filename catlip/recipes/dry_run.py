@@ -4,32 +4,22 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from catlip.costs import FLOAT32, GIB
-from catlip.data.loader import Batch, RaggedLabels
+from catlip.data.loader import Batch, RaggedLabels, caption_lengths
 from catlip.objective import Objective
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
+from catlip.system.flops import count_flops
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank
 
 # The fraction of the measured speed that well-tuned ViT training reaches; the estimate says so.
 UTILISATION = 0.4
-# torch's counter knows every attention kernel but the CPU's.
-CPU_ATTENTION: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
-        sdpa_flop_count(q, k, v)
-    ),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
-    ),
-}
 
 
 def describe(
@@ -87,17 +77,19 @@ def _what(recipe: ImageRecipe, rank: Rank, steps: str) -> list[str]:
     ]
 
 
-def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
+def made_up_batch(
+    resolution: int, tokenize: Callable[[list[str]], Tensor] | None, caption: str = "a photograph"
+) -> Batch:
     """Two images, each with a caption and a label; only their shapes are used."""
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
-    tokens = tokenize(["a photograph"] * 2) if tokenize else None
+    tokens = tokenize([caption] * 2) if tokenize else None
+    lengths = [] if tokens is None else caption_lengths(tokens)
     labels = RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2]))
-    return Batch(images, ["0", "1"], labels, tokens=tokens)
+    return Batch(images, ["0", "1"], labels, tokens=tokens, lengths=lengths)
 
 
 def flops_per_image(objective: nn.Module, batch: Batch) -> float:
     """FLOPs of forward and backward per image of `batch`; a multiply-add counts as two."""
-    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        objective(batch).backward()
+    flops = count_flops(lambda: objective(batch).backward())
     objective.zero_grad(set_to_none=True)
-    return counter.get_total_flops() / len(batch)
+    return flops / len(batch)

@@ -107,6 +107,42 @@ def changes() -> str:
     return str(_file()["history"]["changes"])
 
 
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was expected of an effect of losses and words before the first training: points, low and
+    high.
+    """
+
+    data: str
+    epochs: int
+    task: str
+    effect: str
+    expected: tuple[float, float]
+    because: str
+    scale: str
+    encoder: str = "hybrid_mini"
+
+
+@dataclass(frozen=True)
+class Factorial:
+    written: datetime
+    least_points: float
+    known: str
+    recipes: str
+    effects: dict[str, str]
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@cache
+def factorial() -> Factorial:
+    return msgspec.convert(_file()["factorial"], Factorial)
+
+
+def likeness() -> list[str]:
+    """Scales of this repository's records, those most like the paper's data first."""
+    return [*_file()["evidence"]["likeness"]]
+
+
 @cache
 def digest() -> str:
     """12 hexadecimal digits that change with all that verdicts depend on, and nothing else."""

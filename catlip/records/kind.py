@@ -1,12 +1,17 @@
 """What all kinds of record share: how metrics are converted to JSON and back."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 
+if TYPE_CHECKING:
+    from catlip.records.run import Run
+
+ROUNDING = 1e-3  # of a number, between what a record states and what follows from the rest of it
 KINDS: dict[str, type["Kind"]] = {}
 
 
@@ -39,6 +44,19 @@ class Kind:
         """Sizes of the data (of `task` if given) by name; only runs of equal sizes are averaged."""
         return {}
 
+    def faults(self, run: "Run[Any]") -> Iterator[str]:
+        """Numbers that are not what follows from the rest of their record, as sentences. May raise
+        any error for a record of others.
+        """
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRule(Kind):
+    """Metrics of labels that one rule made. Older records name the rule only in their config."""
+
+    rule: str | None = None
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -58,6 +76,19 @@ class Interval:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+def other_than(name: str, stated: Any, expected: Any) -> Iterator[str]:
+    """A sentence for each number, of dataclasses and dictionaries too, that is not the expected
+    one. What is not stated is no fault.
+    """
+    if isinstance(expected, float | int):
+        if stated is not None and not math.isclose(stated, expected, rel_tol=ROUNDING):
+            yield f"{name} is {stated:.4g}, but the rest of the record gives {expected:.4g}"
+    elif stated is not None:
+        there, parts = (one if isinstance(one, dict) else vars(one) for one in (stated, expected))
+        for key, part in parts.items():
+            yield from other_than(f"{name}.{key}", there.get(key), part)
 
 
 def without_none(value: Any) -> Any:

@@ -1,9 +1,11 @@
 """The longest kernels or operators of profiled steps, as a record holds and a table shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from catlip.records.table import Cell, Table, clipped, number_cell
+from catlip.records.run import Run
+from catlip.records.table import RECORDS, Column, Row, Spec, clipped
 
 PROFILE = "profile"  # the name of these rows in a record's samples, or its beginning
 
@@ -20,15 +22,20 @@ class Operation:
     share: float
 
 
-def profile_table(name: str, title: str, operations: Sequence[Operation], anchor: str) -> Table:
-    rows = [
-        [
-            Cell(clipped(operation.name)),
-            number_cell(operation.calls, 0, anchor),
-            number_cell(operation.total_ms, None, anchor),
-            number_cell(100 * operation.share, 1, anchor),
-        ]
-        for operation in operations
+def operation_rows(
+    operations: Sequence[Operation], run: Run[Any], method: str | None = None
+) -> Iterator[Row]:
+    for one in operations:
+        row = {"method": method, "name": clipped(one.name), "calls": one.calls}
+        yield row | {"ms": one.total_ms, "share": one.share, RECORDS: (run.path,)}
+
+
+def profile_spec(name: str, title: str, rows: Callable[[Any], Iterable[Row]]) -> Spec:
+    columns = [
+        Column("Method", "method", head=True),
+        Column("Kernel or operator", "name"),
+        Column("Calls", "calls", 0),
+        Column("Time (ms)", "ms"),
+        Column("Of all (%)", "share", 1, factor=100),
     ]
-    columns = ["Kernel or operator", "Calls", "Time (ms)", "Of all (%)"]
-    return Table(name, title, columns, rows, folded=True)
+    return Spec(name, title, "Its own time, without that of the operators it calls.", columns, rows)

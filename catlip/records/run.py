@@ -6,15 +6,16 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from catlip.records.kind import Interval, Kind, Summary, too_few
-from catlip.records.table import Cell, format_number
+from catlip.records.kind import ByRule, Interval, Kind, too_few
+from catlip.records.table import clipped, format_number
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
@@ -25,7 +26,6 @@ NAME = 60  # characters; a text up to this length is cached, for it is likely to
 # Keys of base64 texts, which are not clipped: the bits of 50,000 test images take 8,336 characters.
 BASE64 = ("image", "mask", "truth", "predicted", "correct", "clusters", "part")
 WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
-TIMES = "\N{MULTIPLICATION SIGN}"
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 STEADY = 0.9  # a GPU's clock at the end over that at the start; below it, they are too
 MAX_OTHER_GIB = 1.0  # of a GPU's memory, held by others; above it, another process may work there
@@ -49,6 +49,7 @@ class Config:
     resolution: int | None = None
     num_classes: int | None = None
     caption_tokens: float = 0.0
+    tokens_in_use: int = 0
     samples: float | None = None
     world_size: int | None = None
     precision: str = ""
@@ -99,6 +100,13 @@ class Environment:
     other_cpu_s: float | None = None
     beside: int = 0  # trainings of the same study that ran on the device at the same time
     card: Card = Card()
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def samples(self, name: str) -> int | None:
+        """How many samples the data of that name has; None if the record does not say it."""
+        entry = self.data.get(name)
+        count = entry.get("samples") if isinstance(entry, dict) else None
+        return count if isinstance(count, int) else None
 
     @property
     def busy(self) -> str:
@@ -256,62 +264,10 @@ def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) ->
     )
 
 
-def summary_cell(summary: Summary | None, anchor: str = "") -> Cell:
-    """The median, with its 5th to 95th percentile below; a dash if nothing was measured."""
-    if summary is None:
-        return Cell()
-    return Cell(format_number(summary.median), low_to_high(summary.p5, summary.p95), anchor)
-
-
-def ratio_cell(run: Run[Kind], ratio: Interval | None) -> Cell:
-    """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
-    if ratio is None:
-        return Cell()
-    return Cell(f"{format_number(ratio.value, 2)}{TIMES}", interval(run, ratio), run.anchor)
-
-
-def times_cell(value: float | None, anchor: str) -> Cell:
-    """`1.25x`, without an interval; a dash if `value` is None."""
-    return Cell() if value is None else Cell(f"{format_number(value, 2)}{TIMES}", anchor=anchor)
-
-
 def print_doubts(run: Run[Any]) -> None:
     """Warn of what puts its times in doubt."""
     for doubt in run.environment.doubts.values():
         print(f"warning: {run.name}: {doubt} Times are in doubt.")
-
-
-def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
-    """`1.20 to 1.31`, or `no interval` if the run had too few rounds."""
-    return ends(run.trusted(ratio), decimals)
-
-
-def ends(ratio: Interval, decimals: int | None = 2) -> str:
-    """`1.20 to 1.31`, or `no interval`, for a ratio that has enough rounds."""
-    return low_to_high(ratio.low, ratio.high, decimals) or "no interval"
-
-
-def low_to_high(
-    low: float | None, high: float | None, decimals: int | None = None, times: float = 1.0
-) -> str:
-    """`1.20 to 1.31`, both multiplied by `times`; empty if one of the two is None."""
-    if low is None or high is None:
-        return ""
-    return f"{format_number(times * low, decimals)} to {format_number(times * high, decimals)}"
-
-
-def device_of(run: Run[Any]) -> str:
-    """The device of a run, as readers see it; empty if the run does not name it."""
-    return run.where if run.environment.device else ""
-
-
-class Setting(Protocol):
-    """One scale under one root, such as `runs/starter`: a `reports.read.setting.Setting`."""
-
-    @property
-    def root(self) -> str: ...
-    @property
-    def scale(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -340,6 +296,19 @@ def select_kind(
     """The records of a kind; if a method is given, only the records of that method."""
     same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
     return [record for record in same if method is None or record.method == method]
+
+
+def usual_recipe(runs: Sequence[Run[K]]) -> list[Run[K]]:
+    """The runs of one recipe: that of the most methods and seeds."""
+    trained = {(run.method, run.seed, run.settings_key) for run in runs}
+    counts = Counter(settings for _, _, settings in trained)
+    usual = max(counts, key=lambda settings: (counts[settings], settings), default="")
+    return [run for run in runs if run.settings_key == usual]
+
+
+def rule_of(run: Run[ByRule]) -> str:
+    """The rule that made the labels; the record's name if the rule is not recorded."""
+    return clipped(run.metrics.rule or run.config.rule or run.name, 24)
 
 
 def cleaned(tree: Any) -> Any:

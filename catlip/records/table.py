@@ -1,29 +1,33 @@
-"""A table as data, and the same table as markdown, CSV and plain text (HTML is the template's).
+"""A table as data: what it answers, its columns, and a function that gives its rows. Program, page
+and documents show the same one: as text, HTML, markdown and CSV.
 
-A `Cell` says what is shown, where the number came from and what a reader must know beside it; a
-`Table` numbers the remarks of its cells as footnotes. A missing value is an en dash, a NaN is shown
-as NaN.
+A row is a dictionary, and the type of a value says how it is shown: a number, an interval below its
+value, percentiles below a median, a mean with its spread. A missing value is an en dash, a NaN is
+shown as NaN.
 """
 
 import csv
 import io
 import math
-import re
 import statistics
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from typing import Any
 
+from catlip.records.kind import Interval, Summary
 from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 MAX_DECIMALS = 6
-MAX_NAME = 180  # characters of a file's name
 MAX_ROWS = 500  # of a table that is shown; its CSV has all
+MAX_NAMES = 12  # in a line
+RECORDS, NOTE = "record_paths", "note"  # keys of a row: the paths of its records, and a footnote
 # The characters that a formula of a spreadsheet begins with.
 FORMULA = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}")
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,37 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A count, and the fraction of a whole that it is."""
+
+    count: float
+    whole: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column, and the key of its values in a row. Numbers are multiplied by `factor` and have
+    `digits` after the point, or three significant ones; `plus`: with their sign. A `head` says what
+    was measured: whole numbers have no point, and a value is left out where it and those before it
+    are the same as in the row above.
+    """
+
+    title: str
+    key: str
+    digits: int | None = None
+    factor: float = 1.0
+    plus: bool = False
+    unit: str = ""
+    head: bool = False
+
+
+@dataclass(frozen=True)
 class Cell:
-    """One cell of a table: a line of text and one in small type."""
+    """A line of text and one in small type; the numbers behind them, by what each is."""
 
     text: str = MISSING
     small: str = ""
-    anchor: str = ""  # of its record in the page
-    quantity: Quantity | None = None  # what the text shows, for the CSV
-    differs: bool = False  # marked as differing from the paper
-    remarks: tuple[str, ...] = ()  # what a reader must know beside it; they become footnotes
+    numbers: Mapping[str, float | None] | None = None
 
     @property
     def full(self) -> str:
@@ -53,31 +79,235 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading. The page
-    shows a folded one on demand, and one `as_list` as a list, to be read on a phone.
+    """A table with its rows; `about` says in a sentence or two what it answers."""
+
+    name: str
+    title: str
+    about: str
+    all_columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    @cached_property
+    def shared(self) -> dict[str, str]:
+        """Title -> value of the heads that are the same in all of several rows; these are said
+        once, above the table.
+        """
+        found: dict[str, str] = {}
+        for column in self.all_columns:
+            values = {str(row.get(column.key)): row.get(column.key) for row in self.rows}
+            if column.head and len(values) == 1 < len(self.rows) and None not in values.values():
+                found[column.title] = cell_of(self.rows[0][column.key], column).full
+        return found
+
+    @cached_property
+    def filled(self) -> list[Column]:
+        """The columns that some row has a value for."""
+        rows = self.rows
+        return [c for c in self.all_columns if any(row.get(c.key) is not None for row in rows)]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        return [column for column in self.filled if column.title not in self.shared]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """The footnotes, each once."""
+        return list(dict.fromkeys(row[NOTE] for row in self.rows if row.get(NOTE)))
+
+    def mark(self, row: Row) -> str:
+        """The number of a row's footnote, or nothing."""
+        return str(self.notes.index(row[NOTE]) + 1) if row.get(NOTE) else ""
+
+    def lines(self) -> list[tuple[Row, list[Cell]]]:
+        """The rows that are shown, with a cell for each column."""
+        found: list[tuple[Row, list[Cell]]] = []
+        before: list[Any] = []
+        for row in self.rows[:MAX_ROWS]:
+            cells = [cell_of(row.get(column.key), column) for column in self.columns]
+            heads = [row.get(column.key) for column in self.columns if column.head]
+            for i, (now, above) in enumerate(zip(heads, before, strict=False)):
+                if now != above:
+                    break
+                cells[i] = Cell("")
+            found.append((row, cells))
+            before = heads
+        return found
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A table without its rows.
+
+    Attributes:
+        rows: the rows of some records.
+        command: what would fill it.
     """
 
     name: str
     title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    caption: str = ""
-    folded: bool = False
-    as_list: bool = False
-    kind: str = field(default="table", init=False)
+    about: str
+    columns: Sequence[Column]
+    rows: Callable[[Any], Iterable[Row]]
+    command: str = ""
 
-    @cached_property
-    def footnotes(self) -> list[str]:
-        """The remarks of all cells, each once, in the order of the cells."""
-        cells = chain.from_iterable(self.rows[:MAX_ROWS])
-        return list(dict.fromkeys(remark for cell in cells for remark in cell.remarks))
+    def fill(self, records: Any) -> Table:
+        return Table(self.name, self.title, self.about, self.columns, [*self.rows(records)])
 
-    def marks(self, cell: Cell) -> list[int]:
-        return [self.footnotes.index(remark) + 1 for remark in cell.remarks]
+
+def cell_of(value: Any, column: Column) -> Cell:
+    """How a value is shown; a pair is a value with its line in small type."""
+
+    def number(value: float, plus: bool = False) -> str:
+        show, shown = signed if plus else format_number, column.factor * value
+        digits = 0 if column.head and shown % 1 == 0 else column.digits
+        return f"{show(shown, digits)}{column.unit}"
+
+    def scaled(**values: float | None) -> dict[str, float | None]:
+        """As the column's title has it; `main` is the number without a name."""
+        return {
+            name.removeprefix("main"): value if value is None else column.factor * value
+            for name, value in values.items()
+        }
+
+    match value:
+        case None:
+            return Cell()
+        case str():
+            return Cell(value)
+        case (main, str() as small):
+            cell = cell_of(main, column)
+            return Cell(cell.text, small, cell.numbers)
+        case Quantity(mean, spread, n):
+            digits = decimals_of(column.factor * mean) if column.digits is None else column.digits
+            text = format_number(column.factor * mean, digits)
+            if spread is not None:
+                text += f" ± {format_number(column.factor * spread, digits)}"
+            return Cell(text, f"n = {n}", scaled(main=mean, spread=spread) | {"n": n})
+        case Share(count, whole):
+            part = count / whole if whole else math.nan
+            small = f"{format_number(100 * part, 1)} %" if math.isfinite(part) else ""
+            return Cell(number(count), small, scaled(main=count, of=whole))
+        case Summary(median, low, high):
+            numbers = scaled(main=median, p5=low, p95=high)
+            return Cell(number(median), _ends(number, low, high), numbers)
+        case Interval(main, low, high):
+            small = _ends(lambda end: number(end).removesuffix(column.unit), low, high)
+            numbers = scaled(main=main, low=low, high=high)
+            return Cell(number(main, column.plus), small, numbers)
+        case bool():
+            return Cell("yes" if value else "no")
+        case int() | float():
+            return Cell(number(value, column.plus), numbers=scaled(main=value))
+    return cell_of(Interval(value.value, value.low, value.high), column)  # an Estimate
+
+
+def _ends(number: Callable[[float], str], low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+# --- As text, markdown and CSV (HTML is the template's) -------------------------------------------
+
+
+def as_text(table: Table) -> str:
+    """The table in aligned columns, for a terminal, with its footnotes below."""
+    grid = [[column.title for column in table.columns]]
+    for row, cells in table.lines():
+        grid.append([cell.full for cell in cells])
+        if mark := table.mark(row):
+            grid[-1][0] += f" [{mark}]"
+    widths = [max(map(len, words)) for words in zip(*grid, strict=True)]
+    grid.insert(1, ["-" * width for width in widths])
+    lines = [
+        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+        for row in grid
+    ]
+    lines += [f"[{i}] {note}" for i, note in enumerate(table.notes, 1)]
+    if len(table.rows) > MAX_ROWS:
+        lines.append(f"The first {MAX_ROWS} of {len(table.rows):,} rows.")
+    return printable("\n".join(lines))
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    for table in tables:
+        if table.rows:
+            shared = [f"{title}: {value}" for title, value in table.shared.items()]
+            head = "\n".join([table.title, *shared])
+            print(f"{printable(head)}\n{as_text(table)}\n")
+
+
+def as_markdown(table: Table) -> str:
+    """The table as GitHub's markdown, below what all its rows share and above its footnotes."""
+    rows = []
+    for row, cells in table.lines():
+        rows.append([escape_markdown(cell.full) for cell in cells])
+        if mark := table.mark(row):
+            rows[-1][0] += f" <sup>{mark}</sup>"
+    titles = [escape_markdown(column.title) for column in table.columns]
+    grid = [titles, ["---"] * len(titles), *rows]
+    lines = [f"| {' | '.join(cells)} |" for cells in grid]
+    shared = [escape_markdown(f"{title}: {value}.") for title, value in table.shared.items()]
+    notes = [f"{i}. {escape_markdown(note)}" for i, note in enumerate(table.notes, 1)]
+    parts = [" ".join(shared), "\n".join(lines), "\n".join(notes)]
+    return "\n\n".join(filter(None, parts))
+
+
+def as_csv(table: Table) -> str:
+    """The table as CSV: every number in a column of its own, the footnotes in the last, and no cell
+    that could run as a formula.
+    """
+    cells = [[cell_of(row.get(c.key), c) for c in table.filled] for row in table.rows]
+    heads = [
+        list(dict.fromkeys(name for row in cells for name in row[i].numbers or {"": 0}))
+        for i in range(len(table.filled))
+    ]
+    body = io.StringIO()
+    writer = csv.writer(body, lineterminator="\n")
+    titles = [
+        inert(", ".join(filter(None, (column.title, name))))
+        for column, names in zip(table.filled, heads, strict=True)
+        for name in names
+    ]
+    writer.writerow(titles + ["Note"] * bool(table.notes))
+    for shown, row in zip(table.rows, cells, strict=True):
+        values = list[str]()
+        for cell, names in zip(row, heads, strict=True):
+            numbers = cell.numbers or {}
+            values += [_number(numbers.get(name)) for name in names]
+            if not cell.numbers and cell.text != MISSING:
+                values[-len(names)] = cell.full
+        values += [shown.get(NOTE) or ""] * bool(table.notes)
+        writer.writerow(map(inert, values))
+    return body.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def inert(words: str) -> str:
+    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula."""
+    line = " ".join(printable(words).splitlines()).replace("\t", " ")
+    if not line.lstrip().startswith(FORMULA):
+        return line
+    try:
+        float(line)
+    except ValueError:
+        return f"'{line}"
+    return line
+
+
+def escape_markdown(words: str) -> str:
+    """Text from a file as one line of markdown that starts no tag, cell, link or emphasis."""
+    for mark in "\\|<>[]*_`":
+        words = words.replace(mark, "\\" + mark)
+    return printable(" ".join(words.split()))
+
+
+# --- Numbers and names ----------------------------------------------------------------------------
 
 
 def format_number(value: float | None, decimals: int | None = None) -> str:
-    """A number for readers, with `decimals` places or three significant digits."""
+    """A number for readers, with `decimals` places, or else with three significant digits."""
     if value is None:
         return MISSING
     if not math.isfinite(value):
@@ -91,40 +321,9 @@ def format_number(value: float | None, decimals: int | None = None) -> str:
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def from_to(
-    values: Iterable[float], decimals: int = 1, show: Callable[..., str] = format_number
-) -> str:
-    """`1.2 to 1.5`, the least and the most, or one number if both are shown alike."""
-    ends = sorted(values)
-    return " to ".join(dict.fromkeys(show(end, decimals) for end in (ends[0], ends[-1])))
-
-
 def signed(value: float, decimals: int | None = None) -> str:
     """A difference for readers: as `format_number`, with a plus sign if it is above zero."""
     return f"{'+' if value > 0 else ''}{format_number(value, decimals)}"
-
-
-def sign_of(value: float, decimals: int = 1) -> int:
-    """The sign of a difference as it is shown, rounded: 1, 0 or -1; 0 for a NaN."""
-    rounded = round(value, decimals) if math.isfinite(value) else value
-    return (rounded > 0) - (rounded < 0)
-
-
-def clipped(words: object, most: int = 60) -> str:
-    """Words from a record on one line of at most `most` printable characters, or a dash."""
-    line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
-    line = "".join(filter(str.isprintable, line))  # others may reverse text or break a page
-    if len(line) > most:
-        return f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
-    return line or MISSING
-
-
-def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Cell:
-    """A count with its fraction of the whole, in per cent, below it."""
-    percentage = ""
-    if count is not None and whole and math.isfinite(count / whole):
-        percentage = f"{format_number(100 * count / whole, 1)} %"
-    return number_cell(count, 0, anchor, small=percentage)
 
 
 def decimals_of(value: float) -> int:
@@ -145,159 +344,16 @@ def quantity_of(values: Iterable[float | None]) -> Quantity | None:
     return Quantity(statistics.fmean(kept), spread, len(kept))
 
 
-def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:
-    """`mean ± spread` with n below, linked to its records; a dash if nothing was measured."""
-    if quantity is None:
-        return Cell()
-    return Cell(mean_and_spread(quantity, decimals), f"n = {quantity.n}", anchor, quantity=quantity)
-
-
-def mean_and_spread(quantity: Quantity, decimals: int | None = None) -> str:
-    """`26.6 ± 0.2`, both with the same decimals; the mean alone for a single run."""
-    if decimals is None:
-        decimals = decimals_of(quantity.mean)
-    spread = f" ± {format_number(quantity.spread, decimals)}" if quantity.spread is not None else ""
-    return format_number(quantity.mean, decimals) + spread
-
-
-def number_cell(
-    value: float | None, decimals: int | None = None, anchor: str = "", small: str = ""
-) -> Cell:
-    """A single number, or a dash without link where it is missing."""
-    return Cell() if value is None else Cell(format_number(value, decimals), small, anchor)
-
-
-def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table in GitHub's markdown."""
-    grid = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(cells)} |" for cells in grid]
-
-
-def as_markdown(table: Table) -> str:
-    """The table as GitHub's markdown, with its title, links to anchors, footnotes and caption."""
-    first = table.rows[:MAX_ROWS]
-    rows = []
-    for row in first:
-        cells = []
-        for cell in row:
-            text = escape_markdown(cell.text)
-            text = f"[{text}]({records_file(cell.anchor)})" if cell.anchor else text
-            text = f"**{text}** ≠" if cell.differs else text
-            small = f" ({escape_markdown(cell.small)})" if cell.small else ""
-            marks = ", ".join(map(str, table.marks(cell)))
-            cells.append(f"{text}{small}{f' <sup>{marks}</sup>' if marks else ''}")
-        rows.append(_padded(cells, len(table.columns)))
-    lines = [f"**{escape_markdown(table.title)}**", ""]
-    lines += markdown_rows([*map(escape_markdown, table.columns)], rows)
-    if len(table.rows) > len(first):
-        csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
-        lines += ["", f"The first {len(first)} of {len(table.rows):,} rows; {csv_file}."]
-    notes = [f"{i}. {escape_sentence(note)}" for i, note in enumerate(table.footnotes, 1)]
-    parts = ["\n".join(lines), "\n".join(notes), escape_sentence(table.caption)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def records_file(anchor: str) -> str:
-    """The file, beside the page, with the records that an anchor stands for."""
-    if len(anchor) > MAX_NAME:
-        anchor = f"{anchor[:MAX_NAME]}-{zlib.crc32(anchor.encode()):08x}"
-    return f"records/{anchor}.json"
-
-
-def as_csv(table: Table) -> str:
-    """The table as CSV: a quantity in three columns, and no cell that could run as a formula."""
-    head: list[str] = []
-    split = []
-    for i, column in enumerate(table.columns):
-        split.append(any(len(row) > i and row[i].quantity for row in table.rows))
-        head += [column, f"{column}, spread", f"{column}, n"] if split[-1] else [column]
-    body = io.StringIO()
-    writer = csv.writer(body, lineterminator="\n")
-    writer.writerow(map(_inert, [*head, "remarks"]))
-    for row in table.rows:
-        values: list[str] = []
-        for cell, is_split in zip(row, split, strict=False):
-            if not is_split:
-                values.append(cell.full.rstrip())
-            elif cell.quantity is None:
-                values += [cell.text, "", ""]
-            else:
-                mean, spread, n = cell.quantity.mean, cell.quantity.spread, cell.quantity.n
-                values += [f"{mean:.6g}", "" if spread is None else f"{spread:.6g}", str(n)]
-        remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
-        writer.writerow(map(_inert, [*_padded(values, len(head)), " ".join(remarks)]))
-    return body.getvalue()
-
-
-def as_text(table: Table) -> str:
-    """The table in aligned columns, for a terminal, with its footnotes below."""
-    grid = [list(table.columns)]
-    for row in table.rows[:MAX_ROWS]:
-        cells = [cell.full + "".join(f" [{i}]" for i in table.marks(cell)) for cell in row]
-        grid.append(_padded(cells, len(table.columns)))
-    widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
-    grid.insert(1, ["-" * width for width in widths])
-    lines = [
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
-        for row in grid
-    ]
-    lines += [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
-    if len(table.rows) > MAX_ROWS:
-        lines.append(f"The first {MAX_ROWS} of {len(table.rows):,} rows.")
-    return printable("\n".join(lines))
-
-
-def print_tables(tables: Iterable[Table]) -> None:
-    for table in tables:
-        print(f"{printable(table.title)}\n{as_text(table)}\n")
-
-
-def escape_markdown(words: str) -> str:
-    """Text from a file as one line of markdown that starts no tag, cell, link or emphasis."""
-    for mark in "\\|<>[]*_`":
-        words = words.replace(mark, "\\" + mark)
-    return printable(" ".join(words.split()))
-
-
-def escape_sentence(words: str) -> str:
-    """A sentence, which may hold a record's words, as markdown; `backticked` words stay code."""
-    escaped = ""
-    for i, part in enumerate(re.split(r"`([^`]+)`", words)):
-        if i % 2:
-            escaped += f"`{' '.join(part.split())}`"
-        else:  # with the spaces between it and the code before and after it
-            before, after = part[:1].isspace(), part[-1:].isspace() and bool(part.strip())
-            escaped += f"{' ' * before}{escape_markdown(part)}{' ' * after}"
-    return escaped
-
-
-def _inert(words: str) -> str:
-    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula."""
-    line = " ".join(printable(words).splitlines()).replace("\t", " ")
-    if not line.lstrip().startswith(FORMULA):
-        return line
-    try:
-        float(line)
-    except ValueError:
-        return f"'{line}"
-    return line
-
-
-def _padded(words: list[str], width: int) -> list[str]:
-    return words + [""] * (width - len(words))
-
-
-MAX_NAMES = 12  # in a line
+def clipped(words: object, most: int = 60) -> str:
+    """Words from a record on one line of at most `most` printable characters, or a dash."""
+    line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
+    line = "".join(filter(str.isprintable, line))  # others may reverse text or break a page
+    if len(line) > most:
+        return f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+    return line or MISSING
 
 
 def listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
     """Names from files on one line: the first `most`, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(clipped(name) for name in names[:most]) + more
-
-
-def paper_name(name: str) -> str:
-    """The paper's name of a table or figure: `table_6a` -> `Table 6(a)`."""
-    kind, _, number = name.partition("_")
-    letter = number.lstrip("0123456789")
-    return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"

@@ -23,7 +23,7 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
-from catlip.cli import USER_ERRORS, InputError
+from catlip.program.errors import USER_ERRORS, InputError
 
 # The signals with which a cluster tells the processes of a job to stop. SLURM sends SIGTERM before
 # it takes a machine away, and SIGUSR1 ahead of the time limit if `sbatch --signal=USR1@300` asks.

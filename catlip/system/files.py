@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.[0-9a-f]+\.tmp$")  # as `replacing` calls a file
 
 
 @contextmanager
@@ -38,6 +41,27 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
 def write_atomically(path: Path, content: bytes, sync: bool = True) -> None:
     with replacing(path, sync) as file:
         file.write(content)
+
+
+def remove_written(folder: Path, names: str) -> None:
+    """Delete the files of a folder that this program wrote: those whose paths in it match a regular
+    expression, and what a killed process left of them. Then its folders that this has emptied. All
+    other files stay.
+    """
+    emptied: set[str] = set()
+    for place, folders, files in os.walk(folder, topdown=False):
+        paths = [Path(place, name) for name in files]
+        ours = [
+            path
+            for path in paths
+            if re.fullmatch(names, UNFINISHED.sub(r"\1\2", str(path.relative_to(folder))))
+        ]
+        for path in ours:
+            path.unlink()
+        if ours or any(os.path.join(place, name) in emptied for name in folders):
+            with contextlib.suppress(OSError):
+                os.rmdir(place)
+                emptied.add(place)
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

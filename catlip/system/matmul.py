@@ -9,9 +9,11 @@ import torch
 
 from catlip.training.parallel import AUTOCAST
 
-# A GPU is warmed up, because its clock rises and then falls as it gets hot.
-WARM_UP_S = {"cuda": 1.0, "cpu": 0.0}
-SIDES = {"cuda": 8192, "cpu": 1024}  # on a CPU some precisions are very slow
+# A GPU is warmed up, because its clock rises and then falls as it gets hot; a CPU's rises too.
+WARM_UP_S = {"cuda": 1.0, "cpu": 0.3}
+# Of 1,024, a CPU's product takes so short that a wait for a thread shows: on two busy cores it was
+# a quarter slower than one of 2,048, which is slow enough in precisions that are emulated.
+SIDES = {"cuda": 8192, "cpu": 2048}
 REPEATS = {"cuda": 10, "cpu": 1}  # per measurement: on a GPU the host waits once for all of them
 MEASURED_S = {"cuda": 2.0, "cpu": 0.5}
 COPIED_S = 0.3

@@ -277,7 +277,11 @@ class Trainer:
         last = micro_step + len(batches) == self.accumulation
         # That of the recipe's device, as in the data path.
         number = self.rank.number * self.accumulation + micro_step
-        torch.manual_seed(streams.seed_at(self.seed, streams.OBJECTIVE, self.step, number, bits=64))
+        for device, batch in reversed([*enumerate(batches, number)]):  # it begins with the first
+            seed = streams.seed_at(self.seed, streams.OBJECTIVE, self.step, device, bits=64)
+            torch.manual_seed(seed)
+            if len(batches) > 1:
+                batch.go_to_random = streams.mark_random_state(self.rank.device)
         with gradient_sync(self.replica, last):
             with record_function("forward"):
                 loss = self.loss(*batches)

@@ -9,7 +9,7 @@ import tyro
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count, PositiveFraction
 from catlip.records.record import Record, plain
-from catlip.records.table import as_text
+from catlip.records.table import print_tables
 from catlip.system.files import write_atomically
 from catlip.transfer_init import ALPHA
 from catlip.transfer_init.table import origins_sentence, origins_table
@@ -84,7 +84,7 @@ def main(config: TransferInit) -> None:
         content = save({"weight": head.weight, "bias": head.bias}, metadata)
         write_atomically(config.out, content)
     if labels.name not in SETS:
-        print(as_text(origins_table(labels.name, head.origins, vocabulary)) + "\n")
+        print_tables([origins_table(labels.name, head.origins, vocabulary)])
     print(
         f"{origins_sentence(labels.name, head.origins, config.alpha)}\nwrote {config.out}, {path}"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from catlip.records.table import Cell, Table, clipped, listed, number_cell
+from catlip.records.table import Column, Table, clipped, listed
 from catlip.transfer_init import ALPHA, Kind, Origin
 from catlip.vocabulary import Vocabulary
 
@@ -24,17 +24,24 @@ def origins_table(name: str, origins: Sequence[Origin], vocabulary: Vocabulary) 
         captions = [vocabulary.synsets[class_id].count for class_id in origin.fractions]
         classes = [part.class_name or "none" for part in origin.parts if origin.matched]
         rows.append(
-            [
-                Cell(clipped(origin.label, 40)),
-                Cell(HOW[origin.kind]),
-                Cell(" + ".join(part.synset for part in origin.parts) or "no noun of WordNet"),
-                Cell(" + ".join(classes) or "none"),
-                number_cell(origin.similarity, 2),
-                number_cell(min(captions, default=None), 0),
-            ]
+            {
+                "name": clipped(origin.label, 40),
+                "how": HOW[origin.kind],
+                "noun": " + ".join(part.synset for part in origin.parts) or "no noun of WordNet",
+                "class": " + ".join(classes) or "none",
+                "similarity": origin.similarity,
+                "captions": min(captions, default=None),
+            }
         )
-    columns = ["Name", "In the vocabulary", "Its noun", "Class", "Similarity", "Captions"]
-    return Table("own_classes", f"The classes of {name}", columns, rows=rows)
+    columns = [
+        Column("Name", "name"),
+        Column("In the vocabulary", "how"),
+        Column("Its noun", "noun"),
+        Column("Class", "class"),
+        Column("Similarity", "similarity", 2),
+        Column("Captions", "captions", 0),
+    ]
+    return Table("own_classes", f"The classes of {name}", "", columns, rows)
 
 
 def origins_sentence(name: str, origins: Sequence[Origin], alpha: float = ALPHA) -> str:

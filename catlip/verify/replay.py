@@ -22,7 +22,7 @@ from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
 from catlip.records.profile import PROFILE
 from catlip.records.record import environment, from_plain, plain, read_record
-from catlip.records.table import Cell, Table, as_text
+from catlip.records.table import Column, Table, print_tables
 from catlip.training import checkpoint
 from catlip.training.distributed import (
     Rank,
@@ -47,6 +47,14 @@ REPLACED = ("shards", "labels_dir", "vocabulary", "device")
 TOLERANCE = 0.01
 # Packages whose version may change the rounding, or the pixels.
 NUMERIC_PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg")
+
+
+COLUMNS = [
+    Column("Step", "step", 0),
+    Column("From", "source"),
+    Column("Compared", "what"),
+    Column("Agree?", "agree"),
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ def main(config: "Verify") -> None:
     run = read_run(config.run)
     flags = plain({name: getattr(config, name) for name in REPLACED})
     given = {name: value for name, value in flags.items() if value not in (None, "", [])}
-    recorded = run.record["config"] | given
+    # What the run has in its folder decides how it goes on.
+    recorded = run.record["config"] | given | {"out": str(run.folder), "restart": False}
     # Imported by its name: no module of catlip imports the baselines, because they need packages
     # that CatLIP does not need.
     is_catlip = recorded.get("method") == "catlip"
@@ -117,11 +126,13 @@ def main(config: "Verify") -> None:
         rows = []
         for each in sorted(comparisons, key=lambda each: each.step):
             distance = "" if each.distance is None else f"{each.distance:.1e} apart"
-            agree = Cell(f"no: {each.differs}" if each.differs else "yes", small=distance)
-            source = f"step {each.start:,}" if each.start else "the seed"
-            rows.append([Cell(f"{each.step:,}"), Cell(source), Cell(each.what), agree])
-        columns = ["Step", "From", "Compared", "Agree?"]
-        print(as_text(Table("verified", "Steps executed again", columns, rows=rows)))
+            row = {
+                "step": each.step,
+                "source": f"step {each.start:,}" if each.start else "the seed",
+            }
+            agree = f"no: {each.differs}" if each.differs else "yes"
+            rows.append(row | {"what": each.what, "agree": (agree, distance)})
+        print_tables([Table("verified", "Steps executed again", "", COLUMNS, rows)])
         for name in entries:
             print(f"{name}: its record is not what the log gives")
         how = f"within {TOLERANCE:g} ({reason})" if reason else "bit for bit"

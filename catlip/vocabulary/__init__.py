@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import EDITION, Labeller, LabelVersion
+from catlip.captions import EDITION, Labeller, LabelVersion, texts_of
 from catlip.cli import InputError
 from catlip.data.remote import read_file
 from catlip.label import label_captions
@@ -115,7 +115,8 @@ class Vocabulary:
         Raises: InputError if fewer than two are left.
         """
         labeller = _labeller(rule, tuple((words or {}).items()))
-        labels = label_captions(((str(n), text) for n, text in enumerate(texts)), labeller)
+        samples = ((str(number), text) for number, text in enumerate(texts_of(texts)))
+        labels = label_captions(samples, labeller)
         rows, meta = nouns().rows(labels.values), labels.meta
         occurrences = np.bincount(rows, minlength=len(nouns().offsets))
         digest, unlabelled = meta["captions_sha256"], sum(meta["unlabelled"].values())
@@ -132,7 +133,7 @@ class Vocabulary:
     def label_version(self) -> LabelVersion:
         return LabelVersion(self.rule, self.wordnet, self.tagger, self.edition, words=self.words)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the vocabulary as JSON, one synset per line, atomically."""
         lists = {"synsets": self.synsets, "pruned": self.pruned}
         names = [key.name for key in fields(self) if key.name not in lists]
@@ -144,12 +145,12 @@ class Vocabulary:
         for name, synsets in lists.items():
             lines = ",\n  ".join(json.dumps(synset) for synset in synsets)
             tail += f',\n "{name}": [\n  {lines}\n ]'
-        write_atomically(path, f"{head}{tail}\n}}\n".encode())
+        write_atomically(Path(path), f"{head}{tail}\n}}\n".encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
+    def load(cls, path: Path | str) -> "Vocabulary":
         try:
-            content = read_file(path)
+            content = read_file(Path(path))
         except FileNotFoundError:
             raise InputError(
                 f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
@@ -200,7 +201,7 @@ def _labeller(rule: str, words: tuple[tuple[str, str], ...]) -> Labeller:
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:
     """The synsets above `threshold`, or the `top_k` first, or those above `fitting_threshold`."""
     if threshold is not None and top_k is not None:
-        raise InputError("give --threshold or --top-k, not both")
+        raise InputError("give a threshold or a top-k, not both")
     if threshold is None and top_k is None:
         threshold = fitting_threshold(counts.source.captions)
     ranked = counts.ranked()
@@ -211,7 +212,7 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     if len(ranked) < 2:
         raise InputError(f"the labels name {len(ranked)} synsets; a vocabulary needs two")
     if num_kept < max(2, top_k or 2):
-        fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
+        fix = f"threshold {ranked[1].count - 1}" if top_k is None else f"top-k {len(ranked)}"
         raise InputError(f"{num_kept} of {len(ranked)} synsets are left; try {fix} at most")
     return Vocabulary(
         **asdict(counts.label_version),

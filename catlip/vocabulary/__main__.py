@@ -19,10 +19,11 @@ import tyro
 from catlip.cli import InputError, Program, run
 from catlip.data.remote import find_remote
 from catlip.label.sidecar import SUFFIX, planned_names
+from catlip.program.identity import refuse_foreign
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
-from catlip.records.table import as_text
+from catlip.records.table import print_tables
 from catlip.system.urls import is_remote, show_urls
 from catlip.transfer_init import find_origins
 from catlip.transfer_init.table import origins_sentence, origins_table
@@ -83,14 +84,15 @@ def build_from_labels(config: BuildVocabulary) -> None:
     """Build, save, record, and print the ten most frequent classes."""
     if config.out.suffix != ".json":
         raise InputError(f"--out {config.out} does not end in .json")
+    refuse_foreign(config.out, lambda path: path.read_bytes().startswith(b'{\n "schema": '))
     files = _label_files(config.labels, config.rule)
     counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
     vocabulary = build(counts, config.threshold, config.top_k)
     vocabulary.save(config.out)
     with Record(_record_path(config.out), VocabularyCounts, config) as record:
-        runs = {vocabulary.rule: record.finish(describe(vocabulary))}
-    print(as_text(result.labels_table({}, runs, scale="")))
-    print("\nThe most frequent classes, and the captions that name them")
+        run = record.finish(describe(vocabulary))
+    print_tables([result.LABELS.fill([run])])
+    print("The most frequent classes, and the captions that name them")
     for synset in vocabulary.synsets[:10]:
         print(f"  {synset.count:>12,}  {synset.name}")
     print(f"vocabulary: {config.out}\nrecord: {record.path}")
@@ -148,13 +150,11 @@ def show_statistics(config: VocabularyStatistics) -> None:
     with Record(path, result.VocabularyStatistics, config) as record:
         record.samples |= samples
         measured = record.finish(metrics)
-    runs = {vocabulary.rule: measured}
-    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs)):
-        print(f"{as_text(table)}\n")
+    print_tables(spec.fill([measured]) for spec in (result.LABELS, result.OVERLAP))
     for labels in label_sets:
         if labels.name not in SETS:
             origins = find_origins(labels, vocabulary)
-            print(f"{as_text(origins_table(labels.name, origins, vocabulary))}\n")
+            print_tables([origins_table(labels.name, origins, vocabulary)])
             print(f"{origins_sentence(labels.name, origins)}\n")
     print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")

@@ -10,6 +10,7 @@ timm        timm's names, as `python -m catlip.weights convert` writes them, wit
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from pathlib import Path
@@ -113,6 +114,16 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
     if not checkpoints:
         raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
     return read_checkpoint(checkpoints[-1], raw=True)
+
+
+def identity_in(folder: Path) -> dict[str, Any] | None:
+    """The config in the newest file of a run's folder that can be read; None if there is none."""
+    weights = folder / "weights.safetensors"
+    checkpoints = list_checkpoints(folder / "checkpoints")[::-1]
+    for path in [*[weights] * weights.is_file(), *checkpoints]:
+        with suppress(InputError):
+            return open_weights(path)[1]
+    return None
 
 
 def weights_file(path: Path) -> Path:

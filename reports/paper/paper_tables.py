@@ -1,29 +1,28 @@
-"""The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
+"""The paper's Tables 1 to 5 and Figure 1(c), as published, with our own runs beside.
 
-Each of the paper's columns is followed by the README's values, if there are any, and, if it is a
-measurement, by ours: mean ± spread over pre-trainings at the paper's scale, or `not run`. Only
-encoders that were pre-trained at the paper's scale and transferred at the paper's resolution count.
-The released weights, measured here, are the paper's own encoders and have their own column.
+Beside each of the paper's columns that is a measurement stand ours: the mean over pre-trainings at
+the paper's scale, or `not run`. Only encoders that were pre-trained at the paper's scale and
+transferred at the paper's resolution count. The released weights, measured here, are the paper's
+own encoders and have a column of their own.
 """
 
+import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from bench.downstream.dense.result import TASKS
-from bench.downstream.probe.result import (
-    Finetune,
-    LinearProbe,
-    Transferred,
-    accuracy,
-    accuracy_of,
-)
-from catlip.pretraining.result import Pretrain, is_whole, pretraining_of, pretrainings
+from bench.downstream.probe.result import Finetune, LinearProbe, Transferred
+from catlip.pretraining.result import Pretrain, pretraining_of, pretrainings
 from catlip.records.run import Records, Run
-from catlip.records.select import CONV, RESOLUTIONS, SCALES, architecture, differing_fields
-from catlip.records.table import Cell, Table, clipped, format_number
-from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
+from catlip.records.table import NOTE, RECORDS, Column, Quantity, Row, Spec, Table, quantity_of
+from reports.names import PUBLISHED
+from reports.pairs import Comparisons
+from reports.paper.published import GROUP, PublishedTable, read_published
+from reports.paper.scale import CONV, RESOLUTIONS, SCALES, architecture, is_whole
 
+NOT_RUN = "not run"
 COUNTERPARTS = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
@@ -41,49 +40,46 @@ COUNTERPARTS = {  # the paper's column -> our kind of record, and the task or me
 }
 
 
-def result_tables(records: Records) -> list[Table]:
-    """Tables 1 to 5: the paper's rows, the README's values and ours beside."""
-    ours = OurTransfers(records)
-    return [result_table(name, ours) for name in COUNTERPARTS]
+def result_tables(comparisons: Comparisons) -> list[Table]:
+    """Figure 1(c), and Tables 1 to 5: the rows of the paper's own models and ours beside."""
+    ours = OurTransfers(comparisons.records)
+    figure = read_published("figure_1c")
+    rows = [{"label": one.column, "value": one.value, "source": one.source} for one in figure.cells]
+    columns = [Column("What", "label"), Column("Paper", "value"), Column("Source", "source")]
+    first = Table("figure_1c", figure.title, "Not run at the paper's scale.", columns, rows)
+    return [first, *(result_table(name, ours) for name in COUNTERPARTS)]
 
 
 def result_table(name: str, ours: "OurTransfers") -> Table:
     published = read_published(name)
-    titles = [published.label_column]
-    columns = [[Cell(label) for label in published.rows.values()]]
+    columns = [Column("", "label", head=True)]
     for column in published.columns:
-        cells = [cell for cell in published.cells if cell.column == column]
-        has_readme = any(cell.reading == "readme" for cell in cells)
-        paper = [published.as_cell(row, column, alone=has_readme) for row in published.rows]
-        sides = {column: paper}
-        if has_readme:
-            readme = [published.reading(row, column, "readme") for row in published.rows]
-            sides[f"{column}, README"] = [
-                Cell(cell.text, remarks=cell.remarks) if cell else Cell("") for cell in readme
-            ]
+        columns.append(Column(column, column, 1))
         if column in COUNTERPARTS[name]:
-            targets = [target_of(published, row, column) for row in published.rows]
-            sides[f"{column}, ours"] = [ours.pretrained_here(target) for target in targets]
-            released = [ours.release(target) for target in targets]
-            if any(cell.text for cell in released):
-                sides[f"{column}, release's weights, measured here"] = released
-        units = {cell.unit for cell in cells if cell.value} & {"%", "px"}
-        unit = f" ({units.pop()})" if len(units) == 1 else ""
-        titles += [title + unit for title in sides]
-        columns += sides.values()
-    rows: list[list[Cell]] = []
-    group, left_out = "", 0
-    for row, row_cells in zip(published.rows, zip(*columns, strict=True), strict=True):
-        if not any(target_of(published, row, column) for column in COUNTERPARTS[name]):
-            left_out += 1
-            continue
+            columns.append(Column(f"{column}, ours", f"{column}, ours", 1, factor=100))
+            columns.append(
+                Column(f"{column}, released weights", f"{column}, released", 1, factor=100)
+            )
+    rows: list[dict[str, Any]] = []
+    for row, label in published.rows.items():
+        targets = {column: target_of(published, row, column) for column in COUNTERPARTS[name]}
+        if not any(targets.values()):
+            continue  # other people's models
         heading = published.reading(row, GROUP)
-        if heading and heading.value != group:
-            group = heading.value
-            rows.append([Cell(group)])
-        rows.append([*row_cells])
-    others = f"{left_out} rows of other models stand in the paper." if left_out else ""
-    return Table(name, published.heading, titles, rows=rows, caption=others)
+        line: dict[str, Any] = {"label": f"{heading.value}, {label}" if heading else label}
+        line |= {column: published.text(row, column) for column in published.columns}
+        line |= {NOTE: published.notes(row), RECORDS: ()}
+        for column, target in targets.items():
+            if target:
+                own, paths, note = ours.pretrained_here(target)
+                released, more = ours.released(target)
+                line[f"{column}, ours"] = own or NOT_RUN
+                line[f"{column}, released"] = released
+                line[RECORDS] += paths + more
+                line[NOTE] = " ".join(filter(None, (line[NOTE], note)))
+        rows.append(line)
+    about = "The paper's own models; ours have the mean over n pre-trainings at the paper's scale."
+    return Table(name, published.title, about, columns, rows)
 
 
 @dataclass(frozen=True)
@@ -137,10 +133,8 @@ class OurTransfers:
             (r, pretraining_of(r, known)) for r in runs if r.config.init != "transfer"
         ]
 
-    def pretrained_here(self, target: Target | None) -> Cell:
-        """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        if target is None:
-            return Cell("")
+    def pretrained_here(self, target: Target) -> tuple[Quantity | None, tuple[str, ...], str]:
+        """The accuracy over pre-trainings, the records' paths, and a note."""
         by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if pretraining and is_whole(pretraining) and _is(record, target):
@@ -148,18 +142,29 @@ class OurTransfers:
                 origin = (record.method, pretraining.scale, encoder)
                 if origin == (target.method, target.scale, target.encoder):
                     by_pretraining.setdefault(pretraining.path, (record, pretraining))
-        pairs = list(by_pretraining.values())
-        runs = [record for record, _ in pairs if record.root == pairs[0][0].root]
-        trained = [pretraining for _, pretraining in pairs if pretraining.root == runs[0].root]
-        return _cell(runs, trained, target) if runs else Cell(NOT_RUN)
+        pairs = [*by_pretraining.values()]
+        pairs = [pair for pair in pairs if pair[0].root == pairs[0][0].root]
+        value, paths = _mean([record for record, _ in pairs], target)
+        has_conv = any(trained.config.recipe.encoder.endswith(CONV) for _, trained in pairs)
+        is_cached = any(record.config.cached_features for record, _ in pairs)
+        notes = ["With the release's stem of three convolutions."] * has_conv
+        notes += ["On features computed once, without Table 7(a)'s augmentation."] * is_cached
+        return value, paths, " ".join(notes)
 
-    def release(self, target: Target | None) -> Cell:
-        """What the released weights reach here; empty if they were not measured."""
-        if target is None or (target.method, target.scale) != ("catlip", "datacomp"):
-            return Cell("")
+    def released(self, target: Target) -> tuple[Quantity | None, tuple[str, ...]]:
+        """What the released weights reach here."""
+        if (target.method, target.scale) != ("catlip", "datacomp"):
+            return None, ()
         method = f"released:{target.encoder}"
         runs = [r for r, _ in self._encoders if r.method == method and _is(r, target)]
-        return _cell(runs[:1], [], target) if runs else Cell("")
+        return _mean(runs[:1], target)
+
+
+def _mean(
+    runs: Sequence[Run[Transferred]], target: Target
+) -> tuple[Quantity | None, tuple[str, ...]]:
+    values = quantity_of(run.metrics.accuracies()[target.name] for run in runs)
+    return values, tuple(run.path for run in runs)
 
 
 def _is(record: Run[Transferred], target: Target) -> bool:
@@ -173,30 +178,17 @@ def _is(record: Run[Transferred], target: Target) -> bool:
     )
 
 
-def _cell(
-    runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], target: Target
-) -> Cell:
-    """The accuracy, with footnotes that take only numbers from records, no text."""
-    cell = accuracy_of(runs, target.name)
-    devices = {record.where for record in runs}
-    where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
-    images = sorted(record.metrics.images_seen for record in trained)
-    lengths = " to ".join(
-        dict.fromkeys(format_number(n / 1e6, 0) for n in images[:1] + images[-1:])
-    )
-    sliding = accuracy(runs, "mIoU, sliding window") if target.name == "mIoU" else None
-    remarks = []
-    if images:
-        remarks.append(f"Pre-trained on {lengths} million images, repetitions counted.")
-    if any(record.config.recipe.encoder.endswith(CONV) for record in trained):
-        remarks.append("With the release's stem of three convolutions.")
-    if any(record.config.cached_features for record in runs):
-        remarks.append("On features computed once, without Table 7(a)'s augmentation.")
-    if any(differing_fields([run.recipe for run in group]) for group in (runs, trained)):
-        remarks.append("Beware: these runs differ in more than the seed.")
-    if sliding:
-        remarks.append(
-            "Images resized to a square, as the release tests; with a sliding window "
-            f"{format_number(sliding.mean, 1)} %."
-        )
-    return replace(cell, small=f"{cell.small}, {where}", remarks=tuple(remarks))
+def index_rows(comparisons: Comparisons) -> Iterator[Row]:
+    """The paper's tables and figures, and where ours are."""
+    with open(PUBLISHED / "paper_index.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield row | {"ours": row["ours"] or NOT_RUN}
+
+
+INDEX = Spec(
+    "paper_index",
+    "The paper's tables and figures, and ours",
+    "",
+    [Column("Paper", "item"), Column("Shows", "shows"), Column("Ours", "ours")],
+    index_rows,
+)

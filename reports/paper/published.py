@@ -8,13 +8,25 @@ README gives) and `config` (what the release's configuration files say).
 import csv
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
-from catlip.records.table import Cell, paper_name
+from reports.names import PUBLISHED
 
-FOLDER = Path(__file__).parents[1] / "published"
-NOT_RUN = "not run"
 GROUP = "Group"  # not a column of the paper: the heading that a row stands under
+TITLES = {
+    "figure_1c": "Figure 1(c): cost and accuracy on DataComp-1.3B",
+    "table_1": "Table 1: data scaling; CatLIP, ViT B/16, linear probe (LP) and fine-tuning (FT)",
+    "table_2": "Table 2: fine-tuned accuracy",
+    "table_3": "Table 3: multi-label classification on COCO",
+    "table_4": "Table 4: semantic segmentation on ADE20k",
+    "table_5": "Table 5: detection and instance segmentation on COCO, Mask R-CNN",
+    "table_6a": "Table 6(a): pre-training on CC3M",
+    "table_6b": "Table 6(b): pre-training on DataComp-1.3B",
+    "table_7a": "Table 7(a): linear probe",
+    "table_7b": "Table 7(b): fine-tuning",
+    "table_7c": "Table 7(c): multi-label classification",
+    "table_7d": "Table 7(d): semantic segmentation",
+    "table_7e": "Table 7(e): detection",
+}
 
 
 @dataclass(frozen=True)
@@ -37,24 +49,17 @@ class PublishedCell:
         has_unit = self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
         return f"{self.value} {self.unit}" if has_unit else self.value
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        return (self.note,) if self.note else ()
-
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table or figure of the paper; `label_column` heads the rows' labels."""
+    """One table or figure of the paper."""
 
     name: str
-    label_column: str
-    title: str
     cells: tuple[PublishedCell, ...]
 
     @property
-    def heading(self) -> str:
-        """The title behind the paper's name of the table, such as `Table 3: ...`."""
-        return f"{paper_name(self.name)}: {self.title}"
+    def title(self) -> str:
+        return TITLES[self.name]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -68,52 +73,34 @@ class PublishedTable:
     def _index(self) -> dict[tuple[int, str, str], PublishedCell]:
         return {(cell.row, cell.column, cell.reading): cell for cell in self.cells}
 
-    def cell(self, row: int, column: str) -> PublishedCell:
-        """A cell as the paper prints it; each row of a table has one in every column."""
-        return self._index[row, column, "paper"]
-
     def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
         return self._index.get((row, column, reading))
 
-    def as_cell(self, row: int, column: str, alone: bool = False) -> Cell:
-        """A cell with its footnotes: its note and, unless `alone`, each other reading that differs
-        from the paper's.
+    def text(self, row: int, column: str) -> str:
+        cell = self.reading(row, column)
+        return cell.text if cell else ""
+
+    def notes(self, row: int) -> str:
+        """What a reader must know beside a row: the notes of its cells, and other readings of them
+        that differ from the paper's.
         """
-        paper = self.cell(row, column)
-        remarks = [*paper.remarks]
-        for reading in () if alone else ("readme", "config"):
-            other = self.reading(row, column, reading)
-            if other and not same_value(other.value, paper.value):
-                source = other.source[:1].upper() + other.source[1:]
-                remarks.append(f"{source}: {other.text}. {other.note}".rstrip())
-        return Cell(paper.text, remarks=tuple(remarks))
+        notes = []
+        for cell in (cell for cell in self.cells if cell.row == row):
+            paper = self.reading(row, cell.column)
+            if cell.reading == "paper" and cell.note:
+                notes.append(f"{cell.column}: {cell.note}")
+            elif cell.reading != "paper" and paper and not same_value(cell.value, paper.value):
+                source = cell.source[:1].upper() + cell.source[1:]
+                notes.append(f"{source}, {cell.column}: {cell.text}. {cell.note}".rstrip())
+        return " ".join(notes)
 
 
-TITLES = {
-    "figure_1c": ("Panel", "Cost and accuracy on DataComp-1.3B"),
-    "table_1": (
-        "Dataset",
-        "Data scaling: CatLIP, ViT B/16, linear probe (LP) and fine-tuning (FT)",
-    ),
-    "table_2": ("Model", "Fine-tuned accuracy, with other people's models"),
-    "table_3": ("Model", "Multi-label classification on COCO"),
-    "table_4": ("Model", "Semantic segmentation on ADE20k"),
-    "table_5": ("Model", "Detection and instance segmentation on COCO, Mask R-CNN"),
-    "table_6a": ("Hyperparameter", "Pre-training on CC3M"),
-    "table_6b": ("Hyperparameter", "Pre-training on DataComp-1.3B"),
-    "table_7a": ("Hyperparameter", "Linear probe"),
-    "table_7b": ("Hyperparameter", "Fine-tuning on ImageNet-1k and Places365"),
-    "table_7c": ("Hyperparameter", "Multi-label classification on COCO"),
-    "table_7d": ("Hyperparameter", "Semantic segmentation on ADE20k"),
-    "table_7e": ("Hyperparameter", "Detection and instance segmentation on COCO"),
-}
-
-
+@cache
 def read_published(name: str) -> PublishedTable:
     """The published table `name`, one of TITLES."""
-    with open(FOLDER / f"{name}.csv", newline="", encoding="utf-8") as file:
+    with open(PUBLISHED / f"{name}.csv", newline="", encoding="utf-8") as file:
         cells = tuple(PublishedCell(int(row), *rest) for row, *rest in list(csv.reader(file))[1:])
-    return PublishedTable(name, *TITLES[name], cells)
+    return PublishedTable(name, cells)
 
 
 @cache

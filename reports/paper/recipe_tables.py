@@ -4,14 +4,14 @@ Our side are the recipes of `catlip.recipes` as they are now. What a recipe cann
 memory of a GPU, is left empty.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from catlip.recipes.dense import TABLE_7D, TABLE_7E_B16, TABLE_7E_H16, TABLE_7E_L16
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.recipes.transfer import TABLE_7A, TABLE_7B, TABLE_7C
-from catlip.records.table import Cell, Table
+from catlip.records.table import NOTE, Column, Row, Spec
 from reports.paper.published import PublishedTable, read_published, same_value
 
 COSINE = {"optimizer": "adamw", "schedule": "cosine"}
@@ -68,26 +68,6 @@ def spell(value: Any, brackets: bool = False) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def recipe_tables() -> list[Table]:
-    """Tables 6(a) and 6(b), our recipe beside each of the paper's columns; then Tables 7(a) to 7(e)
-    as one.
-    """
-    pretraining = []
-    for name, begins in PRETRAINING.items():
-        published, ours = read_published(name), {}
-        for column in published.columns:
-            method, _, encoder = column.lower().partition(" ")  # `catlip vit b/16`
-            size = encoder.rpartition(" ")[2].replace("/", "") or "b16"
-            recipe = (CATLIP if method == "catlip" else CLIP)[f"{begins}_{size}"]
-            ours[column] = {**COSINE, **asdict(recipe)}
-        pretraining.append(_side_by_side(published, ours))
-    rows = []
-    for name, fields in transfer().items():
-        part = _side_by_side(read_published(name), {"Value": fields})
-        rows += [[Cell(part.title)], *part.rows]
-    return [*pretraining, Table("table_7", "Table 7: transfer recipes", part.columns, rows=rows)]
-
-
 def transfer() -> dict[str, dict[str, Any]]:
     """Our recipes of Table 7; values that differ between encoders are lists, for ViT-B, L and H."""
     by_encoder = [asdict(recipe) for recipe in (TABLE_7E_B16, TABLE_7E_L16, TABLE_7E_H16)]
@@ -107,47 +87,52 @@ def transfer() -> dict[str, dict[str, Any]]:
     }
 
 
-def count_differences(tables: Sequence[Table]) -> int:
-    return sum(cell.differs for table in tables for row in table.rows for cell in row)
-
-
-def _side_by_side(published: PublishedTable, ours: Mapping[str, dict[str, Any]]) -> Table:
-    columns = [published.label_column]
-    has_one = len(published.columns) == 1
-    for column in published.columns:
-        columns += ["Paper", "Ours"] if has_one else [f"{column}: paper", f"{column}: ours"]
-    rows = []
-    for row, label in published.rows.items():
-        cells = [Cell(label)]
+def recipe_rows(comparisons: object) -> Iterator[Row]:
+    """The fields in which ours differ from the paper's, or that need a note; of Tables 6(a), 6(b)
+    and 7(a) to 7(e).
+    """
+    for name, begins in PRETRAINING.items():
+        published = read_published(name)
         for column in published.columns:
-            printed = published.cell(row, column).value
-            cells.append(published.as_cell(row, column))
-            cells.append(_our_cell(label, ours[column], printed))
-        rows.append(cells)
-    return Table(published.name, published.heading, columns, rows=rows)
+            method, _, encoder = column.lower().partition(" ")  # `catlip vit b/16`
+            size = encoder.rpartition(" ")[2].replace("/", "") or "b16"
+            recipe = (CATLIP if method == "catlip" else CLIP)[f"{begins}_{size}"]
+            yield from _side_by_side(published, column, {**COSINE, **asdict(recipe)})
+    for name, fields in transfer().items():
+        yield from _side_by_side(read_published(name), "Value", fields)
 
 
-def without_equal_rows(table: Table) -> Table:
-    """The table without the rows in which ours are the paper's and no cell has a remark."""
-    kept: list[Sequence[Cell]] = []
-    for row in table.rows:
-        is_heading = len(row) == 1
-        if is_heading and kept and len(kept[-1]) == 1:
-            kept.pop()  # a part without rows
-        if is_heading or any(c.differs or c.remarks for c in row):
-            kept.append(row)
-    if kept and len(kept[-1]) == 1:
-        kept.pop()
-    equal = sum(len(row) > 1 for row in table.rows) - sum(len(row) > 1 for row in kept)
-    return replace(table, rows=kept, caption=f"In {equal} more rows ours are the paper's.")
+def _side_by_side(published: PublishedTable, column: str, recipe: dict[str, Any]) -> Iterator[Row]:
+    for row, label in published.rows.items():
+        printed, ours = published.text(row, column), None
+        if label in FIELDS and FIELDS[label] in recipe:
+            ours = spell(recipe[FIELDS[label]], brackets=FIELDS[label] in IN_BRACKETS)
+        differs = ours is not None and not same_value(ours, printed)
+        note = published.notes(row)
+        if label == "Max. Epochs" and ours in printed.split("/"):
+            note = f"{note} {ONE_OF_SEVERAL}".strip()
+        if differs or note:
+            yield {
+                "table": published.title,
+                "column": "" if column == "Value" else column,
+                "field": label,
+                "paper": printed,
+                "ours": ours,
+                NOTE: note,
+            }
 
 
-def _our_cell(label: str, recipe: dict[str, Any], printed: str) -> Cell:
-    if label not in FIELDS:
-        return Cell("")
-    field = FIELDS[label]
-    if field not in recipe:
-        return Cell()
-    ours = spell(recipe[field], brackets=field in IN_BRACKETS)
-    remarks = (ONE_OF_SEVERAL,) if label == "Max. Epochs" and ours in printed.split("/") else ()
-    return Cell(ours, differs=not same_value(ours, printed), remarks=remarks)
+RECIPES = Spec(
+    "recipes",
+    "Where our recipes differ from the paper's Tables 6 and 7",
+    "Fields that are not listed are the paper's. Footnotes say where the paper contradicts itself, "
+    "or the release's configuration files it.",
+    [
+        Column("Table", "table", head=True),
+        Column("Of", "column", head=True),
+        Column("Field", "field"),
+        Column("Paper", "paper"),
+        Column("Ours", "ours"),
+    ],
+    recipe_rows,
+)

@@ -7,7 +7,8 @@ import numpy as np
 
 from baselines.openclip import CaptionTokenizer
 from baselines.subwords import count_subwords
-from catlip.data.shards import open_shard, write_shard
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand, open_shard, write_shard
 from catlip.vocabulary import fitting_threshold
 
 CAPTIONS = ["A dog runs on a beach!", "two dogs, a ball", "the beach at night", "a dog"] * 12
@@ -29,7 +30,7 @@ def test_frequent_subwords_of_all_captions_are_classes(tmp_path: Path) -> None:
     least = fitting_threshold(len(captions))
     frequent = sorted(token for token, count in counts.items() if count > least)
 
-    subwords = count_subwords([str(tmp_path)], CONTEXT)
+    subwords = count_subwords(open_shards(expand(str(tmp_path))), CONTEXT)
     assert subwords.tokens.tolist() == frequent
     rates = [counts[token] / len(captions) for token in frequent]
     assert np.allclose(subwords.base_rates, rates)
@@ -45,5 +46,5 @@ def test_subwords_beyond_the_context_are_not_read(tmp_path: Path) -> None:
     text = "one two three four five six seven eight nine ten"
     samples = [(str(i), {"jpg": b"", "txt": text.encode()}) for i in range(4)]
     write_shard(tmp_path / "0.tar", samples)
-    subwords = count_subwords([str(tmp_path)], context=6)
+    subwords = count_subwords(open_shards(expand(str(tmp_path))), context=6)
     assert {*subwords.tokens} == subwords_of("one two three four")

@@ -1,15 +1,19 @@
 """Text tower and tokenizer are OpenCLIP's, on our captions; a baseline is an objective."""
 
+import json
 from copy import deepcopy
 from dataclasses import replace
 from functools import partialmethod
+from itertools import repeat
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from baselines import subwords
 from baselines.methods import BASELINES
 from baselines.openclip import (
     END,
@@ -17,17 +21,27 @@ from baselines.openclip import (
     CaptionTokenizer,
     TwoTowers,
     bag_of_words,
+    rows_of_tokens,
     text_tower,
 )
 from baselines.pretrain import PretrainBaseline, method_of, recipes_of
+from bench.downstream.probe.readouts import towers_of
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.cli import InputError
+from catlip.costs import TEXT_VOCABULARY
+from catlip.data.loader import Batch
 from catlip.encoder import build_encoder
+from catlip.encoders.load import load_encoder
 from catlip.objective import Objective
-from catlip.pretraining.method import apply_recipe_start
+from catlip.pretraining.method import add_range_augment, apply_recipe_start, encoder_of
+from catlip.pretraining.run import _counted_flops, pretrain
 from catlip.recipes.pretrain import STARTER
+from catlip.system.flops import count_flops
+from catlip.training.distributed import init_distributed
 from catlip.training.parallel import compile_blocks
+from catlip.training.trainer import Trainer
+from catlip.weights.files import read_file
 
 
 def test_published_text_towers_have_the_published_parameters() -> None:
@@ -198,3 +212,111 @@ def test_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> N
 
 def build(method: str) -> Objective:
     return methods.build(Factors(method, "hybrid_mini", 32, num_classes=5, seed=0))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("method", ["clip", "clip_bag", "superclass"])
+def test_log_counts_what_a_batch_with_or_without_padding_computes(method, packed, tmp_path) -> None:
+    recipe = replace(STARTER, encoder="hybrid_micro", range_augment=(40.0, 20.0))
+    packed = packed and method != "superclass"
+    run = PretrainBaseline(recipe, out=tmp_path, method=method, packed_captions=packed)
+    flops, not_counted = _counted_flops(recipe, method_of(run))
+    assert not not_counted
+    objective = add_range_augment(method_of(run).build(), recipe)
+    for lengths in ([2, 2, 2], [3, 9, 5], [CONTEXT] * 3):
+        batch = methods.synthetic_batch(Factors("catlip", "hybrid_micro", 48, 3), seed=0)
+        batch = replace(batch, tokens=captions(lengths), lengths=lengths)
+        found = count_flops(lambda batch=batch: objective(batch).backward())
+        assert flops(batch) == pytest.approx(found, rel=0.01)
+
+
+def test_method_that_cannot_be_counted_is_trained_and_said(tmp_path, capsys, small_shards) -> None:
+    class Touchy(BASELINES["clip"]):
+        def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+            assert images.float().mean().item() >= 0  # which a shape has not
+            return super().embed(images, batch)
+
+    recipe = replace(STARTER, encoder="hybrid_micro", epochs=0, iterations=1, micro_batch=4)
+    run = PretrainBaseline(recipe, (str(small_shards),), tmp_path / "run", device="cpu", quiet=True)
+    method = replace(
+        method_of(run), build=lambda: Touchy.build(encoder_of(recipe), recipe.encoder, Tensor())
+    )
+    pretrain(replace(run, num_workers=0), method)
+    assert "no TFLOP/s: torch cannot count" in capsys.readouterr().err
+    assert "tflops_per_s" not in json.loads((tmp_path / "run/log.jsonl").read_text())
+
+
+OCCUR = torch.zeros(TEXT_VOCABULARY, dtype=torch.bool).scatter(
+    0, torch.tensor([3, 5, 40_000]), True
+)
+SHARED = 6  # after the rows of padding, the three tokens, START and END
+
+
+def test_each_token_that_occurs_has_a_row_and_all_others_share_one() -> None:
+    rows = rows_of_tokens(OCCUR)
+    assert rows[[0, 3, 5, 40_000, START, END]].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows[[1, 4, 6, START - 1]].tolist() == [SHARED] * 4
+    every = rows_of_tokens(torch.ones_like(OCCUR))
+    assert torch.equal(every, torch.arange(TEXT_VOCABULARY, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("method", ["clip", "clip_bag", "clip_catlip"])
+def test_training_without_unread_rows_is_the_same_to_the_bit(method) -> None:
+    recipe = replace(STARTER, weight_decay=0.3, grad_clip=0.5, ema_rising=True)
+    tokens = torch.tensor([[START, 3, 5, 40_000, END, 0], [START, 5, END, 0, 0, 0]] * 2)
+    batch = methods.synthetic_batch(Factors("catlip", "hybrid_mini", 32, 4, num_classes=5), seed=0)
+    batch = replace(batch, tokens=F.pad(tokens, (0, CONTEXT - 6)), lengths=[5, 3] * 2)
+    weights = []
+    for is_whole in (True, False):
+        objective = methods.build(Factors(method, "hybrid_mini", 32, num_classes=5))
+        if not is_whole:
+            objective.share_rows(rows_of_tokens(OCCUR))
+        trainer = Trainer(objective, recipe, 12, rank=init_distributed("cpu"))
+        steps = [trainer.train_step(repeat(batch)) for _ in range(12)]
+        assert all(step.grad_norm > 0.5 for step in steps[:6])  # which are clipped
+        weights += [objective.state_dict(), trainer.weights()]
+    for whole, few in zip(weights[:2], weights[2:], strict=True):
+        (rows,) = {*few} - {*whole}
+        table = rows.replace("rows", "weight")
+        assert len(few[table]) == SHARED + 1
+        read = few[rows] != SHARED
+        torch.testing.assert_close(whole[table][read], few[table][few[rows][read]], rtol=0, atol=0)
+        for name in whole.keys() - {table}:
+            assert torch.equal(whole[name], few[name]), name
+    packed = deepcopy(objective)
+    packed.pack_captions()
+    torch.testing.assert_close(packed(batch), objective(batch))
+
+
+@pytest.mark.parametrize("method", ["clip", "clip_bag"])
+def test_run_drops_unread_rows_unless_it_was_begun_with_them(
+    method, tmp_path, small_shards, monkeypatch
+) -> None:
+    recipe = replace(
+        STARTER, encoder="hybrid_micro", epochs=0, iterations=4, micro_batch=4, text_context=9
+    )
+    common = {"method": method, "device": "cpu", "quiet": True, "num_workers": 0}
+    run = PretrainBaseline(recipe, (str(small_shards),), tmp_path / "new", **common)
+
+    def rows_of(run: PretrainBaseline) -> int:
+        pretrain(run, method_of(run))
+        weights, config = read_file(run.out / "weights.safetensors")
+        table = "0.weight" if method == "clip_bag" else "token_embedding.weight"
+        count = len(weights[f"text_encoder.{table}"])
+        assert config.get("tokens", TEXT_VOCABULARY - 1) == count - 1
+        encoder = load_encoder(str(run.out), 0, torch.device("cpu"))
+        towers = towers_of(encoder, str(run.out))
+        assert towers.embed(towers.tokenize(["noise", "words of no caption"])).isfinite().all()
+        return count
+
+    noise = len({*CaptionTokenizer(9)(["noise"]).flatten().tolist()})
+    assert rows_of(run) == noise + 1
+    older = replace(run, out=tmp_path / "older")
+    pretrain(older, replace(method_of(older), fit=lambda objective, shards: {}))
+    assert rows_of(older) == TEXT_VOCABULARY  # it is finished
+    (older.out / "weights.safetensors").unlink()
+    assert rows_of(older) == TEXT_VOCABULARY  # it goes on from its checkpoint
+    assert rows_of(replace(older, restart=True)) == noise + 1
+    monkeypatch.setattr(subwords, "MAX_COUNTED", 23)  # of 24 captions
+    assert rows_of(replace(run, out=tmp_path / "many")) == TEXT_VOCABULARY
+    assert rows_of(run) == noise + 1  # as it was begun

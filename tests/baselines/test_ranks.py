@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.methods import BASELINES
 from baselines.openclip import START, TEXT_TOWERS, TextTower
@@ -17,10 +17,14 @@ from bench.measuring.factors import Factors
 from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
-from catlip.training.distributed import Rank, init_distributed
+from catlip.objective import Objective
+from catlip.range_augment import AugmentedObjective, RangeAugment
+from catlip.recipes.pretrain import STARTER
+from catlip.training.distributed import Rank, all_gather_objects, init_distributed
 from catlip.training.parallel import Parallel, distribute, gather_tensor, mean_over_ranks
+from catlip.training.trainer import Trainer
 
-PAIRS, NUM_CLASSES = 12, 10
+PAIRS, NUM_CLASSES, MICRO_BATCHES = 12, 10, 2
 TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
@@ -60,14 +64,23 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=atol)
 
 
-def build(method: str) -> nn.Module:
-    """A baseline on a ViT of two blocks, without batch norm, which sees only its rank."""
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_ranks_and_micro_batches_augment_and_drop_alike(spread, method) -> None:
+    one, two = (load_file(spread[ranks] / "features.safetensors")[method] for ranks in (1, 2))
+    torch.testing.assert_close(one, two)
+    first, second = one.chunk(2)  # of the same images
+    assert not torch.isclose(first, second).all(1).any()
+
+
+def build(method: str, **more: float) -> Objective:
+    """A method on a ViT of two blocks, without batch norm, which sees only its rank."""
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
-    encoder = ImageEncoder(**shape, num_classes=0)
+    encoder = ImageEncoder(**shape, num_classes=0, **more)
     base_rates = torch.full((NUM_CLASSES,), 0.3)
     with patch.dict(TEXT_TOWERS, small=TEXT):
-        objective = BASELINES[method.removesuffix(PACKED)].build(encoder, "small", base_rates)
+        form = methods.METHODS[method.removesuffix(PACKED)]
+        objective = form.build(encoder, "small", base_rates)
     if method.endswith(PACKED):
         objective.pack_captions()
     return objective
@@ -109,6 +122,24 @@ def compute(rank: Rank, folder: Path) -> None:
         }
         if rank.is_main:
             save_file(found, folder / f"{method}-{parallel}-{count}.safetensors")
+    if rank.world_size <= MICRO_BATCHES:
+        features = {method: features_of_step(method, rank) for method in methods.METHODS}
+        save_file(features, folder / "features.safetensors")
+
+
+def features_of_step(method: str, rank: Rank) -> Tensor:
+    """Those of all ranks and micro-batches, each of the same images, with RangeAugment, dropped
+    paths and dropped patches.
+    """
+    objective = build(method, drop_path_rate=0.5, patch_drop_rate=0.5)
+    features = []
+    objective.image_encoder.register_forward_hook(lambda *args: features.append(args[2].detach()))
+    augmented = AugmentedObjective(objective, RangeAugment())
+    count = MICRO_BATCHES // rank.world_size
+    trainer = Trainer(augmented, STARTER, 10, rank=rank, accumulation=count)
+    trainer.train_step(iter([pairs() for _ in range(count)]))
+    mine = torch.cat(features[:count])  # without those that the backward pass computes again
+    return torch.cat(all_gather_objects(mine))
 
 
 if __name__ == "__main__":

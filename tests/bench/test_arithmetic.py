@@ -4,8 +4,9 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+import timm
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from baselines.openclip import TwoTowers, text_tower
 from bench.arithmetic.devices import Link
@@ -23,9 +24,9 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory.tensors import saved_bytes
-from catlip.costs import GIB, Exchange
-from catlip.recipes.dry_run import CPU_ATTENTION
+from catlip.costs import GIB, Exchange, Matmul
 from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.system.flops import count_flops
 from catlip.training.distributed import init_distributed
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 3, "fp32", num_classes=500)
@@ -49,9 +50,7 @@ LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)
 
 def counted_flops(factors: Factors) -> int:
     trainer, batch = build(factors, CPU), batch_of(factors, CPU)
-    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        trainer.loss(batch).backward()
-    return counter.get_total_flops()
+    return count_flops(lambda: trainer.loss(batch).backward())
 
 
 @pytest.mark.parametrize(("method", "form"), FORM_OF_METHOD)
@@ -89,6 +88,43 @@ def test_operations_of_every_stem_and_size(model, resolution, checkpointing, pat
     how = {"checkpointing": checkpointing, "patch_drop_rate": patch_drop_rate}
     factors = replace(SMALL, model=model, resolution=resolution, **how)
     assert step_flops(factors, recompute=True) == counted_flops(factors)
+
+
+@pytest.mark.parametrize(
+    ("layer", "forward"),
+    [
+        (nn.Conv2d(8, 16, 3, padding=1, groups=8), 2 * 64 * 9 * 16),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=2), 2 * 64 * 9 * 8 * 4),
+        (nn.Conv2d(8, 8, 3, padding=1), 2 * 64 * 9 * 8 * 8),
+        (nn.Conv2d(8, 8, 2, stride=2, groups=8), 2 * 16 * 4 * 8),
+        (nn.ConvTranspose2d(8, 16, 2, stride=2, groups=8), 2 * 64 * 4 * 16),
+    ],
+)
+def test_backward_of_a_grouped_convolution_takes_two_forward_passes(layer, forward) -> None:
+    images = torch.zeros(1, 8, 8, 8, requires_grad=True)
+    assert count_flops(lambda: layer(images)) == forward
+    assert count_flops(lambda: layer(images).sum().backward()) == 3 * forward
+    assert count_flops(lambda: layer(images.detach()).sum().backward()) == 2 * forward
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "mobilenetv3_small_100"])
+def test_operations_of_a_users_convolutions_are_those_of_its_layers(name) -> None:
+    flops = {}
+
+    def note(layer: nn.Module, _: object, result: torch.Tensor) -> None:
+        per_result = layer.weight[0].numel()  # products, of each group's channels
+        flops[layer] = 2 * result.numel() * per_result
+
+    model = timm.create_model(name, num_classes=0).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(note)
+    _, width = model(torch.zeros(1, 3, 64, 64)).shape
+    first, *others = flops.values()
+    factors = replace(SMALL, model=f"random:timm/{name}", resolution=64)
+    head = Matmul(SMALL.batch_size, width, SMALL.num_classes).flops
+    expected = SMALL.batch_size * (2 * first + 3 * sum(others)) + 3 * head
+    assert step_flops(factors) == expected
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
@@ -140,7 +176,7 @@ def test_published_samplers_make_clip_cost_more_per_image() -> None:
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
 def test_state_is_that_of_the_real_step(method, model) -> None:
-    factors = replace(SMALL, method=method, model=model, resolution=32)
+    factors = replace(SMALL, method=method, model=model, resolution=32, tokens_in_use=500)
     before = torch.get_rng_state()
     counts, state = parameters(factors), state_bytes(factors)
     assert torch.equal(before, torch.get_rng_state())  # counting draws no random numbers

@@ -79,7 +79,7 @@ def run_parts(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
             device.main(Device(device="cpu", out=tmp_path / "device", quiet=True, **options))
         finally:
             signal.signal(signal.SIGTERM, handler)
-        return {name.text: ended.text for name, _, ended in tables[-1].rows}
+        return {row["part"]: row["ended"] for row in tables[-1].rows}
 
     return run
 

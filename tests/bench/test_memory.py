@@ -118,7 +118,7 @@ def test_run_records_every_batch_and_the_largest_that_fits_the_budget(
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("hybrid_mini-b4096-8-fp32-torch")
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
-    assert "does not fit" in done.stdout
+    assert "did not fit" in done.stdout
     record = json.loads(path.read_text())
     memory = result.Memory.read(record["metrics"])
     assert min(memory.batches[4096].too_large.values()) > 0.25

@@ -15,7 +15,7 @@ import torch
 from one_line import one_line_error
 from torch import nn
 
-from baselines.openclip import PackedTextTransformer
+from baselines.openclip import END, START, PackedTextTransformer
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import step_flops
 from bench.measuring import methods
@@ -25,10 +25,12 @@ from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.config import StepTime
 from bench.step_time.measure import PARTS, main, resolve, variants
+from catlip.cli import InputError
+from catlip.costs import TEXT_VOCABULARY
 from catlip.data.loader import Batch
 from catlip.range_augment import AugmentedObjective
 from catlip.records.record import build_name
-from catlip.records.run import TIMES
+from catlip.records.table import TIMES
 from catlip.system import machine
 from catlip.training.distributed import init_distributed
 from catlip.training.parallel import gradient_norm
@@ -110,22 +112,27 @@ def test_rounds_timed_before_the_deadline_are_kept(monkeypatch, capsys, tmp_path
     assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
 
 
-def test_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> None:
-    """A device of 2 TFLOP/s, by measure and by its datasheet, and steps without any loss."""
+@pytest.mark.parametrize("share", [1, 1.1])
+def test_step_above_the_ceiling_s_rate_is_said_to_be(monkeypatch, tmp_path, capsys, share) -> None:
+    """A device of 2 TFLOP/s, by its datasheet and by products before and after the steps."""
     config = resolve(replace(CONFIG, out=tmp_path), torch.device("cpu"))
-    ms = {method: step_flops(step) / 2e12 * 1e3 for method, step in variants(config).items()}
+    ms = {name: step_flops(step) / 2e9 / share for name, step in variants(config).items()}
     steps = {
         method: measure.Timed(dict.fromkeys((*PARTS, "total"), [one] * 6), one, parameters=1)
         for method, one in ms.items()
     }
     monkeypatch.setattr(measure, "take_steps", lambda config, rank: steps)
-    monkeypatch.setattr(measure, "matmul_flops_per_s", lambda device, precision: [2e12])
+    products = iter([[1e12], [3e12]])
+    monkeypatch.setattr(measure, "matmul_flops_per_s", lambda device, precision: next(products))
     monkeypatch.setattr(measure, "datasheet_tflops", lambda gpu, precision: 2.0)
     main(config)
     (path,) = tmp_path.iterdir()
-    for method, found in json.loads(path.read_text())["metrics"]["methods"].items():
-        assert found["mfu"] == found["mfu_datasheet"] == pytest.approx(1)
-        assert found["tflops"] == pytest.approx(2)
+    record = json.loads(path.read_text())
+    for said in (" ".join(record["notes"]), capsys.readouterr().out):
+        assert ("catlip 110%, clip 110%" in said) == (share > 1)
+    for method, found in record["metrics"]["methods"].items():
+        assert found["mfu"] == found["mfu_datasheet"] == pytest.approx(share)
+        assert found["tflops"] == pytest.approx(2 * share)
         assert found["images_per_s"] == pytest.approx(4e3 / ms[method])
 
 
@@ -136,9 +143,10 @@ def test_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:
 
 
 def test_text_towers_are_also_timed_without_padding(run_bench) -> None:
-    record, printed = run_bench("--packed-captions", "--caption-tokens", 5)
+    every = ("--methods", "catlip", "clip", "clip_bag")  # a bag has no padding
+    record, printed = run_bench("--packed-captions", "--caption-tokens", 5, *every)
     metrics = record["metrics"]
-    assert [*metrics["methods"]] == ["catlip", "clip", "clip:packed"]
+    assert [*metrics["methods"]] == ["catlip", "clip", "clip:packed", "clip_bag"]
     flops = metrics["flops_ratios"]
     assert 1 < flops["clip:packed/catlip"] < flops["clip/catlip"]
     without = metrics["ratios_without_optimizer"]["clip:packed/catlip"]["value"]
@@ -147,7 +155,7 @@ def test_text_towers_are_also_timed_without_padding(run_bench) -> None:
         for method in ("catlip", "clip:packed")
     )
     assert without == pytest.approx(ratio(packed, catlip).value)
-    assert "CLIP, captions packed" in printed
+    assert "CLIP, no padding" in printed
     assert record["config"]["caption_tokens"] == 5
 
 
@@ -163,6 +171,24 @@ def test_captions_of_ones_own_say_how_long_synthetic_ones_are(run_bench, tmp_pat
     assert tokens is not None
     assert tokens.shape == (8, 32)
     assert step_flops(step) > step_flops(replace(step, text_context=24))
+
+
+def test_text_towers_are_timed_with_the_rows_of_a_training(run_bench, small_shards) -> None:
+    options = ("--methods", "clip_bag", "--captions", small_shards, "--tokens-in-use", 0)
+    record, printed = run_bench(*options)
+    assert record["config"]["tokens_in_use"] == 4  # "noise", and what begins, ends and pads
+    assert "4 tokens in use" in printed
+    assert "-4tokens-" in record["name"]
+    step = Factors("clip_bag", "hybrid_mini", 32, batch_size=8, tokens_in_use=4)
+    assert batch_of(step, init_distributed("cpu")).tokens.unique().tolist() == [1, START, END]
+    parameters = record["metrics"]["methods"]["clip_bag"]["parameters"]
+    assert parameters == sum(p.numel() for p in methods.build(step).parameters())
+
+
+@pytest.mark.parametrize("options", [{"tokens_in_use": 3}, {"tokens_in_use": 0}])
+def test_impossible_number_of_tokens_is_refused(options) -> None:
+    with pytest.raises(InputError, match="--tokens-in-use"):
+        resolve(replace(CONFIG, **options), torch.device("cpu"))
 
 
 def test_real_shards_are_timed_end_to_end(run_bench, starter, batch) -> None:
@@ -270,6 +296,7 @@ def test_every_factor_reaches_the_trainer(vit_mini16) -> None:
     factors = {"optimizer": "foreach", "grad_norm": "loop", "attention": "naive", "seed": 4}
     factors |= {"checkpointing": True, "patch_drop_rate": 0.5, "precision": "bf16"}
     factors |= {"packed_captions": True, "text_context": 12, "range_augment": True}
+    factors |= {"tokens_in_use": 100}
     for changed in (False, True):
         trainer = small(method="clip", **(factors if changed else {}))
         objective, implementation = trainer.objective, trainer.implementation
@@ -286,6 +313,7 @@ def test_every_factor_reaches_the_trainer(vit_mini16) -> None:
         text = objective.get_submodule("objective.text_encoder" if changed else "text_encoder")
         assert isinstance(text, PackedTextTransformer) == changed
         assert len(text.positional_embedding) == (12 if changed else 77)
+        assert len(text.token_embedding.weight) == (101 if changed else TEXT_VOCABULARY)
     assert small(method="catlip").objective.classifier.out_features == SMALL["num_classes"]
 
 

@@ -15,19 +15,13 @@ from bench.study.lengths_result import (
     at_equal_cost,
     cost_of,
     curves,
-    lengths_table,
+    length_rows,
 )
-from bench.study.result import (
-    ConditionTraining,
-    Trial,
-    best_trials,
-    conditions_table,
-    shared_draws,
-    tuning_table,
-)
+from bench.study.result import TRIALS, Trial, best_trials
 from catlip.records.estimate import mean_difference, mean_over_seeds_and_images
 from catlip.records.run import Config, Environment, Run, cleaned
-from reports.results import numbers
+from catlip.records.table import RECORDS
+from reports.frame import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
@@ -158,44 +152,18 @@ def test_curve_is_of_the_tasks_that_all_lengths_were_probed_on() -> None:
 
 
 def test_row_of_lengths_is_a_mean_over_seeds() -> None:
-    table = lengths_table(grid(0.04, 0.02))
-    images = list(table.columns).index("Images seen")
-    assert [row[images].text for row in table.rows[:3]] == ["1,000", "1,000", "2,000"]
-    means = [row[-1].full for row in table.rows[:3]]
-    assert means == ["11.0 ± 1.0 (n = 3)", "11.0 ± 1.0 (n = 3)", "15.0 ± 1.0 (n = 3)"]
+    rows = [*length_rows(grid(0.04, 0.02))]
+    assert [row["images"] for row in rows[:3]] == [1_000, 1_000, 2_000]
+    means = [(row["top1"].mean, row["top1"].spread, row["top1"].n) for row in rows[:3]]
+    assert means == [pytest.approx(wanted) for wanted in [(0.11, 0.01, 3)] * 2 + [(0.15, 0.01, 3)]]
 
 
 def test_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     runs = []
     for trial, top1 in enumerate((0.1, 0.3, 0.2)):
         found = {"drawn": {"max_lr": top1}, "accuracies": {"concepts": top1}}
-        runs.append(run_of(Trial(method="clip", trial=trial, **found), anchor=f"record-{trial}"))
-    (row,) = tuning_table(runs, "tuning", "Trials").rows
-    assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
-    assert row[-1].text == "1: max_lr 0.3"
+        runs.append(run_of(Trial(method="clip", trial=trial, **found), path=f"{trial}.json"))
+    (row,) = TRIALS.fill(runs).rows
+    assert (row["score"].mean, row["number"], row[RECORDS]) == (0.3, 1, ("1.json",))
+    assert row["max_lr"] == 0.3
     assert best_trials(runs, 2) == {"clip": [1, 2]}
-
-
-def test_draws_are_paired_by_trial_and_rate() -> None:
-    runs = []
-    for method, trials in (("catlip", (0, 1, 2)), ("clip", (0, 1, 3))):
-        for trial in trials:
-            rate = 0.1 + (trial + (method == "clip" and trial == 1)) / 100
-            top1 = {"concepts": 0.3 if method == "catlip" else 0.2}
-            found = {"drawn": {"max_lr": rate}, "accuracies": top1}
-            runs.append(run_of(Trial(method=method, trial=trial, **found)))
-    assert "in 1 by concepts." in shared_draws(runs)
-    assert shared_draws(runs[:3]) == ""
-
-
-def test_cost_of_a_condition_is_paired_by_seed() -> None:
-    sizes = {"samples": 100, "classes": 10, "classes_kept": 1.0, "images_seen": 64}
-    runs = []
-    for condition, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):
-        for seed in seeds:
-            found = {"final_loss": 1.0, "accuracies": {"concepts": top1 + seed / 10}}
-            found |= {"method": "clip", "condition": condition, "seed": seed}
-            runs.append(run_of(ConditionTraining(**sizes, **found)))
-    longer = replace(runs[-1].metrics, images_seen=128)  # of another length: no pair
-    ((chatty,),) = (table.rows for table in conditions_table([*runs, run_of(longer)]))
-    assert chatty[3].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"

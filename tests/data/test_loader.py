@@ -383,9 +383,20 @@ class WithoutSharedMemory:
         return torch.zeros(10_000)
 
 
+def test_too_few_open_files_are_one_line_before_anything_is_read() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (255, hard))
+    try:
+        for workers in (0, 1):
+            with pytest.raises(InputError, match="ulimit -n"):
+                Items(Numbers(), range(1), workers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_full_shared_memory_is_one_line_at_once(capfd) -> None:
     begin = time.monotonic()
-    with pytest.raises(InputError, match="--num-workers"):
+    with pytest.raises(InputError, match="fewer workers"):
         list(Items(WithoutSharedMemory(), range(1), 1))
     assert time.monotonic() - begin < TIMEOUT_S
     assert capfd.readouterr().err == ""

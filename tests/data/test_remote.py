@@ -113,7 +113,7 @@ def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
         remote.read_file(Path(url))
 
 
-@pytest.mark.parametrize("fault", ["range", "gzip", "endless"])
+@pytest.mark.parametrize("fault", ["range", "total", "gzip", "endless"])
 def test_answer_that_is_not_what_was_asked_for_is_refused_at_once(
     fault, http, tmp_path, monkeypatch
 ) -> None:
@@ -122,10 +122,28 @@ def test_answer_that_is_not_what_was_asked_for_is_refused_at_once(
     with pytest.raises(InputError, match=rf"{url} .*its server"):
         read(url)
     assert (cached(tmp_path), http.gets["/0.tar"]) == ([], 2)
-    if fault != "range":
+    if fault in ("gzip", "endless"):
         http.faults = [fault]
         with pytest.raises(InputError, match=rf"{url} .*its server"):
             remote.read_file(Path(url))
+
+
+def test_small_file_of_which_only_a_part_comes_is_asked_for_again(http) -> None:
+    url, http.faults = http.put("/vocabulary.json", CONTENT), ["part", "total", "cut"]
+    assert remote.read_file(Path(url)) == CONTENT
+    assert http.faults == []
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"), [(429, True), (503, True), (403, False), (404, False), (500, False)]
+)
+def test_only_a_server_that_limits_requests_is_waited_for(http, monkeypatch, status, waits) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(remote.time, "sleep", slept.append)
+    url, http.faults = http.put("/0.tar", CONTENT), [f"{status} 600"] * 9
+    with pytest.raises(InputError, match=url):
+        remote.read_file(Path(url))
+    assert (max(slept, default=0) > 60) == waits
 
 
 @pytest.mark.parametrize("encryption", ["", "AES256", "aws:kms"])
@@ -201,10 +219,11 @@ def test_shard_that_has_changed_is_noticed_where_it_is_opened(s3, tmp_path) -> N
     assert new.digest == open_shards(paths).digest != old
     assert new[1].caption(0) == "a cat"
     whole = new[0].image_bytes(5)
-    for path in cached(tmp_path):
-        path.write_bytes(path.read_bytes()[:-512])  # it is fetched again
-    shards._file.cache_clear()
-    assert new[0].image_bytes(5) == whole
+    for end in (b"", bytes(511) + b"x"):  # cut short, or replaced: it is fetched again
+        for path in cached(tmp_path):
+            path.write_bytes(path.read_bytes()[:512] + path.read_bytes()[1024:] + end)
+        shards._file.cache_clear()
+        assert new[0].image_bytes(5) == whole
     (changing,) = expand(f"s3://{BUCKET}/changing/0000.tar")
     with pytest.raises(InputError, match="has changed"):  # while it was fetched
         open_remote(changing, "7680 another")
@@ -263,7 +282,7 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path, monk
     shared = file_cache(tmp_path / "shared", 3 * MB)
     opened = [hold(shared, number) for number in range(3)]
     for number in range(3):
-        os.utime(shared.folder / name_of(number), (number, number))
+        os.utime(shared.folder / name_of(number), (number, 0))  # when it was used last
     hold(shared, 0).close()
     hold(shared, 3).close()
     assert sorted(path.name for path in shared.folder.glob("0*")) == [*map(name_of, (0, 2, 3))]

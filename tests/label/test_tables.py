@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
+from catlip.data.tables import caption_in
 from catlip.label import label_captions
 from catlip.label.sources import TarShard, Unusable, find, split
 
@@ -22,6 +23,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 CHARACTERS = ' "\r\x00\ufeff'
 CAPTIONS = ['a dog\non a "couch"', "two\tbikes, a cat", "über 犬", "don't", "\r\n", ""]
 WORDS = st.sampled_from([*CHARACTERS, *CAPTIONS])
+# In TSV a line is a row; in CSV a line in a caption may look like one.
+UNCLEAR = {"tsv": re.compile(r"[\r\n]"), "csv": re.compile(r"[\r\n].*,(?! )", re.DOTALL)}
 
 
 def write_table(path, captions, row_group_size=3):
@@ -60,14 +63,16 @@ def folder(tmp_path_factory):
 
 @settings(max_examples=60)
 @given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12), part_rows=st.integers(1, 13))
-@example(texts=["a dog", '"a\ncat"', "\r\n", "", '",\t"'], part_rows=2)
+@example(texts=["a dog", "NULL", '"a\ncat"', "\r\n", "", '",\t"'], part_rows=2)
 def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts, part_rows):
     """Keys and captions, too: the digest is made of them."""
     shard = folder / "0.tar"
-    captions = [json.dumps({"caption": text}).encode() for text in texts]
+    captions = [json.dumps({"caption": caption_in(text)}).encode() for text in texts]
     write_shard(shard, ((str(n), {"json": caption}) for n, caption in enumerate(captions)))
     expected = label_captions(TarShard(shard).samples(), labeller)
     for kind in KINDS:
+        if kind in UNCLEAR and any(UNCLEAR[kind].search(text) for text in texts):
+            continue
         parts = split(write_table(folder / f"t.{kind}", texts), part_rows=part_rows)
         found = label_captions((sample for part in parts for sample in part.samples()), labeller)
         assert found.values.tolist() == expected.values.tolist(), kind
@@ -83,7 +88,7 @@ def test_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
     path.write_bytes(comma.join([b"a dog", b"u"]) + b"\n" + comma.join([b"a cat", b"v"]) + b"\n")
     assert samples(path, "0") == [("0", "a dog"), ("1", "a cat")]
     assert captions(path, "1") == ["u", "v"]
-    with pytest.raises(InputError, match=f"{path.name}.*2 columns"):
+    with pytest.raises(InputError, match=f"{path.name} has no column 2; there are: 0, 1"):
         split(path, "2")
     with pytest.raises(InputError, match=f"{path.name}.*a dog, u"):
         split(path)
@@ -110,10 +115,19 @@ def test_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
         ("t.csv", "image;Caption\n0.jpg;a dog, a cat\n", ["a dog, a cat"]),
         ("t.tsv", "image,caption\n0.jpg,a dog\n", ["a dog"]),
         ("t.csv", "title,image\na dog,0.jpg\n", ["a dog"]),
+        ("t.csv", "title,description\n1001,a dog\n", ["a dog"]),
+        ("t.csv", "x,caption\n1,nan\n2,None\n3,a nan\n", [None, None, "a nan"]),
+        ("t.csv", b"caption\nthe caf\xe9\x92s\n", ["the caf\u00e9\u2019s"]),
+        ("t.tsv", 'x\tcaption\n1\t"big dog\n2\ta 19" screen\n', ['"big dog', 'a 19" screen']),
+        (
+            "t.csv",
+            "caption,x\na dog,1\na cat, black,2\n",
+            ["a dog", Unusable("a row of more fields than columns")],
+        ),
         (
             "t.csv",
             "x,caption\n1,a dog\n2\n3,\n4,a cat,5\n",
-            ["a dog", Unusable("a row that ends before its caption"), "", "a cat"],
+            ["a dog", Unusable("a row without caption"), "", "a cat,5"],
         ),
     ],
 )
@@ -151,12 +165,15 @@ def parquet(folder):
         ("t.parquet", lambda folder: parquet(folder)[:1000]),
         ("t.parquet", lambda folder: parquet(folder)[:50] + bytes(2950) + parquet(folder)[3000:]),
         ("t.csv", lambda _: b'caption\n"a dog\n' + b"a cat\n" * 4_000_000),  # an open quote
+        ("t.csv, line 3", lambda _: b'x,caption\n1,a dog\n2,"big dog\n3,a cat\n4,a 19"\n'),
+        ("t.csv, line 2", lambda _: b"caption,x\na,b,c\n" + b"a dog, black,1\n" * 10),
     ],
 )
 def test_empty_or_damaged_table_is_named(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content(tmp_path))
+    path = tmp_path / name.partition(",")[0]
+    path.write_bytes(content(tmp_path))
     with pytest.raises(InputError, match=re.escape(name)):
-        samples(tmp_path / name)
+        samples(path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -185,7 +202,7 @@ def test_folder_stands_for_its_tars_or_else_for_one_kind_of_table(tmp_path):
     assert find([f"{tmp_path}/*.tar", f"{tmp_path}/{{a..b}}.tar"]) == tars, "each once"
     for path in (*tars, tmp_path / "a.parquet"):
         path.unlink()
-    for name in ("README.txt", "d.csv", "c.csv", "e.jsonl"):
+    for name in ("README.txt", "d.csv", "c.csv", "._c.csv", "e.jsonl"):
         (tmp_path / name).touch()
     assert find([str(tmp_path)]) == [tmp_path / "c.csv", tmp_path / "d.csv"]
 

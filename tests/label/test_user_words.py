@@ -43,11 +43,28 @@ def test_own_words_come_before_wordnets(rule: str, tmp_path: Path) -> None:
     assert names(own, "a dog on a couch") == names(usual, "a dog on a couch")
 
 
-@pytest.mark.parametrize("line", ["tshirts,nosuchnoun", "a,b.n.99"])
-def test_word_of_no_noun_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["tshirts,nosuchnoun", "a,b.n.99", "Mug,shirt"])
+def test_word_of_no_noun_or_of_two_lines_is_refused_with_its_line(
+    line: str, tmp_path: Path
+) -> None:
     path = write(tmp_path / "words.csv", f"mug,cup\n{line}\n")
     with pytest.raises(InputError, match=r"words\.csv, line 2"):
         read_words(path)
+
+
+@pytest.mark.parametrize("rule", ["paper", "corenet", "paper_multiword"])
+def test_words_that_occur_in_no_caption_are_said(rule: str, tmp_path: Path, capsys) -> None:
+    captions = ["tshirts and mugs", "a dog", "a hot dog"]
+    samples = [(str(n), {"txt": text.encode()}) for n, text in enumerate(captions)]
+    write_shard(tmp_path / "0.tar", samples[:1])
+    write_shard(tmp_path / "1.tar", samples[1:])
+    words = write(tmp_path / "words.csv", WORDS + "hot_dog,dog\nbulldozers,car\n")
+    config = Label((str(tmp_path),), rule=rule, words=words, quiet=True)
+    main(config)
+    unmet = "bulldozers, color" + ("" if rule == "paper_multiword" else ", hot_dog")
+    assert f"of 5 words of {words} occur in no caption: {unmet}\n" in capsys.readouterr().out
+    sidecar = tmp_path / f"0.{rule}.labels.npz"
+    assert read_sidecar(sidecar).meta["words_met"] == ["mug", "tshirts"]
 
 
 def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path, capsys) -> None:

@@ -7,7 +7,13 @@ import pytest
 
 from catlip.records import estimate
 from catlip.records.claims import min_pairs
-from catlip.records.estimate import Estimate
+from catlip.records.estimate import (
+    Estimate,
+    Score,
+    mean_difference,
+    mean_over_seeds_and_images,
+    value_of,
+)
 from catlip.records.kind import Interval
 
 RUNS = 1_000
@@ -115,3 +121,85 @@ def test_two_intervals_leave_open_what_they_share() -> None:
     apart = estimate.interval_difference(Interval(1.0, 0.5, 1.5), Interval(3.0, 2.0, 4.0))
     assert (apart.value, apart.low, apart.high) == (2.0, 0.5, 3.5)
     assert estimate.interval_difference(Interval(1.0), Interval(3.0, 2.0, 4.0)) is None
+
+
+# --- Over seeds and test images -------------------------------------------------------------------
+
+SEEDS, IMAGES = 6, 435
+
+
+def simulated(draw, *, mean=0.0, seed=0.01, image=0.15, seeds=SEEDS, images=IMAGES):
+    """Differences in correctness: -1, 0 or 1, with an effect of each seed and image."""
+    effect = mean + seed * draw.normal(size=(seeds, 1)) + image * draw.normal(size=(1, images))
+    return np.clip(np.round(effect + 0.4 * draw.normal(size=(seeds, images))), -1, 1)
+
+
+def false_among(estimates):
+    return sum(one.low > 0 or one.high < 0 for one in estimates)
+
+
+AT_LEAST, AT_MOST = 0.01 * RUNS, 0.05 * RUNS + 2 * (0.05 * 0.95 * RUNS) ** 0.5
+
+
+@pytest.mark.parametrize("seed_effect", [0.0, 0.01, 0.05])
+def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs(seed_effect) -> None:
+    draw = np.random.default_rng(0)
+    found = [mean_over_seeds_and_images(simulated(draw, seed=seed_effect)) for _ in range(RUNS)]
+    assert AT_LEAST <= false_among(found) <= AT_MOST
+
+
+def test_images_of_a_cluster_count_as_one_draw() -> None:
+    """Where images of a cluster share their effect, only the interval over clusters covers."""
+    draw = np.random.default_rng(1)
+    sizes = draw.integers(1, 12, size=60)
+    clusters = np.repeat(np.arange(60), sizes)
+    by_image, by_cluster = [], []
+    for _ in range(RUNS):
+        shared = np.repeat(0.3 * draw.normal(size=60), sizes)
+        differences = shared + 0.4 * draw.normal(size=(SEEDS, sizes.sum()))
+        by_image.append(mean_over_seeds_and_images(differences))
+        by_cluster.append(mean_over_seeds_and_images(differences, clusters))
+    assert AT_LEAST <= false_among(by_cluster) <= AT_MOST < false_among(by_image)
+    assert by_cluster[0].value == pytest.approx(by_image[0].value)
+    assert (by_cluster[0].images, by_cluster[0].clusters) == (sizes.sum(), 60)
+
+
+def test_images_of_a_single_cluster_are_no_independent_draws() -> None:
+    """One drawing says nothing of the spread of drawings: the interval is over seeds alone."""
+    draw = np.random.default_rng(6)
+    images = draw.normal(1, 1, size=(SEEDS, 1)) + 0.1 * draw.normal(size=(SEEDS, IMAGES))
+    for cluster in (0, 3):
+        scores = [Score(row.mean(), row, np.full(IMAGES, cluster)) for row in images]
+        found, of_seeds = mean_difference(scores), mean_difference([*map(value_of, scores)])
+        assert found == of_seeds
+        assert found.images is None
+
+
+def test_standard_error_is_that_of_a_mixed_model() -> None:
+    """For a balanced table whose variances are above 0 both are the same."""
+    import pandas as pd
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    draw = np.random.default_rng(4)
+    differences = simulated(draw, seed=0.1, image=0.4, seeds=SEEDS, images=24)
+    seed, image = np.indices(differences.shape)
+    rows = pd.DataFrame({"y": differences.ravel(), "s": seed.ravel(), "i": image.ravel()})
+    parts = {"seed": "0 + C(s)", "image": "0 + C(i)"}
+    model = MixedLM.from_formula("y ~ 1", rows, groups=np.ones(len(rows)), vc_formula=parts)
+    fitted = model.fit(reml=True)
+    assert mean_over_seeds_and_images(differences).error == pytest.approx(
+        fitted.bse_fe["Intercept"], rel=0.01
+    )
+
+
+def test_scores_carry_their_images_into_every_difference() -> None:
+    draw = np.random.default_rng(3)
+    bits = draw.integers(2, size=(2, SEEDS, IMAGES)).astype(float)
+    one, other = ([100 * Score(row.mean(), row) for row in side] for side in bits)
+    found = mean_difference([(a - b) / 2 for a, b in zip(one, other, strict=True)])
+    expected = mean_over_seeds_and_images(50 * (bits[0] - bits[1]))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.pairs, found.images) == (SEEDS, IMAGES)
+    assert mean_difference(one[:5]).low is None
+    assert mean_difference([*one[:5], 50.0]).images is None  # one of them without its images
+    assert mean_difference([*one[:5], one[5] - Score(1.0, np.ones(7))]).images is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.downstream.probe.result import packed, unpacked
-from reports.read.records import read_record
+from reports.reading import read_record
 
 ROOT = Path(__file__).parents[2]
 # The committed ones, an earlier one of a kind that these lack, and the golden ones.

@@ -1,7 +1,10 @@
 """`python -m reports check`: faults that are put into good records are found, and no others."""
 
+import gzip
 import io
 import json
+import math
+import os
 import shutil
 import tarfile
 
@@ -11,22 +14,26 @@ from report_support import REPOSITORY
 from bench.device import pack
 from catlip.cli import InputError
 from catlip.records.claims import digest
+from catlip.system.foreign import LARGEST_FILE
 from reports import check as module
 from reports.check import Check, check, checked
 
-PROBES = REPOSITORY / "reports/records/starter/linear_probe"
-STEPS = REPOSITORY / "reports/records/starter/step_time"
+RECORDS = REPOSITORY / "reports/records"
+
+
+def copy(source, target):
+    """A committed record, or the first that a pattern names, in another place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(sorted(RECORDS.glob(source))[0], target)
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Real records: a probe of CatLIP and of CLIP, and the times of their steps."""
     place = tmp_path / "sent" / "starter"
-    for kind in ("linear_probe", "step_time"):
-        (place / kind).mkdir(parents=True)
     for name in ("catlip-seed0", "clip-seed0"):
-        shutil.copy(PROBES / f"{name}.json", place / "linear_probe")
-    shutil.copy(sorted(STEPS.glob("hybrid*.json"))[0], place / "step_time/steps.json")
+        copy(f"starter/linear_probe/{name}.json", place / f"linear_probe/{name}.json")
+    copy("starter/step_time/hybrid*.json", place / "step_time/steps.json")
     return tmp_path / "sent"
 
 
@@ -55,49 +62,72 @@ def test_an_archive_of_bench_device_is_read_as_the_folder(folder, capsys):
     assert outputs[0] == outputs[1]
 
 
-def too_good(content):
-    content["metrics"]["concepts_top1"] = 1.2
-
-
-def not_its_images(content):
-    content["metrics"]["concepts_top1"] += 0.05
-
-
-def not_its_samples(content):
-    content["metrics"]["methods"]["catlip"]["total_ms"]["median"] /= 2
-
-
-def no_time(content):
-    content["metrics"]["methods"]["catlip"]["total_ms"]["median"] = 0.0
-
-
-def newer(content):
-    content["schema"] = 2
-
-
-def other_kind(content):
-    content["kind"] = "warmth"
-
-
-ERRORS = [
-    ("catlip-seed0.json", too_good, "top1 is 1.2"),
-    ("catlip-seed0.json", not_its_images, "not that of its test images"),
-    ("steps.json", not_its_samples, "not that of its samples"),
-    ("steps.json", no_time, "not above 0"),
-    ("steps.json", newer, "schema 2"),
-    ("steps.json", other_kind, "warmth"),
+METHODS = "metrics/methods"
+STEPS = "starter/step_time/hybrid*"
+FAULTS = [  # a committed record, what is changed in it, to what, and words of the error
+    ("starter/linear_probe/catlip-seed0", "metrics/concepts_top1", 1.2, "top1 is 1.2"),
+    ("starter/linear_probe/catlip-seed0", "metrics/concepts_top1", 0.38, "concepts.top1 is 0.38"),
+    ("starter/linear_probe/catlip-seed0", "metrics/concepts_top5", 0.1, "below a top-1"),
+    ("starter/linear_probe/catlip-seed0", "samples/runs/0/top5", 0.01, "below a top-1"),
+    ("starter/linear_probe/catlip-seed0", "samples/runs/0/correct", "A" * 108, "a classifier"),
+    ("starter/readout/clip_bag-seed0", "metrics/concepts_knn_top1", math.nan, "knn_top1 is NaN"),
+    ("starter/scaling/*", "metrics/accuracies/concepts", 0.5, "concepts.top1 is 0.5"),
+    ("starter/retrieval/*", "metrics/image_to_text/r5", 0.0, "r5"),
+    ("starter/pretrain/clip-seed0", "metrics/train_seconds", 1.0, "train_seconds is 1,"),
+    ("starter/pretrain/clip-seed0", "metrics/images_per_s", 0.0, "images_per_s is 0"),
+    ("starter/pretrain/clip-seed0", "metrics/images_seen", 1e9, "images_seen is 1e+09"),
+    ("starter/pretrain/clip-seed0", "metrics/final_loss", 0.1, "final_loss is 0.1"),
+    ("starter/pretrain/clip-seed0", "metrics/data_wait_share", 1.5, "data_wait_share is 1.5"),
+    (STEPS, "schema", 2, "schema 2"),
+    (STEPS, "kind", "warmth", "warmth"),
+    (STEPS, "metrics/ratios/clip~catlip/value", 2.7, "value is 2.7"),
+    (STEPS, "metrics/ratios/clip~catlip/low", 1.5, "low is 1.5"),
+    (STEPS, "metrics/ratios_without_optimizer/clip~catlip/high", 9, "is 9"),
+    (STEPS, "metrics/flops_ratios/clip~catlip", 2.7, "flops_ratios.clip"),
+    (STEPS, f"{METHODS}/clip/total_ms/median", 9.0, "total_ms.median is 9"),
+    (STEPS, f"{METHODS}/clip/total_ms/median", 0.0, "not above 0"),
+    (STEPS, f"{METHODS}/clip/forward_ms/p95", 9.0, "forward_ms.p95 is 9"),
+    (STEPS, f"{METHODS}/clip/images_per_s", 1e6, "images_per_s is 1e+06"),
+    (STEPS, f"{METHODS}/clip/tflops", 3.0, "tflops is 3"),
+    (STEPS, f"{METHODS}/clip/mfu", 3.0, "more than all"),
+    (STEPS, f"{METHODS}/clip/mfu", 0.9, "mfu is 0.9"),
+    (STEPS, f"{METHODS}/clip/roofline", 3.0, "roofline is 3"),
+    (STEPS, "config/num_classes", 100_000, "tflops is"),
+    (STEPS, "config/batch_size", 10**9, "pixels at once"),
+    (STEPS, "samples/clip_total_ms", [], "clip_total_ms are missing"),
+    (STEPS, "samples/clip_total_ms/3", -1.0, "or no times"),
+    ("bench/waterfall/*", "metrics/release/total/ratio/value", 9.0, "release total.ratio.value"),
+    ("bench/waterfall/*", "metrics/release/orders/forward/0/ratio/high", 9.0, "attention.ratio"),
+    ("bench/waterfall/*", "metrics/release/total/busy", 1.5, "busy is 1.5"),
+    ("starter/communication/*", f"{METHODS}/clip/exposed_ms/value", 900, "exposed_ms.value"),
+    ("starter/communication/*", f"{METHODS}/clip/sent_mb", 900, "sent_mb is 900"),
+    ("bench/plan/step-vit_b16*", "metrics/flops_ratios/clip~catlip", 2.7, "flops_ratios.clip"),
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "words"), ERRORS)
-def test_what_cannot_be_is_an_error_and_exits_with_1(folder, name, change, words, capsys):
-    changed(folder, name, change)
+def put(content, place, value):
+    *folders, last = (name.replace("~", "/") for name in place.split("/"))
+    for name in folders:
+        content = content[int(name) if isinstance(content, list) else name]
+    content[int(last) if isinstance(content, list) else last] = value
+
+
+@pytest.mark.parametrize(("source", "place", "value", "words"), FAULTS)
+def test_what_cannot_be_is_an_error(tmp_path, source, place, value, words):
+    copy(f"{source}.json", tmp_path / "sent/record.json")
+    assert checked(tmp_path / "sent").errors == {}
+    changed(tmp_path, "record.json", lambda content: put(content, place, value))
+    errors = checked(tmp_path / "sent").errors
+    assert words in " ".join(errors)
+    assert ["record.json"] in errors.values()
+
+
+def test_errors_are_printed_and_exit_with_1(folder, capsys):
+    changed(folder, "steps.json", lambda one: one.update(kind="warmth"))
     with pytest.raises(SystemExit) as ended:
         check(Check(folder))
     assert ended.value.code == 1
-    errors = capsys.readouterr().out.partition("doubts:")[0]
-    assert words in errors
-    assert name in errors
+    assert "warmth" in capsys.readouterr().out.partition("doubts:")[0]
 
 
 def test_a_copy_under_another_seed_is_an_error(folder):
@@ -174,6 +204,43 @@ def test_nothing_is_unpacked_outside_and_no_link_is_followed(folder, tmp_path, m
     assert not [*(tmp_path / "scratch").iterdir()], "and it is removed again"
 
 
+def sparse_header(name, size):
+    """Of a GNU sparse member: 512 bytes that say `size`, all of it a hole."""
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    octal = b"%011o\0" % size
+    header[386:410], header[483:495] = octal + b"0" * 11 + b"\0", octal
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def test_a_member_of_holes_or_of_an_odd_name_is_refused_and_the_rest_is_checked(
+    folder, tmp_path, capsys, monkeypatch
+):
+    record = next(folder.rglob("steps.json")).read_bytes()
+    names = [f"{'x' * 300}.json", "steps\x1b[2J.json", "copy\x1b[2J\n.json", "steps.json/a.json"]
+    tar_of(
+        tmp_path / "odd.tar.gz",
+        *((f"device/step_time/{name}", tarfile.REGTYPE, record) for name in ["steps.json", *names]),
+    )
+    plain = gzip.decompress((tmp_path / "odd.tar.gz").read_bytes())
+    holes = b"".join(sparse_header(f"device/{n}.json", LARGEST_FILE) for n in range(20))
+    (tmp_path / "odd.tar.gz").write_bytes(gzip.compress(holes + plain))
+    with pytest.raises(SystemExit):
+        check(Check(tmp_path / "odd.tar.gz"))
+    lines = capsys.readouterr().out.splitlines()
+    assert "3 records of 1 kinds" in lines[-1]
+    assert any("not a regular file" in line and "19 more" in line for line in lines)
+    assert any("File name too long" in line for line in lines)
+    assert not any("\x1b" in line for line in lines)
+    # Also if tarfile were fooled: what is written is counted.
+    monkeypatch.setattr(tarfile.TarInfo, "issparse", lambda info: False)
+    with pytest.raises(InputError, match="more than 512 MiB"):
+        check(Check(tmp_path / "odd.tar.gz"))
+
+
 def test_bombs_and_what_is_no_archive_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     zeros = bytes(2 << 20)
@@ -181,7 +248,14 @@ def test_bombs_and_what_is_no_archive_are_one_line(tmp_path, monkeypatch):
     tar_of(tmp_path / "many.tar.gz", *((f"{n}.txt", tarfile.REGTYPE, b"") for n in range(9)))
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "many.tar.gz").read_bytes()[:60])
     (tmp_path / "records.pkl").write_bytes(b"cos\nsystem\n(S'touch x'\ntR.")
-    for name in ("bomb.tar.gz", "cut.tar.gz", "records.pkl", "none.tar.gz"):
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    sparse = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+    map_of_holes = tarfile.TarInfo("a.json")
+    map_of_holes.pax_headers, map_of_holes.size = sparse, 512
+    with tarfile.open(tmp_path / "holes.tar.gz", "w:gz") as archive:
+        archive.addfile(map_of_holes, io.BytesIO(b"9" * 512))
+    names = ("bomb", "cut", "none", "pipe", "holes")
+    for name in ("records.pkl", *(f"{name}.tar.gz" for name in names)):
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
             check(Check(tmp_path / name))
     monkeypatch.setattr(module, "MAX_MEMBERS", 8)

@@ -15,12 +15,13 @@ from report_support import ANY_JSON, ATTACK, GOLDEN_RECORDS, can_be_shown, names
 
 from catlip.cli import InputError
 from catlip.records.record import read_record
-from catlip.records.table import Cell, Table, as_csv
+from catlip.records.table import NOTE, Column, Table, as_csv, as_text
 from catlip.system.foreign import LARGEST_FILE
-from reports.compare import Compare, compare
-from reports.read.records import read_records
-from reports.render.page import write_report
-from reports.sections import build_page
+from reports.check import checked
+from reports.frame import WriteFrame, write_frame
+from reports.page import Page, write_report
+from reports.pairs import WritePairs, differences_of, write_pairs
+from reports.reading import read_records
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 REASONS = {
@@ -58,9 +59,6 @@ def test_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reaso
     records = read_records([path, tmp_path / "runs"])
     assert [record.name for record in records.every] == ["catlip-seed0"]
     assert [(problem.path, problem.reason) for problem in records.problems] == [(str(path), reason)]
-    if kind != "loop":
-        with pytest.raises(InputError, match=reason):
-            compare(Compare(path, good))
     with pytest.raises((InputError, OSError), match=reason.removeprefix("cannot be read: ")):
         read_record(path)
 
@@ -78,28 +76,39 @@ def test_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path
     records = read_records([tmp_path / "runs"])
     assert [record.name for record in records.every] == ["catlip-seed0"]
     assert {problem.path for problem in records.problems} == {*map(str, links)}
-    written = write_report(build_page(records), tmp_path / "report").parent
-    assert not any(
-        b"passphrase" in path.read_bytes() for path in written.rglob("*") if path.is_file()
-    )
+    write_report(records, tmp_path / "report")
+    written = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+    assert not any(b"passphrase" in path.read_bytes() for path in written)
     named = read_records([tmp_path / "runs", tmp_path / "elsewhere"])
     assert sorted(record.name for record in named.every) == ["catlip-seed0", "secret"]
 
 
+def test_record_that_no_row_can_be_made_of_is_named_and_the_rest_is_read(
+    write_record, tmp_path, capsys
+):
+    write_record("pretrain", "clip-seed0")
+    losses = [math.inf, -math.inf] * 20
+    bad = write_record("pretrain", "catlip-seed0", samples={"loss": losses})
+    (problem,) = read_records([tmp_path / "runs"]).problems
+    assert problem.path == str(bad)
+    write_frame(WriteFrame((tmp_path / "runs",), tmp_path / "frame.csv"))
+    with pytest.raises(InputError, match="no experiment"):
+        write_pairs(WritePairs((tmp_path / "runs",)))
+    out, err = capsys.readouterr()
+    assert "of 1 records" in out
+    assert err.count(str(bad)) == 2  # by either
+    assert ["starter/pretrain/catlip-seed0.json"] in checked(tmp_path / "runs").errors.values()
+
+
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
 def test_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
-    good = write_record("pretrain", "catlip-seed0")
+    write_record("pretrain", "catlip-seed0")
     deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
     nested = '{"x":' * 3_000 + "1" + "}" * 3_000
     deep.write_text(deep.read_text().replace('"DEEP"', nested))
     records = read_records([tmp_path / "runs"])
     assert [Path(problem.path) for problem in records.problems] == [deep] * (part != "samples")
-    write_report(build_page(records), tmp_path / "report")
-    if part == "samples":
-        compare(Compare(good, deep))
-    else:
-        with pytest.raises(InputError, match="no record"):
-            compare(Compare(good, deep))
+    write_report(records, tmp_path / "report")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,9 @@ def test_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part)
     ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"],
 )
 def test_no_cell_of_a_csv_is_a_formula(text):
-    table = Table("t", "T", ["Field", text], [[Cell(text), Cell("1", small=text, remarks=(text,))]])
+    columns = [Column("Field", "field", head=True), Column(text, "value"), Column("Share", "share")]
+    row = {"field": text, "value": (1.0, text), "share": text, NOTE: text}
+    table = Table("t", "T", "", columns, [row, row])
     cells = [
         cell.strip('"')
         for line in as_csv(table).splitlines()
@@ -126,7 +137,7 @@ def copied(tmp_path, change) -> Path:
     return tmp_path / "runs"
 
 
-def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record, tmp_path, capsys):
+def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record, tmp_path):
     def attacked(record):
         record |= {part: poisoned(record[part]) for part in ("config", "metrics", "samples")}
         record["environment"] |= {"device": f"D {ATTACK}", "packages": {ATTACK: ATTACK}}
@@ -140,30 +151,28 @@ def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record
     parts = {"metrics": metrics, "config": {"recipe": recipe, ATTACK: ATTACK}, "samples": samples}
     odd = write_record("pretrain", "x-seed0", **parts)
     odd.with_name("bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
-    page = build_page(read_records([folder]))
-    path = write_report(page, tmp_path / "report")
+    page = write_report(read_records([folder]), tmp_path / "report")
     assert len(names_of_files(page)) > 20
-    text = re.sub(r"`[^`\n]+`", "", (path.parent / "report.md").read_text())  # without code
+    text = (tmp_path / "report/report.md").read_text()
     assert "<script>" not in text.replace("\\<script\\>", "")
     assert "[a](b)" not in text.replace("\\[a\\](b)", "")
-    assert "<script>alert" not in path.read_text().replace("<!-- <script>alert", "")
-    assert "&lt;script&gt;alert(1)" in path.read_text()
-    for file in path.parent.rglob("*"):
+    html = (tmp_path / "report/index.html").read_text()
+    assert "<script>alert" not in html.replace("<!-- <script>alert", "")
+    assert "&lt;script&gt;alert(1)" in html
+    for file in (tmp_path / "report").rglob("*"):
         if file.suffix in (".md", ".html", ".csv", ".svg"):
             assert not CONTROL.search(file.read_text()), file.name
-    other = write_record("pretrain", "y-seed0", notes=[ATTACK], config={ATTACK: f"y {ATTACK}"})
-    compare(Compare(odd, other))
-    assert not CONTROL.search(capsys.readouterr().out)
+    assert not any(map(CONTROL.search, map(as_text, page.tables)))
 
 
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
-def test_page_is_written_whatever_records_hold(tmp_path, seed, strange):
+def test_page_frame_pairs_and_checks_are_made_whatever_records_hold(tmp_path, seed, strange):
     """Parts of good records are dropped or replaced by any JSON; one page in eight is drawn."""
     random = Random(seed)
-    strange = [*strange, None, -1, 0, 10**400, -1e308, math.nan, math.inf, 5e-324]
+    strange = [*strange, None, -1, 0, 10**400, -1e308, math.nan, math.inf, -math.inf, 5e-324]
 
     def replaced(tree):
         if random.random() < 0.03:
@@ -176,4 +185,7 @@ def test_page_is_written_whatever_records_hold(tmp_path, seed, strange):
         parts = ("config", "environment", "metrics", "samples")
         return record | {name: {k: replaced(v) for k, v in record[name].items()} for name in parts}
 
-    can_be_shown(build_page(read_records([copied(tmp_path, changed)])), are_drawn=seed % 8 == 0)
+    page = Page(read_records([copied(tmp_path, changed)]))
+    can_be_shown(page, are_drawn=seed % 8 == 0)
+    checked(tmp_path / "runs")
+    differences_of(page.comparisons, "catlip", "clip")

@@ -1,19 +1,19 @@
 """A folder's records are read, what is none is listed with its reason, and nothing crashes."""
 
 import math
+from html import escape
 from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import can_be_shown, page_in, records_in
+from report_support import can_be_shown, html_of, page_in, records_in, table
 
 from bench.study.lengths_result import LengthTraining
 from bench.study.result import Trial
 from catlip.records.run import Records
 from catlip.records.table import MISSING
-from reports.read.records import read_records
-from reports.render.page import markdown
-from reports.sections import build_page
+from reports.page import Page
+from reports.reading import read_records
 
 
 def reasons(records: Records) -> dict[str, str]:
@@ -42,7 +42,7 @@ def test_what_is_no_record_is_listed_and_the_rest_is_read(write_record, tmp_path
     records = records_in(tmp_path)
     assert len(records.every) == 1
     assert reason in reasons(records)["other.json"]
-    assert reasons(records)["other.json"] in markdown(build_page(records)).replace("\\", "")
+    assert escape(reasons(records)["other.json"]) in html_of(Page(records))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, writ
     assert {task for one in trained for task in one.accuracies} == {"concepts"}
     assert len(reasons(records)) == 4
     assert "another probe" in reasons(records)["catlip-8-mine.json"]
-    can_be_shown(build_page(records), are_drawn=False)
+    can_be_shown(Page(records), are_drawn=False)
 
 
 def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write_study, tmp_path):
@@ -108,7 +108,7 @@ def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write_stu
     assert len(records.of(LengthTraining)) == 3
     assert [run.metrics.trial for run in records.of(Trial)] == [0, 1, 2]
     assert "another probe" in reasons(records)["catlip-3.json"]
-    can_be_shown(build_page(records), are_drawn=False)
+    can_be_shown(Page(records), are_drawn=False)
 
 
 def test_files_that_are_not_records_are_left_alone_and_a_link_back_too(write_record, tmp_path):
@@ -134,5 +134,9 @@ def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
 def test_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
     metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
     write_record("linear_probe", "catlip-seed0", metrics=metrics)
-    table = page_in(tmp_path).headline
-    assert [cell.text for cell in table.rows[0]] == ["CatLIP", "1", "NaN", MISSING]
+    metrics = {"method": "clip", "pretrain_seed": 0, "other_top1": 0.5}
+    write_record("linear_probe", "clip-seed0", metrics=metrics)
+    rows = [
+        [cell.text for cell in cells] for _, cells in table(page_in(tmp_path), "methods").lines()
+    ]
+    assert rows == [["CatLIP", "NaN", MISSING], ["CLIP", MISSING, "50.0"]]

@@ -1,19 +1,22 @@
-"""The report as a whole: the same bytes from the same records, one file that needs nothing else,
-every number traceable.
-
-After an intended change, `python tests/reports/write_golden.py` writes the expected report again.
+"""The report as a whole: the same bytes from the same records, one page that needs nothing else,
+every number traceable; and the programs that make it.
 """
 
+import json
 import re
 import resource
+import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from report_support import GOLDEN, page_in, structures
+from report_support import GOLDEN, REPOSITORY, page_in
 
-from reports.render.page import write_report
+from catlip.records.table import MAX_ROWS, Column, Table, as_csv, as_markdown
+from reports.page import write_report
+from reports.reading import read_records
 
 
 @pytest.fixture(scope="module")
@@ -40,56 +43,38 @@ class Document(HTMLParser):
         self.tags.add(tag)
         self.ids += [found["id"]] if "id" in found else []
         self.links += [found["href"]] if "href" in found else []
-        self.sources += [
-            found[name] for name in ("src", "srcset", "data", "action") if name in found
-        ]
+        names = ("src", "srcset", "data", "action")
+        self.sources += [found[name] for name in names if name in found]
 
 
-def test_fixed_records_give_the_same_markdown_and_tables_to_the_byte(report):
-    (out, _), folder = report, GOLDEN / "expected"
-    expected = {path.relative_to(folder): path for path in folder.rglob("*.*")}
-    assert {path.relative_to(out) for path in out.rglob("*.csv")} == {
-        path for path in expected if path.suffix == ".csv"
-    }
-    del expected[Path("figures.txt")]
-    for name, path in expected.items():
-        assert (out / name).read_bytes() == path.read_bytes(), (
-            f"{name} differs; see this file's docstring"
-        )
+def files_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    return ((p.relative_to(folder), p.read_bytes()) for p in folder.rglob("*") if p.is_file())
 
 
-def test_fixed_records_give_figures_of_the_same_parts_and_words(report):
-    found = structures(report[0] / "figures").splitlines()
-    expected = (GOLDEN / "expected/figures.txt").read_text().splitlines()
-    assert found == expected, "see this file's docstring"
+def test_second_run_gives_the_same_files_to_the_byte(report, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(GOLDEN)
+    write_report(read_records([Path("records")]), tmp_path)
+    assert dict(files_of(tmp_path)) == dict(files_of(report[0]))
 
 
-def test_second_run_gives_the_same_page_and_figures_to_the_byte(report, page, tmp_path):
-    out, _ = report
-    write_report(page, tmp_path)
-    for path in (path for path in out.rglob("*") if path.is_file()):
-        assert (tmp_path / path.relative_to(out)).read_bytes() == path.read_bytes(), path.name
-
-
-def test_headline_and_the_pages_path_are_printed(report):
+def test_first_tables_and_the_pages_path_are_printed(report) -> None:
     out, printed = report
-    assert re.search("^CatLIP +3 +26.6 ± 0.2", printed, re.MULTILINE)
+    assert re.search(r"concepts +8\.4 +27\.4 +26\.6", printed)
     assert printed.rstrip().endswith(f"report: {out}/index.html")
 
 
-def test_page_is_one_file_that_loads_nothing_from_outside(report):
-    text = (report[0] / "index.html").read_text()
+def test_page_loads_nothing_from_outside_and_every_link_leads_somewhere(report) -> None:
+    out, _ = report
+    text = (out / "index.html").read_text()
     page = Document(text)
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert not {"iframe", "object", "embed"} & page.tags
-    beside = [
-        link for link in page.links if not link.startswith(("#", "data:", "https://"))
-    ]  # nothing is lost without them
-    assert all(
-        re.fullmatch(r"figures/\w+\.(png|svg)|tables/\w+\.csv|records/[\w.-]+\.json", link)
-        for link in beside
-    )
-    assert all((report[0] / link).is_file() for link in beside)
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    beside = [one for one in page.links if not one.startswith(("#", "data:", "https://"))]
+    folders = {link.partition("/")[0] for link in beside}
+    assert folders == {"figures", "tables", "records"}
+    assert all((out / link).is_file() for link in beside)
     assert {link for link in page.links if link.startswith("https://")} == {
         "https://arxiv.org/abs/2404.15653",
         "https://github.com/apple/corenet",
@@ -98,41 +83,88 @@ def test_page_is_one_file_that_loads_nothing_from_outside(report):
     assert not re.search(r"https?://|@import|url\((?!#)", text)
 
 
-def test_every_link_leads_somewhere_and_no_id_is_given_twice(report):
-    page = Document((report[0] / "index.html").read_text())
-    assert len(set(page.ids)) == len(page.ids)
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+def test_row_leads_to_its_records_one_as_it_is_and_several_by_their_paths(report) -> None:
+    out, _ = report
+    one = "records-starter-pretrain-catlip-seed0.json"
+    source = (GOLDEN / "records/starter/pretrain/catlip-seed0.json").read_bytes()
+    assert (out / "records" / one).read_bytes().strip() == source.strip()
+    several = [json.loads(path.read_text()) for path in (out / "records").glob("*.json")]
+    paths = [{*found} for found in several if "schema" not in found]
+    probes = {f"records/starter/linear_probe/catlip-seed{seed}.json" for seed in range(3)}
+    assert probes in paths
+    assert all(
+        found["schema"] == 1 for one in several if "schema" not in one for found in one.values()
+    )
 
 
-def test_page_without_records_says_what_to_run_first(succeed, tmp_path):
-    done = succeed("reports", "--out", "report", cwd=tmp_path)
-    assert "./run_all.sh" in done.stdout
-    text = (tmp_path / "report/index.html").read_text()
-    assert "Nothing has been trained or timed yet" in text
-    assert "./run_all.sh" in text
-    assert "Table 2: " in text
+def test_long_table_is_cut_in_the_page_and_whole_as_csv(write) -> None:
+    rows = [{"one": f"row {number}"} for number in range(MAX_ROWS + 20)]
+    long = Table("long", "Long", "", [Column("One", "one")], rows)
+    assert len(as_csv(long).splitlines()) == len(rows) + 1
+    assert as_markdown(long).count("row ") == MAX_ROWS
+    for seed in range(MAX_ROWS + 20):
+        write.training("catlip", seed, samples={"images_seen": [1, 2], "loss": [2.0, 1.0]})
+    write_report(page_in(write.folder).records, write.folder / "out")
+    html = (write.folder / "out/index.html").read_text()
+    assert html.count("CatLIP, seed ") == MAX_ROWS
+    assert f"The first {MAX_ROWS} of {MAX_ROWS + 20} rows" in html
+    assert "seed 519" in (write.folder / "out/tables/trainings.csv").read_text()
 
 
-def test_records_that_answer_neither_question_are_counted(write_record, tmp_path):
-    write_record("waterfall", "tiny")
-    assert page_in(tmp_path).about.startswith("Of 1 record none is of a training")
+def test_record_that_holds_nothing_leaves_the_command(write) -> None:
+    for kind in ("memory", "waterfall", "step_time"):
+        write.record(kind, "empty", metrics={"ratios": 3, "release": 3})
+    page = page_in(write.folder)
+    assert len(page.records.problems) == 3
+    (cost,) = (group for group in page.groups if group.anchor == "cost")
+    commands = " ".join(command for _, command in cost.missing)
+    assert all(f"bench.{kind}" in commands for kind in ("memory", "waterfall", "step_time"))
 
 
-def test_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
+def test_full_disk_names_the_file_and_keeps_that_of_before(tmp_path) -> None:
     (tmp_path / "report.md").write_text("before")
+    records = read_records([GOLDEN / "records"])
     # A limit on file size fails a write half-way, as a full disk does.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, limits[1]))
     try:
         with pytest.raises(OSError, match=str(tmp_path)):
-            write_report(page, tmp_path)
+            write_report(records, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "report.md").read_text() == "before"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_place_that_cannot_be_written_is_one_line_and_exit_code_2(program, tmp_path):
+# --- The programs ---------------------------------------------------------------------------------
+
+
+def test_page_without_records_says_what_to_run_first(program, tmp_path) -> None:
+    done = program("reports", "--out", "report", "--single-file", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path, _ in files_of(tmp_path / "report")] == ["index.html"]
+    text = (tmp_path / "report/index.html").read_text()
+    assert "./run_all.sh" in text
+    assert "Table 2: " in text
     (tmp_path / "file").write_text("")
-    done = program("reports", "--out", "file/report", cwd=tmp_path)
-    one_line_error(done, "file/report")
+    one_line_error(program("reports", "--out", "file/report", cwd=tmp_path), "file/report")
+    one_line_error(program("reports", "--records", "nowhere", cwd=tmp_path), "nowhere")
+
+
+def test_readme_and_results_are_what_the_records_say(succeed, tmp_path) -> None:
+    """`python -m reports readme` in a copy, with other words in its place, writes them again."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/records").symlink_to(REPOSITORY / "reports/records")
+    readme = (REPOSITORY / "README.md").read_text()
+    begin, end = "reports readme` -->\n", "<!-- until here"
+    before, after = readme.partition(begin)[0], readme.partition(end)[2]
+    (tmp_path / "README.md").write_text(f"{before}{begin}other words\n{end}{after}")
+    (tmp_path / "docs/results.md").write_text("other words")
+    succeed("reports", "readme", cwd=tmp_path)
+    for name in ("README.md", "docs/results.md"):
+        assert (tmp_path / name).read_text() == (REPOSITORY / name).read_text(), (
+            "python -m reports readme"
+        )
+    assert (tmp_path / "reports/headline.png").read_bytes()[:4] == b"\x89PNG"
+    shutil.rmtree(tmp_path / "docs")

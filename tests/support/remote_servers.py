@@ -77,9 +77,10 @@ class FaultyServer:
 
     Attributes:
         files: path, as /0.tar, -> content.
-        faults: what becomes of the next GETs, one each: "cut", "429", "503", "stall", "hang" (until
-            the server is closed), "whole" (of a server that knows no ranges), "range" (another
-            than was asked for), "gzip", "endless"; after that nothing happens to them.
+        faults: what becomes of the next GETs, one each: "cut", "stall", "hang" (until the server is
+            closed), "whole" (of a server that knows no ranges), "range" (another than was asked
+            for), "total" (of another size), "part" (of what was asked for), "gzip", "endless"; or
+            a status, with the seconds of its Retry-After, as "429 1"; after that nothing happens.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: what all requests had.
     """
@@ -136,19 +137,24 @@ class FaultyServer:
                 if fault == "hang":
                     server._closed.wait()
                     return
-                if content is None or fault in ("429", "503"):
-                    self.send_response(int(fault or 404))
-                    if fault == "429":
-                        self.send_header("Retry-After", "1")
+                if content is None or fault[:3].isdigit():
+                    status, _, seconds = fault.partition(" ")
+                    self.send_response(int(status or 404))
+                    if seconds:
+                        self.send_header("Retry-After", seconds)
                     self.end_headers()
                     return
                 tag, asked = md5(content).hexdigest(), self.headers["Range"]
                 if asked and fault != "whole":
                     first, last = map(int, asked.removeprefix("bytes=").split("-"))
+                    last = min(last, len(content) - 1)
                     if fault == "range":
                         first, last = 0, last - first
+                    if fault == "part":
+                        last = (first + last) // 2
+                    total = len(content) + (fault == "total")
                     self.send_response(206)
-                    self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+                    self.send_header("Content-Range", f"bytes {first}-{last}/{total}")
                     content = content[first : last + 1]
                 else:
                     self.send_response(200)

@@ -103,11 +103,6 @@ SMALLEST = {
     "bench.downstream.readouts": Smallest(
         f"--encoder {CLIP} --data starter:data/starter {QUIET}", "readout", (CLIP_TRAINED,)
     ),
-    "bench.downstream.gallery": Smallest(
-        f"--encoders {CATLIP} {CLIP} --data starter:data/starter {QUIET}",
-        "gallery",
-        (TRAINED, CLIP_TRAINED),
-    ),
     "bench.downstream.retrieval": Smallest(
         f"{ENCODER} --data data/starter/probe-test {QUIET}", "retrieval", (TRAINED,)
     ),
@@ -141,18 +136,12 @@ SMALLEST = {
     "bench.study": Smallest(""),
     "bench.study tuning": Smallest(f"{STUDY} --methods catlip --trials 1", "tuning", (LABELLED,)),
     "bench.study lengths": Smallest(f"{STUDY} --methods catlip --seeds 0", "scaling", (LABELLED,)),
-    "bench.study conditions": Smallest(
-        f"{STUDY} --methods catlip --conditions shuffled=0.5 --seeds 0",
-        "robustness",
-        (LABELLED,),
-    ),
     "bench.study thresholds": Smallest(
         f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 --images 64 {QUIET}",
         "threshold",
         (LABELLED,),
     ),
     "reports check": Smallest(STEP_TIME, after=("bench.step_time",)),
-    "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),
 }

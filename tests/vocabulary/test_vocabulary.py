@@ -62,11 +62,11 @@ def test_most_frequent_or_those_above_the_threshold_are_kept(times, choice, clas
 @pytest.mark.parametrize(
     ("times", "choice", "advice"),
     [
-        ({CAT: 3, DOG: 9}, {"threshold": 500}, "--threshold 2"),
-        ({CAT: 3, DOG: 9}, {"top_k": 5}, "--top-k 2"),
-        ({CAT: 3, DOG: 9}, {"top_k": 1}, "--top-k"),
+        ({CAT: 3, DOG: 9}, {"threshold": 500}, "threshold 2"),
+        ({CAT: 3, DOG: 9}, {"top_k": 5}, "top-k 2"),
+        ({CAT: 3, DOG: 9}, {"top_k": 1}, "top-k"),
         ({}, {"threshold": 0}, "0 synsets"),
-        ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "--threshold"),
+        ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "threshold"),
     ],
 )
 def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice, advice):

@@ -74,7 +74,7 @@ def test_own_classes_are_told_as_transfer_init_maps_them(tmp_path):
     vocabulary = vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1})
     origins = find_origins(labels, vocabulary)
     table = origins_table(labels.name, origins, vocabulary)
-    rows = [[cell.text for cell in row] for row in table.rows]
+    rows = [[cell.text for cell in cells] for _, cells in table.lines()]
     assert [row[0] for row in rows] == ["sofa", "dogs", "puppy", "quokka"], "the missing ones last"
     assert [row[3] for row in rows] == ["sofa.n.01", "dog.n.01", "dog.n.01", "none"]
     assert [row[4] for row in rows] == ["1.00", "1.00", "0.50", MISSING]

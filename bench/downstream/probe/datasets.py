@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets import ImageFolder
 
 from catlip import streams
 from catlip.cli import InputError
@@ -46,9 +45,12 @@ from catlip.data.layout import (
     STARTER_TASKS,
     TAR,
     Layout,
+    class_images,
     find_layout,
     find_splits,
+    has_tars,
     name_of_folder,
+    refuse_one_class,
 )
 from catlip.data.remote import names_in, read_file
 from catlip.data.shard_set import ShardSet, open_shards
@@ -56,7 +58,6 @@ from catlip.data.shards import Shard, expand
 from catlip.data.starter import edition_of
 from catlip.data.starter.probe_tasks import load_task
 from catlip.records.record import Record, note_data
-from catlip.records.table import listed
 from catlip.system.urls import is_remote
 from catlip.vocabulary.label_sets import (
     LabelSet,
@@ -134,8 +135,7 @@ class Split:
 @dataclass(frozen=True)
 class Task:
     """Where the data have `val` beside the test images, it is for choosing; `note` says so. Test
-    images with the same number in `clusters` were sampled together; None if each stands alone. Each
-    is in the part of the test that `parts` names; None without parts.
+    images with the same number in `clusters` were sampled together; None if each stands alone.
     """
 
     name: str
@@ -145,7 +145,6 @@ class Task:
     val: Split | None = None
     note: str = ""
     clusters: NDArray[np.int64] | None = None
-    parts: NDArray[np.str_] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -189,9 +188,7 @@ def starter(layout: Layout) -> list[Task]:
             for samples, labels in ((task.train, task.train_labels), (task.test, task.test_labels))
         )
         labels = name_labels(name, task.class_names)
-        tasks.append(
-            Task(name, labels, train, test, clusters=task.test_concepts, parts=task.test_teams)
-        )
+        tasks.append(Task(name, labels, train, test, clusters=task.test_concepts))
     return tasks
 
 
@@ -228,17 +225,15 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     paths = layout.splits or find_splits(layout.kind, root, files)
     if layout.validation:
         paths = (paths[0], *paths[2:])  # without a separate test set
-    if is_remote(root) or paths[0].is_file() or any(paths[0].glob("*.tar")):
+    if is_remote(root) or has_tars(paths[0]):
         splits = [tar_split(path) for path in paths]
         num_classes = 1 + max(int(split.labels.max()) for split in splits)
         names = _names_of_numbers(layout, num_classes, CLASS_NAMES in files)
     else:
-        folders = [folder_split(path) for path in paths]
-        names, splits = folders[0][0], [split for _, split in folders]
-        if odd := sorted({name for other, _ in folders for name in set(names) ^ set(other)}):
-            raise InputError(f"{root}: classes of only some splits: {listed(odd)}")
-    if len(np.unique(splits[0].labels)) < 2:
-        raise InputError(f"{paths[0]} has images of one class only: give a folder for each class")
+        folders = class_images(root, paths)
+        names = [*folders[0]]
+        splits = [_folder_split(*pair) for pair in zip(paths, folders, strict=True)]
+    refuse_one_class(paths[0], len(np.unique(splits[0].labels)))
     name = name_on_page(layout.kind, root, names)
     labels = name_labels(layout.kind, names)
     if paths[0] == root:
@@ -255,16 +250,10 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     return [Task(name, labels, splits[0], splits[1], val, note)]
 
 
-def folder_split(path: Path) -> tuple[list[str], Split]:
-    """The class names and the images of a folder that has one of images for each class."""
-    try:
-        folder = ImageFolder(str(path))
-    except FileNotFoundError as error:  # no class, or one without a picture
-        reason = str(error).partition(" Supported")[0]
-        raise InputError(f"{path} is not a folder of images per class: {reason}") from None
-    paths = [file for file, _ in folder.samples]
-    labels = np.array(folder.targets, dtype=np.int64)
-    return folder.classes, Split(path, paths, labels, image_bytes=partial(file_bytes, paths))
+def _folder_split(path: Path, images: dict[str, list[str]]) -> Split:
+    files = [file for paths in images.values() for file in paths]
+    labels = np.repeat(np.arange(len(images)), [*map(len, images.values())])
+    return Split(path, files, labels, image_bytes=partial(file_bytes, files))
 
 
 def tar_split(path: Path) -> Split:

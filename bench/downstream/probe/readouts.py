@@ -180,6 +180,8 @@ def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
         towers = method if issubclass(method, TwoTowers) else TwoTowers
         text = towers.tower(checkpoint.encoder_name, checkpoint.config.get("text_context"))
         both: Any = TwoTowers(checkpoint.build(), text)
+        for rows in (rest[name] for name in rest if name.endswith(".rows")):
+            both.share_rows(rows)
         both.load_state_dict(rest, strict=False)  # without the temperature of its loss
         both.to(device).eval()
         scale = min(MAX_SCALE, rest["logit_scale"].exp().item())

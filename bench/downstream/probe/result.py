@@ -4,23 +4,20 @@ import base64
 import dataclasses
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.records.estimate import Score
-from catlip.records.kind import Kind
+from catlip.records.kind import Kind, other_than
 from catlip.records.run import Run
-from catlip.records.select import keep_common_recipe, link, quantity_over_seeds
-from catlip.records.styles import is_ours, name_of, ordered
-from catlip.records.table import Cell, Quantity, clipped, format_number, quantity_cell
 
 Init = Literal["random", "transfer", "names"]
 ZeroShotMethod = Literal["prompts", "classifier rows"]  # of classifying zero-shot
-T = TypeVar("T")
 
 # Classes of the published data sets; a folder that is given instead may have another number.
 CLASSES = {
@@ -28,14 +25,9 @@ CLASSES = {
     **{"cifar10": 10, "cifar10-10k": 10, "fashion-types": 25},
 }
 MOST_IMAGES = 10**7  # in a test, so that a few bytes cannot fill the memory
-PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
-TITLES = {
-    **{"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"},
-    **{"cifar10": "CIFAR-10", "cifar10-10k": "CIFAR-10", "fashion-types": "article types"},
-}
-PLURALS = ("concepts", "subgroups")  # task names that can follow a number
+DRAWN = ("concepts", "subgroups")  # the starter's tasks, on the same test images
 IMAGES = "test_images"  # in samples: rows of TestImages
-TASK_PART_SEPARATOR = ", "  # between a task and the part of its test images
+ORIGINS = "origins_"  # in samples, before a task: rows of LabelOrigin
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 CACHED_NOTE += "; sizes, crops, warm-up, betas, clipping, averages and precision are not read"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
@@ -117,25 +109,14 @@ class Classifier:
 
 @dataclass(frozen=True)
 class TestImages:
-    """A task's test images: `clusters` has the same number for those sampled together; for a part
-    of a task (`concepts, seen`), the bits of `part` tell which images it is. `unreadable` are the
-    positions of those that have no bit in `Classifier.correct`; None in older records.
+    """A task's test images: `clusters` has the same number for those sampled together.
+    `unreadable` are the positions of those that have no bit in `Classifier.correct`; None in older
+    records.
     """
 
     task: str
     clusters: str = ""  # `packed_ids`
-    part: str = ""  # `packed`
     unreadable: list[int] | None = None
-
-
-def parts_of(task: str, names: NDArray[np.str_] | None) -> list[TestImages]:
-    """The parts of a task, of which `names` [n] has one for each test image."""
-    if names is None:
-        return []
-    return [
-        TestImages(f"{task}{TASK_PART_SEPARATOR}{part}", part=packed(names == part))
-        for part in np.unique(names)
-    ]
 
 
 def packed_ids(ids: NDArray[np.int64]) -> str:
@@ -187,7 +168,7 @@ class OnTasks(Transferred):
 
     rows: ClassVar[dict[str, type]] = {
         "runs": Classifier,
-        "origins_": LabelOrigin,
+        ORIGINS: LabelOrigin,
         IMAGES: TestImages,
     }
 
@@ -219,6 +200,9 @@ class OnTasks(Transferred):
     def is_published(self, name: str) -> bool:
         return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
 
+    def faults(self, run: Run[Any]) -> Iterator[str]:
+        return other_than_hits(run, self.accuracies())
+
 
 class LinearProbe(OnTasks):
     """Linear classifiers on a frozen encoder."""
@@ -248,161 +232,35 @@ class Readouts(OnTasks):
 
 
 def check_fractions(**values: float | None) -> None:
-    """Raises: ValueError that names a value that is neither from 0 to 1, nor NaN or None."""
+    """Raises: ValueError that names a value that is neither from 0 to 1, nor NaN or None, or a
+    top-5 accuracy below its top-1.
+    """
     for name, value in values.items():
         if value is not None and (value < 0 or value > 1):
             raise ValueError(f"{name} is {value:g}, but must be from 0 to 1")
-
-
-# Names and order of tasks
-
-
-def tasks_by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
-    """First the paper's tasks, then those with most classes, then with most test images."""
-
-    def rank(task: str) -> tuple[int, int, int]:
-        results = results_on(records, task)
-        is_papers = task in PAPERS and is_published(records, task)
-        return (
-            PAPERS.index(task) if is_papers else len(PAPERS),
-            -max((result.num_classes for result in results), default=0),
-            -max((result.num_test or 0 for result in results), default=0),
-        )
-
-    return sorted(dict.fromkeys(tasks), key=rank)
-
-
-def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """`435 concepts`, `cifar10 (10 classes)`, or `ImageNet-1k` if it has all of its classes. A
-    small data set that only a study probed on, whose records have no number of classes, has its
-    title.
-    """
-    is_of_study = task in TITLES and task not in PAPERS and not results_on(records, task)
-    if is_of_study or is_published(records, task):
-        return TITLES[task]
-    name, classes = clipped(task, 24), num_classes(records, task)
-    if classes is None:
-        return name
-    if task in PLURALS:
-        return f"{format_number(classes, 0)} {name}"
-    return f"{name} ({format_number(classes, 0)} class{'es' * (classes != 1)})"
-
-
-def short_task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """The title, with the number of classes only if it could pass for a published data set."""
-    return task_title(records, task) if task in CLASSES else clipped(task, 24)
-
-
-def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
-    """Whether every record with the task has the number of classes of the published data set."""
-    return task in CLASSES and num_classes(records, task) == CLASSES[task]
-
-
-def results_on(records: Sequence[Run[OnTasks]], task: str) -> list[TaskResult]:
-    return [r.metrics.tasks[task] for r in records if task in r.metrics.tasks]
-
-
-def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
-    """The number of classes of a task; None if no record has the task, or if they disagree."""
-    return agreed(result.num_classes for result in results_on(records, task))
-
-
-def agreed(values: Iterable[T | None]) -> T | None:
-    """The value that all have; None if they differ."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else None
-
-
-# Accuracies, in percent; a NaN stays NaN
-
-
-def on_task(record: Run[OnTasks], task: str, metric: str) -> float | None:
-    """An accuracy, a field of `TaskResult`; None where the record has none."""
-    fraction = getattr(record.metrics.tasks.get(task), metric, None)
-    return None if fraction is None else 100 * fraction
-
-
-def accuracy_cell(records: Sequence[Run[OnTasks]], method: str, task: str, metric: str) -> Cell:
-    """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
-    the encoders trained here decide which recipe counts.
-    """
-    tested = [r for r in records if on_task(r, task, metric) is not None]
-    runs = [r for r in tested if r.method == method]
-    trained_here = [r for r in tested if is_ours(r.method)]
-    comparable = keep_common_recipe(runs, trained_here if is_ours(method) else runs, task)
-    mean = quantity_over_seeds(comparable.records, lambda record: on_task(record, task, metric))
-    cell = quantity_cell(mean, 1, link(comparable.records))
-    return replace(cell, remarks=comparable.remarks)
-
-
-def accuracy_in_percent(record: Run[Transferred], name: str) -> float | None:
-    """A record's accuracy on a task or by a measure; None if it has none."""
-    accuracy = record.metrics.accuracies().get(name)
-    return None if accuracy is None else 100 * accuracy
-
-
-def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
-    """The accuracy on a task or by a measure, over the seeds of pre-training."""
-    return quantity_over_seeds(records, lambda record: accuracy_in_percent(record, name))
-
-
-def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
-    return quantity_cell(accuracy(records, name), 1, link(records))
-
-
-def methods_of(records: Iterable[Run]) -> list[str]:
-    return ordered(record.method for record in records)
-
-
-def method_cell(method: str) -> Cell:
-    return Cell(clipped(name_of(method), 48))
-
-
-@dataclass(frozen=True)
-class SweepRun:
-    """A classifier with its record. `fraction`, in %, is what it used: an image a class or more."""
-
-    record: Run[OnTasks]
-    task: str
-    fraction: float
-    images: int
-    init: Init
-    seed: int
-    top1: float
-
-
-def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
-    """The classifiers of a record, each once; if fractions give equal images, the smallest."""
-    runs: dict[tuple[str, float, str, int], SweepRun] = {}
-    for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
-        result = record.metrics.tasks.get(row.task)
-        used = row.num_train / result.num_train if result and result.num_train else row.fraction
-        run = SweepRun(
-            record, row.task, 100 * used, row.num_train, row.init, row.seed, 100 * row.top1
-        )
-        runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
-    return list(runs.values())
+        top1 = values.get(name.replace("top5", "top1"))
+        if value is not None and top1 is not None and value < top1:
+            raise ValueError(f"{name} is {value:g}, below a top-1 of {top1:g}")
 
 
 def score_of(run: Run[Any], task: str) -> Score:
     """The top-1 accuracy in % of a probe or of a study's training, with its recorded parts."""
-    for images in images_of(run):
-        if images.task == task and images.part:
-            whole = score_of(run, task.partition(TASK_PART_SEPARATOR)[0])
-            if whole.by_image is not None:
-                is_part = unpacked(images.part, len(whole.by_image))
-                return score_on(whole, np.flatnonzero(is_part).tolist())
     tasks = run.metrics.tasks if isinstance(run.metrics, OnTasks) else {}
     top1 = tasks[task].top1 if tasks else run.metrics.accuracies[task]
     accuracy = math.nan if top1 is None else top1
     return 100 * with_per_image_hits(run, task, accuracy, texts_of(run, task))
 
 
-def texts_of(run: Run[Any], task: str) -> list[str]:
-    """The bits of each classifier with all data and a random start, if they are recorded."""
+def usual_classifiers(run: Run[Any], task: str) -> list[Classifier]:
+    """Those with all data and a random start, of which a task's accuracy is the mean."""
     rows = run.rows("runs", Classifier) if "runs" in run.metrics.rows else []
     key = (task, 1, "random")
-    return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
+    return [row for row in rows if (row.task, row.fraction, row.init) == key]
+
+
+def texts_of(run: Run[Any], task: str) -> list[str]:
+    """The bits of each usual classifier, if they are recorded."""
+    return [row.correct for row in usual_classifiers(run, task)]
 
 
 def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
@@ -427,6 +285,17 @@ def with_per_image_hits(run: Run[Any], task: str, accuracy: float, texts: Sequen
     return Score(accuracy, by_image, clusters if len(clusters) == count else None)
 
 
+def other_than_hits(run: Run[Any], accuracies: Mapping[str, float | None]) -> Iterator[str]:
+    """Accuracies that are not those of the classifiers, or of the hits on the test images."""
+    for task, accuracy in accuracies.items():
+        if rows := usual_classifiers(run, task):
+            yield from other_than(f"{task}.top1", accuracy, fmean(row.top1 for row in rows))
+    for row in run.rows("runs", Classifier):
+        hits = with_per_image_hits(run, row.task, row.top1, [row.correct]).by_image
+        if hits is not None:
+            yield from other_than(f"{row.task}.top1 of a classifier", row.top1, np.nanmean(hits))
+
+
 def _num_test(run: Run[Any], task: str) -> int | None:
     if isinstance(run.metrics, OnTasks):
         return run.metrics.tasks[task].num_test if task in run.metrics.tasks else None
@@ -445,28 +314,7 @@ def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
         if images.task == task and images.clusters:
             return unpacked_ids(images.clusters)
     concept_of: dict[int, int] = {}
-    if task in PLURALS and "origins_" in run.metrics.rows:
-        for concept, row in enumerate(run.rows("origins_concepts", LabelOrigin)):
+    if task in DRAWN and ORIGINS in run.metrics.rows:
+        for concept, row in enumerate(run.rows(f"{ORIGINS}concepts", LabelOrigin)):
             concept_of |= dict.fromkeys(row.test_images, concept)
     return np.array([concept_of.get(image, -1) for image in range(len(concept_of))], np.int64)
-
-
-def score_on(score: Score, images: Sequence[int]) -> Score:
-    """The score on the images at these positions; NaN if it has no parts, or none was read."""
-    if score.by_image is None or np.isnan(score.by_image[images]).all():
-        return Score(math.nan)
-    clusters = None if score.clusters is None else score.clusters[images]
-    by_image = score.by_image[images]
-    return Score(float(np.nanmean(by_image)), by_image, clusters)
-
-
-def class_accuracies(
-    records: Iterable[Run[LinearProbe]], task: str, classes: Mapping[str, Sequence[int]]
-) -> dict[str, float]:
-    """Class -> mean accuracy in %, from the positions of its test images; empty without bits."""
-    scores = [score_of(record, task).by_image for record in records]
-    recorded = [by_image for by_image in scores if by_image is not None]
-    if not recorded:
-        return {}
-    mean = Score(math.nan, np.mean(recorded, axis=0))
-    return {label: score_on(mean, images).value for label, images in classes.items()}

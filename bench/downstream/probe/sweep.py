@@ -35,7 +35,6 @@ from bench.downstream.probe.result import (
     TaskResult,
     TestImages,
     packed_ids,
-    parts_of,
 )
 from catlip.cli import InputError
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -103,7 +102,6 @@ def main(config: Sweep) -> None:
             clusters = "" if task.clusters is None else packed_ids(task.clusters)
             images = record.samples.setdefault(IMAGES, [])
             images.append(TestImages(task.name, clusters, unreadable=unreadable))
-            images += parts_of(task.name, task.parts)
             key = (task.name, 1, "random")
             whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
             tasks[task.name] = TaskResult(

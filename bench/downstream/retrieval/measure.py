@@ -41,13 +41,13 @@ from bench.downstream.probe.fit import has_classifier, vocabulary_of
 from bench.downstream.probe.readouts import TEXT_BATCH, Towers, towers_of
 from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
-from bench.downstream.retrieval.result import CUTS, ComparedBy, Recall, retrieval_table
+from bench.downstream.retrieval.result import CUTS, RETRIEVAL, ComparedBy, Recall
 from catlip import streams
 from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.data.layout import SPLITS, TABLES
+from catlip.data.layout import TABLES, has_tars, split_of
 from catlip.data.shard_set import open_shards
-from catlip.data.shards import TAR, expand
+from catlip.data.shards import expand
 from catlip.data.tar_index import captions_in
 from catlip.data.user_images import find_user_images, open_user_images
 from catlip.encoders.load import LoadedEncoder, load_encoder
@@ -75,7 +75,7 @@ def main(config: Retrieval) -> None:
     with Record(config.out, kind=result.Retrieval, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         name = data_name(config.data).removeprefix("folder-")
-        if any(name in usual for usual in SPLITS.values()):  # whose split it is
+        if split_of(name):  # whose split it is
             name = f"{Path(config.data).resolve().parent.name}-{name}"
         digest = sha256("\n".join(c for each in captions_of for c in each).encode()).hexdigest()
         note_data({name: split.identity() | {"captions_digest": digest[:16]}})
@@ -105,7 +105,7 @@ def main(config: Retrieval) -> None:
                 text_to_image_chance=chance([1], len(images)),
             )
         )
-        print_tables([retrieval_table([run])])
+        print_tables([RETRIEVAL.fill([run])])
     print(f"wrote {config.out}")
 
 
@@ -136,7 +136,7 @@ def draw_images(config: Retrieval) -> tuple[Split, list[list[str]]]:
 def samples(config: Retrieval) -> Iterator[tuple[str, list[str], Image]]:
     """Key, captions that are not blank, and image of each sample."""
     path = Path(config.data)
-    is_folder = path.is_dir() and not any(path.glob(f"*{TAR}"))
+    is_folder = path.is_dir() and not has_tars(path)
     if not is_folder and (is_remote(path) or path.suffix.lower() not in TABLES):
         shards = open_shards(expand(config.data), config.quiet, [config.data])
         for shard in map(shards.__getitem__, range(len(shards))):
@@ -144,12 +144,11 @@ def samples(config: Retrieval) -> Iterator[tuple[str, list[str], Image]]:
                 yield key, _texts(shard.captions(number)), partial(shard.image_bytes, number)
         return
     for table in find_user_images(path) if is_folder else [path]:
-        own = open_user_images(table)
+        own = open_user_images(table, held_out=True)
         print(own)
         for key, members in own.samples(config.max_broken):
-            content = members["jpg"] if isinstance(members["jpg"], bytes) else b""
-            metadata = json.loads(members["json"])  # type: ignore[arg-type]
-            yield key, _texts(captions_in(metadata)), partial(bytes, content)
+            metadata = json.loads(members["json"])
+            yield key, _texts(captions_in(metadata)), partial(bytes, members["jpg"])
 
 
 def _texts(captions: Sequence[str | None]) -> list[str]:

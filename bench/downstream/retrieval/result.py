@@ -1,20 +1,13 @@
 """The record of a retrieval, and its table; captions and images are counted, not kept."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Literal
 
-from bench.downstream.probe.result import (
-    Transferred,
-    accuracy_of,
-    check_fractions,
-    method_cell,
-    methods_of,
-)
-from catlip.records.blocks import Section
-from catlip.records.run import Records, Run, Setting
-from catlip.records.select import MAX_SHOWN, group_by_scale, scale_in_words, suffix
-from catlip.records.table import Cell, Table, clipped, format_number
+from bench.downstream.probe.result import Transferred, check_fractions
+from catlip.records.run import Run
+from catlip.records.styles import name_of, ordered
+from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, clipped, quantity_of
 
 ComparedBy = Literal["embeddings", "nouns", "subwords"]
 IN_WORDS: dict[ComparedBy, str] = {
@@ -36,6 +29,8 @@ class Recall:
 
     def __post_init__(self) -> None:
         check_fractions(**asdict(self))
+        if self.r1 > self.r5 or self.r5 > self.r10:
+            raise ValueError(f"r1, r5 and r10 fall: {self.r1:g}, {self.r5:g}, {self.r10:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,55 +66,56 @@ class Retrieval(Transferred):
         return {"num_images": self.num_images, "num_captions": self.num_captions}
 
 
-def section(main: Setting | None, records: Records) -> list[Section]:
-    """One section, folded because the page has room for few open tables; none without a record."""
-    by_scales = enumerate(group_by_scale(records, main, Retrieval))
-    tables = [retrieval_table(runs, suffix(i)) for i, runs in by_scales]
-    return [Section("retrieval", "Retrieval", tables)] if tables else []
+def retrieval_rows(runs: Iterable[Run[Retrieval]]) -> Iterator[Row]:
+    """A row for each method and direction, means over seeds of pre-training, and one for chance."""
+    groups: dict[tuple[str, int, int], dict[str, list[Run[Retrieval]]]] = {}
+    for run in runs:
+        one = run.metrics
+        by_method = groups.setdefault((one.data, one.num_images, one.num_captions), {})
+        by_method.setdefault(run.method, []).append(run)
+    for (data, images, captions), by_method in groups.items():
+        shared = {"data": f"{clipped(data, 40)}: {images:,} images, {captions:,} captions"}
+        for method in ordered(by_method):
+            same = by_method[method]
+            first = same[0].metrics
+            without = first.captions_without_class
+            for way, words in WAYS.items():
+                yield shared | {
+                    "method": name_of(method),
+                    "by": IN_WORDS[first.compared_by],
+                    "way": words,
+                    **{
+                        f"r{cut}": quantity_of(
+                            getattr(getattr(run.metrics, way), f"r{cut}") for run in same
+                        )
+                        for cut in CUTS
+                    },
+                    NOTE: f"{without} captions name none of its classes: their order is chance."
+                    if without
+                    else "",
+                    RECORDS: tuple(run.path for run in same),
+                }
+        for way, words in WAYS.items():
+            yield shared | {
+                "method": "Chance",
+                "way": words,
+                **asdict(getattr(first, f"{way}_chance")),
+            }
 
 
-def retrieval_table(records: Sequence[Run[Retrieval]], suffix: str = "") -> Table:
-    """Under a heading for each data set, a row for each method and one for chance."""
-    groups: dict[tuple[str, int, int], list[Run[Retrieval]]] = {}
-    for record in records:
-        one = record.metrics
-        groups.setdefault((one.data, one.num_images, one.num_captions), []).append(record)
-    rows: list[list[Cell]] = []
-    for (data, images, captions), of_data in [*groups.items()][:MAX_SHOWN]:
-        each = format_number(captions / images, 0 if captions % images == 0 else 1)
-        counts = f"{format_number(images, 0)} images, {format_number(captions, 0)} captions"
-        rows.append([Cell(f"{clipped(data, 40)}: {counts}, {each} an image")])
-        for method in methods_of(of_data):
-            of_method = [record for record in of_data if record.method == method]
-            names = of_method[0].metrics.accuracies()
-            cells = [accuracy_of(of_method, name) for name in names]
-            rows.append([_method(of_method[0], captions), *cells])
-        chances = [getattr(of_data[0].metrics, f"{way}_chance") for way in WAYS]
-        values = [value for chance in chances for value in asdict(chance).values()]
-        rows.append([Cell("Chance"), *(Cell(format_number(100 * value, 1)) for value in values)])
-    scale = records[0].scale
-    title = "Captions of images, and images of captions" + (
-        f", {scale_in_words(scale)}" if scale else ""
-    )
-    columns = ["Method", *(f"{way}, R@{cut} (%)" for way in WAYS.values() for cut in CUTS)]
-    caption = (
-        "Held-out images and captions look for each other: CLIP by the cosine of its embeddings, "
-        "CatLIP, which has no text tower, by its classes' scores of a caption's nouns. "
-        "R@k: of the k best answers one is right; for an image any of its captions, for a caption "
-        "its image, as CLIP_benchmark counts. Mean ± sample standard deviation over n seeds of "
-        "pre-training. Equal scores are put in an order drawn at random."
-    )
-    name = f"retrieval{suffix}"
-    return Table(name, title, columns, rows=rows, caption=caption, folded=True)
-
-
-def _method(record: Run[Retrieval], captions: int) -> Cell:
-    """The method and how it compares; of captions without a class, how many there are."""
-    one = record.metrics
-    cell = replace(method_cell(record.method), small=IN_WORDS[one.compared_by])
-    if not one.captions_without_class:
-        return cell
-    without = (
-        f"{format_number(one.captions_without_class, 0)} of {format_number(captions, 0)} captions"
-    )
-    return replace(cell, remarks=(f"{without} name none of its classes: their order is chance.",))
+RETRIEVAL = Spec(
+    "retrieval",
+    "Captions of images, and images of captions",
+    "Held-out images and captions look for each other; R@k: of the k best answers one is right. "
+    "Equal scores are put in an order drawn at random.",
+    [
+        Column("Data", "data", head=True),
+        Column("Method", "method", head=True),
+        Column("Compared", "by", head=True),
+        Column("Search", "way"),
+        *(Column(f"R@{cut} (%)", f"r{cut}", 1, factor=100) for cut in CUTS),
+    ],
+    retrieval_rows,
+    "python -m bench.downstream.retrieval --encoder runs/starter/pretrain/clip-seed0 --data "
+    "data/starter/probe-test",
+)

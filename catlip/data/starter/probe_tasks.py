@@ -28,8 +28,7 @@ Sample = tuple[Shard, int]
 @dataclass(frozen=True)
 class Task:
     """Samples as (shard, number in it), and a label of each, its position in `class_names`. Test
-    images of one concept, several drawings by several teams, have one number in `test_concepts`;
-    `test_teams` names who drew each.
+    images of one concept, several drawings by several teams, have one number in `test_concepts`.
     """
 
     train: list[Sample]
@@ -38,7 +37,6 @@ class Task:
     test_labels: NDArray[np.int64]
     class_names: list[str]
     test_concepts: NDArray[np.int64]
-    test_teams: NDArray[np.str_]
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
@@ -66,7 +64,6 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         np.searchsorted(class_names, [name for _, name in test]),
         class_names,
         np.unique(concepts, return_inverse=True)[1],
-        np.array([str(each.get("source")) for each in metadata]),
     )
 
 

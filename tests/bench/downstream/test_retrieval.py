@@ -17,17 +17,18 @@ from torch import Tensor
 from baselines.openclip import CaptionTokenizer
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.readouts import towers_of
+from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
 from bench.downstream.retrieval.measure import chance, draw_images, main, ranks, recall, scorer_of
-from bench.downstream.retrieval.result import CUTS
+from bench.downstream.retrieval.result import CUTS, RETRIEVAL
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoders.load import load_encoder
+from catlip.records.table import NOTE
 from catlip.training.checkpoint import save_weights
 from catlip.vocabulary import Vocabulary
-from reports.read.records import read_records
-from reports.results import results
-from reports.sections import build_page
+from reports.pairs import Comparisons
+from reports.reading import read_records
 
 CPU = torch.device("cpu")
 NAMES = ("dog", "cat", "violin", "guitar", "boat", "car", "a dog and a cat", "qwertz")
@@ -204,14 +205,19 @@ def test_a_table_and_shards_of_it_have_the_same_captions(tmp_path, capsys) -> No
     write_shard(tmp_path / "shards/0.tar", samples)
     with open(tmp_path / "captions.csv", "w", newline="") as file:
         csv.writer(file).writerows([("image", "caption"), *rows])
+    (tmp_path / "images/6.png").write_bytes(png(0, 6))
+    others = [("6.png", "a dog of training", "train"), ("6.png", "a dog of validation", "val")]
+    with open(tmp_path / "split.csv", "w", newline="") as file:
+        every = [*others, *((*row, "test") for row in rows)]
+        csv.writer(file).writerows([("image", "caption", "split"), *every])
     found = []
-    for data in ("captions.csv", "shards", "shards/*.tar"):
+    for data in ("captions.csv", "split.csv", "shards", "shards/*.tar"):
         split, captions_of = draw_images(
             Retrieval("random:hybrid_mini@32", str(tmp_path / data), **ON_A_CPU)
         )
         pictures = [split.image_bytes(number) for number in range(len(split))]
         found.append(([*split.keys], captions_of, pictures))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
     assert len(found[0][0]) == 6
     drawn = []
     for data, seed in (("captions.csv", 0), ("shards", 0), ("shards", 1)):
@@ -263,34 +269,26 @@ def test_what_cannot_be_compared_is_refused_in_one_line(
     assert not out.exists()
 
 
-def test_page_and_frame_have_its_numbers_and_no_section_without_a_record(
-    untrained, make_run, tmp_path
-) -> None:
-    def sections() -> list[Any]:
-        page = build_page(read_records([tmp_path / "runs"]))
-        return [section for section in page.sections if section.anchor == "retrieval"]
-
-    (tmp_path / "runs").mkdir()
-    assert not sections()
+def test_table_and_frame_have_its_numbers(untrained, make_run, tmp_path) -> None:
     data, folder = captioned(tmp_path / "mine/test"), tmp_path / "runs/starter/retrieval"
     by_method = {
         method: retrieve(folder / f"{method}-seed0.json", run, data)["metrics"]
         for method, run in (("catlip", make_run()), ("clip", untrained("clip")))
     }
-    ((section,), frame) = sections(), results(tmp_path / "runs")
-    table = section.blocks[-1]
-    assert table.rows[0][0].text.startswith("mine-test: 24 images, 48 captions, 2 an image")
-    assert "not embeddings" in table.rows[1][0].small
-    assert [row[0].text for row in table.rows[1:]] == ["CatLIP", "CLIP", "Chance"]
-    for row, (method, metrics) in zip(table.rows[1:], by_method.items(), strict=False):
-        expected = [100 * value for way in WAYS for value in metrics[way].values()]
-        assert [cell.quantity.mean for cell in row[1:]] == pytest.approx(expected)
+    comparisons = Comparisons(read_records([tmp_path / "runs"]))
+    rows = RETRIEVAL.fill(comparisons.records.of(result.Retrieval)).rows
+    assert [row["method"] for row in rows] == ["CatLIP"] * 2 + ["CLIP"] * 2 + ["Chance"] * 2
+    assert rows[0]["data"] == "mine-test: 24 images, 48 captions"
+    assert ["not embeddings" in row["by"] for row in rows[:4]] == [True, True, False, False]
+    means = [[row[f"r{cut}"].mean for cut in CUTS] for row in rows[:4]]
+    wanted = [[*metrics[way].values()] for metrics in by_method.values() for way in WAYS]
+    assert means == [pytest.approx(row) for row in wanted]
+    for method, metrics in by_method.items():
         for way in WAYS:
+            frame = comparisons.frame
             of_way = frame[(frame.method == method) & (frame.metric == f"{way}.r1")]
             assert of_way[["kind", "task", "value"]].values.tolist() == [
                 ["retrieval", "mine-test", pytest.approx(metrics[way]["r1"])]
             ]
-    remarks = [row[0].remarks for row in table.rows[1:]]
-    named = {note for notes in remarks for note in notes}
     assert by_method["catlip"]["captions_without_class"] == 6
-    assert any("6 of 48" in note for note in named)
+    assert "6 captions" in rows[0][NOTE]

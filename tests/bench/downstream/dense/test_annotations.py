@@ -69,7 +69,7 @@ def test_ten_missing_images_are_borne_and_one_more_is_not(tmp_path) -> None:
         (root / "train2017" / f"{number:012d}.jpg").unlink()
     assert len(read_coco(root, "train")) == 20
     (root / "train2017" / f"{11:012d}.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match=r"10 missing, 1 empty.* 30 .*--max-broken 0\.01"):
+    with pytest.raises(InputError, match=r"10 missing, 1 empty.* 30 .*max-broken 0\.01"):
         read_coco(root, "train")
     split = read_coco(root, "train", max_broken=0.5)
     assert split.broken.counts() == {"missing": 10, "empty": 1}

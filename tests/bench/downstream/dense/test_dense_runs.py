@@ -221,7 +221,7 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(name, tmp_path
     assert [key.split("/")[-1] for key in record["samples"]["broken_keys"]] == listed
     assert record["metrics"]["num_val"] == 4
     assert "left out: " in printed
-    with pytest.raises(InputError, match="--max-broken 0"):
+    with pytest.raises(InputError, match="max-broken 0"):
         task.run(data, tmp_path / "none.json", max_broken=0.0)
     assert not (tmp_path / "none.json.partial").exists()
 

@@ -118,15 +118,27 @@ def test_val_is_for_choosing_where_test_has_labels(images) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("Training", "Validation"), ("TRAIN", "valid"), ("train", "dev")]
+    "names",
+    [
+        ("Training", "Validation"),
+        ("TRAIN", "valid"),
+        ("train", "dev"),
+        ("training_set", "test_set"),
+    ],
 )
 def test_usual_names_of_splits_are_known(images, names) -> None:
+    """What a system or a program has left beside them, and in them, is no data."""
     root = images / "folders"
+    for left in (".git/0", "__MACOSX/0", "train/.ipynb_checkpoints", "train/0/.ipynb_checkpoints"):
+        (root / left).mkdir(parents=True)
+        (root / left / "0-0.png").write_bytes(b"left")
+    (root / "val/0/._0-0.png").write_bytes(b"left")
     for split, name in zip(("train", "val"), names, strict=True):
         (root / split).rename(root / f"{name}-")
         (root / f"{name}-").rename(root / name)
     (task,) = load_tasks(str(root))
     assert (task.train.path.name, task.test.path.name) == names
+    assert (task.num_classes, len(task.train), len(task.test)) == (3, 6, 6)
 
 
 def test_folder_of_images_per_class_is_split_by_class(images, monkeypatch) -> None:

@@ -1,1 +1,0 @@
-"""What an encoder makes of single images: predictions and nearest neighbours."""

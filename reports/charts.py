@@ -1,0 +1,261 @@
+"""What each figure of the page shows: selections of the comparisons and of benches' records."""
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+
+from bench.study.lengths_result import LengthTraining, curves
+from bench.study.result import Threshold, threshold_accuracies
+from bench.waterfall.result import Waterfall
+from catlip.records.estimate import mean_difference, mean_of, value_of
+from catlip.records.run import Run
+from catlip.records.styles import CATLIP, CLIPS, name_of
+from catlip.records.table import clipped
+from catlip.vocabulary.result import VocabularyStatistics, similarities, tail
+from reports.factorial import NOUNS, WORDS, crossed, words_per_caption
+from reports.figures import ROW, UNIQUE, Figure, Mark, Panel, Series, numbered, of_method
+from reports.names import data_of, task_name
+from reports.pairs import NAMES, RANDOM, STARTS, TRANSFER, Comparisons, Difference, Experiment, Side
+from reports.paper.scale import architecture
+
+METHOD_OF_LOSS = {"contrast": "clip_bag", "softmax": "superclass", "binary": "catlip"}  # its colour
+CLAIMED = "vit_b16"  # the encoder of the title's 2.7
+MAX_PANELS = 4
+
+
+def headline(comparisons: Comparisons) -> list[Figure]:
+    """Accuracy against what of a caption is read, a panel a data set; and CatLIP's lead against
+    epochs. Without the first, the forest of all tasks stands in.
+    """
+    panels = [*islice(_words_panels(comparisons), MAX_PANELS - 1)]
+    if lead := _lead_panel(comparisons):
+        panels.append(lead)
+    if len(panels) < 2:
+        return forest(comparisons)
+    caption = (
+        "Linear probes, 95 % intervals of six seeds; dotted: an untrained encoder. Left: accuracy "
+        "after the longest training, by the words of a caption that are read and by what is asked "
+        "of them. Right: CatLIP minus its best CLIP."
+    )
+    return [Figure("headline", caption, panels, width=3.3 * len(panels), height=3.4)]
+
+
+def _words_panels(comparisons: Comparisons) -> Iterator[Panel]:
+    """The first task of each data set after its longest training."""
+    seen = set[tuple[str, str]]()
+    for one in crossed(comparisons):
+        place = (one.on.root, one.on.scale)
+        if place in seen or one.on.encoder != comparisons.encoder(*place):
+            continue
+        seen.add(place)
+        read = words_per_caption(comparisons, *place)
+        share = {WORDS: 100.0, NOUNS: 100 * read.get(NOUNS, 0) / read.get(WORDS, 1)}
+        floor = [*comparisons.untrained(one.on).values()]
+        series = []
+        for loss in one.losses:
+            marks = []
+            for words in (NOUNS, WORDS):
+                mean = mean_difference([*one.scores[loss, words].values()])
+                if mean:
+                    marks.append(Mark(share[words], mean.value, mean.low, mean.high))
+            series.append(of_method(METHOD_OF_LOSS[loss], marks, loss))
+        yield Panel(
+            "lines",
+            series,
+            x="words read (%)",
+            y=f"{task_name(one.on.task)}, top-1 (%)",
+            title=f"{data_of(*place).short}, {one.epochs:.0f} epochs",
+            floor=sum(floor) / len(floor) if floor else None,
+            ticks=[(share[NOUNS], f"nouns\n{share[NOUNS]:.0f}"), (100.0, "all\n100")],
+        )
+
+
+def _lead_panel(comparisons: Comparisons) -> Panel | None:
+    """CatLIP minus CLIP against epochs: a line for each data set and its first task."""
+    lines = []
+    for place in comparisons.settings:
+        first = [one for one in comparisons.headline if (one.on.root, one.on.scale) == place]
+        by_length = comparisons.by_length(*place)
+        for task in dict.fromkeys(one.on.task for one in first[:2]):
+            marks = [
+                _mark(one, one.epochs)
+                for one in by_length
+                if one.on.task == task and one.epochs and one.has_interval
+            ]
+            if len(marks) > 1:
+                lines.append((f"{data_of(*place).short}: {task_name(task)}", marks))
+    if not lines:
+        return None
+    return Panel(
+        "lines", numbered(lines), x="epochs", y="CatLIP \N{MINUS SIGN} CLIP, points", log=True
+    )
+
+
+def _mark(one: Difference, x: float | str) -> Mark:
+    return Mark(x, one.estimate.value, one.estimate.low, one.estimate.high)
+
+
+def forest(comparisons: Comparisons) -> list[Figure]:
+    """CatLIP minus CLIP on every task, under a heading for each data set and length."""
+    marks, before = list[Mark](), ""
+    for one in comparisons.headline:
+        data = data_of(one.on.root, one.on.scale)
+        length = f", {one.epochs:.0f} epochs" if one.epochs else ""
+        if (heading := f"{data.short}{length}") != before:
+            marks.append(Mark(heading, math.nan))
+            before = heading
+        marks.append(_mark(one, task_name(one.on.task) + UNIQUE * len(marks)))
+    if not marks:
+        return []
+    panel = Panel("forest", [Series("", "", "o", marks)], x="CatLIP \N{MINUS SIGN} CLIP, points")
+    caption = "Linear probes with all labels; bars are 95 % intervals of six seeds or more."
+    return [Figure("forest", caption, [panel], width=5.4, height=0.7 + ROW * len(marks))]
+
+
+def lengths(comparisons: Comparisons) -> list[Figure]:
+    """Accuracy against the operations of whole trainings, in Figure 4's form."""
+    figures = list[Figure]()
+    for root, scale in comparisons.settings:
+        runs: list[Run[LengthTraining]] = [
+            run
+            for run in comparisons.records.of(LengthTraining)
+            if (run.root, run.scale) == (root, scale)
+        ]
+        panels = []
+        found = [curve for curve in curves(runs) if curve.method in (CATLIP, *CLIPS)]
+        for task in dict.fromkeys(task for curve in found for task in curve.top1):
+            series = []
+            for curve in found:
+                by_seed = curve.top1.get(task, {})
+                marks = []
+                for n, flops in enumerate(curve.costs("flops") if by_seed else ()):
+                    mean = mean_difference([row[n] for row in by_seed.values()])
+                    if mean:
+                        marks.append(Mark(flops / 1e12, mean.value, mean.low, mean.high))
+                series.append(of_method(curve.method, marks))
+            panels.append(
+                Panel(
+                    "lines",
+                    [one for one in series if one.marks],
+                    x="10¹² FLOPs of a training",
+                    y=f"{task_name(task)}, top-1 (%)",
+                    log=True,
+                )
+            )
+        if panels:
+            name = f"lengths_{len(figures) + 1}"
+            caption = f"{data_of(root, scale).name}: each mark is a length of whole trainings."
+            width = 3.2 * min(len(panels), 3)
+            figures.append(Figure(name, caption, panels[:3], width=width, height=2.8))
+    return figures
+
+
+def few_labels(comparisons: Comparisons) -> list[Figure]:
+    """Accuracy against the fraction of a task's labels, in Figure 5's form."""
+    figures = list[Figure]()
+    for root, scale in comparisons.settings:
+        tasks: dict[str, list[Experiment]] = {}
+        for on in comparisons.cells:
+            if (on.root, on.scale, on.kind, on.metric) == (root, scale, "linear_probe", "top1"):
+                tasks.setdefault(on.task, []).append(on)
+        several = {task: cells for task, cells in tasks.items() if len(cells) > 1}
+        panels = []
+        for task, cells in islice(several.items(), 3):
+            there = (side.method for on in cells for side in comparisons.cells[on])
+            methods = (CATLIP, comparisons.opponent(root, scale, there))
+            series = []
+            for method in methods:
+                for start in (RANDOM, TRANSFER, NAMES):
+                    marks = [
+                        Mark(100 * on.fraction, value_of(mean_of(scores.values())))
+                        for on in sorted(cells, key=lambda on: on.fraction)
+                        if (scores := comparisons.scores(on, Side(method, start)))
+                    ]
+                    name = f"{name_of(method)}{STARTS[start]}"
+                    if len(marks) > 1:
+                        series.append(of_method(method, marks, name, dashed=start != RANDOM))
+            if series:
+                panels.append(
+                    Panel(
+                        "lines", series, x="labels (%)", y=f"{task_name(task)}, top-1 (%)", log=True
+                    )
+                )
+        if panels:
+            name = f"few_labels_{len(figures) + 1}"
+            caption = f"{data_of(root, scale).name}: linear probes with a fraction of the labels."
+            figures.append(Figure(name, caption, panels, width=3.2 * len(panels), height=2.9))
+    return figures
+
+
+def waterfalls(comparisons: Comparisons) -> list[Figure]:
+    """The changes from the released CLIP configuration to CatLIP's, from first to last."""
+    figures = list[Figure]()
+    for run in comparisons.records.of(Waterfall)[:2]:
+        marks = [
+            Mark(f"{clipped(step.factor, 28)}: {step.change}", ratio.value, ratio.low, ratio.high)
+            for step in run.metrics.release.orders.get("forward", [])
+            if step.ratio and (ratio := run.trusted(step.ratio)) and 1e-3 < ratio.value < 1e3
+        ]
+        if run.metrics.release.total.ratio:
+            total = run.trusted(run.metrics.release.total.ratio)
+            marks.append(Mark("first against last, in turns", total.value, total.low, total.high))
+        if marks and architecture(run.config.model) == CLAIMED:
+            marks.append(Mark("the paper's claim", run.metrics.published_ratio))
+        if marks:
+            panel = Panel("bars", [of_method(CATLIP, marks)], x="times faster", log=True, floor=1)
+            caption = f"One change at a time, {clipped(run.config.model, 24)} on {run.where}."
+            name = f"waterfall_{len(figures) + 1}"
+            height = 0.7 + ROW * len(marks)
+            figures.append(Figure(name, caption, [panel], width=6.4, height=height))
+    return figures
+
+
+def captions(comparisons: Comparisons) -> list[Figure]:
+    """How often synsets occur (Figure 3(a)), and labels of other data sets among them (2(b))."""
+    panels = list[Panel]()
+    for run in comparisons.records.of(VocabularyStatistics)[:1]:
+        points = tail(run)[:: max(1, len(tail(run)) // 200)]
+        if points:
+            counts = [Mark(rank, math.log10(count)) for rank, count in points]
+            ticks = [(at, f"{at:,.0f}") for at in (0, run.metrics.num_classes)]
+            panels.append(
+                Panel(
+                    "lines",
+                    numbered([("", counts)]),
+                    x="synset by descending count; kept up to the tick",
+                    y="log10 of occurrences",
+                    ticks=ticks,
+                )
+            )
+        lines = [
+            (name, [Mark(least, found) for least, found in curve])
+            for name, curve in similarities(run).items()
+        ]
+        if lines:
+            panels.append(
+                Panel("lines", numbered(lines), x="path similarity, at least", y="labels found (%)")
+            )
+    caption = "Synsets of the captions, and labels of other data sets with a class so near."
+    return [Figure("captions", caption, panels, width=7.6, height=2.9)] if panels else []
+
+
+def thresholds(comparisons: Comparisons) -> list[Figure]:
+    """Accuracy by pruning threshold, in Figure 6's form."""
+    figures = list[Figure]()
+    for run in comparisons.records.of(Threshold)[:1]:
+        lines = []
+        for task, levels in threshold_accuracies(run).items():
+            means = [(at, mean_difference([*seeds.values()])) for at, seeds in levels.items()]
+            marks = [Mark(at, one.value, one.low, one.high) for at, one in means if one]
+            lines.append((task_name(task), marks))
+        panel = Panel("lines", numbered(lines), x="pruning threshold", y="top-1 (%)", log=True)
+        caption = "Linear probes by pruning threshold, 95 % intervals."
+        figures.append(Figure("thresholds", caption, [panel], width=4.2, height=2.9))
+    return figures
+
+
+CHARTS = {  # group of tables -> its figures
+    "accuracy": (forest, lengths, few_labels),
+    "cost": (waterfalls,),
+    "captions": (captions, thresholds),
+}

@@ -1,0 +1,263 @@
+"""Losses and words: which words of a caption are read, and what is asked of them, crossed. The
+effects are means of differences between cells, paired by seed, over seeds and test images; what was
+expected of them stands in claims.toml, written before the first training.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+from bench.study.lengths_result import LengthTraining
+from catlip.records.claims import Hypothesis, factorial, min_pairs
+from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
+from catlip.records.run import Run
+from catlip.records.table import RECORDS, Column, Row, Spec, quantity_of
+from reports.names import data_of, data_sets, task_name
+from reports.pairs import Comparisons, Experiment, Side
+
+NOUNS, WORDS = "nouns", "all words"
+CONTRAST, SOFTMAX, BINARY = "contrast", "softmax", "binary"
+LOSSES = (CONTRAST, SOFTMAX, BINARY)
+CELLS = {  # (loss, words) -> the method
+    (CONTRAST, NOUNS): "clip_nouns",
+    (CONTRAST, WORDS): "clip_bag",
+    (SOFTMAX, NOUNS): "catlip_softmax",
+    (SOFTMAX, WORDS): "superclass",
+    (BINARY, NOUNS): "catlip",
+    (BINARY, WORDS): "catlip_words",
+}
+Scores = Mapping[tuple[str, str], Mapping[float, Score]]  # cell -> seed -> accuracy in %
+Weights = Mapping[tuple[str, str], float]  # cell -> how much of it is in an effect
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """The cells of one experiment that were trained, with the accuracies of each."""
+
+    on: Experiment
+    epochs: float | None
+    scores: Scores
+    records: tuple[str, ...]
+
+    @property
+    def losses(self) -> list[str]:
+        """Those of which both cells are there."""
+        return [loss for loss in LOSSES if {(loss, NOUNS), (loss, WORDS)} <= {*self.scores}]
+
+    def effect(self, name: str) -> Estimate | None:
+        """None where a cell is missing or has too few seeds."""
+        weights = effect_weights(tuple(self.losses)).get(name, {})
+        return combined([(self.scores, weights)]) if weights else None
+
+
+@cache
+def effect_weights(losses: Sequence[str]) -> dict[str, Weights]:
+    """Effect -> the weights of the cells, of these losses."""
+    classify = [loss for loss in losses if loss != CONTRAST]
+
+    def of_words(some: Sequence[str]) -> dict[tuple[str, str], float]:
+        sign = {WORDS: 1 / len(some), NOUNS: -1 / len(some)}
+        return {(loss, words): sign[words] for loss, words in product(some, sign)}
+
+    def against(some: Sequence[str], other: str) -> dict[tuple[str, str], float]:
+        weights = {loss: 0.5 / len(some) for loss in some} | {other: -0.5}
+        return {(loss, words): weights[loss] for loss, words in product(weights, (NOUNS, WORDS))}
+
+    found: dict[str, Weights] = {"words": of_words(losses)} if losses else {}
+    if CONTRAST in losses and classify:
+        contrast = {cell: -weight for cell, weight in of_words([CONTRAST]).items()}
+        found |= {
+            "classify": against(classify, CONTRAST),
+            "together": of_words(classify) | contrast,
+        }
+    if {CONTRAST, BINARY} <= {*losses}:
+        found["all_words"] = {(BINARY, WORDS): 1.0, (CONTRAST, WORDS): -1.0}
+    if {SOFTMAX, BINARY} <= {*losses}:
+        found["binary"] = against([BINARY], SOFTMAX)
+    return found
+
+
+def combined(parts: Sequence[tuple[Scores, Weights]]) -> Estimate | None:
+    """The mean over seeds of a weighted sum of cells; None with fewer than the least pairs."""
+    seeds = set.intersection(*({*scores[cell]} for scores, weights in parts for cell in weights))
+    sums = []
+    for seed in sorted(seeds):
+        scaled = [
+            weight * scores[cell][seed]
+            for scores, weights in parts
+            for cell, weight in weights.items()
+        ]
+        sums.append(mean_of(scaled) * len(scaled))
+    estimate = mean_difference(sums)
+    return estimate if estimate and (estimate.pairs or 0) >= min_pairs() else None
+
+
+def crossed(comparisons: Comparisons) -> list[Crossed]:
+    """Of each data set, encoder and length the tasks on which at least two losses were crossed with
+    both choices of words; the longest first.
+    """
+    found = []
+    for on, sides in comparisons.cells.items():
+        if on.kind != LengthTraining.kind or on.fraction < 1 or on.metric != "top1":
+            continue
+        methods = {cell: Side(method) for cell, method in CELLS.items() if Side(method) in sides}
+        rows = [sides[side] for side in methods.values()]
+        scores = {cell: comparisons.scores(on, side) for cell, side in methods.items()}
+        epochs = [n for cell in rows for n in cell.epochs.dropna()]
+        one = Crossed(
+            on,
+            float(epochs[0]) if epochs else None,
+            scores,
+            tuple(path for cell in rows for path in cell.record),
+        )
+        if len(one.losses) > 1:
+            found.append(one)
+    places = comparisons.settings
+    return sorted(
+        found,
+        key=lambda one: (
+            places.index((one.on.root, one.on.scale)),
+            one.on.encoder,
+            -one.on.images,
+            -comparisons.share_of_classes(one.on),
+        ),
+    )
+
+
+def words_per_caption(comparisons: Comparisons, root: str, scale: str) -> dict[str, float]:
+    """NOUNS and WORDS -> how many of these a caption has in the mean that are classes."""
+    runs: list[Run[LengthTraining]] = comparisons.records.of(LengthTraining)
+    words_of = {method: words for (loss, words), method in CELLS.items() if loss != SOFTMAX}
+    return {
+        words_of[run.method]: run.metrics.classes_per_caption
+        for run in runs
+        if (run.root, run.scale) == (root, scale) and run.method in words_of
+        if run.metrics.classes_per_caption is not None
+    }
+
+
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def cell_rows(comparisons: Comparisons) -> Iterator[Row]:
+    """A row for each task and words, a column for each loss."""
+    for one in crossed(comparisons):
+        shared = _shared(one)
+        untrained = [*comparisons.untrained(one.on).values()]
+        for words in (NOUNS, WORDS):
+            yield shared | {
+                "words": words,
+                "untrained": sum(untrained) / len(untrained) if untrained else None,
+                **{
+                    loss: quantity_of(score.value for score in one.scores[loss, words].values())
+                    for loss in one.losses
+                },
+            }
+
+
+def effect_rows(comparisons: Comparisons) -> Iterator[Row]:
+    for one in crossed(comparisons):
+        for name, words in factorial().effects.items():
+            if estimate := one.effect(name):
+                yield _shared(one) | {"effect": words, "estimate": estimate}
+
+
+def _shared(one: Crossed) -> dict[str, object]:
+    return {
+        "data": data_of(one.on.root, one.on.scale).name,
+        "encoder": one.on.encoder,
+        "epochs": one.epochs,
+        "task": task_name(one.on.task),
+        RECORDS: one.records,
+    }
+
+
+def hypothesis_rows(comparisons: Comparisons) -> Iterator[Row]:
+    """What was expected, and what came."""
+    every = crossed(comparisons)
+    for one in factorial().hypotheses:
+        came = outcome_of(one, every)
+        low, high = one.expected
+        word = "not run"
+        if came and came.low is not None and came.high is not None:
+            refuted = came.high < low or came.low > high
+            word = "refuted" if refuted else "as expected" if low <= came.value <= high else "open"
+        yield {
+            "data": one.data,
+            "epochs": one.epochs,
+            "task": one.task,
+            "effect": factorial().effects[one.effect],
+            "low": low,
+            "high": high,
+            "because": one.because,
+            "came": came,
+            "outcome": word,
+        }
+
+
+def outcome_of(one: Hypothesis, every: Sequence[Crossed]) -> Estimate | None:
+    same = [
+        cell
+        for cell in every
+        if data_of(cell.on.root, cell.on.scale) == data_sets()[one.scale]
+        and one.task == task_name(cell.on.task)
+        and one.encoder == cell.on.encoder
+    ]
+    of_length = {round(cell.epochs or 0): cell for cell in same}
+    if one.effect != "epochs":
+        return of_length[one.epochs].effect(one.effect) if one.epochs in of_length else None
+    shorter = min(of_length, default=0)
+    if one.epochs not in of_length or shorter == one.epochs:
+        return None
+    parts = []
+    for cell, sign in ((of_length[one.epochs], 1), (of_length[shorter], -1)):
+        weights = effect_weights(tuple(cell.losses))["words"]
+        parts.append((cell.scores, {key: sign * weight for key, weight in weights.items()}))
+    return combined(parts)
+
+
+HEADS = [
+    Column("Trained on", "data", head=True),
+    Column("Encoder", "encoder", head=True),
+    Column("Epochs", "epochs", 0, head=True),
+    Column("Tested on", "task", head=True),
+]
+CELLS_TABLE = Spec(
+    "losses_and_words",
+    "Losses and words",
+    "Linear-probe accuracy in %, mean and standard deviation over seeds. Each cell has the best of "
+    "the same four recipes at its length, on validation images.",
+    [
+        *HEADS,
+        Column("Untrained", "untrained", 1, head=True),
+        Column("Reads", "words"),
+        *(Column(loss.capitalize(), loss, 1) for loss in LOSSES),
+    ],
+    cell_rows,
+)
+EFFECTS = Spec(
+    "effects",
+    "Effects of losses and words",
+    "In points, with 95 % intervals over seeds and test images.",
+    [*HEADS, Column("Effect", "effect"), Column("Points", "estimate", 1, plus=True)],
+    effect_rows,
+)
+HYPOTHESES = Spec(
+    "hypotheses",
+    "What was expected, and what came",
+    "Written before the first training. Refuted: the 95 % interval lies outside of what was "
+    "expected; open: it reaches outside, and so does the mean.",
+    [
+        Column("Trained on", "data", head=True),
+        Column("Epochs", "epochs", 0, head=True),
+        Column("Tested on", "task", head=True),
+        Column("Effect", "effect"),
+        Column("From", "low", 1, plus=True),
+        Column("To", "high", 1, plus=True),
+        Column("Because", "because"),
+        Column("Came", "came", 1, plus=True),
+        Column("Outcome", "outcome"),
+    ],
+    hypothesis_rows,
+)

@@ -1,1 +1,0 @@
-"""Reads records from disk, validates them once, and groups those that may be averaged."""

@@ -1,1 +1,0 @@
-"""Renders tables, figures and sections as one page."""

@@ -1,1 +1,0 @@
-"""The first two screens: pictures, the three questions, the methods, what could be wrong."""

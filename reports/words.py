@@ -1,0 +1,105 @@
+"""What templates look up: numbers of comparisons, and whether a verdict that a sentence states is
+still what the records say. A sentence that they contradict ends the build with both sides.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from catlip.cli import InputError
+from catlip.records.estimate import Estimate
+from catlip.records.kind import Interval
+from catlip.records.table import Column, Table, cell_of, format_number, signed
+from reports.factorial import crossed
+from reports.names import data_of, task_name
+from reports.pairs import Comparisons, Difference
+
+POINTS = Column("", "", 1, plus=True)
+TIMES = Column("", "", 2)
+
+
+class Words:
+    """Keys are `DATA/TASK`, as the page calls them: `sentences/CIFAR-10`."""
+
+    def __init__(self, comparisons: Comparisons, table: Callable[[str], Table]):
+        self.comparisons = comparisons
+        self._table = table
+        self._crossed = crossed(comparisons)
+
+    def difference(self, key: str, epochs: int | None = None) -> Difference:
+        """CatLIP minus its CLIP: after the longest training, or after so many epochs."""
+        for place in self.comparisons.settings:
+            data = data_of(*place).short
+            found = self.comparisons.by_length(*place) if epochs else self.comparisons.headline
+            for one in found:
+                is_same = (one.on.root, one.on.scale) == place
+                is_long = epochs is None or round(one.epochs or 0) == epochs
+                if is_same and is_long and key == f"{data}/{task_name(one.on.task)}":
+                    return one
+        raise InputError(f"a sentence is about {key}, {epochs or 'longest'}: no record is")
+
+    def lead(self, key: str, epochs: int | None = None) -> str:
+        """`+5.5`"""
+        return signed(self.difference(key, epochs).estimate.value, 1)
+
+    def points(self, key: str, epochs: int | None = None) -> str:
+        """`+5.5 (3.0 to 8.0)`"""
+        return cell_of(self.difference(key, epochs).estimate, POINTS).full
+
+    def says(self, key: str, verdict: str, epochs: int | None = None) -> str:
+        """Nothing, if the records still say so."""
+        return check(f"{key}, {epochs or 'longest'}", verdict, self.difference(key, epochs).verdict)
+
+    def count(self, verdict: str) -> int:
+        """How many tasks of the longest trainings have the verdict."""
+        return Counter(one.verdict for one in self.comparisons.headline)[verdict]
+
+    def effect(self, key: str, epochs: int, name: str, encoder: str = "hybrid_mini") -> str:
+        return cell_of(self._effect(key, epochs, name, encoder), POINTS).full
+
+    def effect_says(
+        self, key: str, epochs: int, name: str, side: str, encoder: str = "hybrid_mini"
+    ) -> str:
+        """`side`: where the interval lies: above, below or around 0."""
+        one = self._effect(key, epochs, name, encoder)
+        low, high = one.low or 0.0, one.high or 0.0
+        found = "above" if low > 0 else "below" if high < 0 else "around"
+        return check(f"effect of {name} on {key}, {epochs}, {encoder}", side, found)
+
+    def _effect(self, key: str, epochs: int, name: str, encoder: str) -> Estimate:
+        for one in self._crossed:
+            same = f"{data_of(one.on.root, one.on.scale).short}/{task_name(one.on.task)}"
+            is_asked = (same, one.on.encoder, round(one.epochs or 0)) == (key, encoder, epochs)
+            if is_asked and (found := one.effect(name)):
+                return found
+        raise InputError(
+            f"a sentence is about the effect of {name} on {key}, {epochs}: no record is"
+        )
+
+    def cell(self, table: str, key: str, **where: Any) -> str:
+        """A value of the row of a table that has these values: `1.04 (1.00 to 1.06)`."""
+        found = self._table(table)
+        column = next(column for column in found.all_columns if column.key == key)
+        for row in found.rows:
+            is_asked = all(row.get(name) == value for name, value in where.items())
+            if is_asked and row.get(key) is not None:
+                return cell_of(row[key], replace(column, unit="")).full
+        raise InputError(f"a sentence is about {key} of {table}, {where}: no record is")
+
+    def times(self, ratio: Interval | Estimate) -> str:
+        """`1.04 (1.00 to 1.06)`"""
+        return cell_of(ratio, TIMES).full
+
+    def number(self, value: float, digits: int | None = None) -> str:
+        return format_number(value, digits)
+
+
+def check(what: str, stated: str, found: str) -> str:
+    """Raises: InputError with both sides if the records say otherwise."""
+    if stated != found:
+        raise InputError(
+            f"a sentence says of {what}: {stated}; the records say: {found}. Change the sentence "
+            "in reports/templates"
+        )
+    return ""

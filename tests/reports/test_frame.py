@@ -1,0 +1,57 @@
+"""The table of all numbers says what the records say."""
+
+import numpy as np
+import pytest
+from report_support import COMMITTED, GPU, records_in
+
+from bench.downstream.probe.result import unpacked
+from catlip.cli import InputError
+from reports.frame import COLUMNS, WriteFrame, frame_of, results, write_frame
+
+
+def test_every_committed_record_with_numbers_is_there(committed) -> None:
+    frame = committed.comparisons.frame
+    assert {run.path for run in committed.records.every} == {*frame.record}
+    assert frame.metric.notna().all()
+    assert {*frame.columns} == {*COLUMNS}
+
+
+def test_bits_have_the_mean_of_their_accuracy(committed) -> None:
+    """That holds for one classifier, and for the mean over several."""
+    frame = committed.comparisons.frame
+    rows = frame[frame.correct.notna() & (frame.task == "concepts")]
+    rows = rows[~rows.kind.isin(["tuning", "finalist"])]  # these have other test images
+    assert {*rows.probe_seed.isna()} == {True, False}
+    for row in rows.groupby(["kind", rows.probe_seed.isna()]).head(20).itertuples():
+        bits = [unpacked(text, 645) for text in row.correct.split()]
+        assert np.mean(bits) == pytest.approx(row.value)
+
+
+def test_numbers_that_follow_from_a_training(write) -> None:
+    samples = {"loss": [9.0] * 16 + [4.0, 3.0, 2.0, 1.0]}
+    for seed, beside in ((0, 0), (1, 3)):
+        environment = GPU | {"beside": beside, "data": {"pretrain": {"samples": 10}}}
+        how = {"images": 50, "samples": samples, "environment": environment}
+        write.training("clip", seed, 100.0, **how)
+    write.probe("clip", 0, {"concepts": 0.3})
+    frame = frame_of(records_in(write.folder))
+    numbers = frame.set_index(["metric", "seed"]).value
+    assert numbers["seconds_per_image", 0] == 2
+    assert numbers["loss_fall", 0] == 3.5 - 1.5
+    seconds = frame.groupby("seed").seconds.max()
+    assert (seconds[0], np.isnan(seconds[1])) == (100, True)  # of a shared device, none count
+    probe = frame[frame.metric == "top1"].iloc[0]  # it has the length of its encoder's training
+    assert (probe.value, probe.images, probe.epochs, probe.encoder) == (0.3, 50, 5, "tiny")
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
+def test_program_writes_the_table(succeed, tmp_path, name) -> None:
+    import pandas as pd
+
+    path, folder = tmp_path / name, COMMITTED / "starter/step_time"
+    succeed("reports", "frame", folder, "-o", path)
+    read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    assert len(read) == len(results(folder))
+    assert {"catlip", "clip"} <= {*read.method}
+    with pytest.raises(InputError):
+        write_frame(WriteFrame((folder,), tmp_path / "results.xlsx"))
