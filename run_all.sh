@@ -39,7 +39,7 @@ setup() {
     if given --dry-run; then
         [[ ! $venv || -x .venv/bin/python ]] || echo "$python -m venv .venv"
         echo "$steps_python -m pip install uv"
-        echo "$steps_python -m uv pip install --python $steps_python -e '.[all]'"
+        echo "$steps_python -m uv pip install --python $steps_python -e '.[$extras]'"
         echo "$steps_python -m compileall -q -j 0 -x /tests/ SITE-PACKAGES"
         echo "$steps_python -m pip install --no-deps ${DETECTRON2%% *}"
         echo "$steps_python -m catlip.words"
@@ -50,12 +50,12 @@ setup() {
     prefix=$("$python" -c 'import sys; print(sys.prefix)')
     mark=$prefix/.catlip-bench
     want=$(cat pyproject.toml <(echo "$DETECTRON2" "$PWD") | sha256sum)
-    if [[ -f $mark && $(<"$mark") == "$want" ]]; then
+    if [[ -f $mark && $(<"$mark") == "$want"*"${testing:+,dev}" ]]; then
         say "setup: unchanged, skipped"
     else
         say "setup: installing packages into $prefix (a minute or more, up to 8 GB)"
         install_packages
-        echo "$want" >"$mark"
+        echo "$want $extras" >"$mark"
     fi
     "$python" -m catlip.words
 }
@@ -72,7 +72,7 @@ install_packages() {
     local log site
     log=$(mktemp -t catlip-bench-setup.XXXXXX) || fail "no temporary file can be made in ${TMPDIR:-/tmp}"
     site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-    uv_install "$log" -e '.[all]' || pip_install "$log" -e '.[all]'
+    uv_install "$log" -e ".[$extras]" || pip_install "$log" -e ".[$extras]"
     # detectron2 is not on PyPI under its own name. This wheel's Python part runs on any Python; its compiled part is not needed.
     pip_install "$log" --no-deps --require-hashes --python-version 3.10 --implementation cp --abi none --platform any \
         --only-binary=:all: --upgrade --target "$site" -r <(echo "$DETECTRON2")
@@ -121,10 +121,10 @@ run_tests() {
     return "$status"
 }
 
-testing='' venv=yes arguments=()
+testing='' extras=all venv=yes arguments=()
 for argument in "$@"; do
     case $argument in
-        test) testing=yes ;;
+        test) testing=yes extras=all,dev ;;
         --no-venv) venv='' ;;
         *) arguments+=("$argument") ;;
     esac

@@ -12,7 +12,7 @@ from bench.study.lengths_result import LengthTraining
 from catlip.records.claims import Hypothesis, factorial, min_pairs
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
 from catlip.records.run import Run
-from catlip.records.table import RECORDS, Column, Row, Spec, quantity_of
+from catlip.records.table import RECORDS, TIMES, Column, Row, Spec, quantity_of
 from reports.names import data_of, data_sets, task_name
 from reports.pairs import Comparisons, Experiment, Side
 
@@ -33,10 +33,13 @@ Weights = Mapping[tuple[str, str], float]  # cell -> how much of it is in an eff
 
 @dataclass(frozen=True)
 class Crossed:
-    """The cells of one experiment that were trained, with the accuracies of each."""
+    """The cells of one experiment that were trained, with the accuracies of each; `operations` are
+    those of the costliest training over those of the cheapest.
+    """
 
     on: Experiment
     epochs: float | None
+    operations: float | None
     scores: Scores
     records: tuple[str, ...]
 
@@ -105,9 +108,11 @@ def crossed(comparisons: Comparisons) -> list[Crossed]:
         rows = [sides[side] for side in methods.values()]
         scores = {cell: comparisons.scores(on, side) for cell, side in methods.items()}
         epochs = [n for cell in rows for n in cell.epochs.dropna()]
+        flops = [n for cell in rows for n in cell.flops.dropna()]
         one = Crossed(
             on,
             float(epochs[0]) if epochs else None,
+            max(flops) / min(flops) if flops and min(flops) else None,
             scores,
             tuple(path for cell in rows for path in cell.record),
         )
@@ -149,6 +154,7 @@ def cell_rows(comparisons: Comparisons) -> Iterator[Row]:
             yield shared | {
                 "words": words,
                 "untrained": sum(untrained) / len(untrained) if untrained else None,
+                "operations": one.operations,
                 **{
                     loss: quantity_of(score.value for score in one.scores[loss, words].values())
                     for loss in one.losses
@@ -230,6 +236,7 @@ CELLS_TABLE = Spec(
     "the same four recipes at its length, on validation images.",
     [
         *HEADS,
+        Column("Operations, most over least", "operations", 2, unit=TIMES, head=True),
         Column("Untrained", "untrained", 1, head=True),
         Column("Reads", "words"),
         *(Column(loss.capitalize(), loss, 1) for loss in LOSSES),
@@ -239,7 +246,8 @@ CELLS_TABLE = Spec(
 EFFECTS = Spec(
     "effects",
     "Effects of losses and words",
-    "In points, with 95 % intervals over seeds and test images.",
+    "In points, with 95 % intervals over seeds and test images; without a softmax where its column "
+    "above is missing.",
     [*HEADS, Column("Effect", "effect"), Column("Points", "estimate", 1, plus=True)],
     effect_rows,
 )
@@ -247,7 +255,7 @@ HYPOTHESES = Spec(
     "hypotheses",
     "What was expected, and what came",
     "Written before the first training. Refuted: the 95 % interval lies outside of what was "
-    "expected; open: it reaches outside, and so does the mean.",
+    "expected; open: it reaches outside, and so does the mean. Losses not run are left out.",
     [
         Column("Trained on", "data", head=True),
         Column("Epochs", "epochs", 0, head=True),

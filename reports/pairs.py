@@ -156,8 +156,10 @@ class Comparisons:
         rows = self.frame[
             self.frame.kind.isin(KINDS) & self.frame.metric.isin(MEASURES) & self.frame.seed.notna()
         ]
-        columns = [*Experiment._fields, "method", "init", "seed", "epochs", "settings", "record"]
-        rows = rows[[*columns, "value", "correct"]]  # a loop takes as long as there are columns
+        columns = [*Experiment._fields, "method", "init", "seed", "epochs", "flops", "settings"]
+        rows = rows[
+            [*columns, "record", "value", "correct"]
+        ]  # a loop takes as long as there are columns
         words = {"encoder": "", "task": "", "init": RANDOM}
         rows = rows.astype(dict.fromkeys(words, object))  # a column without words is of numbers
         rows = rows.fillna({**words, "images": 0, "fraction": 1})

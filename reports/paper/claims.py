@@ -175,19 +175,19 @@ CLAIMS = Spec(
 
 def verdict_rows(judged: Mapping[str, Verdict]) -> Iterator[Row]:
     for key, verdict in judged.items():
-        is_tested = verdict.outcome != NOT_TESTED
-        yield {
-            "claim": claims()[key].claim,
-            "verdict": verdict.outcome,
-            "on": verdict.on if is_tested else None,
-            RECORDS: verdict.evidence.records,
-        }
+        if verdict.outcome != NOT_TESTED:
+            yield {
+                "claim": claims()[key].claim,
+                "verdict": verdict.outcome,
+                "on": verdict.on,
+                RECORDS: verdict.evidence.records,
+            }
 
 
 VERDICTS = Spec(
     "verdicts",
-    "The paper's claims",
-    "By rules written before the runs; each comparison stands below.",
+    "The paper's claims that were tested",
+    "By rules written before the runs. All claims, with each comparison, stand below.",
     [Column("Claim", "claim"), Column("Verdict", "verdict"), Column("On", "on")],
     verdict_rows,
 )
