@@ -56,6 +56,8 @@ def run(
     Exits: 2 for an error that the user can correct, 130 on Ctrl-C.
     """
     try:
+        if sys.platform != "linux":
+            raise InputError("CatLIP Bench runs on Linux; elsewhere, in a container of it")
         # First of all, so that no credentials of a URL get into a record or a message.
         sys.argv[1:] = map(take_credentials, sys.argv[1:])
         prog, arguments = module_name(), sys.argv[1:]

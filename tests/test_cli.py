@@ -107,6 +107,12 @@ def test_wrong_command_line_says_what_is_wrong(monkeypatch, capsys, tmp_path, ar
         read(monkeypatch, *arguments.split(), main=main)
 
 
+def test_other_systems_get_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with one_line_exit(capsys, "Linux"):
+        read(monkeypatch, "--help", main=main)
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "errors"),
     [

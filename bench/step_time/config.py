@@ -30,9 +30,7 @@ class StepTime(StepConfig):
     batch_size: Natural = 0
     """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
     packed_captions: bool = False
-    """Also time text towers without the padding of captions, in rows of their own; a bag of words
-    has none.
-    """
+    """Also time text towers with blocks without the padding of captions, in rows of their own."""
     text_context: Natural = 0
     """Tokens of a caption that text towers read; 0 for what goes with the encoder."""
     caption_tokens: NotNegative = 0.0
@@ -53,8 +51,7 @@ class StepTime(StepConfig):
     compiling took; by default on a GPU only.
     """
     parallel: Parallel = "ddp"
-    """ddp, or fsdp: also of one process, whose blocks then keep weights and activations in 16 bits.
-    """
+    """ddp, or fsdp, whose blocks keep weights and activations in 16 bits, on one device too."""
     data: str = ""
     """Image-caption shards to load batches from, end to end; by default one synthetic batch stays
     on the device.
@@ -68,6 +65,8 @@ class StepTime(StepConfig):
     profile: bool = field(default=False, metadata=OMIT_DEFAULT)
     """After the timed steps, profile five of each method: a trace for chrome://tracing or Perfetto
     beside the record, and the twenty longest kernels or operators in it."""
+    dry_run: bool = field(default=False, metadata=OMIT_DEFAULT)
+    """Print what would be timed, and the record's name, and stop."""
     again: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Write a record beside the one that is there: the difference is the device's drift."""
 

@@ -71,6 +71,10 @@ def main(config: StepTime, eager: bool = True) -> None:
     """
     rank = init_distributed(config.device, group_timeout([config.data]))
     config = resolve(config, rank.device)
+    if config.dry_run:
+        print(f"{', '.join(variants(config))}: {config.num_steps} steps each")
+        print(f"record: {config.out / _name(config, rank)}.json")
+        return
     runs = []
     for compiled in [False] * eager + [True] * bool(config.compile):
         runs += time_steps(replace(config, compile=compiled), rank)

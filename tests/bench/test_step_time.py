@@ -76,6 +76,15 @@ def test_run_writes_every_sample_and_a_ratio_with_its_interval(run_bench) -> Non
     assert f"{found['value']:.2f}{TIMES}" in printed
 
 
+def test_dry_run_names_the_record_that_a_run_writes(run_bench, succeed, tmp_path) -> None:
+    options = ["bench.step_time", *TINY, "--out", tmp_path, "--methods", "catlip"]
+    printed = succeed(*options, "--dry-run").stdout
+    assert not [*tmp_path.iterdir()]
+    run_bench("--methods", "catlip")
+    (path,) = tmp_path.iterdir()
+    assert f"record: {path}" in printed
+
+
 def test_profiled_steps_are_none_of_the_timed_ones(succeed, tmp_path) -> None:
     done = succeed("bench.step_time", *TINY, "--out", tmp_path, "--profile", "--packed-captions")
     (path,) = tmp_path.glob("*.json")
