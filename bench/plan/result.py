@@ -59,7 +59,7 @@ def analytic_rows(runs: Iterable[Run[Analytic]]) -> Iterator[Row]:
     """One row per method; the ratio is of operations per step, to the first method."""
     for run in runs:
         step, config = run.metrics, run.config
-        first, *_ = step.methods
+        first = next(iter(step.methods), "")
         for method, costs in step.methods.items():
             yield {
                 "what": f"{config.model}, {config.batch_size} on each of {config.world_size}",
@@ -72,7 +72,7 @@ def analytic_rows(runs: Iterable[Run[Analytic]]) -> Iterator[Row]:
                 "state": sum(costs.state_gib.values()),
                 "activations": sum(costs.activations_gib.values()),
                 "peak": costs.peak_gib,
-                "sent": costs.sent_mb["total"],
+                "sent": costs.sent_mb.get("total"),
                 RECORDS: (run.path,),
             }
 

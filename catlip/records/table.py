@@ -158,7 +158,7 @@ def cell_of(value: Any, column: Column) -> Cell:
     """How a value is shown; a pair is a value with its line in small type."""
 
     def number(value: float, plus: bool = False) -> str:
-        show, shown = signed if plus else format_number, column.factor * value
+        show, shown = signed if plus else format_number, float(column.factor * value)
         digits = 0 if column.head and shown % 1 == 0 else column.digits
         return f"{show(shown, digits)}{column.unit}"
 
