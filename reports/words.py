@@ -2,7 +2,6 @@
 still what the records say. A sentence that they contradict ends the build with both sides.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -43,17 +42,9 @@ class Words:
         """`+5.5`"""
         return signed(self.difference(key, epochs).estimate.value, 1)
 
-    def points(self, key: str, epochs: int | None = None) -> str:
-        """`+5.5 (3.0 to 8.0)`"""
-        return cell_of(self.difference(key, epochs).estimate, POINTS).full
-
     def says(self, key: str, verdict: str, epochs: int | None = None) -> str:
         """Nothing, if the records still say so."""
         return check(f"{key}, {epochs or 'longest'}", verdict, self.difference(key, epochs).verdict)
-
-    def count(self, verdict: str) -> int:
-        """How many tasks of the longest trainings have the verdict."""
-        return Counter(one.verdict for one in self.comparisons.headline)[verdict]
 
     def effect(self, key: str, epochs: int, name: str, encoder: str = "hybrid_mini") -> str:
         return cell_of(self._effect(key, epochs, name, encoder), POINTS).full

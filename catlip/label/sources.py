@@ -19,10 +19,10 @@ from catlip.data.shards import expand, open_shard
 from catlip.data.tables import (
     HEAD_ROWS,
     JSON_LINES,
-    NO_CAPTION,
     PARQUET,
     Unusable,
     caption_column,
+    caption_in,
     open_parquet,
     open_text,
     reading,
@@ -109,8 +109,7 @@ class Part:
         """(row number, caption) of each row."""
         captions = _parquet_captions(self) if _kind(self.path) == PARQUET else _text_captions(self)
         for row, caption in enumerate(captions, self.first_row):
-            is_none = isinstance(caption, str) and caption.strip().lower() in NO_CAPTION
-            yield str(row), None if is_none else caption
+            yield str(row), caption_in(caption) if isinstance(caption, str) else caption
 
 
 Source = TarShard | Part  # captions that any process can label together; their labels are one file

@@ -108,10 +108,6 @@ class Place:
     scale: str
     encoder: str
 
-    @property
-    def is_papers(self) -> bool:
-        return self.scale in SCALES and architecture(self.encoder) in ENCODERS
-
     def caveats(self, comparisons: Comparisons) -> tuple[str, ...]:
         """Why an accuracy is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:

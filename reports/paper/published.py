@@ -103,13 +103,6 @@ def read_published(name: str) -> PublishedTable:
     return PublishedTable(name, cells)
 
 
-@cache
-def claimed_speed_up() -> float:
-    """GPU hours of one epoch with CLIP over those with CatLIP, ViT B/16: the title's 2.7."""
-    clip, catlip, *_ = (float(cell.value) for cell in read_published("figure_1c").cells)
-    return clip / catlip
-
-
 def same_value(one: str, other: str) -> bool:
     """Whether two printed values mean the same: `0.20` and `0.2` do, `84.2` and `84.3` do not."""
     try:

@@ -43,11 +43,11 @@ def test_words_are_looked_up_and_what_is_not_there_ends_the_build(committed) -> 
     key = "sentences/CIFAR-10"
     low, high = (f"{abs(end):.1f}" for end in (one.estimate.low, one.estimate.high))
     assert words.difference(key) is one
-    assert re.search(f"{low} to .?{high}", words.points(key))
-    assert words.points(key).startswith(words.lead(key))
+    shown = words.cell("main", "difference", task="CIFAR-10", untrained=one.untrained)
+    assert re.match(rf"{re.escape(words.lead(key))} \(.?{low} to .?{high}", shown)
     assert words.says(key, one.verdict) == ""
     missing = [
-        lambda: words.points("sentences/zebras"),
+        lambda: words.lead("sentences/zebras"),
         lambda: words.says(key, "better", 17),
         lambda: words.effect_says(key, 17, "words", "above"),
         lambda: words.effect(key, 50, "words", encoder="cnn"),
