@@ -28,11 +28,11 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 18_560,
-    "bench": 11_200,
+    "bench": 11_095,
     "reports": 4_600,
     "pipeline": 1_570,
     "baselines": 1_070,
-    "tests": 23_360,
+    "tests": 23_353,
 }
 
 

@@ -3,6 +3,10 @@
 import re
 from dataclasses import dataclass
 
+# Usable part of a device's free memory: NCCL and the gaps between blocks of the allocator take the
+# rest.
+USABLE = 0.9
+
 
 @dataclass(frozen=True)
 class Link:

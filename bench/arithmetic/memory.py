@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import torch
 
+from bench.arithmetic.devices import USABLE
 from bench.arithmetic.flops import (
     MLP_RATIO,
     num_tokens,
@@ -42,9 +43,6 @@ BLOCK_NUMBERS = 14
 # contiguous.
 ATTENTION_COPY = 1
 AUGMENTED_COPIES = 5  # of the float32 pixels, which a step keeps for RangeAugment; as measured
-# Usable part of a device's free memory: NCCL and the gaps between blocks of the allocator take the
-# rest.
-USABLE = 0.9
 MAX_IMAGES = 256  # in the batch of a bench whose user gives no size
 
 

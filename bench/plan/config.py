@@ -41,7 +41,11 @@ class Plan:
     global_batch: Count = 65_536
     """Images of a step on all devices together."""
     batch_size: Count = 256
-    """Images per device where the step alone is computed."""
+    """Images that a device computes at once. Where its part of the global batch takes several
+    times, a contrastive method embeds everything twice: the largest that fits is fairest to it.
+    """
+    checkpointing: bool = False
+    """Compute each image block's activations again in the backward pass, to save memory."""
     resolution: Count = 224
     """Image side in pixels; with --step-time, the record's is used instead."""
     num_classes: Count = 24_320

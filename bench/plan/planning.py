@@ -3,17 +3,26 @@
 The question behind it: in the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on
 each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can
 operations and communication explain?
+
+A step takes its compute and the exposed part of its exchange. Compute is the FLOPs of the step
+(`bench.arithmetic.flops`) at the rate that one device reached or is assumed to reach; the FLOPs
+grow with the number of devices if images are compared with the captions of all. Gradients are sent
+while the backward pass computes the next ones, and sharded parameters are fetched while the block
+before computes, so of their time only one bucket and what computing does not cover are exposed. The
+step waits for everything else that is sent, embeddings above all.
+
+The batch of all devices belongs to the recipe, so it stays: a device takes its part of it in
+micro-batches. A contrastive method then embeds everything once more (`baselines.openclip`), and a
+method that classifies pays nothing.
 """
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
-from bench.arithmetic.exchanges import step_exchanges
+from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import (
     forward_flops,
     image_flops,
@@ -24,23 +33,26 @@ from bench.arithmetic.flops import (
     step_shape,
     text_flops,
 )
-from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, state_bytes
+from bench.arithmetic.memory import (
+    activation_bytes,
+    device_bytes,
+    parameters,
+    peak_bytes,
+    state_bytes,
+)
 from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
 from bench.plan.config import Plan
-from bench.plan.layouts import Rate, layouts
 from bench.step_time.config import StepTime as StepTimeBench
 from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
-from catlip.costs import GIB
+from catlip.costs import GIB, Exchange
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.records.kind import Interval, Kind
+from catlip.records.kind import Interval
 from catlip.records.record import Record, from_plain, plain, read_record
-from catlip.records.run import Run
 from catlip.records.table import print_tables
 
-K = TypeVar("K", bound=Kind)
 # Recipes with the released samplers.
 RELEASED = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}
 NOTES = [
@@ -52,6 +64,43 @@ NOTES = [
     "memory is the peak of a GPU's kernels, without their own work space; a tenth of the device is "
     "left to the driver and NCCL",
 ]
+# By what factor the rates of two methods on one device may differ if neither was measured: on CPUs
+# CLIP's step, compared with CatLIP's, took 1.03 and 1.19 times as long as the operations of both
+# say.
+RATES_DIFFER = 1.2
+BACKWARD_FRACTION = 2 / 3  # of compute: the backward pass of a matrix product is two products
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast one device gets through the FLOPs of a method's step.
+
+    Attributes:
+        factors: the step whose rate it is.
+        flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
+            device is slower than that on small batches.
+        optimizer_ms: time of the optimizer in a step, whatever the batch.
+        times: the range of a step's time, where 1 is the middle.
+        ratios: the same for the ratio of its step to the first method's.
+    """
+
+    factors: Factors
+    flops_per_ms: float
+    source: str
+    optimizer_ms: float = 0.0
+    times: tuple[float, float] = (1.0, 1.0)
+    ratios: tuple[float, float] = (1 / RATES_DIFFER, RATES_DIFFER)
+
+    def step_ms(self, factors: Factors, devices: int = 1, *, embeds_twice: bool = False) -> float:
+        """Milliseconds that one of `devices` devices computes in a step of `factors`."""
+        # It may recompute more or less than the step whose rate it is.
+        timed = replace(self.factors, batch_size=factors.batch_size)
+        flops = step_flops(factors, devices) + recomputed_flops(factors) - recomputed_flops(timed)
+        if embeds_twice:
+            text = objective_of(factors).text
+            image = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
+            flops += factors.batch_size * (image + (text_flops(text) if text else 0))
+        return flops / self.flops_per_ms + self.optimizer_ms
 
 
 @dataclass(frozen=True)
@@ -60,78 +109,63 @@ class Machine:
 
     name: str
     model: str
-    memory_bytes: float
-    link: Link
     rates: dict[str, Rate]
+
+    @property
+    def link(self) -> Link:
+        gpu = gpu_of(self.name)
+        return gpu.link if gpu else Gpu.link
 
 
 def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
     all_machines = list(machines(config))
-    runs: list[result.PlannedRun] = []
-    for machine, number in itertools.product(all_machines, config.gpus):
-        runs += plan_runs(config, machine, number)
-    if not runs:
-        raise InputError("not even one image fits on a device; give more devices, or larger ones")
-    paths = []
-
-    def record(name: str, metrics: K, **settings: Any) -> Run[K]:
-        """Write the record; `settings` are those that the config only implies."""
-        paths.append(config.out / f"{name}.json")
-        with Record(paths[-1], type(metrics), plain(config) | settings) as file:
-            file.shown_as, file.notes = methods.page_styles(all_machines[0].rates), NOTES
-            return file.finish(metrics)
-
+    shown_as = methods.page_styles(all_machines[0].rates)
+    models = {machine.model: machine for machine in all_machines}
     devices = max(1, config.global_batch // config.batch_size)
-    for model, machine in {machine.model: machine for machine in all_machines}.items():
-        step = analytic(config, machine, devices)
+    for model, machine in models.items():
         factors = next(iter(machine.rates.values())).factors
-        step_run = record(
-            f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
-            step,
-            model=model,
-            resolution=factors.resolution,
-            precision=factors.precision,
-            world_size=devices,
-        )
-        print_tables([result.ANALYTIC.fill([step_run])])
-        print(
-            f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
-            "the image sizes of each method's released ViT-B/16 recipe\n"
-        )
-    names = [
-        dict.fromkeys(machine.model for machine in all_machines),
-        dict.fromkeys(_slug(machine.name) for machine in all_machines),
-        map(str, config.gpus),
+        step = f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}"
+        implied = {
+            "model": model,
+            "resolution": factors.resolution,
+            "precision": factors.precision,
+            "world_size": devices,
+        }
+        path = config.out / f"{step}.json"
+        with Record(path, result.Analytic, plain(config) | implied) as record:
+            record.shown_as, record.notes = shown_as, NOTES
+            run = record.finish(analytic(config, machine, devices))
+        print_tables([result.ANALYTIC.fill([run])])
+        print(f"wrote {path}")
+    runs = [
+        run
+        for machine, number in itertools.product(all_machines, config.gpus)
+        for run in plan_runs(config, machine, number)
     ]
-    whole = result.Plan(images=config.images, price=config.price, runs=runs)
-    print_tables([result.PLANNED.fill([record("-".join(map("_".join, names)), whole)])])
-    print("\n".join([*NOTES, *(f"wrote {path}" for path in paths)]))
-
-
-def _slug(device: str) -> str:
-    return device.lower().replace(" ", "_")
+    names = dict.fromkeys(machine.name.lower().replace(" ", "_") for machine in all_machines)
+    words = ("_".join(part) for part in (models, names, map(str, config.gpus)))
+    path = config.out / f"{'-'.join(words)}.json"
+    with Record(path, result.Plan, config) as record:
+        record.shown_as, record.notes = shown_as, NOTES
+        plan = result.Plan(images=config.images, price=config.price, runs=runs)
+        planned = record.finish(plan)
+    print_tables([result.PLANNED.fill([planned])])
+    print("\n".join([*NOTES, f"wrote {path}"]))
 
 
 def machines(config: Plan) -> Iterator[Machine]:
     """The device of the step-time record, or each encoder on each GPU. Raises: InputError."""
     if config.step_time:
-        yield _machine(*measured_rates(config.step_time, config.methods))
+        yield measured_machine(config.step_time, config.methods)
         return
-    config = replace(config, methods=config.methods or FOUR)
     for model, gpu in itertools.product(config.models, config.gpu):
-        yield _machine(gpu.upper(), model, assumed_rates(config, gpu, model))
+        yield Machine(gpu.upper(), model, assumed_rates(config, gpu, model))
 
 
-def _machine(name: str, model: str, rates: dict[str, Rate], memory_gb: float = math.inf) -> Machine:
-    gpu = gpu_of(name)
-    memory_bytes = GIB * (gpu.memory_gb if gpu else memory_gb)
-    return Machine(name, model, memory_bytes, link=gpu.link if gpu else Gpu.link, rates=rates)
-
-
-def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate], float]:
-    """Device, encoder, rates and memory of a record of bench.step_time. Rates range as single steps
-    do, from the 5th to the 95th percentile. Raises: InputError.
+def measured_machine(path: Path, wanted: Sequence[str]) -> Machine:
+    """The device and the rates of a record of bench.step_time. Rates range as single steps do, from
+    the 5th to the 95th percentile. Raises: InputError.
     """
     record = read_record(path)
     if record["kind"] != StepTime.kind or not record["metrics"]:
@@ -157,8 +191,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
         if ratio and ratio.low is not None and ratio.high is not None:
             ends = ratio.low / ratio.value, ratio.high / ratio.value
             rates[method] = replace(rates[method], ratios=ends)
-    memory_gb = record["environment"].get("device_memory_gib", math.inf)  # none of a CPU
-    return device, config.model, rates, memory_gb
+    return Machine(device, config.model, rates)
 
 
 def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
@@ -182,14 +215,14 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
             f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s",
             times=(middle / most, middle / least),
         )
-        for method in config.methods
+        for method in config.methods or FOUR
     }
 
 
 def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     """The costs of one step, with `batch_size` images on each device."""
     factors = {
-        method: replace(rate.factors, batch_size=config.batch_size)
+        method: micro_step(config, rate, config.batch_size)
         for method, rate in machine.rates.items()
     }
     costs = {method: method_costs(step, devices) for method, step in factors.items()}
@@ -232,44 +265,88 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     )
 
 
+def micro_step(config: Plan, rate: Rate, images: int) -> Factors:
+    """What a device computes at once of so many images."""
+    return replace(
+        rate.factors,
+        batch_size=min(config.batch_size, images),
+        checkpointing=config.checkpointing or rate.factors.checkpointing,
+    )
+
+
 def plan_runs(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
-    """The plans of each method on `devices` devices; empty if the first does not fit."""
-    fitting = [
-        (method, layout)
-        for method, rate in machine.rates.items()
-        for layout in layouts(
-            rate, devices, config.global_batch, link=machine.link, memory_bytes=machine.memory_bytes
-        )
-    ]
-    if not fitting or fitting[0][0] != next(iter(machine.rates)):
-        return []
-    first, runs = fitting[0][1], []
-    for method, layout in fitting:
-        step, rate = layout.factors, machine.rates[method]
-        hours, ratio = layout.device_hours(config.images), Interval(1.0)
-        if layout is not first:
-            times = first.images_per_s / layout.images_per_s
-            ratio = Interval(times, times * rate.ratios[0], times * rate.ratios[1])
-        # Only computing can be faster or slower than in the middle; waiting stays the same.
-        computing = layout.compute_ms / layout.step_ms
-        low, high = (hours * (1 + computing * (end - 1)) for end in rate.times)
-        run = result.PlannedRun(
-            model=machine.model,
-            method=method,
-            gpu=machine.name,
-            devices=devices,
-            micro_batch=step.batch_size,
-            accumulation=layout.accumulation,
-            global_batch=layout.global_batch,
-            parallel=step.parallel,
-            checkpointing=step.checkpointing,
-            memory_gib=layout.peak_bytes / GIB,
-            step_ms=layout.step_ms,
-            exposed_ms=layout.exposed_ms,
-            device_hours=Interval(hours, low, high),
-            sent_mb=layout.sent_bytes / 1e6,
-            ratio=ratio,
-            source=rate.source,
-        )
+    """The plan of each method on `devices` devices; ratios are to the first's hours."""
+    runs: list[result.PlannedRun] = []
+    for method, rate in machine.rates.items():
+        run = plan_run(config, machine, method, devices)
+        if runs:
+            times = run.device_hours.value / runs[0].device_hours.value
+            run = replace(run, ratio=Interval(times, *(times * end for end in rate.ratios)))
         runs.append(run)
     return runs
+
+
+def plan_run(config: Plan, machine: Machine, method: str, devices: int) -> result.PlannedRun:
+    rate, per_device = machine.rates[method], max(1, config.global_batch // devices)
+    micro = micro_step(config, rate, per_device)
+    accumulation = per_device // micro.batch_size
+    whole = replace(micro, batch_size=micro.batch_size * accumulation)
+    embeds_twice = accumulation > 1 and objective_of(micro).whole_step
+    compute_ms = rate.step_ms(whole, devices, embeds_twice=embeds_twice)
+    exchanges = [
+        # Sharded parameters are fetched again in each micro-batch.
+        replace(e, count=e.count * accumulation, payload_bytes=e.payload_bytes * accumulation)
+        if e.what == "parameters"
+        else e
+        for e in step_exchanges(whole, devices)
+    ]
+    # Gradients are sent in the last micro-batch only.
+    backward_ms = BACKWARD_FRACTION * compute_ms / accumulation
+    covering_ms = {"gradients": backward_ms, "parameters": compute_ms}
+    waited_ms = sum(exposed_ms(e, covering_ms.get(e.what, 0.0), machine.link) for e in exchanges)
+    global_batch, step_ms = whole.batch_size * devices, compute_ms + waited_ms
+    hours = config.images / global_batch * step_ms / 3.6e6 * devices
+    # Only computing can be faster or slower than in the middle; waiting stays the same.
+    low, high = (hours * (1 + compute_ms / step_ms * (end - 1)) for end in rate.times)
+    return result.PlannedRun(
+        model=machine.model,
+        method=method,
+        gpu=machine.name,
+        devices=devices,
+        micro_batch=micro.batch_size,
+        accumulation=accumulation,
+        global_batch=global_batch,
+        parallel=micro.parallel,
+        checkpointing=micro.checkpointing,
+        memory_gib=step_bytes(micro, devices, accumulation) / GIB,
+        step_ms=step_ms,
+        exposed_ms=waited_ms,
+        device_hours=Interval(hours, low, high),
+        sent_mb=sum(exchange.sent_bytes for exchange in exchanges) / 1e6,
+        ratio=Interval(1.0),
+        source=rate.source,
+    )
+
+
+def exposed_ms(exchange: Exchange, covering_ms: float, link: Link) -> float:
+    """How long a step waits for an exchange of which `covering_ms` of computing can hide all but a
+    bucket: k buckets, assumed equal, of time t each take t + max(0, (k-1) t - covering_ms). The
+    last gradients are complete only when the backward pass is, and the step waits for the first
+    sharded parameters.
+    """
+    whole_ms = exchange_ms(exchange, link)
+    bucket_ms = whole_ms / exchange.count
+    return bucket_ms + max(0.0, whole_ms - bucket_ms - covering_ms)
+
+
+def step_bytes(micro: Factors, devices: int, accumulation: int) -> float:
+    """The most bytes on one device: `device_bytes` of a micro-batch; a contrastive method adds what
+    it takes to compare the embeddings of the whole step at once.
+    """
+    peak, objective = device_bytes(micro, devices), objective_of(micro)
+    if accumulation > 1 and objective.whole_step:
+        whole = replace(micro, batch_size=micro.batch_size * accumulation)
+        micro_step, full_step = step_shape(micro, devices), step_shape(whole, devices)
+        peak += objective.loss_bytes(full_step) - objective.loss_bytes(micro_step)
+        peak += objective.kept_bytes(full_step) - objective.kept_bytes(micro_step)
+    return peak

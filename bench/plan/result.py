@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.arithmetic.devices import USABLE, gpu_of
 from catlip.records.kind import Interval, Kind, other_than
 from catlip.records.run import Run
 from catlip.records.styles import name_of
-from catlip.records.table import RECORDS, TIMES, Column, Row, Spec, clipped
+from catlip.records.table import NOTE, RECORDS, TIMES, Column, Row, Spec, clipped
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 
@@ -143,29 +144,23 @@ def plan_rows(runs: Iterable[Run[Plan]]) -> Iterator[Row]:
     for run in runs:
         plan = run.metrics
         for row in plan.runs:
-            hours = row.device_hours
+            hours, gpu = row.device_hours, gpu_of(row.gpu)
             ends = [None if end is None else plan.price * end for end in (hours.low, hours.high)]
             parts = f"{row.accumulation} x {row.micro_batch:,}" if row.accumulation > 1 else ""
-            yield {
+            is_too_large = gpu and row.memory_gib > USABLE * gpu.memory_gb
+            yield vars(row) | {
                 "images": plan.images,
-                "model": row.model,
-                "gpu": row.gpu,
-                "rate": clipped(row.source, 60),
+                "source": clipped(row.source, 60),
                 "method": name_of(row.method),
-                "devices": row.devices,
                 "batch": (row.micro_batch * row.accumulation, parts),
                 "layout": row.parallel.upper() + ", checkpointing" * row.checkpointing,
-                "memory": row.memory_gib,
-                "step": row.step_ms,
-                "waiting": row.exposed_ms,
-                "sent": row.sent_mb,
-                "hours": hours,
                 "price": Interval(plan.price * hours.value, *ends) if plan.price else None,
-                "ratio": row.ratio,
+                NOTE: TOO_LARGE if is_too_large else "",
                 RECORDS: (run.path,),
             }
 
 
+TOO_LARGE = "More memory than the GPU has: give a smaller --batch-size, or --checkpointing."
 PLANNED = Spec(
     "plan",
     "A whole pre-training, planned",
@@ -175,16 +170,16 @@ PLANNED = Spec(
         Column("Images", "images", head=True),
         Column("Encoder", "model", head=True),
         Column("GPU", "gpu", head=True),
-        Column("Rate from", "rate", head=True),
+        Column("Rate from", "source", head=True),
         Column("Method", "method"),
         Column("Devices", "devices", 0),
         Column("Images per device", "batch", 0),
         Column("Layout", "layout"),
-        Column("Memory (GiB)", "memory"),
-        Column("Step (ms)", "step"),
-        Column("Waiting (ms)", "waiting"),
-        Column("Sent (MB)", "sent", 0),
-        Column("Device-hours", "hours"),
+        Column("Memory (GiB)", "memory_gib"),
+        Column("Step (ms)", "step_ms"),
+        Column("Waiting (ms)", "exposed_ms"),
+        Column("Sent (MB)", "sent_mb", 0),
+        Column("Device-hours", "device_hours"),
         Column("Price", "price"),
         Column("Relative", "ratio", 2, unit=TIMES),
     ],

@@ -1,30 +1,36 @@
-"""Layouts fit and keep the batch; plans from a measured rate by hand; the program as it is run."""
+"""Plans keep the batch; those from a measured rate by hand; the program as it is run."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bench.arithmetic.devices import A100_NODES
 from bench.arithmetic.exchanges import step_exchanges
 from bench.arithmetic.flops import step_flops
-from bench.arithmetic.memory import USABLE, device_bytes
+from bench.arithmetic.memory import device_bytes
 from bench.measuring.factors import Factors
 from bench.plan.config import Plan
-from bench.plan.layouts import RATES_DIFFER, Rate, exposed_ms, lay_out, layouts
-from bench.plan.planning import machines, plan_runs
-from bench.plan.result import PLANNED
+from bench.plan.planning import (
+    RATES_DIFFER,
+    Machine,
+    exposed_ms,
+    machines,
+    plan_run,
+    plan_runs,
+    step_bytes,
+)
+from bench.plan.result import PLANNED, PlannedRun
 from bench.plan.result import Plan as PlanKind
 from catlip.cli import InputError
-from catlip.costs import GIB, Exchange
+from catlip.costs import Exchange
 from catlip.records.kind import Interval
 from catlip.records.record import read_record
 from catlip.records.run import read_run
-from catlip.records.table import TIMES
+from catlip.records.table import NOTE, TIMES
 
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"
 STEP_TIME = (
@@ -36,76 +42,64 @@ TWO = ("catlip", "clip")
 MB = 1_000_000
 
 
-def rate(method: str = "catlip", **factors: Any) -> Rate:
-    return Rate(Factors(method, **factors), flops_per_ms=124.8e9, source="assumed")
-
-
-@given(
-    method=st.sampled_from(["catlip", "clip", "siglip", "superclass"]),
-    devices=st.integers(0, 8).map(lambda power: 2**power),
-    memory_gb=st.integers(8, 141),
-)
-@settings(max_examples=25, deadline=None)
-def test_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) -> None:
-    for layout in layouts(
-        rate(method), devices, 65_536, link=A100_NODES, memory_bytes=memory_gb * GIB
-    ):
-        peak = layout.peak_bytes
-        assert device_bytes(layout.factors, devices) <= peak <= USABLE * memory_gb * GIB
-        assert layout.global_batch == 65_536
+def planned(method: str, devices: int, **options: Any) -> PlannedRun:
+    """The plan of one method on A100s."""
+    config = Plan(gpu=("a100",), methods=(method,), **options)
+    (machine,) = machines(config)
+    return plan_run(config, machine, method, devices)
 
 
 @pytest.mark.parametrize(
-    ("method", "memory_gb", "shapes"),  # checkpointing, micro-batches
-    [
-        ("clip", 141, [(False, 1)]),
-        ("clip", 80, [(False, 2), (True, 1)]),  # embeds twice, or computes activations again
-        ("clip", 12, [(False, 16), (True, 4)]),
-        ("catlip", 12, [(False, 8)]),  # pays nothing for micro-batches
-        ("clip", 0.3, []),
-    ],
+    ("devices", "images", "layout"),  # micro-batches, and images in each
+    [(64, 256, (4, 256)), (64, 2048, (1, 1024)), (256, 256, (1, 256)), (100_000, 256, (1, 1))],
 )
-def test_checkpointing_is_priced_where_micro_batches_embed_twice(method, memory_gb, shapes) -> None:
-    found = layouts(rate(method), 64, 65_536, link=A100_NODES, memory_bytes=memory_gb * GIB)
-    assert [(one.factors.checkpointing, one.accumulation) for one in found] == shapes
+def test_device_takes_its_part_of_the_global_batch(devices, images, layout) -> None:
+    run = planned("clip", devices, batch_size=images)
+    assert (run.accumulation, run.micro_batch) == layout
+    assert run.global_batch == devices * run.accumulation * run.micro_batch
 
 
-def test_contrastive_method_embeds_once_more_in_micro_batches() -> None:
-    for method, times in (("catlip", 1.0), ("clip", 4 / 3)):
-        of_one = rate(method)
-        whole = replace(of_one.factors, batch_size=512)
-        part = replace(of_one.factors, batch_size=128)
-        at_once = lay_out(of_one, whole, 8, link=A100_NODES)
-        in_four = lay_out(of_one, part, 8, accumulation=4, link=A100_NODES)
-        assert in_four.global_batch == at_once.global_batch
-        assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
-        assert in_four.peak_bytes < at_once.peak_bytes
-    # It compares the whole step with the captions of all devices.
+@pytest.mark.parametrize(("method", "times"), [("catlip", 1.0), ("clip", 4 / 3)])
+def test_contrastive_method_embeds_once_more_in_micro_batches(method, times) -> None:
+    at_once = planned(method, 8, global_batch=4096, batch_size=512)
+    in_four = planned(method, 8, global_batch=4096, batch_size=128)
+    assert in_four.global_batch == at_once.global_batch
+    assert in_four.step_ms == pytest.approx(times * at_once.step_ms, rel=0.02)
+    assert in_four.memory_gib < at_once.memory_gib
+
+
+def test_contrastive_method_compares_the_whole_step_in_micro_batches() -> None:
+    part = Factors("clip", batch_size=128)
     similarities = 4 * 512 * (8 * 512)
-    assert in_four.peak_bytes - device_bytes(part, 8) > 0.7 * similarities
+    assert step_bytes(part, 8, accumulation=4) - device_bytes(part, 8) > 0.7 * similarities
 
 
-def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> None:
-    link = replace(A100_NODES, node_gb_s=100)  # 0.15 ms a bucket, and 0.15 ms for the features
+def test_checkpointing_costs_a_forward_pass_of_the_image_blocks() -> None:
+    without, run = planned("catlip", 256), planned("catlip", 256, checkpointing=True)
+    assert run.checkpointing
+    assert 1.2 < run.step_ms / without.step_ms < 4 / 3
+    assert run.memory_gib < 0.6 * without.memory_gib
+
+
+@pytest.mark.parametrize(
+    ("covering_ms", "expected"), [(0.0, 0.6), (0.2, 0.15 + 0.45 - 0.2), (1.0, 0.15)]
+)
+def test_gradients_are_exposed_where_computing_does_not_cover_them(covering_ms, expected) -> None:
+    link = replace(A100_NODES, node_gb_s=100)  # 0.15 ms a bucket
     gradients = Exchange("gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4)
-    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)
-    assert exposed_ms([gradients], backward_ms=1.0, link=link) == pytest.approx(0.15)
-    assert exposed_ms([gradients], backward_ms=0.2, link=link) == pytest.approx(0.15 + 0.45 - 0.2)
-    assert exposed_ms([gradients, gather], backward_ms=1.0, link=link) == pytest.approx(0.30)
+    assert exposed_ms(gradients, covering_ms, link) == pytest.approx(expected)
 
 
-def test_gradients_hide_behind_the_last_micro_batch_alone() -> None:
-    of_one, link = rate(), replace(A100_NODES, node_gb_s=5)
-    whole = replace(of_one.factors, batch_size=256)
-    exposed = {}
+def test_gradients_hide_behind_the_last_micro_batch_alone(monkeypatch) -> None:
+    monkeypatch.setattr(Machine, "link", replace(A100_NODES, node_gb_s=1))
+    (gradients,) = (e for e in step_exchanges(Factors(), 8) if e.what == "gradients")
+    waited = {}
     for parts in (1, 4):
-        factors = replace(whole, batch_size=256 // parts)
-        found = lay_out(of_one, factors, 8, accumulation=parts, link=link)
-        backward_ms = 2 / 3 * found.compute_ms / parts
-        expected = exposed_ms(step_exchanges(whole, 8), backward_ms, link)
-        exposed[parts] = found.exposed_ms
-        assert found.exposed_ms == pytest.approx(expected)
-    assert exposed[4] > 1.2 * exposed[1] > 0
+        run = planned("catlip", 8, global_batch=8 * 256, batch_size=256 // parts)
+        backward_ms = 2 / 3 * (run.step_ms - run.exposed_ms) / parts
+        waited[parts] = exposed_ms(gradients, backward_ms, Machine.link)
+        assert run.exposed_ms == pytest.approx(waited[parts], rel=0.01)  # buffers are small
+    assert waited[4] > 1.2 * waited[1] > 0
 
 
 def test_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
@@ -133,12 +127,11 @@ def test_hours_are_of_all_devices_and_all_images() -> None:
         assert run.sent_mb > 0
 
 
-def test_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
-    record = json.loads(STEP_TIME.read_text())
-    card = {"device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "device_memory_gib": 9.5}
-    (tmp_path / "slice.json").write_text(json.dumps(record | {"environment": card}))
-    (machine,) = machines(Plan(step_time=tmp_path / "slice.json"))
-    assert machine.memory_bytes == 9.5 * GIB
+def test_what_does_not_fit_is_said() -> None:
+    runs = [planned("catlip", 8), planned("catlip", 8, batch_size=2048)]
+    plan = PlanKind(images=1, runs=runs)
+    rows = PLANNED.fill([SimpleNamespace(metrics=plan, path="")]).rows
+    assert [bool(row[NOTE]) for row in rows] == [False, True]
 
 
 def test_assumed_rate_has_the_range_that_was_assumed() -> None:
@@ -169,14 +162,14 @@ def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> Non
     assert step["flops_ratios"]["clip/catlip"] == pytest.approx(1.172, abs=2e-3)
     assert f"1.173{TIMES}" in done.stdout
     assert [(run["method"], run["devices"]) for run in plan["runs"]] == [
-        (method, devices) for devices in (8, 64) for method in ("catlip", "clip", "clip")
+        (method, devices) for devices in (8, 64) for method in TWO
     ]
     (run,) = (read_run(read_record(path), PlanKind) for path in tmp_path.glob("vit_b16-a100*"))
     rows = PLANNED.fill([run]).rows
-    assert [row["hours"].value for row in rows] == [
+    assert [row["device_hours"].value for row in rows] == [
         one["device_hours"]["value"] for one in plan["runs"]
     ]
-    assert [row["price"].value for row in rows] == [2.5 * row["hours"].value for row in rows]
+    assert [row["price"].value for row in rows] == [2.5 * row["device_hours"].value for row in rows]
 
 
 @pytest.mark.parametrize(
