@@ -1,15 +1,12 @@
-"""What the page says of nine partial sets of records: the cards, the first table, and the costs.
+"""What the page says of nine partial sets of records: the cards, the first table, and the costs."""
 
-`WRITE_GOLDEN=1 pytest tests/reports` writes what is expected again, after an intended change.
-"""
-
-import os
 import re
 import shutil
 from pathlib import Path
 from random import Random
 
 import pytest
+from golden import expect
 from report_support import COMMITTED, CPU, GOLDEN, GOLDEN_RECORDS, GPU, cards, html_of, table
 
 from catlip.records.table import as_csv, as_markdown
@@ -17,6 +14,7 @@ from reports.names import data_sets
 from reports.page import Page
 from reports.reading import read_records
 
+SETS_OF_GOLDEN = GOLDEN / "sets"
 METHODS = {"catlip": 0.5, "clip": 0.4, "clip_bag": 0.45, "random": 0.1}  # accuracy of each
 LEADS = {"garden": 0.0, "pond": -0.1, "street": -0.2}  # of CatLIP's over that, by task
 
@@ -95,23 +93,16 @@ def told(page: Page) -> str:
     return "\n\n".join([*parts, *map(as_markdown, shown)]) + "\n"
 
 
-def expect(name: str, text: str) -> None:
-    path = GOLDEN / "sets" / f"{name}.md"
-    if os.environ.get("WRITE_GOLDEN"):
-        path.write_text(text)
-    assert text == path.read_text(), "see the docstring of test_partial_sets.py"
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_page_of_a_partial_set_says_what_its_records_do(page_of, name) -> None:
     page = page_of(name)
-    expect(name, told(page))
+    expect(SETS_OF_GOLDEN / f"{name}.md", told(page))
     assert not re.search(r"\byes\b", cards(page), re.IGNORECASE)
 
 
 def test_tables_of_the_committed_records_are_the_expected_ones(committed) -> None:
     assert committed.is_ours
-    expect("committed", told(committed))
+    expect(SETS_OF_GOLDEN / "committed.md", told(committed))
 
 
 def test_ours_is_folded_below_a_users_own(page_of) -> None:

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
+from golden import expect
 from report_support import CPU, GOLDEN, GPU, compared_in, golden_record, page_in, table
-from test_partial_sets import expect
 
 from catlip.records.styles import name_of
 from catlip.records.table import NOTE, Quantity, as_markdown
@@ -29,7 +29,8 @@ def test_tables_of_the_golden_records_are_the_expected_ones(monkeypatch) -> None
     groups = [group for group in page.groups if group.anchor not in ("claims", "paper")]
     tables = [one for group in groups for one in group.tables if one.name != "hypotheses"]
     assert len(tables) > 20
-    expect("every_table", "\n\n".join(f"## {one.title}\n\n{as_markdown(one)}" for one in tables))
+    text = "\n\n".join(f"## {one.title}\n\n{as_markdown(one)}" for one in tables)
+    expect(GOLDEN / "sets/every_table.md", text)
 
 
 def test_runs_of_a_seed_are_one_and_data_sets_are_apart(write, rows) -> None:
