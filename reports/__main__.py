@@ -52,7 +52,7 @@ def main(config: Report) -> None:
     records = read_records([p for p in config.records if p not in DEFAULT or p.exists()])
     with only_writer(config.out):
         page = write_report(records, config.out, single_file=config.single_file)
-    print_tables([page.main, page.costs])
+    print_tables([page.tables["main"], page.tables["costs"]])
     if records.problems:
         print(f"files left out: {len(records.problems)}, with reasons at the end of the page")
     print(f"report: {config.out / 'index.html'}")

@@ -252,10 +252,3 @@ def thresholds(comparisons: Comparisons) -> list[Figure]:
         caption = "Linear probes by pruning threshold, 95 % intervals."
         figures.append(Figure("thresholds", caption, [panel], width=4.2, height=2.9))
     return figures
-
-
-CHARTS = {  # group of tables -> its figures
-    "accuracy": (forest, lengths, few_labels),
-    "cost": (waterfalls,),
-    "captions": (captions, thresholds),
-}

@@ -7,12 +7,11 @@ user's own it has what they say in a few sentences, and ours folded below.
 
 import base64
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -20,25 +19,23 @@ from PIL import Image
 
 from catlip.label.result import Example, Examples
 from catlip.records.claims import min_pairs
-from catlip.records.run import Records, Run, slug
+from catlip.records.run import Records, slug
 from catlip.records.styles import learn
 from catlip.records.table import MISSING, RECORDS, Table, as_csv, as_markdown
 from catlip.system.files import write_atomically
 from catlip.system.foreign import printable
-from reports.charts import CHARTS, headline
+from reports.charts import headline
+from reports.contents import GROUPS, SCREENS, Group, fill
 from reports.figures import Figure, render, svg_for_page
 from reports.names import data_of, data_sets, is_committed, synset_name
-from reports.pairs import FEW, NOT_ABOVE, Comparisons, Difference
-from reports.paper.claims import CLAIMS, NOT_TESTED, RULES, VERDICTS, VERSIONS, verdicts
-from reports.paper.paper_tables import INDEX, result_tables
-from reports.paper.recipe_tables import RECIPES
-from reports.tables import COSTS, DATA, GROUPS, LEFT_OUT, MAIN, Group, tasks_table
+from reports.pairs import Comparisons
+from reports.paper.claims import verdicts
+from reports.tables import COSTS, MAIN
 from reports.words import Words
 
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = 4  # of each data set
 MAX_NAME = 120  # characters of a file's name
-RUN_ALL = "./run_all.sh"
 
 
 @dataclass(frozen=True)
@@ -62,73 +59,37 @@ class Picture:
 
 
 class Page:
-    """Everything that the templates show of some records."""
+    """Everything that the templates show of some records.
+
+    Attributes:
+        is_ours: whether these are this repository's records, about which there are words by hand.
+        comparisons: of a user's own records, if there are any.
+        headline: the figures of the first screen.
+        groups: what is folded.
+        tables, figures: all, by their names.
+    """
 
     def __init__(self, records: Records):
         learn(record.shown_as for record in records.every)
-        self.records = records
         own = [run for run in records.every if not is_committed(run.root)]
         ours = [run for run in records.every if is_committed(run.root)]
+        self.records = records
         self.is_ours = not own and {*data_sets()} <= {run.scale for run in ours}
         self.comparisons = Comparisons(replace(records, every=tuple(own or ours)))
-        self.theirs = Comparisons(replace(records, every=tuple(ours))) if own and ours else None
-        self.words = Words(self.comparisons, self.table)
+        self.headline = headline(self.comparisons)
+        first = {figure.name: figure for figure in self.headline}
+        self.groups = [_filled(group, self.comparisons, first) for group in GROUPS]
+        if own and ours:
+            theirs = Comparisons(replace(records, every=tuple(ours)))
+            specs = [replace(spec, name=f"ours_{spec.name}") for spec in (MAIN, COSTS)]
+            self.groups.append(_filled(Group("ours", "This project's own records", specs), theirs))
+        self.groups = [one for one in self.groups if one.tables or one.figures or one.missing]
+        shown = [fill(spec, self.comparisons) for spec in SCREENS]
+        shown += [table for group in self.groups for table in group.tables]
+        self.tables = {table.name: table for table in shown}
+        self.figures = first | {one.name: one for group in self.groups for one in group.figures}
         self.judged = verdicts(self.comparisons)
-
-    @cached_property
-    def main(self) -> Table:
-        return MAIN.fill(self.comparisons)
-
-    @cached_property
-    def costs(self) -> Table:
-        return COSTS.fill(self.comparisons)
-
-    @cached_property
-    def claims(self) -> Table:
-        return VERDICTS.fill(self.judged)
-
-    @cached_property
-    def index(self) -> Table:
-        return INDEX.fill(self.comparisons)
-
-    @cached_property
-    def headline(self) -> list[Figure]:
-        return headline(self.comparisons)
-
-    @cached_property
-    def groups(self) -> list[Filled]:
-        """What is folded."""
-        shown = {figure.name for figure in self.headline}
-        made = [_filled(group, self.comparisons, shown) for group in GROUPS]
-        data = [DATA.fill(self.comparisons), tasks_table(self.comparisons)]
-        claims = [CLAIMS.fill(self.judged), RULES.fill(None), VERSIONS.fill(self.comparisons)]
-        paper = [*result_tables(self.comparisons), RECIPES.fill(None)]
-        made += [
-            Filled("data", "Data", [table for table in data if table.rows], [], []),
-            Filled("claims", "The paper's claims", claims, [], []),
-            Filled("paper", "The paper's tables, and ours", paper, [], []),
-        ]
-        if self.records.problems:
-            left_out = LEFT_OUT.fill(self.comparisons)
-            made.append(Filled("left-out", "Files that were left out", [left_out], [], []))
-        if self.theirs:
-            tables = [MAIN.fill(self.theirs), COSTS.fill(self.theirs)]
-            ours = [replace(one, name=f"ours_{one.name}") for one in tables if one.rows]
-            made.append(Filled("ours", "This project's own records", ours, [], []))
-        return made
-
-    @cached_property
-    def tables(self) -> list[Table]:
-        folded = [table for group in self.groups for table in group.tables]
-        return [self.main, self.costs, self.claims, self.index, *folded]
-
-    def table(self, name: str) -> Table:
-        return next(table for table in self.tables if table.name == name)
-
-    @cached_property
-    def figures(self) -> dict[str, Figure]:
-        every = [*self.headline, *(figure for group in self.groups for figure in group.figures)]
-        return {figure.name: figure for figure in every}
+        self.words = Words(self.comparisons, self.tables)
 
     @cached_property
     def pictures(self) -> list[tuple[str, list[Picture]]]:
@@ -142,65 +103,35 @@ class Page:
                 found.append((data_of(root, scale).name, shown))
         return found
 
-    @cached_property
+    @property
     def anchors(self) -> dict[str, str]:
         """Name of a table or figure -> where it is on the page."""
-        of_tables = {table.name: f"table-{table.name}" for table in self.tables if table.rows}
+        of_tables = {name: f"table-{name}" for name, table in self.tables.items() if table.rows}
         return of_tables | {name: f"figure-{name}" for name in self.figures}
-
-    # What a user's page says.
-
-    @property
-    def has_intervals(self) -> bool:
-        return any(one.has_interval for one in self.comparisons.headline)
-
-    @property
-    def judged_tasks(self) -> list[Difference]:
-        """Those with an interval, or else all."""
-        every = self.comparisons.headline
-        return [one for one in every if one.has_interval] or every
-
-    def count(self, *outcomes: str) -> int:
-        return sum(one.verdict in outcomes for one in self.judged_tasks)
 
     @property
     def leads(self) -> list[float]:
-        """The least and the most of the points of all tasks and seeds."""
-        points = [point for one in self.comparisons.headline for point in one.points.values()]
-        return [min(points), max(points)] if points else []
-
-    @property
-    def seeds(self) -> int:
-        return max((len(one.points) for one in self.comparisons.headline), default=0)
-
-    @property
-    def tested_claims(self) -> int:
-        return sum(one.outcome != NOT_TESTED for one in self.judged.values())
-
-    @property
-    def doubts(self) -> list[str]:
-        """Names of records whose times are in doubt."""
-        runs: list[Run[Any]] = [*self.comparisons.records.every]
-        return [run.name for run in runs if run.kind == "step_time" and run.environment.doubts]
-
-    FEW, NOT_ABOVE, MIN_PAIRS = FEW, NOT_ABOVE, min_pairs()
-
-    def record_file(self, paths: Sequence[str]) -> str:
-        """The file, beside the page, with these records."""
-        if len(paths) == 1:
-            return f"records/{slug(paths[0].removesuffix('.json'))[-MAX_NAME:]}.json"
-        return f"records/{sha256(' '.join(paths).encode()).hexdigest()[:16]}.json"
+        """CatLIP minus CLIP in points, of all tasks and seeds."""
+        return [lead for one in self.comparisons.headline for lead in one.points.values()]
 
 
-def _filled(group: Group, comparisons: Comparisons, shown: Collection[str]) -> Filled:
+def record_file(paths: Sequence[str]) -> str:
+    """The file, beside the page, with these records."""
+    if len(paths) == 1:
+        return f"records/{slug(paths[0].removesuffix('.json'))[-MAX_NAME:]}.json"
+    return f"records/{sha256(' '.join(paths).encode()).hexdigest()[:16]}.json"
+
+
+def _filled(group: Group, comparisons: Comparisons, shown: Collection[str] = ()) -> Filled:
+    """A group without the figures that are shown already."""
     tables, missing = list[Table](), list[tuple[str, str]]()
-    for entry in group.tables:
-        table = entry.fill(comparisons)
+    for spec in group.specs:
+        table = fill(spec, comparisons)
         if table.rows:
             tables.append(table)
-        elif entry.command:
-            missing.append((table.title, entry.command))
-    figures = [figure for make in CHARTS.get(group.anchor, ()) for figure in make(comparisons)]
+        elif spec.command:
+            missing.append((spec.title, spec.command))
+    figures = [figure for draw in group.charts for figure in draw(comparisons)]
     kept = [figure for figure in figures if figure.name not in shown]
     return Filled(group.anchor, group.title, tables, kept, missing)
 
@@ -227,17 +158,14 @@ def write_report(records: Records, out: Path, *, single_file: bool = False) -> P
     page = Page(records)
     drawn = {name: render(figure) for name, figure in page.figures.items()}
     inline = {name: Markup(svg_for_page(one.svg, name)) for name, one in drawn.items()}
-    environment = _environment()
-    environment.globals |= {"single_file": single_file, "svg": inline}
-    name = "ours.html" if page.is_ours else "user.html"
-    html = printable(environment.get_template(name).render(page=page, words=page.words))
+    html = printable(render_html(page, inline, single_file))
     files: dict[str, bytes] = {}
     if not single_file:
-        files |= {f"tables/{table.name}.csv": as_csv(table).encode() for table in page.tables}
+        files |= {f"tables/{one.name}.csv": as_csv(one).encode() for one in page.tables.values()}
         for figure, rendered in drawn.items():
             files[f"figures/{figure}.png"] = rendered.png
             files[f"figures/{figure}.svg"] = printable(rendered.svg).encode()
-        files["report.md"] = printable("\n\n".join(map(_section, page.tables))).encode()
+        files["report.md"] = printable("\n\n".join(map(_section, page.tables.values()))).encode()
         files |= _record_files(page)
     files["index.html"] = html.encode("utf-8", "replace")
     for path, content in files.items():
@@ -252,7 +180,8 @@ def _section(table: Table) -> str:
 
 def _record_files(page: Page) -> dict[str, bytes]:
     """The records behind each row: one as it is, several by their paths."""
-    groups = {row[RECORDS] for table in page.tables for row in table.rows if row.get(RECORDS)}
+    rows = [row for table in page.tables.values() for row in table.rows]
+    groups = {row[RECORDS] for row in rows if row.get(RECORDS)}
     contents = {path: Path(path).read_bytes().strip() for paths in groups for path in paths}
     files = {}
     for paths in groups:
@@ -261,11 +190,17 @@ def _record_files(page: Page) -> dict[str, bytes]:
         else:
             content = b"{\n" + b",\n".join(b'"%b": %b' % (p.encode(), contents[p]) for p in paths)
             content += b"\n}"
-        files[page.record_file(paths)] = content + b"\n"
+        files[record_file(paths)] = content + b"\n"
     return files
 
 
-def _environment() -> jinja2.Environment:
+def render_html(page: Page, drawings: Mapping[str, str], single_file: bool = False) -> str:
+    """The page; `drawings` has the SVG of each figure."""
+    name = "ours.html" if page.is_ours else "user.html"
+    return _environment(page).get_template(name).render(svg=drawings, single_file=single_file)
+
+
+def _environment(page: Page) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -276,6 +211,9 @@ def _environment() -> jinja2.Environment:
     environment.filters["base64"] = lambda png: base64.b64encode(png).decode()
     environment.filters["csv"] = lambda table: base64.b64encode(as_csv(table).encode()).decode()
     environment.filters["markdown"] = as_markdown
+    environment.filters["record_file"] = record_file
+    environment.globals |= {"page": page, "words": page.words, "tables": page.tables}
+    environment.globals["min_pairs"] = min_pairs()
     for file in ("style.css", "open.js", "copy.js"):
         name = file.partition(".")[0]
         environment.globals[name] = Markup((TEMPLATES / file).read_text(encoding="utf-8"))
@@ -284,7 +222,5 @@ def _environment() -> jinja2.Environment:
 
 def fill_document(template: str, records: Records) -> str:
     """A markdown document of this repository's records."""
-    page = Page(records)
-    every = {table.name: table for table in page.tables}
-    text = _environment().get_template(template).render(page=page, words=page.words, tables=every)
+    text = _environment(Page(records)).get_template(template).render()
     return f"{text.strip()}\n"

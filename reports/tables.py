@@ -3,30 +3,16 @@ as data; and the list of all, in the order of the page.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-import bench.communication.result
-import bench.downstream.dense.result
-import bench.downstream.retrieval.result
-import bench.memory.result
-import bench.plan.result
-import bench.self_check.result
-import bench.step_time.result
-import bench.study.result
-import bench.waterfall.result
-import catlip.label.result
-import catlip.vocabulary.result
-from bench.plan.result import Analytic, Plan
+from bench.plan.result import Analytic
 from bench.step_time.result import PACKED, StepTime
 from bench.study.lengths_result import LengthTraining, at_equal_cost, curves
-from bench.study.result import Finalist, Threshold, Trial
-from catlip.label.result import LabelAudit, Labelling
-from catlip.pretraining.result import TRAININGS, Pretrain
+from catlip.pretraining.result import Pretrain
 from catlip.records.estimate import Estimate, geometric_mean_ratio, mean_difference
-from catlip.records.kind import Interval, Kind
+from catlip.records.kind import Interval
 from catlip.records.run import Run
 from catlip.records.styles import CATLIP, CLIPS, is_ours, name_of, ordered
 from catlip.records.table import (
@@ -36,12 +22,9 @@ from catlip.records.table import (
     Column,
     Row,
     Spec,
-    Table,
     clipped,
     quantity_of,
 )
-from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics
-from reports import factorial
 from reports.names import data_of, data_sets, is_committed, task_facts, task_name
 from reports.pairs import (
     DIFFERENCES,
@@ -160,19 +143,18 @@ EQUAL_COST = Spec(
 )
 
 
+TOP1 = "top1 "  # before a task, in the key of its accuracy
 LEAST_SHARE = 5  # a training shorter than the longest by more is in the figure of lengths alone
 
 
-def methods_table(comparisons: Comparisons) -> Table:
-    """A row for each method after each of the longer trainings, a column for each task."""
+def method_rows(comparisons: Comparisons) -> Iterator[Row]:
+    """A row for each method after each of the longer trainings, with the accuracy on each task."""
     rows: dict[tuple[str, str, float, str], dict[str, Any]] = {}
-    tasks = dict[str, None]()
     for on, sides in comparisons.cells.items():
         is_usual = on.encoder == comparisons.encoder(on.root, on.scale)
         is_probe = on.kind in ("linear_probe", *STUDIES) and on.metric == "top1"
         if not (is_usual and is_probe and on.fraction == 1):
             continue
-        tasks[on.task] = None
         for side, cell in sides.items():
             if side.start == RANDOM and is_ours(side.method):
                 images = 0 if side.method == RANDOM else on.images
@@ -186,7 +168,7 @@ def methods_table(comparisons: Comparisons) -> Table:
                     },
                 )
                 scores = comparisons.scores(on, side)
-                row[on.task] = quantity_of(score.value for score in scores.values())
+                row[TOP1 + on.task] = quantity_of(score.value for score in scores.values())
                 row[RECORDS] = tuple(dict.fromkeys((*row[RECORDS], *cell.record)))
     methods = ordered(method for *_, method in rows)
 
@@ -194,22 +176,31 @@ def methods_table(comparisons: Comparisons) -> Table:
         root, scale, images, method = key
         return comparisons.settings.index((root, scale)), images, methods.index(method)
 
-    columns = [
-        Column("Trained on", "data", head=True),
-        Column("Epochs", "epochs", head=True),
-        Column("Method", "method"),
-        *(Column(f"{task_name(task)} (%)", task, 1) for task in sorted(tasks)),
-    ]
-    about = "Linear probes with all labels: mean ± standard deviation over n seeds of pre-training."
     longest = dict[tuple[str, str], float]()
     for root, scale, images, _ in rows:
         longest[root, scale] = max(longest.get((root, scale), 0), images)
-    kept = [
-        rows[key]
-        for key in sorted(rows, key=order)
-        if not 0 < key[2] < longest[key[:2]] / LEAST_SHARE
+    for key in sorted(rows, key=order):
+        if not 0 < key[2] < longest[key[:2]] / LEAST_SHARE:
+            yield rows[key]
+
+
+def method_columns(rows: Sequence[Row]) -> list[Column]:
+    accuracies = sorted({key for row in rows for key in row if key.startswith(TOP1)})
+    return [
+        Column("Trained on", "data", head=True),
+        Column("Epochs", "epochs", head=True),
+        Column("Method", "method"),
+        *(Column(f"{task_name(key.removeprefix(TOP1))} (%)", key, 1) for key in accuracies),
     ]
-    return Table("methods", "All methods, after each length of training", about, columns, kept)
+
+
+METHODS = Spec(
+    "methods",
+    "All methods, after each length of training",
+    "Linear probes with all labels: mean ± standard deviation over n seeds of pre-training.",
+    method_columns,
+    method_rows,
+)
 
 
 def few_rows(comparisons: Comparisons) -> Iterator[Row]:
@@ -441,31 +432,39 @@ DATA = Spec(
 )
 
 
+NAMED_BY = "named by "  # before a data set, in the key of how many labels its captions name
+
+
 def task_rows(comparisons: Comparisons) -> Iterator[Row]:
     tested = {one.on.task for one in comparisons.headline}
     for task, facts in task_facts().items():
         if task in tested:
-            classes = {
-                data_of(root, scale).short: f"{exact} of {count}"
-                for (root, scale, of), (exact, count) in comparisons.labels_that_are_classes.items()
-                if of == task
-            }
-            yield vars(facts) | classes
+            row = vars(facts).copy()
+            for root, scale in comparisons.settings:
+                counts = comparisons.labels_that_are_classes.get((root, scale, task))
+                if counts:
+                    row[NAMED_BY + data_of(root, scale).short] = "{} of {}".format(*counts)
+            yield row
 
 
-def tasks_table(comparisons: Comparisons) -> Table:
-    """The tasks, and how many of their labels are classes of each data set's vocabulary."""
-    rows = [*task_rows(comparisons)]
-    known = list(dict.fromkeys(data_of(*place).short for place in comparisons.settings))
-    columns = [
+def task_columns(rows: Sequence[Row]) -> list[Column]:
+    counts = dict.fromkeys(key for row in rows for key in row if key.startswith(NAMED_BY))
+    return [
         Column("Task", "title"),
         Column("What it is", "set"),
         Column("Trained on", "train"),
         Column("Tested on", "test"),
-        *(Column(f"Labels that {short} name", short) for short in known),
+        *(Column(f"Labels that {key.removeprefix(NAMED_BY)} name", key) for key in counts),
     ]
-    about = "Labels that are classes of the vocabulary that CatLIP learns from each data set."
-    return Table("tasks", "What the encoders were tested on", about, columns, rows)
+
+
+TASKS = Spec(
+    "tasks",
+    "What the encoders were tested on",
+    "Labels that are classes of the vocabulary that CatLIP learns from each data set.",
+    task_columns,
+    task_rows,
+)
 
 
 def problem_rows(comparisons: Comparisons) -> Iterator[Row]:
@@ -479,101 +478,4 @@ LEFT_OUT = Spec(
     "What is not a whole record, and why.",
     [Column("File", "path"), Column("Why", "reason")],
     problem_rows,
-)
-
-
-# --- All, in the order of the page ----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Group:
-    """Tables that a reader opens together."""
-
-    anchor: str
-    title: str
-    tables: Sequence["Entry"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A table of the page: a spec over all comparisons or over the records of some kinds, or a
-    function.
-    """
-
-    spec: Spec | Callable[[Comparisons], Table]
-    kinds: Sequence[type[Kind]] = ()
-
-    @property
-    def command(self) -> str:
-        return self.spec.command if isinstance(self.spec, Spec) else ""
-
-    def fill(self, comparisons: Comparisons) -> Table:
-        if not isinstance(self.spec, Spec):
-            return self.spec(comparisons)
-        if not self.kinds:
-            return self.spec.fill(comparisons)
-        rows = list[Row]()
-        # Accelerators first, then the data most like the paper's; never two data sets in one row.
-        for is_cpu, place in product((False, True), comparisons.settings):
-            runs = [run for kind in self.kinds for run in comparisons.of(*place, kind)]
-            runs = sorted((run for run in runs if run.is_cpu == is_cpu), key=lambda run: run.name)
-            rows += ({PLACE: data_of(*place).name, **row} for row in self.spec.rows(runs))
-        columns = [Column("Records of", PLACE, head=True), *self.spec.columns]
-        return Table(self.spec.name, self.spec.title, self.spec.about, columns, rows)
-
-
-GROUPS = (
-    Group(
-        "accuracy",
-        "Accuracy",
-        [
-            Entry(methods_table),
-            Entry(factorial.CELLS_TABLE),
-            Entry(factorial.EFFECTS),
-            Entry(factorial.HYPOTHESES),
-            Entry(EVERY),
-            Entry(EQUAL_COST),
-            Entry(FEW_LABELS),
-            Entry(bench.downstream.dense.result.DENSE, bench.downstream.dense.result.TASKS),
-            Entry(
-                bench.downstream.retrieval.result.RETRIEVAL,
-                [bench.downstream.retrieval.result.Retrieval],
-            ),
-            Entry(bench.study.result.TRIALS, [Trial, Finalist]),
-            Entry(TRAININGS, [Pretrain]),
-        ],
-    ),
-    Group(
-        "cost",
-        "Cost",
-        [
-            Entry(bench.self_check.result.CHECKS, [bench.self_check.result.SelfCheck]),
-            Entry(bench.step_time.result.STEP_TIME, [StepTime]),
-            Entry(bench.step_time.result.PROFILES, [StepTime]),
-            Entry(bench.waterfall.result.WATERFALL, [bench.waterfall.result.Waterfall]),
-            Entry(bench.memory.result.MEMORY, [bench.memory.result.Memory]),
-            Entry(
-                bench.communication.result.COMMUNICATION,
-                [bench.communication.result.Communication],
-            ),
-            Entry(
-                bench.communication.result.COLLECTIVES, [bench.communication.result.Communication]
-            ),
-            Entry(ACCOUNT),
-            Entry(bench.plan.result.ANALYTIC, [Analytic]),
-            Entry(bench.plan.result.PLANNED, [Plan]),
-        ],
-    ),
-    Group(
-        "captions",
-        "Captions and vocabulary",
-        [
-            Entry(
-                catlip.vocabulary.result.LABELS, [Labelling, VocabularyStatistics, VocabularyCounts]
-            ),
-            Entry(catlip.label.result.AUDIT, [LabelAudit]),
-            Entry(catlip.vocabulary.result.OVERLAP, [VocabularyStatistics]),
-            Entry(bench.study.result.THRESHOLDS, [Threshold]),
-        ],
-    ),
 )

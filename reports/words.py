@@ -2,7 +2,7 @@
 still what the records say. A sentence that they contradict ends the build with both sides.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,9 @@ TIMES = Column("", "", 2)
 class Words:
     """Keys are `DATA/TASK`, as the page calls them: `sentences/CIFAR-10`."""
 
-    def __init__(self, comparisons: Comparisons, table: Callable[[str], Table]):
+    def __init__(self, comparisons: Comparisons, tables: Mapping[str, Table]):
         self.comparisons = comparisons
-        self._table = table
+        self.tables = tables
         self._crossed = crossed(comparisons)
 
     def difference(self, key: str, epochs: int | None = None) -> Difference:
@@ -70,9 +70,8 @@ class Words:
 
     def cell(self, table: str, key: str, **where: Any) -> str:
         """A value of the row of a table that has these values: `1.04 (1.00 to 1.06)`."""
-        found = self._table(table)
-        column = next(column for column in found.all_columns if column.key == key)
-        for row in found.rows:
+        column = next(column for column in self.tables[table].all_columns if column.key == key)
+        for row in self.tables[table].rows:
             is_asked = all(row.get(name) == value for name, value in where.items())
             if is_asked and row.get(key) is not None:
                 return cell_of(row[key], replace(column, unit="")).full

@@ -144,6 +144,7 @@ COMMUNICATION = Spec(
     ],
     exchange_rows,
     "torchrun --nproc-per-node 2 -m bench.communication",
+    [Communication],
 )
 COLLECTIVES = Spec(
     "collectives",
@@ -160,4 +161,5 @@ COLLECTIVES = Spec(
         Column("Alone (GB/s)", "rate"),
     ],
     collective_rows,
+    kinds=[Communication],
 )

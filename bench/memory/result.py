@@ -129,4 +129,5 @@ MEMORY = Spec(
     ],
     memory_rows,
     "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16",
+    [Memory],
 )

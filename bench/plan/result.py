@@ -99,6 +99,7 @@ ANALYTIC = Spec(
     ],
     analytic_rows,
     PLAN,
+    [Analytic],
 )
 
 
@@ -185,4 +186,5 @@ PLANNED = Spec(
     ],
     plan_rows,
     PLAN,
+    [Plan],
 )

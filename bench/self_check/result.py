@@ -69,16 +69,6 @@ def check_rows(runs: Iterable[Run[SelfCheck]]) -> Iterator[Row]:
                 }
 
 
-def failed_on(checks: Iterable[Run[SelfCheck]]) -> dict[str, list[str]]:
-    """Device -> the checks that failed in its newest self-check in some precision."""
-    newest = {}
-    for check in sorted(checks, key=lambda check: check.environment.started):
-        newest[check.where, check.metrics.precision] = check
-    return {
-        where: check.metrics.failed for (where, _), check in newest.items() if check.metrics.failed
-    }
-
-
 CHECKS = Spec(
     "self_check",
     "Self-check of the device",
@@ -95,4 +85,5 @@ CHECKS = Spec(
     ],
     check_rows,
     "python -m bench.self_check",
+    [SelfCheck],
 )

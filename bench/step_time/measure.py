@@ -44,7 +44,7 @@ from catlip.data.workers import group_timeout
 from catlip.label.audit import take_captions
 from catlip.label.sources import find, split
 from catlip.program.progress import progress
-from catlip.records.profile import PROFILE
+from catlip.records.profile import PROFILE, PROFILES
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run, print_doubts
 from catlip.records.table import format_number, print_tables
@@ -80,7 +80,7 @@ def main(config: StepTime, eager: bool = True) -> None:
         runs += time_steps(replace(config, compile=compiled), rank)
         free_memory()  # two ways at once may not fit on a device
     if runs:
-        print_tables([result.STEP_TIME.fill(runs), result.PROFILES.fill(runs)])
+        print_tables([result.STEP_TIME.fill(runs), PROFILES.fill(runs)])
     for timed in runs[1:]:
         for method, steps in timed.metrics.methods.items():
             uncompiled = runs[0].metrics.methods[method]

@@ -13,9 +13,9 @@ from bench.step_time.steps import PACKED as PACKED
 from bench.step_time.steps import StepKind, what_was_timed
 from catlip.architectures import ENCODERS
 from catlip.records.kind import Interval, Summary, other_than
-from catlip.records.profile import PROFILE, Operation, operation_rows, profile_spec
+from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Run
-from catlip.records.styles import CATLIP, name_of, ordered
+from catlip.records.styles import name_of, ordered
 from catlip.records.table import NOTE, RECORDS, TIMES, Column, Row, Spec
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class StepTime(StepKind):
     """
 
     kind = "step_time"
-    rows: ClassVar = {f"{PROFILE}_": Operation}
+    rows: ClassVar = {PROFILE: Operation}
 
     ceiling: Ceiling | None = None
     methods: dict[str, MethodSteps]
@@ -149,15 +149,6 @@ def impossible(metrics: StepTime) -> list[str]:
     ]
 
 
-def times_as_long(run: Run[StepTime], method: str) -> float | None:
-    """How many times as long as CatLIP the method takes for an image: the less of its step with
-    padded captions and of that without; None if neither was timed beside CatLIP.
-    """
-    pairs = (f"{method}/{CATLIP}", f"{method}{PACKED}/{CATLIP}")
-    ratios = run.metrics.ratios
-    return min((ratios[pair].value for pair in pairs if pair in ratios), default=None)
-
-
 def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
     """A row for each record and method. A ratio is of one record, whose methods took turns."""
     for run in runs:
@@ -187,14 +178,6 @@ def method_name(method: str) -> str:
     """`CLIP, no padding`"""
     name, packed, _ = method.partition(PACKED)
     return name_of(name) + (", no padding" if packed else "")
-
-
-def profile_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
-    """The longest operations of each method that was profiled."""
-    for run in runs:
-        for method in ordered(run.metrics.methods):
-            operations = run.rows(f"{PROFILE}_{method}", Operation)
-            yield from operation_rows(operations, run, name_of(method))
 
 
 def by_numerator(ratios: dict[str, T]) -> dict[str, T]:
@@ -228,5 +211,5 @@ STEP_TIME = Spec(
     ],
     step_rows,
     "python -m bench.step_time --model vit_b16 --out runs/starter/step_time",
+    [StepTime],
 )
-PROFILES = profile_spec("step_profile", "Profiled steps", profile_rows)

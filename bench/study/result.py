@@ -150,6 +150,7 @@ TRIALS = Spec(
     ],
     trial_rows,
     f"python -m bench.study tuning {LABELLED} --probe starter-validation:data/starter",
+    [Trial, Finalist],
 )
 
 
@@ -226,4 +227,5 @@ THRESHOLDS = Spec(
     threshold_rows,
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1",
+    [Threshold],
 )

@@ -178,6 +178,7 @@ WATERFALL = Spec(
     ],
     waterfall_rows,
     "python -m bench.waterfall",
+    [Waterfall],
 )
 
 

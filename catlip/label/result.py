@@ -100,4 +100,5 @@ AUDIT = Spec(
     ],
     audit_rows,
     "python -m catlip.label audit data/starter/pretrain --labels-dir runs/starter/labels",
+    [LabelAudit],
 )

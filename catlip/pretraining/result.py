@@ -98,6 +98,7 @@ TRAININGS = Spec(
     ],
     pretrain_rows,
     "./run_all.sh",
+    [Pretrain],
 )
 Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import fmean, mode
@@ -33,7 +32,7 @@ from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, flops_per_image, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
-from catlip.records.profile import PROFILE, Operation, operation_rows, profile_spec
+from catlip.records.profile import PROFILE, PROFILES
 from catlip.records.record import Record, note_data, plain
 from catlip.records.table import print_tables
 from catlip.system.lock import only_writer
@@ -248,10 +247,8 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
         record.notes += differences(config.recipe, objective.name)
         run = record.finish(summary(training, lines, config.seed, broken))
     if rank.is_main:
-        print_tables([TRAININGS.fill([run])])
-        if operations := run.rows(PROFILE, Operation):
-            profiled = profile_spec(PROFILE, "Profiled steps", partial(operation_rows, run=run))
-            print_tables([profiled.fill(operations)])
+        print_tables([TRAININGS.fill([run]), PROFILES.fill([run])])
+        if PROFILE in run.samples:
             print(f"wrote {config.out / TRACE}")
 
 

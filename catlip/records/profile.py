@@ -1,13 +1,14 @@
 """The longest kernels or operators of profiled steps, as a record holds and a table shows them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from catlip.records.run import Run
+from catlip.records.styles import name_of, ordered
 from catlip.records.table import RECORDS, Column, Row, Spec, clipped
 
-PROFILE = "profile"  # the name of these rows in a record's samples, or its beginning
+PROFILE = "profile"  # in a record's samples; where several methods were profiled, with `_METHOD`
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,31 @@ class Operation:
     share: float
 
 
-def operation_rows(
-    operations: Sequence[Operation], run: Run[Any], method: str | None = None
-) -> Iterator[Row]:
-    for one in operations:
-        row = {"method": method, "name": clipped(one.name), "calls": one.calls}
-        yield row | {"ms": one.total_ms, "share": one.share, RECORDS: (run.path,)}
+def profile_rows(runs: Iterable[Run[Any]]) -> Iterator[Row]:
+    for run in runs:
+        profiled = (name for name in run.samples if name.startswith(PROFILE))
+        for method in ordered(name.removeprefix(PROFILE).removeprefix("_") for name in profiled):
+            for operation in run.rows(f"{PROFILE}_{method}".removesuffix("_"), Operation):
+                yield {
+                    "method": name_of(method) if method else None,
+                    "name": clipped(operation.name),
+                    "calls": operation.calls,
+                    "ms": operation.total_ms,
+                    "share": operation.share,
+                    RECORDS: (run.path,),
+                }
 
 
-def profile_spec(name: str, title: str, rows: Callable[[Any], Iterable[Row]]) -> Spec:
-    columns = [
+PROFILES = Spec(
+    "step_profile",
+    "Profiled steps",
+    "Its own time, without that of the operators it calls.",
+    [
         Column("Method", "method", head=True),
         Column("Kernel or operator", "name"),
         Column("Calls", "calls", 0),
         Column("Time (ms)", "ms"),
         Column("Of all (%)", "share", 1, factor=100),
-    ]
-    return Spec(name, title, "Its own time, without that of the operators it calls.", columns, rows)
+    ],
+    profile_rows,
+)

@@ -41,10 +41,8 @@ KNOWN = {
     "batch_nouns": Style("CatLIP, softmax in the batch", "#3c7a89", ">"),
     "clip_catlip": Style("CLIP + CatLIP", "#4d6600", "h"),
 }
-# How the names of two groups of encoders begin: those that other people pre-trained; and all that
-# are neither trained here nor `random`, this project's untrained encoder.
-CEILINGS = ("timm:", "openclip:")
-NOT_OURS = (*CEILINGS, "released:", "random:")
+# How the names of encoders begin that are neither trained here nor `random`, the untrained one.
+NOT_OURS = ("timm:", "openclip:", "released:", "random:")
 _stated: dict[str, Style] = {}  # by the records of the page that is being made
 
 
@@ -70,11 +68,6 @@ def _stated_style(method: str, stated: Mapping[str, Any]) -> Style:
 def name_of(method: str) -> str:
     style = KNOWN.get(method) or _stated.get(method)
     return style.label if style else clipped(method)
-
-
-def distinct_name(method: str) -> str:
-    """The name in a text that calls both CLIPs by their text towers."""
-    return "CLIP with a transformer" if method == CLIPS[-1] else name_of(method)
 
 
 def colour_of(method: str) -> str:
@@ -108,8 +101,3 @@ def ordered(methods: Iterable[str]) -> list[str]:
 def is_ours(method: str) -> bool:
     """Whether the encoder was trained here, or is this project's untrained one."""
     return not method.startswith(NOT_OURS)
-
-
-def is_ceiling(method: str) -> bool:
-    """Whether other people trained the encoder: its results only show what can be reached."""
-    return method.startswith(CEILINGS)

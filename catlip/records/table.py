@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from catlip.records.kind import Interval, Summary
+from catlip.records.kind import Interval, Kind, Summary
 from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
@@ -139,19 +139,24 @@ class Spec:
     """A table without its rows.
 
     Attributes:
+        columns: or a function that gives those of some rows.
         rows: the rows of some records.
         command: what would fill it.
+        kinds: of which the records are; a table without kinds takes all comparisons of the page.
     """
 
     name: str
     title: str
     about: str
-    columns: Sequence[Column]
+    columns: Sequence[Column] | Callable[[Sequence[Row]], Sequence[Column]]
     rows: Callable[[Any], Iterable[Row]]
     command: str = ""
+    kinds: Sequence[type[Kind]] = ()
 
     def fill(self, records: Any) -> Table:
-        return Table(self.name, self.title, self.about, self.columns, [*self.rows(records)])
+        rows = [*self.rows(records)]
+        columns = self.columns(rows) if callable(self.columns) else self.columns
+        return Table(self.name, self.title, self.about, columns, rows)
 
 
 def cell_of(value: Any, column: Column) -> Cell:

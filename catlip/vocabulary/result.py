@@ -148,6 +148,7 @@ LABELS = Spec(
     ],
     label_rows,
     "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels",
+    [Labelling, VocabularyStatistics, VocabularyCounts],
 )
 
 
@@ -189,6 +190,7 @@ OVERLAP = Spec(
     ],
     overlap_rows,
     "python -m catlip.vocabulary stats runs/starter/vocabulary.json --against imagenet coco ade20k",
+    [VocabularyStatistics],
 )
 
 

@@ -9,6 +9,7 @@ If there are several pieces of evidence, the nearest to the paper's scale counts
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from catlip.records.claims import Claim, claims, judging, rules, versions
 from catlip.records.estimate import (
@@ -54,6 +55,7 @@ class Verdict:
         return ", ".join(self.evidence.caveats) or AT_THE_PAPERS
 
 
+@lru_cache(maxsize=1)
 def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
     """Claim -> its verdict, for the claims that have a rule: by the first evidence with the fewest
     caveats, among the evidence that tests the claim.
@@ -122,9 +124,9 @@ def bound_of(claim: Claim, compared: Compared) -> float:
     return min(claim.bound, claim.fraction * learnt.low)
 
 
-def claim_rows(judged: Mapping[str, Verdict]) -> Iterator[Row]:
+def claim_rows(comparisons: Comparisons) -> Iterator[Row]:
     """A row for each comparison of each claim."""
-    for key, verdict in judged.items():
+    for key, verdict in verdicts(comparisons).items():
         claim, evidence = claims()[key], verdict.evidence
         shared = {
             "topic": claim.topic,
@@ -173,8 +175,8 @@ CLAIMS = Spec(
 )
 
 
-def verdict_rows(judged: Mapping[str, Verdict]) -> Iterator[Row]:
-    for key, verdict in judged.items():
+def verdict_rows(comparisons: Comparisons) -> Iterator[Row]:
+    for key, verdict in verdicts(comparisons).items():
         if verdict.outcome != NOT_TESTED:
             yield {
                 "claim": claims()[key].claim,

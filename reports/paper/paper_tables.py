@@ -8,21 +8,24 @@ own encoders and have a column of their own.
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench.downstream.dense.result import TASKS
 from bench.downstream.probe.result import Finetune, LinearProbe, Transferred
 from catlip.pretraining.result import Pretrain, pretraining_of, pretrainings
 from catlip.records.run import Records, Run
-from catlip.records.table import NOTE, RECORDS, Column, Quantity, Row, Spec, Table, quantity_of
+from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, quantity_of
 from reports.names import PUBLISHED
 from reports.pairs import Comparisons
 from reports.paper.published import GROUP, PublishedTable, read_published
 from reports.paper.scale import CONV, RESOLUTIONS, SCALES, architecture, is_whole
 
 NOT_RUN = "not run"
+OURS, RELEASED = ", ours", ", released weights"  # after a column of the paper
+Transfer = tuple[Run[Transferred], Run[Pretrain] | None]
 COUNTERPARTS = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
@@ -40,60 +43,67 @@ COUNTERPARTS = {  # the paper's column -> our kind of record, and the task or me
 }
 
 
-def result_tables(comparisons: Comparisons) -> list[Table]:
-    """Figure 1(c), and Tables 1 to 5: the rows of the paper's own models and ours beside."""
-    ours = OurTransfers(comparisons.records)
-    figure = read_published("figure_1c")
-    rows = [{"label": one.column, "value": one.value, "source": one.source} for one in figure.cells]
-    columns = [Column("What", "label"), Column("Paper", "value"), Column("Source", "source")]
-    first = Table("figure_1c", figure.title, "Not run at the paper's scale.", columns, rows)
-    return [first, *(result_table(name, ours) for name in COUNTERPARTS)]
+def figure_rows(comparisons: Comparisons) -> Iterator[Row]:
+    for cell in read_published("figure_1c").cells:
+        yield {"label": cell.column, "value": cell.value, "source": cell.source}
 
 
-def result_table(name: str, ours: "OurTransfers") -> Table:
+def result_rows(name: str, comparisons: Comparisons) -> Iterator[Row]:
+    """The rows of the paper's own models, with ours beside."""
+    published, transfers = read_published(name), transfers_of(comparisons.records)
+    for row, label in published.rows.items():
+        targets = {column: target_of(published, row, column) for column in COUNTERPARTS[name]}
+        if not any(targets.values()):
+            continue  # other people's models
+        heading = published.text(row, GROUP)
+        line: dict[str, Any] = {"label": f"{heading}, {label}" if heading else label}
+        line |= {column: published.text(row, column) for column in published.columns}
+        notes, paths = [published.notes(row)], list[str]()
+        for column, target in targets.items():
+            if target:
+                trained = pretrained_here(transfers, target)
+                ours = {OURS: [run for run, _ in trained], RELEASED: released_of(transfers, target)}
+                for which, runs in ours.items():
+                    values = (run.metrics.accuracies()[target.name] for run in runs)
+                    line[column + which] = quantity_of(values)
+                    paths += (run.path for run in runs)
+                line[column + OURS] = line[column + OURS] or NOT_RUN
+                notes += notes_on(trained)
+        yield line | {NOTE: " ".join(filter(None, notes)), RECORDS: tuple(paths)}
+
+
+def result_spec(name: str) -> Spec:
+    """Beside each column of the paper that is a measurement stand ours and the released weights."""
     published = read_published(name)
     columns = [Column("", "label", head=True)]
     for column in published.columns:
         columns.append(Column(column, column, 1))
         if column in COUNTERPARTS[name]:
-            columns.append(Column(f"{column}, ours", f"{column}, ours", 1, factor=100))
-            columns.append(
-                Column(f"{column}, released weights", f"{column}, released", 1, factor=100)
-            )
-    rows: list[dict[str, Any]] = []
-    for row, label in published.rows.items():
-        targets = {column: target_of(published, row, column) for column in COUNTERPARTS[name]}
-        if not any(targets.values()):
-            continue  # other people's models
-        heading = published.reading(row, GROUP)
-        line: dict[str, Any] = {"label": f"{heading.value}, {label}" if heading else label}
-        line |= {column: published.text(row, column) for column in published.columns}
-        line |= {NOTE: published.notes(row), RECORDS: ()}
-        for column, target in targets.items():
-            if target:
-                own, paths, note = ours.pretrained_here(target)
-                released, more = ours.released(target)
-                line[f"{column}, ours"] = own or NOT_RUN
-                line[f"{column}, released"] = released
-                line[RECORDS] += paths + more
-                line[NOTE] = " ".join(filter(None, (line[NOTE], note)))
-        rows.append(line)
+            columns += (Column(column + w, column + w, 1, 100) for w in (OURS, RELEASED))
     about = "The paper's own models; ours have the mean over n pre-trainings at the paper's scale."
-    return Table(name, published.title, about, columns, rows)
+    return Spec(name, published.title, about, columns, partial(result_rows, name))
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one of our cells measures: the accuracy, on a task or by a measure, of encoders that one
-    method pre-trained on one data set.
+    """What one of our cells measures: the accuracy, on a task or by a measure, of encoders of one
+    origin: their method, data set and architecture.
     """
 
     kind: str
     name: str
-    method: str
-    scale: str
-    encoder: str
+    origin: tuple[str, str, str]
     resolution: int
+
+    def is_of(self, run: Run[Transferred]) -> bool:
+        """Whether a record holds the number, at its resolution and on the paper's data set."""
+        metrics = run.metrics
+        return (
+            run.kind == self.kind
+            and metrics.accuracies().get(self.name) is not None
+            and run.config.recipe.resolution == self.resolution
+            and metrics.is_published(self.name)
+        )
 
 
 def target_of(published: PublishedTable, row: int, column: str) -> Target | None:
@@ -106,76 +116,52 @@ def target_of(published: PublishedTable, row: int, column: str) -> Target | None
     else:
         return None
     kind, name = COUNTERPARTS[published.name][column]
-    values = {cell.column: cell.value for cell in published.cells if cell.row == row}
-    size = re.search(r"ViT ([BLH])/16", f"{label} {values.get('Image encoder', '')}")
+    size = re.search(r"ViT ([BLH])/16", f"{label} {published.text(row, 'Image encoder')}")
     scales = {title: scale for scale, title in SCALES.items()}
-    return Target(
-        kind,
-        name,
-        method,
-        scale=scales[label if published.name == "table_1" else "DataComp-1.3B"],
-        encoder=f"vit_{size.group(1).lower()}16" if size else "vit_b16",  # Table 1 has one encoder
-        resolution=int(values.get("Resolution, fine-tuning") or RESOLUTIONS[kind]),
-    )
+    scale = scales[label if published.name == "table_1" else "DataComp-1.3B"]
+    encoder = f"vit_{size[1].lower()}16" if size else "vit_b16"  # Table 1 has one encoder
+    resolution = int(published.text(row, "Resolution, fine-tuning") or RESOLUTIONS[kind])
+    return Target(kind, name, (method, scale, encoder), resolution)
 
 
-class OurTransfers:
-    """The transfer records that may be in the tables, each with the pre-training of its encoder,
-    None if that is unknown.
+def transfers_of(records: Records) -> list[Transfer]:
+    """The transfers that may be in the tables, each with the pre-training of its encoder, None if
+    that is unknown.
     """
-
-    def __init__(self, records: Records):
-        known = pretrainings(records)
-        runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
-        for kind in TASKS:
-            runs += records.of(kind)
-        self._encoders = [
-            (r, pretraining_of(r, known)) for r in runs if r.config.init != "transfer"
-        ]
-
-    def pretrained_here(self, target: Target) -> tuple[Quantity | None, tuple[str, ...], str]:
-        """The accuracy over pre-trainings, the records' paths, and a note."""
-        by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
-        for record, pretraining in self._encoders:
-            if pretraining and is_whole(pretraining) and _is(record, target):
-                encoder = architecture(pretraining.config.recipe.encoder)
-                origin = (record.method, pretraining.scale, encoder)
-                if origin == (target.method, target.scale, target.encoder):
-                    by_pretraining.setdefault(pretraining.path, (record, pretraining))
-        pairs = [*by_pretraining.values()]
-        pairs = [pair for pair in pairs if pair[0].root == pairs[0][0].root]
-        value, paths = _mean([record for record, _ in pairs], target)
-        has_conv = any(trained.config.recipe.encoder.endswith(CONV) for _, trained in pairs)
-        is_cached = any(record.config.cached_features for record, _ in pairs)
-        notes = ["With the release's stem of three convolutions."] * has_conv
-        notes += ["On features computed once, without Table 7(a)'s augmentation."] * is_cached
-        return value, paths, " ".join(notes)
-
-    def released(self, target: Target) -> tuple[Quantity | None, tuple[str, ...]]:
-        """What the released weights reach here."""
-        if (target.method, target.scale) != ("catlip", "datacomp"):
-            return None, ()
-        method = f"released:{target.encoder}"
-        runs = [r for r, _ in self._encoders if r.method == method and _is(r, target)]
-        return _mean(runs[:1], target)
+    known = pretrainings(records)
+    kinds: list[Any] = [LinearProbe, Finetune, *TASKS]
+    runs = (run for kind in kinds for run in records.of(kind) if run.config.init != "transfer")
+    return [(run, pretraining_of(run, known)) for run in runs]
 
 
-def _mean(
-    runs: Sequence[Run[Transferred]], target: Target
-) -> tuple[Quantity | None, tuple[str, ...]]:
-    values = quantity_of(run.metrics.accuracies()[target.name] for run in runs)
-    return values, tuple(run.path for run in runs)
+def pretrained_here(
+    transfers: Iterable[Transfer], target: Target
+) -> list[tuple[Run[Transferred], Run[Pretrain]]]:
+    """The first transfer of each pre-training of the target, of the first root that has some."""
+    found: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
+    for run, trained in transfers:
+        if trained and is_whole(trained) and target.is_of(run):
+            encoder = architecture(trained.config.recipe.encoder)
+            if (run.method, trained.scale, encoder) == target.origin:
+                found.setdefault(trained.path, (run, trained))
+    pairs = [*found.values()]
+    return [pair for pair in pairs if pair[0].root == pairs[0][0].root]
 
 
-def _is(record: Run[Transferred], target: Target) -> bool:
-    """Whether a record holds the target's number, at its resolution and on the paper's data set."""
-    metrics = record.metrics
-    return (
-        record.kind == target.kind
-        and metrics.accuracies().get(target.name) is not None
-        and record.config.recipe.resolution == target.resolution
-        and metrics.is_published(target.name)
-    )
+def notes_on(pairs: Sequence[tuple[Run[Transferred], Run[Pretrain]]]) -> Iterator[str]:
+    if any(trained.config.recipe.encoder.endswith(CONV) for _, trained in pairs):
+        yield "With the release's stem of three convolutions."
+    if any(run.config.cached_features for run, _ in pairs):
+        yield "On features computed once, without Table 7(a)'s augmentation."
+
+
+def released_of(transfers: Iterable[Transfer], target: Target) -> list[Run[Transferred]]:
+    """What the released weights reach here."""
+    method, scale, encoder = target.origin
+    if (method, scale) != ("catlip", "datacomp"):
+        return []
+    runs = (run for run, _ in transfers if run.method == f"released:{encoder}")
+    return [run for run in runs if target.is_of(run)][:1]
 
 
 def index_rows(comparisons: Comparisons) -> Iterator[Row]:
@@ -192,3 +178,11 @@ INDEX = Spec(
     [Column("Paper", "item"), Column("Shows", "shows"), Column("Ours", "ours")],
     index_rows,
 )
+FIGURE_1C = Spec(
+    "figure_1c",
+    read_published("figure_1c").title,
+    "Not run at the paper's scale.",
+    [Column("What", "label"), Column("Paper", "value"), Column("Source", "source")],
+    figure_rows,
+)
+RESULTS = [FIGURE_1C, *map(result_spec, COUNTERPARTS)]

@@ -70,14 +70,12 @@ class PublishedTable:
         return {cell.row: cell.label for cell in self.cells}
 
     @cached_property
-    def _index(self) -> dict[tuple[int, str, str], PublishedCell]:
-        return {(cell.row, cell.column, cell.reading): cell for cell in self.cells}
-
-    def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
-        return self._index.get((row, column, reading))
+    def printed(self) -> dict[tuple[int, str], PublishedCell]:
+        """(Row, column) -> the cell of the paper."""
+        return {(cell.row, cell.column): cell for cell in self.cells if cell.reading == "paper"}
 
     def text(self, row: int, column: str) -> str:
-        cell = self.reading(row, column)
+        cell = self.printed.get((row, column))
         return cell.text if cell else ""
 
     def notes(self, row: int) -> str:
@@ -86,10 +84,10 @@ class PublishedTable:
         """
         notes = []
         for cell in (cell for cell in self.cells if cell.row == row):
-            paper = self.reading(row, cell.column)
-            if cell.reading == "paper" and cell.note:
+            paper = self.printed.get((row, cell.column))
+            if cell is paper and cell.note:
                 notes.append(f"{cell.column}: {cell.note}")
-            elif cell.reading != "paper" and paper and not same_value(cell.value, paper.value):
+            elif paper and not same_value(cell.value, paper.value):
                 source = cell.source[:1].upper() + cell.source[1:]
                 notes.append(f"{source}, {cell.column}: {cell.text}. {cell.note}".rstrip())
         return " ".join(notes)

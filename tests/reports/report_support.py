@@ -17,7 +17,7 @@ from bench.downstream.probe.result import packed
 from catlip.records.run import Records
 from catlip.records.table import Table, as_csv, as_markdown
 from reports.figures import render
-from reports.page import Page, _environment
+from reports.page import Page, render_html
 from reports.pairs import Comparisons
 from reports.reading import read_records
 
@@ -226,16 +226,12 @@ def compared_in(folder: Path) -> Comparisons:
 
 
 def table(page: Page, name: str) -> Table:
-    (found,) = [table for table in page.tables if table.name == name]
-    return found
+    return page.tables[name]
 
 
 def html_of(page: Page) -> str:
     """The page without its drawings."""
-    environment = _environment()
-    environment.globals |= {"single_file": False, "svg": dict.fromkeys(page.figures, "")}
-    name = "ours.html" if page.is_ours else "user.html"
-    return environment.get_template(name).render(page=page, words=page.words)
+    return render_html(page, dict.fromkeys(page.figures, ""))
 
 
 def cards(page: Page) -> str:
@@ -248,14 +244,14 @@ def cards(page: Page) -> str:
 def can_be_shown(page: Page, are_drawn: bool = True) -> None:
     """Text and tables are written, and figures drawn where they are asked for."""
     assert html_of(page)
-    assert all(as_csv(table) and as_markdown(table) for table in page.tables)
+    assert all(as_csv(table) and as_markdown(table) for table in page.tables.values())
     for figure in page.figures.values() if are_drawn else ():
         render(figure)
 
 
 def names_of_files(page: Page) -> list[str]:
     """The names of figures and tables, which lead nowhere but into the report's folder."""
-    names = [*page.figures, *(table.name for table in page.tables)]
+    names = [*page.figures, *page.tables]
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
     return names
 

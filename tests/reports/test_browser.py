@@ -142,5 +142,5 @@ def test_page_of_one_file_has_no_dead_link_and_saves_what_it_names(browser, tmp_
     with tab.expect_download() as saved:
         tab.locator("a[download='main.csv']").evaluate("link => link.click()")
     assert saved.value.suggested_filename == "main.csv"
-    assert Path(saved.value.path()).read_text() == as_csv(page.main)
+    assert Path(saved.value.path()).read_text() == as_csv(page.tables["main"])
     tab.close()

@@ -98,7 +98,7 @@ def test_first_table_is_that_of_the_raw_files(committed, scale, task) -> None:
     probes = (COMMITTED / scale / "linear_probe").glob("random-seed*.json")
     metrics = [json.loads(path.read_text())["metrics"] for path in probes]
     untrained = [100 * found[f"{task}_top1"] for found in metrics if f"{task}_top1" in found]
-    rows = [row for row in committed.main.rows if row["images"] == float(f"{images:.3g}")]
+    rows = [row for row in committed.tables["main"].rows if row["images"] == float(f"{images:.3g}")]
     row = rows[tasks.index(task)]
     found = [getattr(row["difference"], name) for name in ("value", "low", "high")]
     assert found == pytest.approx(crossed_interval(one - other, clusters))

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from report_support import records_in
+from report_support import compared_in
 
 from catlip.records.table import NOTE
-from reports.paper.paper_tables import COUNTERPARTS, NOT_RUN, OurTransfers, result_table
+from reports.paper.paper_tables import NOT_RUN, OURS, RELEASED, RESULTS
 from reports.paper.published import GROUP, TITLES, read_published
 from reports.paper.recipe_tables import FIELDS, recipe_rows
 from reports.paper.scale import is_enough
@@ -57,14 +57,13 @@ def filled(write):
     """
 
     def read():
-        ours = OurTransfers(records_in(write.folder))
+        comparisons = compared_in(write.folder)
         found, notes = {}, []
-        for name in COUNTERPARTS:
-            for row in result_table(name, ours).rows:
+        for spec in RESULTS:
+            for row in spec.rows(comparisons):
                 for column, value in row.items():
-                    is_ours = column.endswith((", ours", ", released"))
-                    if is_ours and value not in (None, NOT_RUN):
-                        place = (name, row["label"].rpartition(", ")[2], column)
+                    if column.endswith((OURS, RELEASED)) and value not in (None, NOT_RUN):
+                        place = (spec.name, row["label"].rpartition(", ")[2], column)
                         found[place] = (round(100 * value.mean, 3), value.n)
                         notes.append(row[NOTE])
         return found, " ".join(notes)
@@ -157,4 +156,4 @@ def test_releases_weights_have_a_column_of_their_own(write, filled) -> None:
     config = {"encoder": "released:vit_l16", "recipe": {"resolution": 512}}
     metrics = {"method": "released:vit_l16", "map_macro": 0.9, "num_classes": 80, "num_val": 5000}
     write.record("multilabel", "released", scale="bench", metrics=metrics, config=config)
-    assert filled()[0] == {("table_3", "CatLIP", "COCO mAP, released"): (90.0, 1)}
+    assert filled()[0] == {("table_3", "CatLIP", "COCO mAP, released weights"): (90.0, 1)}

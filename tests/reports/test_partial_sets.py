@@ -10,6 +10,7 @@ from golden import expect
 from report_support import COMMITTED, CPU, GOLDEN, GOLDEN_RECORDS, GPU, cards, html_of, table
 
 from catlip.records.table import as_csv, as_markdown
+from reports.contents import SCREENS
 from reports.names import data_sets
 from reports.page import Page
 from reports.reading import read_records
@@ -89,7 +90,8 @@ def told(page: Page) -> str:
     """The cards of a user's page, both first tables, and what is folded of ours."""
     parts = [] if page.is_ours else [cards(page)]
     ours = [one for group in page.groups if group.anchor == "ours" for one in group.tables]
-    shown = [one for one in (page.main, page.costs, *ours) if one.rows]
+    first = page.tables["main"], page.tables["costs"]
+    shown = [one for one in (*first, *ours) if one.rows]
     return "\n\n".join([*parts, *map(as_markdown, shown)]) + "\n"
 
 
@@ -110,7 +112,9 @@ def test_ours_is_folded_below_a_users_own(page_of) -> None:
     assert {one.on.scale for one in page.comparisons.headline} == {"mine"}
     assert ours not in html_of(page).partition('<section id="contents">')[0]
     assert {row["data"] for row in table(page, "ours_main").rows} == {ours}
-    assert len({one.name for one in page.tables}) == len(page.tables)
+    shown = sum(len(group.tables) for group in page.groups)
+    assert all(one.tables or one.figures or one.missing for one in page.groups)
+    assert len(page.tables) == shown + len(SCREENS), "two tables of one name"
 
 
 def copied(folder: Path, to: Path, seed: int) -> Path:
@@ -138,5 +142,5 @@ def test_names_and_order_of_files_change_nothing_but_links(page_of, tmp_path, mo
         page = Page(read_records([Path("runs")]))
         text = re.sub(r'href="records/[^"]*"', "", html_of(page))
         figures = [f"{one.alt} {one.caption}" for one in page.figures.values()]
-        texts.append("\n".join([text, *figures, *map(as_csv, page.tables)]).splitlines())
+        texts.append("\n".join([text, *figures, *map(as_csv, page.tables.values())]).splitlines())
     assert texts[0] == texts[1]

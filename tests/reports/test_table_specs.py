@@ -40,7 +40,7 @@ def test_runs_of_a_seed_are_one_and_data_sets_are_apart(write, rows) -> None:
             write.probe("catlip", seed, {"concepts": top1 + more}, name=name, scale=scale)
     write.study("scaling", "catlip", {"concepts": 0.9}, images=4_000, seed=0, scale="mine")
     spread = pytest.approx(50**0.5)
-    assert [row["concepts"] for row in rows("methods")] == [
+    assert [row["top1 concepts"] for row in rows("methods")] == [
         Quantity(pytest.approx(56), spread, 2),
         Quantity(90.0, None, 1),
         Quantity(pytest.approx(16), spread, 2),

@@ -173,4 +173,5 @@ DENSE = Spec(
     ],
     dense_rows,
     "./run_all.sh --full",
+    TASKS,
 )

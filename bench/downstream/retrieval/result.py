@@ -118,4 +118,5 @@ RETRIEVAL = Spec(
     retrieval_rows,
     "python -m bench.downstream.retrieval --encoder runs/starter/pretrain/clip-seed0 --data "
     "data/starter/probe-test",
+    [Retrieval],
 )
