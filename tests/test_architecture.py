@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_560,
-    "bench": 11_095,
-    "reports": 4_600,
-    "pipeline": 1_570,
-    "baselines": 1_070,
-    "tests": 23_165,
+    "catlip": 18_559,
+    "bench": 11_079,
+    "reports": 4_505,
+    "pipeline": 1_567,
+    "baselines": 1_068,
+    "tests": 23_164,
 }
 
 
