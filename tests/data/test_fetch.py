@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hub import Hub, running_hub
 from one_line import one_line_error
@@ -24,7 +22,6 @@ from PIL import Image
 from remote_servers import faulty_server
 
 from catlip.cli import InputError
-from catlip.data import remote
 from catlip.data.decode import PictureError, open_picture, rgb, shrink_picture
 from catlip.data.fetch import Fetch, main
 from catlip.data.shards import open_shard, write_shard
@@ -144,28 +141,6 @@ def test_what_a_hub_does_not_give_is_one_line(hub, fetched, tmp_path) -> None:
     assert hub.asked["resolve"] == 0
 
 
-@pytest.mark.parametrize("numbered", [False, True])
-def test_tables_of_images(numbered, tmp_path, capsys) -> None:
-    images = [*crops_of_photographs(3), plain(), b"no image"]
-    captions = ["a dog", "two\nlines", "a 'cat', \"sat\"", "", "a car"]
-    table = tmp_path / "table.parquet"
-    texts: dict[str, list] = {"captions": [[caption, "a second"] for caption in captions]}
-    if numbered:
-        texts = {"caption_1": ["a second"] * 5, "caption_0": captions}
-    cells = [{"bytes": image, "path": None} for image in images]
-    pd.DataFrame({"image": cells} | texts).to_parquet(table)
-    main(Fetch((str(tmp_path),), tmp_path / "out", side=100, quiet=True))
-    assert "1 left out: not a JPEG, PNG, WebP or GIF (first: 000000004" in capsys.readouterr().out
-    samples = samples_of(tmp_path / "out" / "table-00000.tar")
-    assert [key for key, *_ in samples] == [f"{row:09}" for row in range(4)]
-    # A blank caption among several does not count.
-    expected = [[caption, "a second"] for caption in captions[:3]] + [["a second"]]
-    assert [each for _, each, _ in samples] == expected
-    assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]
-    with pytest.raises(InputError, match=r"no column absent; .*--text-column"):
-        main(Fetch((str(table),), tmp_path / "other", text_column="absent", quiet=True))
-
-
 def test_members_of_a_sample_need_not_follow_each_other(tmp_path: Path) -> None:
     """As in `tar cf x.tar *.png *.txt`."""
     captions = {f"{number}": f"caption {number}".encode() for number in range(5)}
@@ -175,44 +150,6 @@ def test_members_of_a_sample_need_not_follow_each_other(tmp_path: Path) -> None:
     samples = samples_of(tmp_path / "out" / "x.tar")
     assert samples == samples_of(tmp_path / "x.tar")
     assert [texts for _, texts, _ in samples] == [[text.decode()] for text in captions.values()]
-
-
-def test_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:
-    inside, secret = tmp_path / "data", tmp_path / "private" / "passport.png"
-    for path in (inside / "0.png", secret):
-        path.parent.mkdir()
-        path.write_bytes(plain())
-    (inside / "link.png").symlink_to(secret)
-    (inside / "folder").symlink_to(secret.parent)
-    (inside / "near.png").symlink_to("0.png")
-    for name in ("../private/passport.png", str(secret), "link.png", "folder/passport.png"):
-        rows = [("0.png", "a dog"), (name, "a cat")]
-        pd.DataFrame(rows, columns=["file", "text"]).to_csv(inside / "t.csv", index=False)
-        with pytest.raises(InputError, match=r"t\.csv leads to .*outside of"):
-            main(Fetch((str(inside / "t.csv"),), tmp_path / "out", quiet=True))
-        assert not [*(tmp_path / "out").glob("*.tar")]
-    rows = [("0.png", "a dog"), ("near.png", "a cat"), (str(inside / "0.png"), "a car")]
-    pd.DataFrame(rows, columns=["file", "text"]).to_csv(inside / "t.csv", index=False)
-    main(Fetch((str(inside / "t.csv"),), tmp_path / "out", quiet=True))
-    assert len(samples_of(tmp_path / "out" / "t-00000.tar")) == 3
-
-
-def test_captions_of_parquet_may_be_bytes_and_are_utf8(tmp_path: Path) -> None:
-    texts, table = pa.array([b"a caf\xe9", "über".encode()]), tmp_path / "t.parquet"
-    several = pa.ListArray.from_arrays([0, 1, 2], texts)
-    config = Fetch((str(table),), tmp_path / "out", quiet=True)
-    for captions in (texts, several):
-        pq.write_table(pa.table({"image": [plain()] * 2, "caption": captions}), table)
-        main(config)
-        samples = samples_of(tmp_path / "out" / "t-00000.tar")
-        assert [captions for _, captions, _ in samples] == [["a caf\ufffd"], ["über"]]
-    for captions in (
-        texts.cast(pa.string(), safe=False),
-        several.cast(pa.list_(pa.string()), safe=False),
-    ):
-        pq.write_table(pa.table({"image": [plain()] * 2, "caption": captions}), table)
-        with pytest.raises(InputError, match=r"t\.parquet cannot be read .*utf-8"):
-            main(config)
 
 
 def test_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
@@ -346,17 +283,6 @@ def test_damaged_shard_is_fetched_again_and_others_are_not(tmp_path: Path) -> No
     kept = damaged.stat().st_ino
     main(config)
     assert damaged.stat().st_ino == kept
-
-
-def test_server_that_asks_to_wait_is_obeyed(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(remote, "DELAYS_S", (0.01,))
-    (path, *_) = write_photographs(tmp_path / "source")
-    with faulty_server() as server:
-        server.put("/0.tar", path.read_bytes())
-        server.faults = ["429 1", "429 1", "429 1"]  # more often than an error is tried again
-        main(Fetch((f"http://{server.place}/0.tar",), tmp_path / "out", yes=True, quiet=True))
-    assert len(samples_of(tmp_path / "out" / "0.tar")) == 5
-    assert "asked again in 1 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "grey", "CMYK", "progressive", "PNG", "WEBP", "GIF"])

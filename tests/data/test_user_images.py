@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -49,9 +48,9 @@ def files(folder: str, *numbers: int, suffix: str = ".jpg") -> Given:
     return {f"{folder}{number}{suffix}": number for number in numbers}
 
 
-def parquet(**columns: list[Any]) -> Given:
+def parquet(**columns: list[Any] | pa.Array) -> Given:
     buffer = io.BytesIO()
-    pd.DataFrame(columns).to_parquet(buffer)
+    pq.write_table(pa.table(columns), buffer)
     return {"t.parquet": buffer.getvalue()}
 
 
@@ -77,6 +76,9 @@ COCO = {
 NFC, NFD = normalize("NFC", "\u00e9"), normalize("NFD", "\u00e9")
 NOT_READ = "not a JPEG, PNG, WebP or GIF"
 SPLITS = ["train", "restval", "val", "test", "test"]
+
+LATEST = pa.array([2**63 - 1] * 2, pa.timestamp("us"))
+CELLS = [{"bytes": image(1)}, {"bytes": image(2)}]
 
 FORMS = {
     # Tables, by what separates their fields
@@ -315,17 +317,76 @@ FORMS = {
     "a folder that leads elsewhere": Form(
         files("../private/", 7) | {"x": Path("../private"), "1.txt": "a dog"}, "/x is a link"
     ),
+    **{
+        f"a table that leads elsewhere, {name}": Form(
+            files("../private/", 7)
+            | {"link.jpg": Path("../private/7.jpg"), "folder": Path("../private")}
+            | csv("1.jpg,a dog", f"{name},a cat"),
+            r"t\.csv leads to .*outside of",
+        )
+        for name in ("../private/7.jpg", "link.jpg", "folder/7.jpg", "/etc/passwd")
+    },
+    "a link that stays inside": Form(
+        {"near.jpg": Path("3.jpg")} | csv("1.jpg,a dog", "near.jpg,a cat"),
+        {1: ["a dog"], 3: ["a cat"]},
+    ),
     "other formats": Form(files("", 1, 2, 3, suffix=".tga"), r"3 \.tga", images=0),
     "without captions": Form({}, "3 images without captions"),
     "one folder without captions": Form(files("a/", 1, 2), "2 images without captions", images=0),
     "nothing": Form({"a/b.txt": ""}, "neither shards nor tables", images=0),
     # Other kinds of tables
     "Parquet with images": Form(
-        parquet(image=[{"bytes": image(1)}, {"bytes": image(2)}], caption=["a dog", "nan"]),
+        parquet(image=CELLS, caption=["a dog", "nan"]),
         {1: ["a dog"], 2: []},
         {"rows": 2, "images": 2, "captions": 1, "captionless": 1},
         images=0,
     ),
+    "Parquet with lists of captions": Form(
+        parquet(
+            image=[*CELLS, {"bytes": b"no image"}], text=[["a dog", "a cat"], ["", "a bus"], []]
+        ),
+        {1: ["a dog", "a cat"], 2: ["a bus"]},
+        {"rows": 3, "captions": 3},
+        {NOT_READ: 1},
+        images=0,
+    ),
+    "Parquet with numbered captions": Form(
+        parquet(image=CELLS, caption_1=["two\nlines", "a bus"], caption_0=["a 'cat'", ""]),
+        {1: ["a 'cat'", "two\nlines"], 2: ["a bus"]},
+        images=0,
+    ),
+    "Parquet with bytes": Form(
+        parquet(image=CELLS, caption=[b"a caf\xe9", "\u00fcber".encode()]),
+        {1: ["a caf\ufffd"], 2: ["\u00fcber"]},
+        images=0,
+    ),
+    "Parquet with lists of bytes": Form(
+        parquet(image=CELLS, caption=[[b"a caf\xe9"], ["\u00fcber".encode()]]),
+        {1: ["a caf\ufffd"], 2: ["\u00fcber"]},
+        images=0,
+    ),
+    **{
+        f"Parquet with text that is not UTF-8, as {kind}": Form(
+            parquet(image=CELLS, caption=pa.array(cells).cast(kind, safe=False)),
+            r"t\.parquet cannot be read .*utf-8",
+            images=0,
+        )
+        for kind, cells in (
+            (pa.string(), [b"a caf\xe9", b""]),
+            (pa.list_(pa.string()), [[b"a caf\xe9"], []]),
+        )
+    },
+    **{
+        f"Parquet with times that Python does not have, as {times.type}": Form(
+            parquet(file=["1.jpg", "2.jpg"], time=times, text=["a dog", "a bus"]),
+            {1: ["a dog"], 2: ["a bus"]},
+        )
+        for times in (
+            LATEST,
+            pa.array([2**31 - 1] * 2, pa.date32()),
+            pa.StructArray.from_arrays([LATEST], ["at"]),
+        )
+    },
     "JSON lines": Form(
         {"t.jsonl": "\n".join([*map(json.dumps, OBJECTS), "not JSON"])},
         PLAIN,
@@ -399,22 +460,6 @@ def test_each_form_is_understood_or_refused_in_one_line(form: Form, tmp_path: Pa
     (note,) = map(json.loads, (file.read_bytes() for file in (tmp_path / "out/.fetch").iterdir()))
     assert form.counts.items() <= note["understood"].items()
     assert {cause: count for cause, (count, _) in note["broken"].items()} == form.left_out
-
-
-@pytest.mark.parametrize(
-    "kind", [pa.timestamp("us"), pa.date32(), pa.struct({"at": pa.timestamp("us")})], ids=str
-)
-def test_column_of_times_that_python_does_not_have_is_not_read(kind, tmp_path: Path) -> None:
-    names, texts = ["a.jpg", "b.jpg"], ["a red bike", "two dogs"]
-    write(tmp_path, dict(zip(names, range(2), strict=True)))
-    latest = {pa.date32(): 2**31 - 1}.get(kind, 2**63 - 1)
-    times = pa.array([latest] * 2, kind.field(0).type if kind.num_fields else kind)
-    if kind.num_fields:
-        times = pa.StructArray.from_arrays([times], fields=[kind.field(0)])
-    columns = {"file": names, "time": times, "text": texts}
-    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    samples = open_user_images(tmp_path / "t.parquet").samples(0)
-    assert [json.loads(members["json"])["caption"] for _, members in samples] == texts
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"images": [], "annotations": [1]}', "{", "3"])

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from catlip.encoder import build_encoder
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import read_checkpoint
 from catlip.weights.files import plain_tensors, read_file
+
+Write = Callable[[Path], object]
 
 
 class Touch:
@@ -66,23 +69,6 @@ def test_wrappers_of_trainers_are_taken_off(wrapper, prefix, tmp_path) -> None:
     assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
-def test_torchscript_is_named_with_the_way_out(tmp_path) -> None:
-    path = tmp_path / "scripted.pt"
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
-    assert "torch.jit.load(FILE).state_dict()" in refused(path)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-@pytest.mark.parametrize("kind", ["pt", "safetensors"])
-def test_truncated_file_is_refused(kind, share, tmp_path) -> None:
-    path = tmp_path / f"weights.{kind}"
-    weights = release.checkpoint("classification", *release.TINY)
-    torch.save(weights, path) if kind == "pt" else save_file(dict(weights), path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    refused(path)
-
-
 def test_flipped_bits_are_refused_and_a_file_without_a_digest_is_read(tmp_path) -> None:
     path, draw = tmp_path / "weights.safetensors", random.Random(0)
     config = {"encoder": "hybrid_micro", "resolution": 32, "sizes": [[48, 1]], "max_lr": 1e-05}
@@ -106,73 +92,78 @@ def test_flipped_bits_are_refused_and_a_file_without_a_digest_is_read(tmp_path) 
     assert read_checkpoint(path).config == config
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"<!DOCTYPE html><html>Not found</html>",
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:0277\nsize 578525\n",
-        b"\xff" * 8 + b"{" + b" " * 100,
-        b"PK\x03\x04" + b"\0" * 100,
-        None,
-    ],
-)
-def test_file_of_something_else_is_refused(content, tmp_path) -> None:
-    path = tmp_path / "weights.pt"
-    if content is None:
-        torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
-    else:
-        path.write_bytes(content)
-    refused(path)
-    refused(tmp_path)
-    refused(tmp_path / "none.pt")
+def written(content: bytes) -> Write:
+    return lambda path: path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        torch.zeros(3),
-        {},
-        {"a": torch.zeros(3), 5: torch.zeros(3)},
-        {"a": torch.eye(3).to_sparse()},
-        {"a": torch.zeros(1).expand(1 << 40)},
-        {"state": {"average": 3}, "config": "{}"},
-        {"state": {"average": {"a": torch.zeros(3)}}, "config": 3},
-        {"stem.weight": torch.zeros(3)},
-    ],
-    ids=str,
-)
-def test_saved_object_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
-    torch.save(content, tmp_path / "weights.pt")
-    refused(tmp_path / "weights.pt")
+def saved(content: object) -> Write:
+    return lambda path: torch.save(content, path)
 
 
-def test_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_path) -> None:
-    torch.save(release.checkpoint("classification", *release.TINY), tmp_path / "plain.pt")
-    path = tmp_path / "packed.pt"
-    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w") as packed:
-        for entry in plain.infolist():
-            is_packed = entry.filename.endswith("data.pkl")
-            method = zipfile.ZIP_DEFLATED if is_packed else zipfile.ZIP_STORED
-            packed.writestr(entry.filename, plain.read(entry), method)
-    assert "data.pkl" in refused(path)
+def saved_as_of_old(path: Path) -> None:
+    torch.save(GOOD, path, _use_new_zipfile_serialization=False)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        *("[]", "[" * 10_000, '{"encoder": "vit_b16"}'),
-        '{"encoder": "vit_teeny", "resolution": 32}',
-        '{"encoder": "vit_tiny16", "resolution": 64}',
-        '{"encoder": "vit_tiny16", "resolution": 32, "pool": "max"}',
-        '{"encoder": "vit_tiny16", "resolution": 32, "released": "vit_tiny16"}',
-        '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": 16}}',
-    ],
-)
-def test_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
-    path = tmp_path / "weights.safetensors"
-    encoder = build_encoder("vit_tiny16", 32).state_dict()
-    weights = {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}
-    save_file(weights, path, {"config": config})
-    refused(path)
-    save_file(weights, path, {"config": json.dumps({"encoder": "vit_tiny16", "resolution": 32})})
-    assert read_checkpoint(path).kind == "ours"
+def configured(config: str) -> Write:
+    return lambda path: save_file(OURS, path, {"config": config})
+
+
+def cut(share: float, write: Callable[[dict, Path], object]) -> Write:
+    def write_part(path: Path) -> None:
+        write(dict(GOOD), path)
+        os.truncate(path, int(path.stat().st_size * share))
+
+    return write_part
+
+
+def compressed(path: Path) -> None:
+    torch.save(GOOD, path)
+    with zipfile.ZipFile(path) as plain:
+        contents = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content, 8 * name.endswith("data.pkl"))
+
+
+def scripted(path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+
+
+GOOD = release.checkpoint("classification", *release.TINY)
+OF_ENCODER = build_encoder("vit_tiny16", 32).state_dict()
+OURS = {f"image_encoder.{name}": tensor for name, tensor in OF_ENCODER.items()}
+CONFIG = '{"encoder": "vit_tiny16", "resolution": 32'
+REFUSED = [
+    *(saved_as_of_old, compressed, scripted, Path.mkdir, lambda path: None),
+    *(cut(share, write) for share in (0.0, 0.5, 0.999) for write in (torch.save, save_file)),
+    written(b"<!DOCTYPE html><html>Not found</html>"),
+    written(b"version https://git-lfs.github.com/spec/v1\noid sha256:0277\nsize 578525\n"),
+    written(b"\xff" * 8 + b"{" + b" " * 100),
+    written(b"PK\x03\x04" + b"\0" * 100),
+    saved(torch.zeros(3)),
+    saved({}),
+    saved({"a": torch.zeros(3), 5: torch.zeros(3)}),
+    saved({"a": torch.eye(3).to_sparse()}),
+    saved({"a": torch.zeros(1).expand(1 << 40)}),
+    saved({"state": {"average": 3}, "config": "{}"}),
+    saved({"state": {"average": {"a": torch.zeros(3)}}, "config": 3}),
+    saved({"stem.weight": torch.zeros(3)}),
+    *map(configured, ("[]", "[" * 10_000, '{"encoder": "vit_b16"}')),
+    configured('{"encoder": "vit_teeny", "resolution": 32}'),
+    configured('{"encoder": "vit_tiny16", "resolution": 64}'),
+    configured(f'{CONFIG}, "pool": "max"}}'),
+    configured(f'{CONFIG}, "released": "vit_tiny16"}}'),
+    configured(f'{CONFIG}, "released": {{"encoder": 16}}}}'),
+]
+NAMED = {compressed: "data.pkl", scripted: "torch.jit.load(FILE).state_dict()"}
+
+
+@pytest.mark.parametrize("write", REFUSED)
+def test_file_that_holds_no_whole_weights_is_refused(write: Write, tmp_path: Path) -> None:
+    write(tmp_path / "weights")
+    assert NAMED.get(write, "") in refused(tmp_path / "weights")
+
+
+def test_weights_with_a_whole_config_are_read(tmp_path: Path) -> None:
+    configured(CONFIG + "}")(tmp_path / "weights")
+    assert read_checkpoint(tmp_path / "weights").kind == "ours"
