@@ -345,10 +345,6 @@ def test_single_core_reads_without_a_worker(cores, options, expected, monkeypatc
     assert Items(Numbers(), range(1), **options).loader.num_workers == expected
 
 
-class JoinedError(Exception):
-    """The process group would have been joined."""
-
-
 JOINING = {
     "pretrain": lambda shards: pretrain(
         PretrainRun(CATLIP["starter"], (shards,), device="cpu"), method=None
@@ -364,11 +360,11 @@ def test_ranks_wait_for_each_other_longer_than_for_a_loader(shards, program, mon
 
     def join(**options: object) -> None:
         given.update(options)
-        raise JoinedError
+        raise InterruptedError
 
     monkeypatch.setattr(torch.distributed, "init_process_group", join)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(JoinedError):
+    with pytest.raises(InterruptedError):
         JOINING[program](shards)
     loader = Items(Numbers(), range(1), 1, fetches=shards.startswith("s3")).loader
     assert given["timeout"].total_seconds() >= loader.timeout + 60

@@ -10,7 +10,6 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -27,7 +26,7 @@ from catlip.data.loader import DataPath
 from catlip.data.remote import CACHE_SIZE, open_file, open_remote
 from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
-from catlip.data.shard_set import ShardSet, open_shards
+from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.system.urls import add_credentials, show_urls, strip_credentials, take_credentials
 
@@ -67,15 +66,6 @@ def cached(tmp_path: Path) -> list[Path]:
 def write_shards(folder: Path, count: int) -> list[Path]:
     """Tars of six small pictures."""
     return [write_pictures(folder / f"{number:04d}.tar", 6) for number in range(count)]
-
-
-def digests(shard_set: ShardSet, workers: int, first_step: int = 0) -> list[str]:
-    order, sizes = SampleOrder(shard_set.counts, seed=0), [ImageSize(32, 6), ImageSize(48, 4)]
-    path = DataPath(shard_set, order, StepPlan(sizes, 1, 30, seed=0), Augmentation(), seed=0)
-    return [
-        sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
-        for batch in path.batches(first_step, workers)
-    ]
 
 
 # Names
@@ -350,22 +340,6 @@ def test_what_is_no_file_in_the_cache_is_one_line(name, make, tmp_path) -> None:
 
 
 # Training
-
-
-def test_order_crops_and_resume_are_those_of_a_disk(s3, tmp_path, monkeypatch) -> None:
-    paths = write_shards(tmp_path / "data", WINDOW_SHARDS + 6)
-    size = sum(path.stat().st_size for path in paths)
-    s3.put_folder(tmp_path / "data", "set")
-    # Two windows do not fit: shards are fetched again.
-    monkeypatch.setenv(CACHE_SIZE, str(size / 2 / 1e9))
-    local = open_shards(paths)
-    distant = open_shards(expand(f"s3://{BUCKET}/set/*.tar"), quiet=True)
-    assert distant.counts.tolist() == local.counts.tolist()
-    assert distant.digest == local.digest
-    whole = digests(local, 0)
-    assert digests(distant, workers=0) == whole
-    assert digests(distant, workers=2, first_step=17) == whole[17:]
-    assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
 def served(http, files, tmp_path):

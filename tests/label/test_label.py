@@ -112,7 +112,7 @@ def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "other"), [("tagger", "x"), ("size", 1), ("content", "0" * 32)])
-def test_labels_that_were_made_otherwise_are_made_again(tmp_path, name, other):
+def test_labels_that_were_made_otherwise_or_are_damaged_are_made_again(tmp_path, name, other):
     """And are an error among others, as when machines of a cluster have other words."""
     source = TarShard(make_shard(tmp_path / "0.tar", ["a dog"]))
     label([source.path], None)
@@ -125,6 +125,12 @@ def test_labels_that_were_made_otherwise_are_made_again(tmp_path, name, other):
             summarise({source: sidecar}, set(), LabelVersion.from_meta(labels.meta), 1.0)
     label([source.path], None)
     assert sidecar.read_bytes() == whole
+    for damaged in (b"", b"PK\x03\x04", whole[: len(whole) // 2]):
+        sidecar.write_bytes(damaged)
+        with pytest.raises(InputError, match=str(sidecar)):
+            read_sidecar(sidecar)
+        label([source.path], None)
+        assert sidecar.read_bytes() == whole
 
 
 def test_each_of_several_captions_is_labelled(tmp_path):
@@ -164,19 +170,6 @@ def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_pat
         counted(folder)
     plan.unlink()
     assert counted(folder) == 6, "labels of a version without plans"
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
-def test_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
-    path = make_shard(tmp_path / "0.tar", ["a dog", "a couch"])
-    label([path], None)
-    sidecar = tmp_path / "0.paper.labels.npz"
-    whole = sidecar.read_bytes()
-    sidecar.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(InputError, match=str(sidecar)):
-        read_sidecar(sidecar)
-    label([path], None)
-    assert sidecar.read_bytes() == whole
 
 
 def test_record_counts_captions_without_a_label_by_cause(tmp_path):

@@ -8,11 +8,8 @@ from glosses import glosses, make_shard
 from remote_servers import BUCKET, S3Server
 
 from catlip.cli import InputError
-from catlip.data.shard_set import open_shards
 from catlip.label.__main__ import Label, main
-from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
-from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +62,10 @@ def contents(s3: S3Server, url: Path) -> dict[str, bytes]:
 def test_remote_labels_are_those_of_a_folder_and_lost_ones_made_again(s3, sources, url, tmp_path):
     label(sources, url, workers=2)
     assert contents(s3, url) == local_labels(sources, tmp_path / "labels")
+    for number, labels_dir in enumerate((url, tmp_path / "labels")):
+        out = tmp_path / f"{number}.json"
+        build_from_labels(BuildVocabulary((labels_dir,), out, threshold=0, quiet=True))
+    assert (tmp_path / "0.json").read_bytes() == (tmp_path / "1.json").read_bytes()
     make_shard(sources[1], ["a dog on a couch"])
     expected = local_labels(sources, tmp_path / "labels")
     broken, missing, *_ = sorted(name for name in expected if name.startswith("captions"))
@@ -78,17 +79,3 @@ def test_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: list
     with pytest.raises(InputError, match="s3://nobucket/labels"):
         label(sources, Path("s3://nobucket/labels"))
     assert not list(Path("runs").rglob("*.*"))
-
-
-def test_vocabulary_and_training_read_remote_labels_as_those_of_a_folder(sources, url, tmp_path):
-    shards, folder = open_shards(sources[:2]), tmp_path / "labels"
-    samples = [(shards[number], sample, 0) for number in (1, 0) for sample in (0, 3, 5)]
-    read = []
-    for number, labels_dir in enumerate((folder, url)):
-        out = tmp_path / str(number) / "vocabulary.json"
-        label(sources[:2], labels_dir)
-        build_from_labels(BuildVocabulary((labels_dir,), out=out, threshold=0, quiet=True))
-        labels = VocabularyLabels(labels_dir, Vocabulary.load(out))
-        labels.check(shards, ["shards"])
-        read.append([out.read_bytes(), *(array.tolist() for array in labels(samples))])
-    assert read[0] == read[1]
