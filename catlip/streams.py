@@ -22,9 +22,7 @@ DETECTION_CROPS = 7
 DETECTION_OBJECTIVE = 8
 SEGMENTATION_CROPS = 9
 SEGMENTATION_OBJECTIVE = 10
-NOISE = 11  # in captions
 CAPTIONS = 12  # which of several captions a sample has in an epoch
-GALLERY = 13  # images that are shown
 RETRIEVAL = 14  # images that are searched, of more
 
 

@@ -28,11 +28,11 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 18_559,
-    "bench": 11_079,
+    "bench": 11_055,
     "reports": 4_505,
     "pipeline": 1_567,
     "baselines": 1_068,
-    "tests": 23_051,
+    "tests": 23_050,
 }
 
 

@@ -240,7 +240,3 @@ def test_file_of_others_is_not_replaced(name: str, tmp_path: Path, monkeypatch) 
     with pytest.raises(InputError, match=name):
         write()
     assert Path(name).read_bytes() == content
-    (parts := Path(".new.csv.parts")).mkdir()
-    (parts / "mine.txt").touch()
-    label(replace(given, out=Path("new.csv")))
-    assert [*parts.iterdir()] == [parts / "mine.txt"]

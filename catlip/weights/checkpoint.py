@@ -12,7 +12,6 @@ timm        timm's names, as `python -m catlip.weights convert` writes them, wit
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,8 +20,10 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
-from catlip.records.record import from_plain
+from catlip.records.record import from_plain, read_record
+from catlip.system.files import sha256_of
 from catlip.training.checkpoint import list_checkpoints
+from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.weights.files import differences, plain_tensors, read_config, read_file, shorten
 from catlip.weights.released import RESOLUTION, Layout, detect_layout, split_parts
 
@@ -31,6 +32,7 @@ CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 # Pixels of the shorter side before the release's central crop of 224; at other resolutions the
 # release resizes to the size of the crop.
 RESIZE = 232
+RELEASED_CLASSES = 24_320  # of the release's vocabulary
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
 Kind = Literal["ours", "released", "timm"]
 
@@ -71,6 +73,16 @@ class Checkpoint:
     def resize(self) -> int | None:
         """Pixels of the shorter side before the central crop; None where there is no such step."""
         return self.config.get("resize")
+
+    @property
+    def has_nouns(self) -> bool:
+        """Whether it has a classifier over a vocabulary of nouns; SuperClass's is over subwords."""
+        if {*self.classifier} != {"weight", "bias"}:
+            return False
+        if self.config.get("method") != "catlip" and "vocabulary" not in self.config:
+            return False
+        # Released checkpoints with other numbers of classes are fine-tuned.
+        return self.layout is None or self.layout.num_classes == RELEASED_CLASSES
 
     def build(self) -> ImageEncoder:
         """The image encoder with exactly these weights, in evaluation mode."""
@@ -126,6 +138,23 @@ def identity_in(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def vocabulary_of(checkpoint: Checkpoint | None, spelling: str, path: Path | None) -> Vocabulary:
+    """The given vocabulary, or the one that the record beside the run's folder names."""
+    if checkpoint is None or not checkpoint.has_nouns:
+        raise InputError(f"{spelling} has no classifier over a vocabulary, as catlip trains one")
+    if path is None:
+        folder = Path(spelling.removesuffix(":raw").removesuffix("/weights.safetensors"))
+        record = folder.with_name(f"{folder.name}.json")
+        if record.is_file():
+            path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
+        if path is None or not path.is_file():
+            raise InputError(f"the vocabulary of {spelling} is not known; give it by --vocabulary")
+    if path.suffix == ".pkl":
+        return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
+    check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
+    return Vocabulary.load(path)
+
+
 def weights_file(path: Path) -> Path:
     """The file of weights in a folder of a run or of `catlip.weights`; else the path itself."""
     if not path.is_dir():
@@ -152,8 +181,6 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
 
 def _read_released(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
     parts = split_parts(tensors, layout)
-    with open(path, "rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
     config = {
         "encoder": layout.encoder,
         "resolution": RESOLUTION,
@@ -162,7 +189,7 @@ def _read_released(tensors: Mapping[str, Tensor], layout: Layout, path: Path) ->
         "seed": 0,  # every configuration of the release has it
         "pool": layout.pool,
         "released": asdict(layout),
-        "source": {"file": path.name, "sha256": digest},
+        "source": {"file": path.name, "sha256": sha256_of(path)},
     }
     return Checkpoint(
         "released", layout.encoder, RESOLUTION, pool=layout.pool, config=config, **parts

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Template
 from torch import Tensor
 
 from catlip.cli import InputError
@@ -14,9 +15,10 @@ from catlip.range_augment import RangeAugment
 from catlip.records.record import read_record
 from catlip.system.files import write_atomically
 from catlip.training.checkpoint import save_weights
-from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint, vocabulary_of, weights_file
 from catlip.weights.files import shorten
 from catlip.weights.released import RESOLUTION
+from catlip.words.wordnet import nouns
 
 if TYPE_CHECKING:
     from catlip.weights.__main__ import Convert, Show
@@ -42,16 +44,18 @@ def convert(config: "Convert") -> None:
     file, out, for_hub = weights_file(config.file), config.out, config.to == "huggingface"
     if not for_hub and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
+    if config.vocabulary and not for_hub:
+        raise InputError("--vocabulary names the classes in a folder, for --to huggingface")
     target = out / "model.safetensors" if for_hub else out
     if target.exists() and target.samefile(file):
         raise InputError(f"--out {out} is the input file; give another name")
     checkpoint = read_checkpoint(file)
+    hub_config = _timm_config(checkpoint) | _class_names(checkpoint, config) if for_hub else {}
     tensors, dropped = to_timm(checkpoint)
     # With the config, this project can read the file again.
     save_weights(target, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
     if for_hub:
-        hub_config = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
-        write_atomically(out / "config.json", hub_config)
+        write_atomically(out / "config.json", json.dumps(hub_config, indent=2).encode() + b"\n")
         write_atomically(out / "README.md", _card(checkpoint, config.file).encode())
     print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
     for reason, names in dropped.items():
@@ -142,6 +146,21 @@ def _timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def _class_names(checkpoint: Checkpoint, config: "Convert") -> dict[str, Any]:
+    """timm's names of the classes, by class id, and what each means; without a vocabulary, none."""
+    if not config.vocabulary and not checkpoint.has_nouns:
+        return {}
+    try:
+        vocabulary = vocabulary_of(checkpoint, str(config.file), config.vocabulary)
+    except InputError as error:
+        if config.vocabulary:
+            raise
+        print(f"its classes get no names: {error}")
+        return {}
+    glosses = {synset.name: nouns().gloss(synset.offset) for synset in vocabulary.synsets}
+    return {"label_names": [*glosses], "label_descriptions": glosses}
+
+
 def _call(checkpoint: Checkpoint, source: str) -> str:
     """The call that opens it by timm; it names the stem, if no model of timm has that."""
     stem = ENCODERS[checkpoint.encoder_name].stem
@@ -151,40 +170,21 @@ def _call(checkpoint: Checkpoint, source: str) -> str:
 
 def _card(checkpoint: Checkpoint, source: Path) -> str:
     """A model card, with what the records beside a run say of its training and its accuracies."""
-    config, folder = checkpoint.config, source if source.is_dir() else source.parent
-    method, side = config.get("method", "unknown"), checkpoint.resolution
-    lines = [
-        "---\nlibrary_name: timm\ntags:\n- image-feature-extraction\n---",
-        f"# {checkpoint.encoder_name}, pre-trained by {method}",
-        f"An image encoder of {parameter_count(checkpoint.encoder) / 1e6:.3g} M parameters for "
-        f"RGB images of {side} pixels with values in [0, 1], not normalised. Seed "
-        f"{config.get('seed')}.",
-    ]
-    imports = ["import timm"]
-    if ENCODERS[checkpoint.encoder_name].stem != "patchify":
-        imports.append("import catlip.encoder  # CatLIP Bench, for a stem that timm has not")
-    call = f"model = {_call(checkpoint, 'hf-hub:OWNER/NAME')}"
-    lines.append("\n".join(["```python", *imports, call, "```"]))
-    if (record := folder.with_name(f"{folder.name}.json")).is_file():
-        run = read_record(record)
-        data = run["environment"].get("data", {}).get("pretrain", {})
-        lines.append(
-            f"Trained on {int(run['metrics']['images_seen']):,} images, of "
-            f"{data.get('samples', 0):,}: {', '.join(run['config'].get('shards', ()))} (digest "
-            f"{data.get('digest')}), by `{run['command']}`, revision "
-            f"{run['environment'].get('revision')}."
-        )
-    rows = []
-    for probe in sorted(folder.parent.parent.glob(f"linear_probe/{folder.name}*.json")):
-        numbers = read_record(probe)["metrics"]
+    folder = source if source.is_dir() else source.parent
+    record, probes = folder.with_name(f"{folder.name}.json"), []
+    for path in sorted(folder.parent.parent.glob(f"linear_probe/{folder.name}*.json")):
+        numbers = read_record(path)["metrics"]
         for task in (name.removesuffix(TOP1) for name in numbers if name.endswith(TOP1)):
-            top1, count = numbers[f"{task}{TOP1}"], numbers.get(f"{task}_num_test")
-            rows.append(f"| {task} | {100 * top1:.1f} | {count} |")
-    if rows:
-        head = ["| Linear probe | Top-1, % | Test images |", "| --- | --- | --- |"]
-        lines.append("\n".join([*head, *rows]))
-    lines.append("Say here under which licence its images and captions may be used.")
-    return "\n\n".join(lines) + "\n"
+            probes.append((task, numbers[f"{task}{TOP1}"], numbers.get(f"{task}_num_test")))
+    template = Path(__file__).with_name("card.md").read_text()
+    return Template(template, trim_blocks=True, lstrip_blocks=True).render(
+        checkpoint=checkpoint,
+        parameters=parameter_count(checkpoint.encoder),
+        is_timms=ENCODERS[checkpoint.encoder_name].stem == "patchify",
+        call=_call(checkpoint, "hf-hub:OWNER/NAME"),
+        run=read_record(record) if record.is_file() else None,
+        probes=probes,
+    )
 
 
 def parameter_count(tensors: Mapping[str, Tensor]) -> int:

@@ -20,10 +20,6 @@ def vocabulary_of(offsets: Iterable[int]) -> Vocabulary:
     )
 
 
-def offset_of(name: str) -> int:
-    return int(nouns().offsets[nouns().names.index(name)])
-
-
 @pytest.fixture(scope="session")
 def full() -> Vocabulary:
     """The 38,343 words whose first sense bears their name; DataComp's vocabulary is a part."""
@@ -38,10 +34,4 @@ def full() -> Vocabulary:
 @pytest.fixture(scope="session")
 def small() -> Callable[..., Vocabulary]:
     """A vocabulary of the named synsets."""
-    return lambda *names: vocabulary_of(map(offset_of, names))
-
-
-@pytest.fixture(scope="session")
-def synset() -> Callable[[str], int]:
-    """The synset of a name."""
-    return offset_of
+    return lambda *names: vocabulary_of(map(nouns().find, names))

@@ -76,9 +76,9 @@ def test_whole_label_sets_against_all_reachable_classes(full):
     }
 
 
-def test_most_frequent_class_is_taken_of_ties(small, synset):
+def test_most_frequent_class_is_taken_of_ties(small):
     vocabulary = small("oven.n.01", "stove.n.01", "dog.n.01")
-    labels = LabelSet("one", ("microwave",), ((synset("microwave.n.02"),),))
+    labels = LabelSet("one", ("microwave",), (synsets_of("microwave.n.02"),))
     for counts, expected in (((5, 9), "stove.n.01"), ((9, 5), "oven.n.01"), ((7, 7), "oven.n.01")):
         numbers = dict(zip(("oven.n.01", "stove.n.01"), counts, strict=True))
         synsets = tuple(
@@ -91,7 +91,8 @@ def test_most_frequent_class_is_taken_of_ties(small, synset):
 @pytest.mark.parametrize(
     ("alpha", "kinds"), [(1.0, "exact random"), (0.51, "exact random"), (0.5, "exact near")]
 )
-def test_similarity_of_just_alpha_is_enough(small, synset, alpha, kinds):
-    labels = LabelSet("two", ("dog", "hot dog"), ((synset("dog.n.01"),), (synset("hotdog.n.02"),)))
+def test_similarity_of_just_alpha_is_enough(small, alpha, kinds):
+    synsets = (synsets_of("dog.n.01"), synsets_of("hotdog.n.02"))
+    labels = LabelSet("two", ("dog", "hot dog"), synsets)
     origins = find_origins(labels, small("dog.n.01", "sandwich.n.01"), alpha)
     assert " ".join(origin.kind for origin in origins) == kinds

@@ -23,8 +23,8 @@ def vocabulary(small):
 
 
 @pytest.fixture
-def labels(synset):
-    synsets = {name: synsets_of(name) for name in NAMES} | {"hot dog": (synset("hotdog.n.02"),)}
+def labels():
+    synsets = {name: synsets_of(name) for name in NAMES} | {"hot dog": synsets_of("hotdog.n.02")}
     return LabelSet("test", NAMES, tuple(synsets.values()))
 
 

@@ -1,5 +1,6 @@
 """What is written for timm and for the hub loads there, strictly, and computes the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
+from catlip.vocabulary import Vocabulary
 from catlip.weights.__main__ import Convert
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.convert import convert, timm_model, to_timm
@@ -136,17 +138,30 @@ def test_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> N
         convert(Convert(hub, "huggingface", hub))
 
 
-def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_path, capsys):
-    run, hub = tmp_path / "pretrain" / "catlip-seed0", tmp_path / "hub"
+def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
+    run_file, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, hub = Path("pretrain/catlip-seed0"), Path("hub")
     run.mkdir(parents=True)
     run_file("hybrid_mini").rename(run / "weights.safetensors")
     for kind in ("pretrain", "linear_probe"):
         committed = RECORDS / kind / "catlip-seed0.json"
-        (tmp_path / kind).mkdir(exist_ok=True)
-        (tmp_path / kind / "catlip-seed0.json").write_bytes(committed.read_bytes())
-    convert(Convert(run, "huggingface", hub))
-    call = capsys.readouterr().out.splitlines()[-1].removeprefix("open it by ")
-    built = eval(call, {"timm": timm, "catlip": catlip})
+        Path(kind).mkdir(exist_ok=True)
+        (Path(kind) / "catlip-seed0.json").write_bytes(committed.read_bytes())
+    config = Convert(run, "huggingface", hub)
+    convert(config)
+    assert "get no names" in capsys.readouterr().out
+    words = ("dog", "hat", "apple", "violin", "boat")
+    captions = [word for times, word in enumerate(words, 2) for _ in range(times)]
+    named = Path("runs/starter/vocabulary.json")  # in the record
+    Vocabulary.from_captions(captions, top_k=CLASSES, rule="corenet").save(named)
+    for given in (None, named):
+        convert(replace(config, vocabulary=given))
+        call = capsys.readouterr().out.splitlines()[-1].removeprefix("open it by ")
+        built = eval(call, {"timm": timm, "catlip": catlip})
+        assert built.pretrained_cfg["label_names"] == [f"{word}.n.01" for word in words[::-1]]
+        assert "member" in built.pretrained_cfg["label_descriptions"]["dog.n.01"]
     expected = compute(read_checkpoint(run / "weights.safetensors").build(), images(64))
     torch.testing.assert_close(compute(built, images(64)), expected)
     card = (hub / "README.md").read_text()
@@ -156,8 +171,17 @@ def test_card_of_a_run_has_its_records_and_a_call_that_opens_it(run_file, tmp_pa
     assert "138,848 images" in card
 
 
-@pytest.mark.parametrize("out", ["x.pt", "classification.safetensors"])
-def test_target_that_cannot_be_written_is_refused(out, released_file, tmp_path) -> None:
-    source = released_file().rename(tmp_path / "classification.safetensors")
+@pytest.mark.parametrize(
+    ("to", "out", "vocabulary"),
+    [
+        ("timm", "x.pt", None),
+        ("timm", "classification.safetensors", None),
+        ("timm", "x.safetensors", "v.json"),
+        ("huggingface", "hub", "v.json"),  # the classifier's classes are no nouns
+    ],
+)
+def test_what_cannot_be_written_is_refused(to, out, vocabulary, released_file, tmp_path) -> None:
+    source = released_file(num_classes=CLASSES).rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
-        convert(Convert(source, "timm", tmp_path / out))
+        convert(Convert(source, to, tmp_path / out, vocabulary and tmp_path / vocabulary))
+    assert not (tmp_path / "hub").exists()

@@ -34,23 +34,20 @@ from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.base import Initialization
 from catlip.recipes.fidelity import warmup_steps
 from catlip.recipes.transfer import TransferRecipe
-from catlip.records.record import read_record
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.training.loop import train
 from catlip.training.schedule import layer_decay_scales
 from catlip.training.trainer import Implementation, Trainer
 from catlip.transfer_init import Origin
 from catlip.transfer_init.head import transfer_rows
-from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
-from catlip.weights.checkpoint import Checkpoint
+from catlip.weights.checkpoint import vocabulary_of
 
 if TYPE_CHECKING:
     from bench.downstream.multilabel import MultiLabel
 
 MIN_DEVIATION = 1e-6
 LOG_EVERY = 20
-RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 
 @dataclass(frozen=True)
@@ -334,13 +331,12 @@ def transfer_head(
     """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
     nouns (random ones for labels without a class), and the origin of each row.
     """
-    checkpoint = encoder.checkpoint
-    if checkpoint is None or not has_classifier(encoder):
-        raise InputError(f"{spelling} has no classifier over a vocabulary, as catlip trains one")
+    vocabulary = vocabulary_of(encoder.checkpoint, spelling, options.vocabulary)
+    assert encoder.checkpoint is not None, "refused above"
     head = transfer_rows(
-        checkpoint.classifier["weight"],
-        checkpoint.classifier["bias"],
-        vocabulary_of(checkpoint, spelling, options.vocabulary),
+        encoder.checkpoint.classifier["weight"],
+        encoder.checkpoint.classifier["bias"],
+        vocabulary,
         labels=labels,
         alpha=options.alpha,
         copy_bias=copy_bias,
@@ -355,25 +351,4 @@ def transfer_head(
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
     """Whether it has a classifier over a vocabulary of nouns (SuperClass's is over subwords)."""
-    checkpoint = encoder.checkpoint
-    if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
-        return False
-    if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
-        return False
-    # Released checkpoints with other numbers of classes are fine-tuned.
-    return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
-
-
-def vocabulary_of(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Vocabulary:
-    """The given vocabulary, or the one that the record beside the run's folder names."""
-    if path is None:
-        folder = Path(spelling.removesuffix(":raw").removesuffix("/weights.safetensors"))
-        record = folder.with_name(f"{folder.name}.json")
-        if record.is_file():
-            path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
-        if path is None or not path.is_file():
-            raise InputError(f"the vocabulary of {spelling} is not known; give it by --vocabulary")
-    if path.suffix == ".pkl":
-        return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
-    check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
-    return Vocabulary.load(path)
+    return encoder.checkpoint is not None and encoder.checkpoint.has_nouns

@@ -37,7 +37,7 @@ from torch import Tensor
 from bench.downstream.outputs import data_name
 from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import extract
-from bench.downstream.probe.fit import has_classifier, vocabulary_of
+from bench.downstream.probe.fit import has_classifier
 from bench.downstream.probe.readouts import TEXT_BATCH, Towers, towers_of
 from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
@@ -59,6 +59,7 @@ from catlip.records.table import print_tables
 from catlip.system.urls import is_remote
 from catlip.training.distributed import init_distributed
 from catlip.vocabulary import Vocabulary
+from catlip.weights.checkpoint import vocabulary_of
 
 QUERIES = 256  # ranked at a time
 Image = Callable[[], bytes]

@@ -28,7 +28,7 @@ from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Range, Seed
-from catlip.system.files import write_atomically
+from catlip.system.files import sha256_of, write_atomically
 from catlip.system.lock import only_writer
 
 EDITION = 2  # raised whenever the same arguments give other shards than before
@@ -75,7 +75,7 @@ def main(config: Starter) -> None:
     manifest = config.out / MANIFEST
     built = read_manifest(manifest) if manifest.exists() else {"shards": {}}
     digests = {name: shard["sha256"] for name, shard in built["shards"].items()}
-    present = {str(path.relative_to(config.out)): _sha256(path) for path in _shards(config.out)}
+    present = {str(path.relative_to(config.out)): sha256_of(path) for path in _shards(config.out)}
     if built.items() >= wanted.items() and digests == present:
         print(f"{config.out} is up to date")
         return
@@ -104,10 +104,6 @@ def _shards(out: Path) -> list[Path]:
     return [path for split in SPLITS for path in sorted((out / split).glob("*.tar"))]
 
 
-def _sha256(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
-
-
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
     """Write all shards. Returns: what the manifest says of them and of the packages used."""
     concepts = emoji.read_concepts()
@@ -134,7 +130,7 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
                     samples = parallel_map(make, plans[split][start : start + SHARD_SAMPLES])
                     written = write_shard(path, samples)
                     bar.update(written)
-                    shards[f"{split}/{path.name}"] = {"samples": written, "sha256": _sha256(path)}
+                    shards[f"{split}/{path.name}"] = {"samples": written, "sha256": sha256_of(path)}
     made_with = {package: version(package) for package in ("numpy", "pillow", "resvg_py")}
     return {"made_with": made_with, "concepts": len(concepts), "counts": counts, "shards": shards}
 

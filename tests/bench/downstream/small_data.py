@@ -42,8 +42,7 @@ def write_noise(root: Path, count: int) -> str:
 
 def vocabulary_of(*names: str) -> Vocabulary:
     """A vocabulary of these synsets, the first the most frequent."""
-    offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
-    synsets = (Synset(offsets[name], name, 1000 - place) for place, name in enumerate(names))
+    synsets = (Synset(nouns().find(name), name, 1000 - n) for n, name in enumerate(names))
     return Vocabulary(
         "corenet", "3.0", None, CountedCaptions(None, ()), None, len(names), tuple(synsets)
     )
