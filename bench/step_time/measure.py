@@ -26,7 +26,6 @@ from bench.measuring.methods import (
     page_styles,
     tower_of_context,
 )
-from bench.measuring.roofline import Operations
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
@@ -48,7 +47,7 @@ from catlip.records.profile import PROFILE, PROFILES
 from catlip.records.record import Record, build_name
 from catlip.records.run import Run, print_doubts
 from catlip.records.table import format_number, print_tables
-from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
+from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
 from catlip.training.profile import STEPS, profiled
@@ -96,14 +95,12 @@ def main(config: StepTime, eager: bool = True) -> None:
 @dataclass(frozen=True)
 class Timed:
     """What was measured of one method: each of PARTS, and "total" -> its milliseconds in each timed
-    step; and the time of the very first step, in which kernels are chosen or compiled. And what one
-    more step computed, if that was counted.
+    step; and the time of the very first step, in which kernels are chosen or compiled.
     """
 
     ms: dict[str, list[float]]
     first_ms: float
     parameters: int
-    operations: Operations | None = None
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -182,7 +179,6 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
     with Record(path, kind=result.StepTime, config=config) as record:
         gpu = torch.cuda.get_device_name(rank.device) if rank.device.type == "cuda" else ""
         rates = matmul_flops_per_s(rank.device, config.precision)
-        copies = copied_bytes_per_s(rank.device)
         free_memory()
         try:
             timed = take_steps(config, rank)
@@ -197,7 +193,6 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             precision=config.precision,
             tflops=summarise([rate / 1e12 for rate in rates]),
             datasheet_tflops=datasheet_tflops(gpu, config.precision),
-            copied_gb_s=summarise([rate / 1e9 for rate in copies]),
         )
         record.shown_as = page_styles(timed)
         record.samples |= {
@@ -225,7 +220,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     rounds = num_warmup + config.num_steps
     first = factors[config.methods[0]]
     if config.data:
-        count = (rounds + 1 + STEPS * config.profile) * len(trainers)
+        count = (rounds + STEPS * config.profile) * len(trainers)
         batches = real_batches(config.data, first, rank, count=count, workers=config.workers)
     else:
         batches = itertools.repeat(batch_of(first, rank))
@@ -249,7 +244,6 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             trainer.train_step(stream)
     steps = [dict.fromkeys(PARTS, 0.0)]
     laps = watch.laps_ms()  # read at the end, so that a GPU never waits for the bench
-    counted = {method: _count(trainer, stream) for method, trainer in trainers.items()}
     if config.profile:
         for method, trainer in trainers.items():
             _profile(method, trainer, stream, config=config)
@@ -270,21 +264,8 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
-            operations=counted[method],
         )
     return timed
-
-
-def _count(trainer: Trainer, stream: Iterator[Batch]) -> Operations | None:
-    """Count one more step of a GPU, as a CPU's caches are faster than copies in memory; not one
-    whose operations are fused, or partly other ranks'.
-    """
-    on_gpu, is_alone = trainer.rank.device.type == "cuda", trainer.rank.world_size == 1
-    if not on_gpu or not is_alone or trainer.implementation.compile:
-        return None
-    with Operations() as operations:
-        trainer.train_step(stream)
-    return operations
 
 
 def _profile(method: str, trainer: Trainer, stream: Iterator[Batch], config: StepTime) -> None:
@@ -351,7 +332,6 @@ def _summary(
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
-            roofline=_least_ms(each, ceiling) / step_ms if each.operations else None,
         )
     return result.StepTime(
         world_size=ranks,
@@ -363,13 +343,6 @@ def _summary(
         },
         flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
     )
-
-
-def _least_ms(timed: Timed, ceiling: result.Ceiling) -> float:
-    assert timed.operations is not None
-    assert ceiling.copied_gb_s is not None
-    rates = ceiling.tflops.median * 1e12, ceiling.copied_gb_s.median * 1e9
-    return 1e3 * timed.operations.least_seconds(*rates)
 
 
 def _name(config: StepTime, rank: Rank) -> str:

@@ -25,22 +25,18 @@ MOST_PIXELS = 10**11  # of a step, in a record of others
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet. GB/s read
-    plus written by a large copy in the device's memory.
-    """
+    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet."""
 
     precision: str
     tflops: Summary
     datasheet_tflops: float | None = None
-    copied_gb_s: Summary | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSteps:
     """The steps of one method: the first, in which kernels are chosen or compiled, a whole one, its
     parts (if `loss_ms` is None, `forward_ms` includes the loss), images per second of all ranks,
-    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings;
-    and of an eager step on a GPU, the least time by its operations as a fraction of its time.
+    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings.
     """
 
     parameters: int
@@ -55,7 +51,6 @@ class MethodSteps:
     tflops: float | None = None
     mfu: float | None = None
     mfu_datasheet: float | None = None
-    roofline: float | None = None
 
     @property
     def parts(self) -> dict[str, Summary | None]:
@@ -137,7 +132,7 @@ def _flops_by_arithmetic(run: Run[StepTime], method: str) -> float | None:
 def impossible(metrics: StepTime) -> list[str]:
     """A sentence, if a method computes faster than the device can."""
     shares = {
-        method: max(steps.mfu or 0, steps.mfu_datasheet or 0, steps.roofline or 0)
+        method: max(steps.mfu or 0, steps.mfu_datasheet or 0)
         for method, steps in metrics.methods.items()
     }
     above = [f"{method} {share:.0%}" for method, share in shares.items() if share > 1.001]
@@ -167,7 +162,6 @@ def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
                 "images": steps.images_per_s,
                 "ceiling": steps.mfu,
                 "datasheet": steps.mfu_datasheet,
-                "roofline": steps.roofline,
                 "tflops": ceiling.tflops.median if ceiling else None,
                 NOTE: "; ".join(filter(None, (run.too_few, *run.environment.doubts))),
                 RECORDS: (run.path,),
@@ -207,7 +201,6 @@ STEP_TIME = Spec(
         Column("Of the measured ceiling (%)", "ceiling", 1, factor=100),
         Column("Ceiling (TFLOP/s)", "tflops"),
         Column("Of the datasheet (%)", "datasheet", 1, factor=100),
-        Column("Of the roofline (%)", "roofline", 1, factor=100),
     ],
     step_rows,
     "python -m bench.step_time --model vit_b16 --out runs/starter/step_time",

@@ -28,18 +28,13 @@ class StepKind(Kind):
         return samples
 
 
-def step_description(run: Run[StepKind]) -> str:
-    """What was timed, and where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
-    return f"{what_was_timed(run)}, on {run.where}"
-
-
 def without_folders(model: str) -> str:
     """The name of an encoder, for readers and for records; a user's file may lie anywhere."""
     return Path(model).name if names_file(model) else model
 
 
 def what_was_timed(run: Run[StepKind]) -> str:
-    """As `step_description`, without the device."""
+    """`vit_b16, batch 8, fp32, torch 2.13` and so on."""
     config, ranks = run.config, run.metrics.world_size or 1
     torch = run.environment.packages.get("torch", "").partition("+")[0]
     # A waterfall changes both the attention and whether blocks are compiled.

@@ -38,7 +38,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
 from catlip.system import card, multi_process
-from catlip.system.matmul import copied_bytes_per_s, matmul_flops_per_s
+from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import copy_ahead
 
@@ -94,7 +94,6 @@ def test_steps_are_timed_beside_both_peaks(tmp_path, quick, capsys, options) -> 
         assert method["total_ms"]["n"] == 2
         assert method["mfu"] == pytest.approx(method["tflops"] / 100)
         assert method["mfu_datasheet"] == pytest.approx(method["tflops"] / 835)  # of the NVL
-        assert method["roofline"] > 0.9 * method["mfu"]
     assert "datasheet" in capsys.readouterr().out
 
 
@@ -262,12 +261,6 @@ def test_run_on_the_cpu_has_no_card(rank, tmp_path) -> None:
 def test_ranks_do_not_count_what_nccl_holds(rank) -> None:
     with fake_ranks(2):
         assert "other_gib" not in card.card_state()
-
-
-def test_copies_are_measured_in_the_memory_that_is_free(rank) -> None:
-    with held_by_another(20):
-        assert min(copied_bytes_per_s(rank.device)) > 0
-        free_memory()
 
 
 def test_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:

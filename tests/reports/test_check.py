@@ -91,7 +91,6 @@ FAULTS = [  # a committed record, what is changed in it, to what, and words of t
     (STEPS, f"{METHODS}/clip/tflops", 3.0, "tflops is 3"),
     (STEPS, f"{METHODS}/clip/mfu", 3.0, "more than all"),
     (STEPS, f"{METHODS}/clip/mfu", 0.9, "mfu is 0.9"),
-    (STEPS, f"{METHODS}/clip/roofline", 3.0, "roofline is 3"),
     (STEPS, "config/num_classes", 100_000, "tflops is"),
     (STEPS, "config/batch_size", 10**9, "pixels at once"),
     (STEPS, "samples/clip_total_ms", [], "clip_total_ms are missing"),
