@@ -22,9 +22,9 @@ the subwords of the caption, and p(class) is from its counts in training.
 import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from math import comb
 from operator import itemgetter
 from pathlib import Path
@@ -46,6 +46,7 @@ from catlip import streams
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.layout import TABLES, has_tars, split_of
+from catlip.data.loader import RaggedLabels
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
 from catlip.data.tar_index import captions_in
@@ -59,26 +60,28 @@ from catlip.records.table import print_tables
 from catlip.system.urls import is_remote
 from catlip.training.distributed import init_distributed
 from catlip.vocabulary import Vocabulary
-from catlip.weights.checkpoint import vocabulary_of
+from catlip.weights.checkpoint import Checkpoint, vocabulary_of
 
 QUERIES = 256  # ranked at a time
 Image = Callable[[], bytes]
-# Captions -> class ids [sum K] int64 and their offsets [n + 1] int64.
-ClassesOf = Callable[[list[str]], tuple[Tensor, Tensor]]
+ClassesOf = Callable[[Sequence[str]], RaggedLabels]
+# Features [n, D] and m captions -> scores [m, n] float32, and how many captions name no class (None
+# where captions are embedded).
+Scorer = Callable[[Tensor, list[str]], tuple[Tensor, int | None]]
 
 
 def main(config: Retrieval) -> None:
     encoder = load_encoder(config.encoder, config.seed, init_distributed(config.device).device)
     if is_recorded(config.out, config, {"encoder_digest": encoder.digest()}, say=True):
         return
-    scorer = scorer_of(encoder, config)
+    compared_by, score = scorer_of(encoder, config)
     split, captions_of = draw_images(config)
     with Record(config.out, kind=result.Retrieval, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         name = data_name(config.data).removeprefix("folder-")
         if split_of(name):  # whose split it is
             name = f"{Path(config.data).resolve().parent.name}-{name}"
-        digest = sha256("\n".join(c for each in captions_of for c in each).encode()).hexdigest()
+        digest = sha256("\n".join(chain.from_iterable(captions_of)).encode()).hexdigest()
         note_data({name: split.identity() | {"captions_digest": digest[:16]}})
         features = extract(encoder.module, encoder.preprocess, split, config)
         features.broken.note(record)
@@ -86,7 +89,11 @@ def main(config: Retrieval) -> None:
         counts = torch.tensor([len(captions) for captions in kept])
         images = torch.arange(len(kept))
         owners = images.repeat_interleave(counts)  # [captions], the image of each
-        scores, without = scorer(features.values, [caption for each in kept for caption in each])
+        with torch.inference_mode():
+            scores, without = score(features.values, [*chain.from_iterable(kept)])
+        if not scores.isfinite().all():  # a NaN would come before everything
+            raise InputError("some scores are not finite: the weights are broken")
+        scores = scores.cpu()
         image_to_text = ranks(scores.T, images, owners, seed=config.seed)
         text_to_image = ranks(scores, owners, images, seed=config.seed)
         run = record.finish(
@@ -96,7 +103,7 @@ def main(config: Retrieval) -> None:
                 pretrain_seed=encoder.pretrain_seed,
                 encoder_digest=encoder.digest(),
                 data=name,
-                compared_by=scorer.compared_by,
+                compared_by=compared_by,
                 num_images=len(images),
                 num_captions=len(owners),
                 captions_without_class=without,
@@ -164,59 +171,41 @@ def _image(images: Sequence[Image], number: int) -> bytes:
 # Scores
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """Features [n, D] and m captions -> scores [m, n] float32 on the CPU, and how many captions
-    name no class (None where captions are embedded).
-    """
-
-    compared_by: ComparedBy
-    score: Callable[[Tensor, list[str]], tuple[Tensor, int | None]]
-
-    @torch.inference_mode()
-    def __call__(self, features: Tensor, captions: list[str]) -> tuple[Tensor, int | None]:
-        scores, without = self.score(features, captions)
-        if not scores.isfinite().all():  # a NaN would come before everything
-            raise InputError("some scores are not finite: the weights are broken")
-        return scores.cpu(), without
-
-
-def scorer_of(encoder: LoadedEncoder, config: Retrieval) -> Scorer:
+def scorer_of(encoder: LoadedEncoder, config: Retrieval) -> tuple[ComparedBy, Scorer]:
     """Raises: InputError for an encoder that can compare no image with a caption."""
     if towers := towers_of(encoder, config.encoder):
-        return Scorer("embeddings", partial(cosines, towers))
+        return "embeddings", partial(cosines, towers)
+    from baselines.methods import BASELINES
+    from baselines.superclass import Superclass
+
     checkpoint = encoder.checkpoint
-    if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
+    method = BASELINES.get(checkpoint.config.get("method", "")) if checkpoint else None
+    classes_of: ClassesOf
+    is_softmax = method is not None and issubclass(method, Superclass)
+    if checkpoint and has_classifier(encoder):
+        vocabulary = vocabulary_of(checkpoint, config.encoder, config.vocabulary)
+        check_labelling(vocabulary)
+        classes_of, log_rates = vocabulary.targets, rates(vocabulary)
+    elif checkpoint and is_softmax:
+        classes_of, log_rates = subwords_of(checkpoint)
+    else:
         raise InputError(
             f"{config.encoder} compares no image with a caption: it has neither a text tower that "
             "reads sentences nor a classifier of nouns or subwords"
         )
-    from baselines.idf import distinct_subwords
-    from baselines.methods import BASELINES
-    from baselines.openclip import CaptionTokenizer, text_tower
-    from baselines.superclass import Superclass
+    weight, bias = (checkpoint.classifier[name].float().cpu() for name in ("weight", "bias"))
 
-    method = BASELINES.get(checkpoint.config.get("method", ""))
-    is_softmax = method is not None and issubclass(method, Superclass)
-    log_probabilities = partial(F.log_softmax, dim=1) if is_softmax else F.logsigmoid
-    if has_classifier(encoder):
-        vocabulary = vocabulary_of(checkpoint, config.encoder, config.vocabulary)
-        by_nouns = class_scores(encoder, log_probabilities, nouns_of(vocabulary), rates(vocabulary))
-        return Scorer("nouns", by_nouns)
-    if not is_softmax:
-        raise InputError(f"{config.encoder} has a classifier, but not of nouns or subwords")
-    context = checkpoint.config.get("text_context")
-    tokenize = CaptionTokenizer(text_tower(checkpoint.encoder_name, context).context)
+    def score(features: Tensor, captions: list[str]) -> tuple[Tensor, int]:
+        classes = classes_of(captions)
+        logits = F.linear(features.cpu(), weight, bias)
+        told = logits.log_softmax(1) if is_softmax else F.logsigmoid(logits)
+        used, numbers = classes.values.unique(return_inverse=True)
+        told = (told[:, used] - log_rates[used]).T.contiguous()
+        # The same sum for captions with the same classes, which a product would round differently.
+        scores = F.embedding_bag(numbers, told, classes.offsets[:-1], mode="mean")
+        return scores, int((classes.offsets.diff() == 0).sum())
 
-    def subwords_of(captions: list[str]) -> tuple[Tensor, Tensor]:
-        subwords, present = distinct_subwords(tokenize(captions))
-        counts = present.view(len(captions), -1).sum(1)
-        return subwords.values[present], F.pad(counts.cumsum(0), (1, 0))
-
-    with_subword, seen = (checkpoint.rest[f"idf.captions_{name}"] for name in ("with", "seen"))
-    log_rates = (with_subword + 1).log() - (seen + 1).log()
-    by_subwords = class_scores(encoder, log_probabilities, subwords_of, log_rates)
-    return Scorer("subwords", by_subwords)
+    return "nouns" if has_classifier(encoder) else "subwords", score
 
 
 def cosines(towers: Towers, features: Tensor, captions: list[str]) -> tuple[Tensor, None]:
@@ -227,42 +216,13 @@ def cosines(towers: Towers, features: Tensor, captions: list[str]) -> tuple[Tens
     return F.normalize(texts.float(), dim=1) @ F.normalize(images.float(), dim=1).T, None
 
 
-def class_scores(
-    encoder: LoadedEncoder,
-    log_probabilities: Callable[[Tensor], Tensor],
-    classes_of: ClassesOf,
-    log_rates: Tensor,
-) -> Callable[[Tensor, list[str]], tuple[Tensor, int]]:
-    """Scores by a classifier: see above. `log_rates` [V] are the logs of p(class)."""
-    assert encoder.checkpoint is not None
-    weight, bias = (encoder.checkpoint.classifier[name].float() for name in ("weight", "bias"))
-
-    def score(features: Tensor, captions: list[str]) -> tuple[Tensor, int]:
-        values, offsets = classes_of(captions)
-        logits = F.linear(features.cpu(), weight.cpu(), bias.cpu())
-        used, numbers = values.unique(return_inverse=True)
-        told = log_probabilities(logits)[:, used] - log_rates[used]
-        # The same sum for captions with the same classes, which a product would round differently.
-        scores = F.embedding_bag(numbers, told.T.contiguous(), offsets[:-1], mode="mean")
-        return scores, int((offsets.diff() == 0).sum())
-
-    return score
-
-
-def nouns_of(vocabulary: Vocabulary) -> ClassesOf:
-    """The classes that captions name. Raises: InputError if captions are labelled otherwise now."""
+def check_labelling(vocabulary: Vocabulary) -> None:
     labeller = Labeller(vocabulary.rule, dict(vocabulary.words)).version
     if labeller != vocabulary.label_version:
         raise InputError(
             f"the vocabulary was made by {vocabulary.label_version}, but captions are labelled by "
             f"{labeller} now"
         )
-
-    def classes(captions: list[str]) -> tuple[Tensor, Tensor]:
-        values, offsets = vocabulary.classes(captions)
-        return torch.from_numpy(values), torch.from_numpy(offsets)
-
-    return classes
 
 
 def rates(vocabulary: Vocabulary) -> Tensor:
@@ -272,6 +232,23 @@ def rates(vocabulary: Vocabulary) -> Tensor:
     counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
     captions = vocabulary.source.captions or counts.sum().item() / UNKNOWN_LABELS_PER_CAPTION
     return (counts / captions).log().float()
+
+
+def subwords_of(checkpoint: Checkpoint) -> tuple[ClassesOf, Tensor]:
+    """The same of a classifier of subwords: what gives captions' classes, and the log rates [V]."""
+    from baselines.idf import distinct_subwords
+    from baselines.openclip import CaptionTokenizer, text_tower
+
+    context = checkpoint.config.get("text_context")
+    tokenize = CaptionTokenizer(text_tower(checkpoint.encoder_name, context).context)
+
+    def classes_of(captions: Sequence[str]) -> RaggedLabels:
+        subwords, present = distinct_subwords(tokenize([*captions]))
+        counts = present.view(len(captions), -1).sum(1)
+        return RaggedLabels(subwords.values[present], F.pad(counts.cumsum(0), (1, 0)))
+
+    with_subword, seen = (checkpoint.rest[f"idf.captions_{name}"] for name in ("with", "seen"))
+    return classes_of, (with_subword + 1).log() - (seen + 1).log()
 
 
 # Ranks

@@ -128,10 +128,10 @@ def test_chance_is_what_random_scores_give(right: int, answers: int) -> None:
 def test_catlip_scores_a_caption_by_how_likely_its_nouns_are(make_run, tmp_path) -> None:
     run, captions = make_run(), ["a dog and a cat", "qwertz", "the car", "cat, dog"]
     encoder = load_encoder(str(run), 0, CPU)
-    scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
+    compared_by, scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
     features = torch.randn(5, encoder.num_features, generator=torch.Generator().manual_seed(0))
     scores, without = scorer(features, captions)
-    assert (scorer.compared_by, without) == ("nouns", 1)
+    assert (compared_by, without) == ("nouns", 1)
     weights = load_file(run / "weights.safetensors")
     logits = (features @ weights["classifier.weight"].T + weights["classifier.bias"]).tolist()
     vocabulary = Vocabulary.load(tmp_path / "run-vocabulary.json")
@@ -158,9 +158,9 @@ def test_superclass_scores_a_caption_by_its_subwords(untrained, tmp_path) -> Non
     save_weights(run / "weights.safetensors", weights, dict(encoder.checkpoint.config))
     encoder = load_encoder(str(run), 0, CPU)
     features = torch.randn(3, encoder.num_features, generator=torch.Generator().manual_seed(0))
-    scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
+    compared_by, scorer = scorer_of(encoder, Retrieval(str(run), str(tmp_path), **ON_A_CPU))
     scores, without = scorer(features, [caption, ""])
-    assert (scorer.compared_by, without) == ("subwords", 1)
+    assert (compared_by, without) == ("subwords", 1)
     logits = features @ weights["classifier.weight"].T + weights["classifier.bias"]
     rates = torch.tensor([0.5, *[0.01] * (len(subwords) - 1)])
     expected = (logits.log_softmax(1)[:, subwords] - rates.log()).mean(1)
@@ -186,7 +186,9 @@ def test_a_catlip_that_knows_its_nouns_finds_them(make_run, tmp_path) -> None:
     metrics = retrieve(tmp_path / "out.json", run, data)["metrics"]
     # Two images have the same caption: which of the two comes first is drawn, the others never do.
     assert metrics["image_to_text"]["r5"] == 1
-    scorer = scorer_of(load_encoder(str(run), 0, CPU), Retrieval(str(run), str(data), **ON_A_CPU))
+    _, scorer = scorer_of(
+        load_encoder(str(run), 0, CPU), Retrieval(str(run), str(data), **ON_A_CPU)
+    )
     features = torch.stack([cat, cat, dog, dog])
     scores, _ = scorer(features, ["a cat", "a cat", "a dog", "a dog"])
     assert int(ranks(scores, torch.arange(4), torch.arange(4), seed=0).max()) <= 1
