@@ -15,7 +15,7 @@ from catlip.records.record import plain, read_record
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
     *("max_broken", "dry_run", "profile"),
-    *("overfit", "crowds", "ties", "bias", "scale"),  # of older records
+    *("overfit", "crowds", "ties", "bias", "scale", "draw"),  # of older records
     *("recipe", "transfer"),  # whose fields are compared one by one
 )
 MAX_SHOWN, MAX_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,27 +18,12 @@ def spread_evenly(count: int, wanted: int) -> Sequence[int]:
     return [count * number // wanted for number in range(wanted)]
 
 
-def scale_of(height: int, width: int) -> float:
-    """The factor by which a picture is scaled for the record; 1 if it is small enough."""
-    return min(1.0, LARGEST / max(height, width))
-
-
 def encode_image(pixels: NDArray[np.uint8]) -> str:
-    """[H, W, 3] RGB as a JPEG in base64, at `scale_of` its size."""
-    return _encoded(pixels, Image.Resampling.LANCZOS, "JPEG", quality=QUALITY)
-
-
-def encode_map(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
-    """[H, W] class ids, or bool at one bit per pixel, as a PNG in base64."""
-    return _encoded(values, Image.Resampling.NEAREST, "PNG", optimize=True)
-
-
-def _encoded(pixels: NDArray[Any], filter: Image.Resampling, kind: str, **options: object) -> str:
-    picture = Image.fromarray(pixels)
-    scale = scale_of(picture.height, picture.width)
+    """[H, W, 3] RGB as a JPEG in base64, its longer side at most LARGEST."""
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
+    scale = LARGEST / max(picture.size)
     if scale < 1:
         size = (round(picture.width * scale), round(picture.height * scale))
-        picture = picture.resize(size, filter)
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    picture.save(buffer, "JPEG", quality=QUALITY)
     return base64.b64encode(buffer.getvalue()).decode()

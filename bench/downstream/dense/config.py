@@ -26,8 +26,6 @@ class Dense(ReadingOptions):
     recipe: ImageRecipe
     seed: Seed = 0
     """Seed of the order of images, the crops, the head, and a random encoder."""
-    draw: Natural = 6
-    """Number of test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: Natural = field(default=1, kw_only=True)
     """Processes that read images, per rank."""
     checkpoint_every: Count = 500

@@ -33,7 +33,6 @@ from detectron2.engine.hooks import LRScheduler, PeriodicCheckpointer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
-from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
@@ -56,9 +55,7 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
-from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import MAX_BROKEN, cause_of
-from catlip.program.pictures import encode_image, encode_map, scale_of, spread_evenly
 from catlip.program.progress import Bar, progress
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
@@ -170,10 +167,7 @@ class Detect(DenseTask):
             for kind, short in KINDS.items()
             for what, value in results[kind].items()
         }
-        pictures = [
-            evaluator.picture(split, number) for number in spread_evenly(len(split), config.draw)
-        ]
-        return scores | {"pictures": pictures}
+        return scores
 
 
 TASK = Detect
@@ -372,12 +366,11 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 
 class Scores(COCOEvaluator):
     """detectron2's evaluator of COCO, with scores that are fractions in [0, 1], or None where no
-    test image has such an object; and with pictures.
+    test image has such an object.
     """
 
     def __init__(self, name: str):
         super().__init__(name, tasks=tuple(KINDS), use_fast_impl=False)
-        self.evaluated: dict[str, COCOeval] = {}
 
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
@@ -387,39 +380,11 @@ class Scores(COCOEvaluator):
             coco_eval.evaluate()
             coco_eval.accumulate()
             coco_eval.summarize()
-        self.evaluated[iou_type] = coco_eval
         # [thresholds, recalls, classes], for objects of all sizes.
         precision = coco_eval.eval["precision"][:, :, :, 0, -1]
         by_class = [_fraction(precision[:, :, c].mean()) for c in range(precision.shape[2])]
         scores = map(_fraction, coco_eval.stats)
         return dict(zip(SUMMARY, scores, strict=False)) | {"ap_by_class": by_class}
-
-    def picture(self, split: CocoSplit, number: int) -> dict[str, Any]:
-        """A test image with its objects and as many predictions, in pixels of the kept picture."""
-        image = split.images[number]
-        scale = scale_of(image["height"], image["width"])
-        truth, masks = self.evaluated["segm"].cocoGt, self.evaluated["segm"].cocoDt
-        objects = [item for item in split.annotations[number] if not item.get("iscrowd")]
-        boxes = self.evaluated["bbox"].cocoDt.imgToAnns.get(image["id"], [])
-        best = sorted(boxes, key=lambda item: -item["score"])[: len(objects)]
-
-        def drawn(item: dict[str, Any], mask: NDArray[np.uint8]) -> dict[str, Any]:
-            left, top, width, height = item["bbox"]
-            box = [float(side) * scale for side in (left, top, left + width, top + height)]
-            class_id = split.class_ids[item["category_id"]]
-            return {"class": class_id, "box": box, "mask": encode_map(mask.astype(bool))}
-
-        pixels = np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
-        return {
-            "key": image["file_name"],
-            "image": encode_image(pixels),
-            "truth": [drawn(item, truth.annToMask(item)) for item in objects],
-            "predicted": [
-                # An object has the same id among the boxes and among the masks.
-                drawn(item, masks.annToMask(masks.anns[item["id"]])) | {"score": item["score"]}
-                for item in best
-            ],
-        }
 
 
 def _fraction(value: float) -> float | None:

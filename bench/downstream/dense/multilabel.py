@@ -31,14 +31,10 @@ from bench.downstream.probe.fit import (
     transfer_head,
 )
 from catlip.encoders.load import LoadedEncoder, load_encoder
-from catlip.encoders.preprocess import rgb_picture
 from catlip.program.broken import read_broken, read_lines
-from catlip.program.pictures import encode_image, spread_evenly
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.vocabulary.label_sets import label_set
-
-MAX_SHOWN = 5  # predictions for each picture in the record
 
 
 class MultiLabelTask(DenseTask):
@@ -110,14 +106,9 @@ class MultiLabelTask(DenseTask):
         ranks = all_gather_objects((features.numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
-        row_of = {number: row for row, number in enumerate(numbers.tolist())}
-        drawn = [
-            row_of[number] for number in spread_evenly(len(images), config.draw) if number in row_of
-        ]
         broken = [read_broken(config.folder).images(), *(of_rank for _, _, of_rank in ranks)]
         return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
             "num_val": len(numbers),
-            "pictures": [_picture(images, int(numbers[i]), scores[i].sigmoid()) for i in drawn],
             "broken": list(chain.from_iterable(broken)),
         }
 
@@ -156,16 +147,3 @@ def _binary(scores: Tensor, truth: Tensor) -> float:
     # ones; so it gets their ranks.
     distinct, ranks = scores.unique(return_inverse=True)
     return float(binary_average_precision(ranks.double() / len(distinct), truth))
-
-
-def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
-    best = chances.topk(min(MAX_SHOWN, len(chances)))
-    return {
-        "key": val.keys[number],
-        "image": encode_image(np.asarray(rgb_picture(val.image_bytes(number)))),
-        "truth": np.flatnonzero(val.labels[number]).tolist(),
-        "predicted": [
-            {"class": c, "score": s}
-            for s, c in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ],
-    }

@@ -5,54 +5,22 @@ detection. A record holds one training.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 from bench.downstream.probe.result import LabelOrigin, Transferred, check_fractions
 from catlip.records.run import Run, usual_recipe
 from catlip.records.styles import name_of, ordered
 from catlip.records.table import RECORDS, Column, Row, Spec, quantity_of
 
-SPLITS = ("train", "val")
 SLIDING = "mIoU, sliding window"
-SAMPLES: dict[str, type] = {"loss": tuple[float, float], "classes": str}  # of each task's records
-# Not class statements, because a field cannot be named `class` in one. A box is left, top, right
-# and bottom in pixels; a mask is a PNG in base64.
-Guess = TypedDict("Guess", {"class": int, "score": float})
-Object = TypedDict("Object", {"class": int, "box": tuple[float, float, float, float], "mask": str})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A test image in base64, like all images here."""
-
-    key: str
-    image: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelsPicture(Picture):
-    truth: list[int]
-    predicted: list[Guess]  # the most likely classes
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapPicture(Picture):
-    truth: str
-    predicted: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectsPicture(Picture):
-    truth: list[Object]
-    predicted: list[Object]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
     """One training on such a task."""
 
+    rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "classes": str}
     task: ClassVar[str]  # in a sentence
-    title: ClassVar[str]  # of its predictions in a figure
     measures: ClassVar[dict[str, str]]  # measure -> the field that holds it
     published: ClassVar[tuple[int, int]]  # classes and test images of the paper's data set
 
@@ -71,9 +39,6 @@ class Dense(Transferred):
     def accuracies(self) -> dict[str, float | None]:
         return {measure: getattr(self, name) for measure, name in self.measures.items()}
 
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        return {name: getattr(self, name) for name in ("num_train", "num_val", "num_classes")}
-
     def is_published(self, name: str = "") -> bool:
         return (self.num_classes, max(self.val_images, self.num_val)) == self.published
 
@@ -83,10 +48,10 @@ class Multilabel(Dense):
     """Average precision of labels: the mean over classes, and over all answers together."""
 
     kind = "multilabel"
-    task, title = "multi-label classification", "Labels"
+    task = "multi-label classification"
     measures: ClassVar = {"mAP": "map_macro", "micro mAP": "map_micro"}
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {**SAMPLES, "origins": LabelOrigin, "pictures": LabelsPicture}
+    rows: ClassVar[dict[str, type]] = {**Dense.rows, "origins": LabelOrigin}
 
     map_macro: float
     map_micro: float
@@ -97,10 +62,9 @@ class Segmentation(Dense):
     """Mean IoU and pixel accuracies, of images resized to a square, and with a sliding window."""
 
     kind = "segmentation"
-    task, title = "segmentation", "Label maps"
+    task = "segmentation"
     measures: ClassVar = {"mIoU": "miou_fixed", SLIDING: "miou_slide"}
     published = (150, 2000)  # ADE20k
-    rows: ClassVar[dict[str, type]] = {**SAMPLES, "pictures": MapPicture}
 
     miou_fixed: float
     accuracy_fixed: float
@@ -115,10 +79,9 @@ class Detection(Dense):
     """COCO's average precision of boxes and of masks; None if there is nothing of that size."""
 
     kind = "detection"
-    task, title = "detection", "Boxes, masks"
+    task = "detection"
     measures: ClassVar = {"box AP": "box_ap", "mask AP": "mask_ap"}
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {**SAMPLES, "pictures": ObjectsPicture}
 
     box_ap: float | None
     box_ap50: float | None

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -37,14 +36,12 @@ from bench.downstream.dense.deeplabv3 import EncoderSegmentor, segmentor
 from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.decode import open_picture, rgb
-from catlip.program.pictures import encode_image, encode_map, spread_evenly
 from catlip.program.progress import progress
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.recipes.fidelity import warmup_steps
 from catlip.records.record import note_begun
-from catlip.training.distributed import Rank, all_gather_objects
+from catlip.training.distributed import Rank
 from catlip.training.parallel import AUTOCAST
 from catlip.training.preempt import Notice, catch_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
@@ -143,15 +140,10 @@ class Segment(DenseTask):
 
     @torch.inference_mode()
     def test(self, model: Any, split: Split) -> Results:
-        """What SceneIoU returns by protocol, and the "pictures" of `fixed`, on all ranks."""
+        """What SceneIoU returns by protocol."""
         model.eval()
         side = self.recipe.resolution  # of the square, of the shorter side, and of the window
         results: Results = {}
-        pictures: dict[str, dict[str, str]] = {}
-        drawn = [
-            split.images[number].image.stem
-            for number in spread_evenly(len(split), self.config.draw)
-        ]
         for protocol in PROTOCOLS:
             model.test_cfg = ConfigDict(mode="whole")
             if protocol == "slide":
@@ -170,26 +162,9 @@ class Segment(DenseTask):
             for batch in progress(loader, desc=protocol, unit="image", disable=self.hidden):
                 samples = model.test_step(batch)
                 metric.process(batch, [sample.to_dict() for sample in samples])
-                for sample in samples:
-                    key = Path(sample.img_path).stem
-                    if protocol == "fixed" and key in drawn:
-                        maps = (sample.gt_sem_seg, sample.pred_sem_seg)
-                        truth, predicted = (
-                            encode_map(labels.data[0].cpu().numpy().astype(np.uint8))
-                            for labels in maps
-                        )
-                        pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
-                        pictures[key] = {
-                            "key": key,
-                            "image": encode_image(pixels),
-                            "truth": truth,
-                            "predicted": predicted,
-                        }
             metrics = metric.evaluate(len(split))
             results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
-        for of_rank in all_gather_objects(pictures):
-            pictures |= of_rank
-        return results | {"pictures": [pictures[key] for key in drawn]}
+        return results
 
 
 TASK = Segment

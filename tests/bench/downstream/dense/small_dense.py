@@ -129,7 +129,7 @@ class Task:
         return json.loads(out.read_text()), printed.getvalue()
 
     def start(self, data: str, out: Path, **changes: Any) -> None:
-        options = {"encoder": self.encoder, "recipe": self.recipe, "draw": 2, **ON_A_CPU}
+        options = {"encoder": self.encoder, "recipe": self.recipe, **ON_A_CPU}
         self.main(self.config(data=data, out=out, **options | changes))
 
 

@@ -85,7 +85,6 @@ def test_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path) 
     about = {"method": "random", "pretrain_seed": 0, "num_train": 12, "val_images": 6}
     assert about.items() <= metrics.items()
     assert samples["classes"] == ["person", "tree", "sea"]
-    assert len(samples["pictures"]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
     left = {path.name for path in (tmp_path / "run").iterdir() if not path.match("events*")}
     assert left - {"log.jsonl"} == {"score.json", "threads.txt", "weights.safetensors"}
@@ -142,7 +141,7 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
     else:
         cosines = [math.cos(math.pi * step / 11) for step in range(11)]
         rates = [1e-6, *(1e-5 + (1e-2 - 1e-5) * (1 + cosine) / 2 for cosine in cosines)]
-    task.run(data[name], tmp_path / "run.json", recipe=recipe, seed=5, draw=0)
+    task.run(data[name], tmp_path / "run.json", recipe=recipe, seed=5)
     assert norms == pytest.approx([0.01] * 12, rel=1e-3)
     for rate, groups in zip(rates, steps, strict=True):
         assert {(group["betas"], group["eps"]) for group in groups} == {((0.6, 0.8), 1e-3)}
@@ -267,11 +266,6 @@ def test_two_ranks_score_seven_images_as_one(succeed, tmp_path) -> None:
     by_class = [record["samples"]["ap_by_class"] for record in (one, two)]
     assert by_class[1] == pytest.approx(by_class[0])
     assert len({*by_class[0]}) > 1, "the order of the images decides"
-    pictures = zip(one["samples"]["pictures"], two["samples"]["pictures"], strict=True)
-    for first, second in pictures:
-        assert (second["key"], second["truth"]) == (first["key"], first["truth"])
-        scores = [[row["score"] for row in picture["predicted"]] for picture in (first, second)]
-        assert scores[1] == pytest.approx(scores[0], abs=1e-3)
 
 
 @pytest.mark.slow

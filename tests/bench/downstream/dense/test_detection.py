@@ -294,7 +294,7 @@ class Oracle(nn.Module):
 
 def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> dict[str, Any]:
     val = read_masks(root, "val")
-    config = SimpleNamespace(folder=folder, num_workers=0, draw=2)
+    config = SimpleNamespace(folder=folder, num_workers=0)
     task: Any = SimpleNamespace(config=config, recipe=DETECTION, rank=ALONE, hidden=True)
     return Detect.test(task, Oracle(val, folder / ANNOTATIONS / "val.json", change), val)
 

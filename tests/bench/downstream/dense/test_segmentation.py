@@ -222,7 +222,7 @@ class Oracle:
 
 
 def scored(root, model) -> dict[str, Any]:
-    config = SimpleNamespace(draw=0, num_workers=0)
+    config = SimpleNamespace(num_workers=0)
     task: Any = SimpleNamespace(config=config, recipe=SEGMENTATION, hidden=True)
     return Segment.test(task, model, read_ade20k(root, "val"))
 
