@@ -129,17 +129,10 @@ class Study(RunOptions):
             warmup = round(base.warmup_iterations * steps / whole)
         return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 
-    def training(self, method: str, recipe: Recipe, seed: int, vocabulary: Path) -> "Training":
-        return Training(
-            method,
-            recipe,
-            self.shards,
-            vocabulary=vocabulary,
-            labels_dir=self.labels_dir,
-            probe=self.probe,
-            probe_recipe=self.probe_recipe,
-            seed=seed,
-        )
+    def training(self, kind: "type[T]", **own: Any) -> "T":
+        """A training of this study; `own` are the fields that it does not share with the others."""
+        shared = ("shards", "labels_dir", "probe", "probe_recipe")
+        return kind(**{name: getattr(self, name) for name in shared} | own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +170,6 @@ def run_trainings(
     trainings: Sequence[T],
     kind: type[S],
     measure: Callable[[U, T, Path], S],
-    prepare: Callable[[], object] = lambda: None,
 ) -> list[Run[S]]:
     """The record of each training, taken from --out or from --earlier, or made now.
     Raises: InputError.
@@ -185,7 +177,6 @@ def run_trainings(
     Args:
         measure: a function of a module, since other processes call it: does a training in the
             folder that it is given, and returns the metrics.
-        prepare: called first, if a record is missing.
     """
     missing, done = [], 0
 
@@ -201,8 +192,6 @@ def run_trainings(
             report(training)
         else:
             missing.append(training)
-    if missing:
-        prepare()
     workers = min(study.workers or workers_for(study, missing), len(missing)) or 1
     if workers > 1:
         if not study.quiet:

@@ -100,10 +100,17 @@ def list_trainings(config: Lengths) -> list[SizedTraining]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        recipe = config.recipe_of_length(base, images)
-        training = config.training(method, recipe, seed, config.vocabulary)
-        training = replace(training, shards=spread(config.shards, fraction))
-        trainings.append(SizedTraining(**vars(training), images=images, fraction=fraction))
+        training = config.training(
+            SizedTraining,
+            method=method,
+            recipe=config.recipe_of_length(base, images),
+            seed=seed,
+            vocabulary=config.vocabulary,
+            shards=spread(config.shards, fraction),
+            images=images,
+            fraction=fraction,
+        )
+        trainings.append(training)
     return trainings
 
 

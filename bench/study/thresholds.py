@@ -67,8 +67,12 @@ def main(config: Thresholds) -> None:
     vocabularies = {t: folder / f"vocabulary-above-{t}.json" for t in config.thresholds}
     counts = prune(config, vocabularies)
     trainings = [
-        PrunedTraining(
-            **vars(config.training("catlip", recipe, seed, vocabularies[threshold])),
+        config.training(
+            PrunedTraining,
+            method="catlip",
+            recipe=recipe,
+            seed=seed,
+            vocabulary=vocabularies[threshold],
             threshold=threshold,
             vocabulary_identity=vocabulary_identity(vocabularies[threshold]),
         )

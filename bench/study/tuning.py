@@ -243,9 +243,15 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     }
     if config.encoder:
         base = replace(base, encoder=config.encoder)
-    recipe = recipe_of(base, drawn, config.images)
-    training = config.training(method, recipe, config.seed, config.vocabulary)
-    return TrialTraining(**vars(training), trial=number, drawn=drawn)
+    return config.training(
+        TrialTraining,
+        method=method,
+        recipe=recipe_of(base, drawn, config.images),
+        seed=config.seed,
+        vocabulary=config.vocabulary,
+        trial=number,
+        drawn=drawn,
+    )
 
 
 def recipe_of(base: Recipe, drawn: Mapping[str, float], images: int) -> Recipe:

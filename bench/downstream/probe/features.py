@@ -7,7 +7,6 @@ from types import MappingProxyType
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -23,8 +22,6 @@ from catlip.training.attention import note_kernels
 from catlip.training.distributed import Rank
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
-
-NEIGHBOURS_BATCH = 1024  # images whose nearest neighbours are looked for at a time
 
 
 @dataclass(frozen=True)
@@ -136,20 +133,6 @@ class Extractor:
         features = extract(self.module, self.preprocess, split, reading=self.reading, known=known)
         self.done.append((split, features))
         return features
-
-
-@torch.inference_mode()
-def nearest_neighbours(train: Tensor, test: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The highest cosines [n, count] of each row of `test` [n, D] with rows of `train`, the highest
-    first, and the numbers of these rows.
-    """
-    known = F.normalize(train, dim=1)
-    parts = [
-        (F.normalize(rows, dim=1) @ known.T).topk(min(count, len(known)))
-        for rows in test.split(NEIGHBOURS_BATCH)
-    ]
-    cosines, numbers = (torch.cat(columns) for columns in zip(*parts, strict=True))
-    return cosines, numbers
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:

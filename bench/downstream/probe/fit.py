@@ -60,7 +60,6 @@ class Score:
     final_loss: float = float("nan")
     correct: str = ""
     unreadable: list[int] | None = None  # positions of the test images without a bit
-    predicted: Sequence[int] = ()  # the class of each test image; only on cached features
     broken: Sequence[BrokenImage] = ()
     l2: float | None = None  # the strength that was chosen
 
@@ -296,7 +295,7 @@ def fit_linear(
     with torch.inference_mode():
         scores = classifier((test.values - mean) / deviation)
     score = _score_of(hits(scores, test.labels), began)
-    return replace(score, final_loss=loss.item(), predicted=scores.argmax(1).tolist())
+    return replace(score, final_loss=loss.item())
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.downstream.probe import result
 from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
-from bench.downstream.probe.features import Extractor, Features, hits, nearest_neighbours
+from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import TaskResult, ZeroShotMethod
 from catlip.cli import InputError
@@ -90,12 +90,14 @@ def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
     """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote."""
-    cosines, numbers = nearest_neighbours(train.values, test.values, neighbours)
-    counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
-    columns = (cosines, train.labels[numbers], test.labels)
-    for near, voted, labels in zip(*(column.split(TEST_BATCH) for column in columns), strict=True):
+    known = F.normalize(train.values, dim=1)
+    counts = torch.zeros(2, dtype=torch.int64, device=known.device)
+    parts = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
+    for values, labels in parts:
+        cosines = F.normalize(values, dim=1) @ known.T
+        near, numbers = cosines.topk(min(neighbours, len(known)))
         votes = torch.zeros(len(near), num_classes, device=near.device)
-        votes.scatter_add_(1, voted, (near / TEMPERATURE).exp())
+        votes.scatter_add_(1, train.labels[numbers], (near / TEMPERATURE).exp())
         counts += hits(votes.masked_fill(votes == 0, -torch.inf), labels).sum(0)
     top1, top5 = (counts / len(test)).tolist()
     return top1, top5
@@ -144,12 +146,19 @@ class Towers:
     device: torch.device
     scale: float = 1.0
 
+    @torch.inference_mode()
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """[n, joint] float32, of length 1."""
+        parts = self.tokenize(texts).split(TEXT_BATCH)
+        embedded = torch.cat([self.embed(part.to(self.device)) for part in parts])
+        return F.normalize(embedded.float(), dim=1)
+
     def cosines(self, rows: Tensor) -> Scores:
         """The scores of classes with these unit vectors [classes, joint]."""
 
         @torch.inference_mode()
         def scores(features: Tensor) -> Tensor:
-            return F.normalize(self.project(features), dim=1) @ rows.T
+            return F.normalize(self.project(features).float(), dim=1) @ rows.T
 
         return scores
 
@@ -232,9 +241,8 @@ def embed_classes(towers: Towers, task: Task, templates: Sequence[Template]) -> 
     """[classes, joint]: per class the mean of its prompts' unit vectors, as a unit vector."""
     rows = []
     for name in class_names(task):
-        parts = towers.tokenize([template(name) for template in templates]).split(TEXT_BATCH)
-        embedded = torch.cat([towers.embed(part.to(towers.device)) for part in parts])
-        rows.append(F.normalize(F.normalize(embedded, dim=1).mean(0), dim=0))
+        embedded = towers.embed_texts([template(name) for template in templates])
+        rows.append(F.normalize(embedded.mean(0), dim=0))
     return torch.stack(rows)
 
 

@@ -132,8 +132,6 @@ def packed_ids(ids: NDArray[np.int64]) -> str:
 def unpacked_ids(text: str) -> NDArray[np.int64]:
     """Raises: ValueError."""
     data = base64.b64decode(text, validate=True)
-    if not data.startswith(b"x\xda"):  # an older record has the numbers themselves
-        return np.frombuffer(data, "<u4").astype(np.int64)
     try:
         differences = zlib.decompressobj().decompress(data, 4 * MOST_IMAGES)
     except zlib.error as error:
@@ -144,7 +142,7 @@ def unpacked_ids(text: str) -> NDArray[np.int64]:
 @dataclass(frozen=True, kw_only=True)
 class LabelOrigin:
     """A row of `origins_<task>`: where Transfer Init takes a label's row from. `similarity` is a
-    mean; `test_images` are the positions of its images, empty in older records.
+    mean; `test_images` are the positions of its images, in older records.
     """
 
     label: str
@@ -189,10 +187,6 @@ class OnTasks(Transferred):
         for task, numbers in flat.pop("tasks", {}).items():
             flat |= {f"{task}_{name}": value for name, value in numbers.items()}
         return flat
-
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        names = ("num_classes", "num_test") if task else ()
-        return {f"{task}_{name}": getattr(self.tasks.get(task), name, None) for name in names}
 
     def accuracies(self) -> dict[str, float | None]:
         return {task: result.top1 for task, result in self.tasks.items()}

@@ -176,10 +176,7 @@ def _heads(
                 raise
             record.notes.append(f"{task.name}, seed {seed}: no head by {init}: {error}")
         else:
-            record.samples[f"origins_{task.name}"] = [
-                origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
-                for label, origin in enumerate(origins)
-            ]
+            record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
     return heads
 
 

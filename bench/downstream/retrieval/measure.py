@@ -38,7 +38,7 @@ from bench.downstream.outputs import data_name
 from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.fit import has_classifier
-from bench.downstream.probe.readouts import TEXT_BATCH, Towers, towers_of
+from bench.downstream.probe.readouts import Towers, towers_of
 from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
 from bench.downstream.retrieval.result import CUTS, RETRIEVAL, ComparedBy, Recall
@@ -210,10 +210,7 @@ def scorer_of(encoder: LoadedEncoder, config: Retrieval) -> tuple[ComparedBy, Sc
 
 def cosines(towers: Towers, features: Tensor, captions: list[str]) -> tuple[Tensor, None]:
     """[captions, images], the cosines of the embeddings."""
-    parts = towers.tokenize(captions).split(TEXT_BATCH)
-    texts = torch.cat([towers.embed(part.to(towers.device)) for part in parts])
-    images = towers.project(features)
-    return F.normalize(texts.float(), dim=1) @ F.normalize(images.float(), dim=1).T, None
+    return towers.cosines(towers.embed_texts(captions))(features).T, None
 
 
 def check_labelling(vocabulary: Vocabulary) -> None:

@@ -62,45 +62,34 @@ class Retrieval(Transferred):
     def is_published(self, name: str) -> bool:
         return False
 
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        return {"num_images": self.num_images, "num_captions": self.num_captions}
-
 
 def retrieval_rows(runs: Iterable[Run[Retrieval]]) -> Iterator[Row]:
     """A row for each method and direction, means over seeds of pre-training, and one for chance."""
-    groups: dict[tuple[str, int, int], dict[str, list[Run[Retrieval]]]] = {}
+    groups: dict[str, dict[str, list[Run[Retrieval]]]] = {}
     for run in runs:
-        one = run.metrics
-        by_method = groups.setdefault((one.data, one.num_images, one.num_captions), {})
-        by_method.setdefault(run.method, []).append(run)
-    for (data, images, captions), by_method in groups.items():
-        shared = {"data": f"{clipped(data, 40)}: {images:,} images, {captions:,} captions"}
+        data, one = clipped(run.metrics.data, 40), run.metrics
+        searched = f"{data}: {one.num_images:,} images, {one.num_captions:,} captions"
+        groups.setdefault(searched, {}).setdefault(run.method, []).append(run)
+    for searched, by_method in groups.items():
         for method in ordered(by_method):
-            same = by_method[method]
-            first = same[0].metrics
-            without = first.captions_without_class
+            alike = by_method[method]
+            first = alike[0].metrics
             for way, words in WAYS.items():
-                yield shared | {
+                recalls = [asdict(getattr(run.metrics, way)) for run in alike]
+                yield {
+                    "data": searched,
                     "method": name_of(method),
                     "by": IN_WORDS[first.compared_by],
                     "way": words,
-                    **{
-                        f"r{cut}": quantity_of(
-                            getattr(getattr(run.metrics, way), f"r{cut}") for run in same
-                        )
-                        for cut in CUTS
-                    },
+                    **{cut: quantity_of(recall[cut] for recall in recalls) for cut in recalls[0]},
                     NOTE: f"{without} captions name none of its classes: their order is chance."
-                    if without
+                    if (without := first.captions_without_class)
                     else "",
-                    RECORDS: tuple(run.path for run in same),
+                    RECORDS: tuple(run.path for run in alike),
                 }
         for way, words in WAYS.items():
-            yield shared | {
-                "method": "Chance",
-                "way": words,
-                **asdict(getattr(first, f"{way}_chance")),
-            }
+            chance = asdict(getattr(first, f"{way}_chance"))
+            yield {"data": searched, "method": "Chance", "way": words, **chance}
 
 
 RETRIEVAL = Spec(
