@@ -19,7 +19,6 @@ class Link:
     node_latency_us: float
     network_gb_s: float
     network_latency_us: float
-    source: str = ""
 
     def levels(self, devices: int) -> tuple[int, int]:
         """(g, m): devices of a node that take part, and nodes."""
@@ -39,28 +38,18 @@ class Link:
         return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
 
 
-ASSUMED = "latencies are assumed, 5 us in a node and 20 us between nodes"
-A100 = f"datasheets: A100 SXM; DGX A100, a 200 Gbit/s adapter per GPU; {ASSUMED}"
-H100 = f"datasheets: H100 SXM; DGX H100, a 400 Gbit/s adapter per GPU; {ASSUMED}"
-PCIE = (
-    "assumed: 8 GPUs on PCIe 4.0 x16 at 25 of its 32 GB/s, one 100 Gbit/s adapter for all of them; "
-    "latencies 10 us in a node and 20 us between nodes"
-)
-A100_NODES = Link(8, 300, 5, network_gb_s=25, network_latency_us=20, source=A100)
-H100_NODES = Link(8, 450, 5, network_gb_s=50, network_latency_us=20, source=H100)
-PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=PCIE)
-B200 = f"datasheets: HGX B200; DGX B200, a 400 Gbit/s adapter per GPU; {ASSUMED}"
-B300 = f"datasheets: HGX B300; DGX B300, an 800 Gbit/s adapter per GPU; {ASSUMED}"
-GB200 = f"datasheets: GB200 NVL72, 72 GPUs a node; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
-GH200 = "assumed: one GPU a node with a 400 Gbit/s adapter; latency 20 us between nodes"
-MI300 = f"datasheets: MI300X; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
-MI350 = f"datasheets: MI355X; assumed: a 400 Gbit/s adapter per GPU; {ASSUMED}"
-B200_NODES = Link(8, 900, 5, network_gb_s=50, network_latency_us=20, source=B200)
-B300_NODES = Link(8, 900, 5, network_gb_s=100, network_latency_us=20, source=B300)
-GB200_NODES = Link(72, 900, 5, network_gb_s=50, network_latency_us=20, source=GB200)
-GH200_NODES = Link(1, 50, 20, network_gb_s=50, network_latency_us=20, source=GH200)
-MI300_NODES = Link(8, 448, 5, network_gb_s=50, network_latency_us=20, source=MI300)
-MI350_NODES = Link(8, 537, 5, network_gb_s=50, network_latency_us=20, source=MI350)
+# GB/s by the datasheets of the GPUs and of NVIDIA's DGX, with an adapter for each GPU. Assumed are
+# all latencies, the adapters of GB200, GH200 and AMD's, and of PCIe 4.0 x16 25 of its 32 GB/s, with
+# one adapter of 100 Gbit/s for 8 GPUs.
+A100_NODES = Link(8, 300, 5, network_gb_s=25, network_latency_us=20)
+H100_NODES = Link(8, 450, 5, network_gb_s=50, network_latency_us=20)
+PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20)
+B200_NODES = Link(8, 900, 5, network_gb_s=50, network_latency_us=20)
+B300_NODES = Link(8, 900, 5, network_gb_s=100, network_latency_us=20)
+GB200_NODES = Link(72, 900, 5, network_gb_s=50, network_latency_us=20)
+GH200_NODES = Link(1, 50, 20, network_gb_s=50, network_latency_us=20)
+MI300_NODES = Link(8, 448, 5, network_gb_s=50, network_latency_us=20)
+MI350_NODES = Link(8, 537, 5, network_gb_s=50, network_latency_us=20)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,7 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
     if isinstance(objective.image_encoder, UserEncoder):
         flops = objective.image_encoder.training_flops * factors.batch_size
     else:
-        images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
-        flops = training_flops(images) * factors.batch_size
+        flops = training_flops(image_products(factors)) * factors.batch_size
     for text, captions in text_shapes(factors).items():
         flops += training_flops(text_products(text)) * captions
     flops += training_flops(objective.matmuls(step_shape(factors, world_size)))
@@ -89,9 +88,9 @@ def mean_flops_per_sample(
     return flops / sum(size.batch for size in sizes)
 
 
-def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
+def image_flops(factors: Factors) -> int:
     """FLOPs of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
-    return forward_flops(image_products(model, resolution, patch_drop_rate))
+    return forward_flops(image_products(factors))
 
 
 def text_flops(text: TextTower) -> int:
@@ -107,21 +106,17 @@ def training_flops(products: Iterable[Matmul]) -> int:
     return sum(product.flops * (1 + product.trained_operands) for product in products)
 
 
-def num_tokens(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
-    """Tokens of an image that blocks see, the class token included where the encoder has one."""
-    shape = ENCODERS[model]
-    patches = (resolution // shape.patch) ** 2
-    # timm's rounding
-    return max(1, int(patches * (1 - patch_drop_rate))) + (shape.pool == "token")
-
-
 def tokens_of(factors: Factors) -> int:
-    return num_tokens(factors.model, factors.resolution, factors.patch_drop_rate)
+    """Tokens of an image that blocks see, the class token included where the encoder has one."""
+    shape = ENCODERS[factors.model]
+    patches = (factors.resolution // shape.patch) ** 2
+    # timm's rounding
+    return max(1, int(patches * (1 - factors.patch_drop_rate))) + (shape.pool == "token")
 
 
-def stem_products(model: str, resolution: int) -> list[Matmul]:
+def stem_products(factors: Factors) -> list[Matmul]:
     """The products of one image, from pixels to patch embeddings."""
-    shape = ENCODERS[model]
+    shape, resolution = ENCODERS[factors.model], factors.resolution
     width, last = shape.width, (resolution // shape.patch) ** 2
     if shape.stem == "patchify":
         return [Matmul(last, 3 * shape.patch**2, width, trained_operands=1)]
@@ -153,11 +148,10 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
     }
 
 
-def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) -> list[Matmul]:
-    shape = ENCODERS[model]
-    tokens = num_tokens(model, resolution, patch_drop_rate)
-    block = block_products(tokens, shape.width, shape.heads)
-    return stem_products(model, resolution) + shape.depth * list(block.values())
+def image_products(factors: Factors) -> list[Matmul]:
+    shape = ENCODERS[factors.model]
+    block = block_products(tokens_of(factors), shape.width, shape.heads)
+    return stem_products(factors) + shape.depth * list(block.values())
 
 
 def text_products(text: TextTower) -> list[Matmul]:

@@ -21,7 +21,6 @@ import torch
 from bench.arithmetic.devices import USABLE
 from bench.arithmetic.flops import (
     MLP_RATIO,
-    num_tokens,
     objective_of,
     product_bytes,
     stem_products,
@@ -151,7 +150,7 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     """Bytes kept in the image encoder, for the whole batch."""
     shape = ENCODERS[factors.model]
     residual = FLOAT32 * tokens_of(factors) * shape.width
-    stem = stem_products(factors.model, factors.resolution)
+    stem = stem_products(factors)
     one, copied = residual, sum(product.inner * product.columns for product in stem)
     if not factors.checkpointing:
         one = block_bytes(factors, tokens_of(factors), shape, device_type)
@@ -160,7 +159,7 @@ def image_bytes(factors: Factors, device_type: str) -> int:
     last = residual if shape.pool == "token" else FLOAT32 * shape.width
     per_image = product_bytes(factors) * stem_numbers(factors) + shape.depth * one + last
     if factors.patch_drop_rate:  # timm's gather keeps all tokens and the indices of those it takes
-        every = num_tokens(factors.model, factors.resolution)
+        every = tokens_of(replace(factors, patch_drop_rate=0.0))
         per_image += every * (FLOAT32 * shape.width + INT64)
     return factors.batch_size * per_image + step_shape(factors).copies_bytes(copied)
 

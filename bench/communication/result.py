@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.measuring.statistics import difference, summarise
-from bench.step_time.steps import StepKind, what_was_timed
+from bench.step_time.steps import STEP_HEADS, StepKind, step_row
 from catlip.records.kind import Interval, Summary, other_than
 from catlip.records.run import Run
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, clipped
+from catlip.records.table import NOTE, Column, Row, Spec, clipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +84,9 @@ def exchange_rows(runs: Iterable[Run[Communication]]) -> Iterator[Row]:
     for run in runs:
         for method in ordered(run.metrics.methods):
             costs = run.metrics.methods[method]
-            yield _shared(run) | {
-                "method": name_of(method),
-                "sent": costs.sent_mb,
-                "predicted": costs.predicted_sent_mb,
-                "step": costs.step_ms,
-                "without": costs.step_without_exchange_ms,
-                "exposed": costs.exposed_ms and run.trusted(costs.exposed_ms),
-                "blocking": costs.blocking_ms,
+            yield vars(costs) | {
+                **_shared(run, method),
+                "exposed_ms": costs.exposed_ms and run.trusted(costs.exposed_ms),
                 NOTE: run.too_few,
             }
 
@@ -101,31 +96,19 @@ def collective_rows(runs: Iterable[Run[Communication]]) -> Iterator[Row]:
         for method in ordered(run.metrics.methods):
             for calls in run.metrics.methods[method].collectives:
                 alone = calls.bare_ms.median
-                yield _shared(run) | {
-                    "method": name_of(method),
-                    "calls": calls.label,
-                    "dtype": calls.dtype,
-                    "count": calls.count,
-                    "sent": calls.sent_mb,
-                    "alone": calls.bare_ms,
-                    "rate": calls.sent_mb / alone if alone else None,
-                }
+                rate = calls.sent_mb / alone if alone else None
+                yield vars(calls) | _shared(run, method) | {"calls": calls.label, "rate": rate}
 
 
-def _shared(run: Run[Communication]) -> dict[str, Any]:
-    """What is the same in all rows of a record."""
+def _shared(run: Run[Communication], method: str) -> dict[str, Any]:
+    """What all rows of a method in a record begin with."""
     metrics = run.metrics
-    ranks = f"{metrics.world_size} ranks, {clipped(metrics.backend, 16)}"
-    ranks += f", {clipped(metrics.parallel, 16)}"
-    what = {"device": run.where, "what": what_was_timed(run), "ranks": ranks}
-    return what | {RECORDS: (run.path,)}
+    backend, parallel = clipped(metrics.backend, 16), clipped(metrics.parallel, 16)
+    ranks = f"{metrics.world_size} ranks, {backend}, {parallel}"
+    return step_row(run) | {"ranks": ranks, "method": name_of(method)}
 
 
-HEADS = [
-    Column("Device", "device", head=True),
-    Column("What", "what", head=True),
-    Column("Ranks", "ranks", head=True),
-]
+HEADS = (*STEP_HEADS, Column("Ranks", "ranks", head=True))
 COMMUNICATION = Spec(
     "communication",
     "What ranks send each other",
@@ -135,12 +118,12 @@ COMMUNICATION = Spec(
     [
         *HEADS,
         Column("Method", "method"),
-        Column("Sent (MB)", "sent"),
-        Column("Predicted (MB)", "predicted"),
-        Column("Step (ms)", "step"),
-        Column("Without exchange (ms)", "without"),
-        Column("Exposed (ms)", "exposed"),
-        Column("Blocking (ms)", "blocking"),
+        Column("Sent (MB)", "sent_mb"),
+        Column("Predicted (MB)", "predicted_sent_mb"),
+        Column("Step (ms)", "step_ms"),
+        Column("Without exchange (ms)", "step_without_exchange_ms"),
+        Column("Exposed (ms)", "exposed_ms"),
+        Column("Blocking (ms)", "blocking_ms"),
     ],
     exchange_rows,
     "torchrun --nproc-per-node 2 -m bench.communication",
@@ -156,8 +139,8 @@ COLLECTIVES = Spec(
         Column("Collective", "calls"),
         Column("Type", "dtype"),
         Column("Calls", "count", 0),
-        Column("Sent (MB)", "sent"),
-        Column("Alone (ms)", "alone"),
+        Column("Sent (MB)", "sent_mb"),
+        Column("Alone (ms)", "bare_ms"),
         Column("Alone (GB/s)", "rate"),
     ],
     collective_rows,

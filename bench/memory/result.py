@@ -1,12 +1,12 @@
 """The memory of a training step by batch size: measured, by part, and its predicted peak."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from bench.step_time.steps import StepKind, what_was_timed
+from bench.step_time.steps import STEP_HEADS, StepKind, step_row
 from catlip.records.run import Run
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import NOTE, RECORDS, Column, Row, Spec
+from catlip.records.table import NOTE, Column, Row, Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,29 +72,17 @@ class Memory(StepKind):
     batches: dict[int, BatchMemory]
     largest: dict[str, LargestBatch] = field(default_factory=dict)
 
-    @property
-    def by_size(self) -> dict[int, BatchMemory]:
-        """Batch size -> its metrics, the smallest first."""
-        return dict(sorted(self.batches.items()))
-
-    @property
-    def methods(self) -> list[str]:
-        """Every method that was tried at some batch size."""
-        batches = self.by_size.values()
-        return ordered(m for batch in batches for m in (*batch.methods, *batch.too_large))
-
 
 def memory_rows(runs: Iterable[Run[Memory]]) -> Iterator[Row]:
     """A row for each batch size and method, and one for each largest batch."""
     for run in runs:
-        shared = {"device": run.where, "what": what_was_timed(run), RECORDS: (run.path,)}
-        for size, batch in run.metrics.by_size.items():
+        shared = step_row(run)
+        for size, batch in sorted(run.metrics.batches.items()):
             for method in ordered((*batch.methods, *batch.too_large)):
                 row = shared | {"batch": size, "method": name_of(method)}
-                if method in batch.methods:
-                    memory = batch.methods[method]
+                if memory := batch.methods.get(method):
                     predicted = memory.predicted and memory.predicted.peak_gib
-                    yield row | asdict(memory.measured) | {"predicted": predicted}
+                    yield row | vars(memory.measured) | {"predicted": predicted}
                 else:
                     predicted = batch.too_large[method]
                     yield row | {"predicted": predicted, NOTE: "The step did not fit."}
@@ -112,8 +100,7 @@ MEMORY = Spec(
     "Peak memory of a whole training step and what arithmetic predicts, in GiB; the parts are "
     "counted one by one and need not be at their largest at the same moment.",
     [
-        Column("Device", "device", head=True),
-        Column("What", "what", head=True),
+        *STEP_HEADS,
         Column("Images", "batch", 0, head=True),
         Column("Method", "method"),
         Column("Peak", "peak_gib", 2),

@@ -98,8 +98,7 @@ class Rate:
         flops = step_flops(factors, devices) + recomputed_flops(factors) - recomputed_flops(timed)
         if embeds_twice:
             text = objective_of(factors).text
-            image = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
-            flops += factors.batch_size * (image + (text_flops(text) if text else 0))
+            flops += factors.batch_size * (image_flops(factors) + (text_flops(text) if text else 0))
         return flops / self.flops_per_ms + self.optimizer_ms
 
 
@@ -243,7 +242,6 @@ def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
 
 def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     per_image, objective = 1e9 * factors.batch_size, objective_of(factors)
-    encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
     sent_mb: dict[str, float] = {}
     for exchange in step_exchanges(factors, devices):
@@ -251,7 +249,7 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     activations = activation_bytes(factors, devices)
     return result.MethodCosts(
         forward_gflops={
-            "image_encoder": encoder / 1e9,
+            "image_encoder": image_flops(factors) / 1e9,
             "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
             "head": heads / per_image,
         },

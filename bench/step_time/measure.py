@@ -314,10 +314,6 @@ def _summary(
 ) -> result.StepTime:
     first, *others = timed
     totals = {method: each.ms["total"] for method, each in timed.items()}
-    computed = {
-        method: list(np.subtract(each.ms["total"], each.ms["optimizer"]))
-        for method, each in timed.items()
-    }
     flops = {method: step_flops(each, ranks) for method, each in variants(config).items()}
     methods = {}
     for method, each in timed.items():
@@ -338,9 +334,6 @@ def _summary(
         ceiling=ceiling,
         methods=methods,
         ratios={f"{m}/{first}": ratio(totals[m], totals[first]) for m in others},
-        ratios_without_optimizer={
-            f"{m}/{first}": ratio(computed[m], computed[first]) for m in others
-        },
         flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
     )
 

@@ -4,21 +4,17 @@ device's peak that it reaches.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
-
-import numpy as np
+from typing import Any, ClassVar
 
 from bench.measuring import statistics
 from bench.step_time.steps import PACKED as PACKED
-from bench.step_time.steps import StepKind, what_was_timed
+from bench.step_time.steps import STEP_HEADS, StepKind, step_row
 from catlip.architectures import ENCODERS
 from catlip.records.kind import Interval, Summary, other_than
 from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Run
 from catlip.records.styles import name_of, ordered
-from catlip.records.table import NOTE, RECORDS, TIMES, Column, Row, Spec
-
-T = TypeVar("T")
+from catlip.records.table import NOTE, TIMES, Column, Row, Spec
 
 MOST_PIXELS = 10**11  # of a step, in a record of others
 
@@ -76,12 +72,10 @@ class StepTime(StepKind):
     ceiling: Ceiling | None = None
     methods: dict[str, MethodSteps]
     ratios: dict[str, Interval]
-    ratios_without_optimizer: dict[str, Interval] = field(default_factory=dict)
     flops_ratios: dict[str, float] = field(default_factory=dict)
 
     def faults(self, run: Run[Any]) -> Iterator[str]:
         total: dict[str, list[float]] = {}
-        computed: dict[str, list[float]] = {}
         flops: dict[str, float] = {}
         ceiling, images = self.ceiling, (run.config.batch_size or 0) * (self.world_size or 1)
         for method, steps in self.methods.items():
@@ -91,7 +85,6 @@ class StepTime(StepKind):
             stated = (steps.tflops or 0) * 1e12 * seconds
             flops[method] = _flops_by_arithmetic(run, method) or stated
             total[method] = ms["total_ms"]
-            computed[method] = np.subtract(ms["total_ms"], ms["optimizer_ms"]).tolist()
             rate = flops[method] / seconds / 1e12
             follows: dict[str, Any] = {"images_per_s": images / seconds, "tflops": rate}
             follows |= {part: statistics.summarise(samples) for part, samples in ms.items()}
@@ -103,10 +96,9 @@ class StepTime(StepKind):
             if ceiling and ceiling.datasheet_tflops:
                 follows["mfu_datasheet"] = rate / ceiling.datasheet_tflops
             yield from other_than(method, steps, follows)
-        for name, ms in (("ratios", total), ("ratios_without_optimizer", computed)):
-            for pair, ratio in getattr(self, name).items():
-                expected = statistics.ratio(*(ms[method] for method in pair.split("/")))
-                yield from other_than(f"{name}.{pair}", ratio, expected)
+        for pair, ratio in self.ratios.items():
+            expected = statistics.ratio(*(total[method] for method in pair.split("/")))
+            yield from other_than(f"ratios.{pair}", ratio, expected)
         for pair, quotient in self.flops_ratios.items():
             one, other = (flops[method] for method in pair.split("/"))
             yield from other_than(f"flops_ratios.{pair}", quotient, one / other)
@@ -148,23 +140,21 @@ def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
     """A row for each record and method. A ratio is of one record, whose methods took turns."""
     for run in runs:
         metrics, ceiling = run.metrics, run.metrics.ceiling
-        ratios, flops = by_numerator(metrics.ratios), by_numerator(metrics.flops_ratios)
+        first = next(iter(metrics.methods), "")
         for method in ordered(metrics.methods):
-            steps = metrics.methods[method]
+            steps, pair = metrics.methods[method], f"{method}/{first}"
             yield {
-                "device": run.where,
-                "what": what_was_timed(run),
+                **step_row(run),
                 "method": method_name(method),
                 "step": steps.total_ms,
                 **{part: ms and ms.median for part, ms in steps.parts.items()},
-                "ratio": run.trusted(ratios[method]) if method in ratios else None,
-                "flops": flops.get(method),
+                "ratio": run.trusted(metrics.ratios[pair]) if pair in metrics.ratios else None,
+                "flops": metrics.flops_ratios.get(pair),
                 "images": steps.images_per_s,
                 "ceiling": steps.mfu,
                 "datasheet": steps.mfu_datasheet,
                 "tflops": ceiling.tflops.median if ceiling else None,
                 NOTE: "; ".join(filter(None, (run.too_few, *run.environment.doubts))),
-                RECORDS: (run.path,),
             }
 
 
@@ -174,11 +164,6 @@ def method_name(method: str) -> str:
     return name_of(name) + (", no padding" if packed else "")
 
 
-def by_numerator(ratios: dict[str, T]) -> dict[str, T]:
-    """`clip` -> the ratio `clip/catlip`."""
-    return {pair.partition("/")[0]: ratio for pair, ratio in ratios.items()}
-
-
 STEP_TIME = Spec(
     "step_time",
     "A training step",
@@ -186,8 +171,7 @@ STEP_TIME = Spec(
     "5th to 95th percentiles of a step; a ratio to CatLIP's has its 95 % interval. FLOPs are "
     "counted without what is computed twice. Times and ratios of a CPU do not carry over to a GPU.",
     [
-        Column("Device", "device", head=True),
-        Column("What", "what", head=True),
+        *STEP_HEADS,
         Column("Method", "method"),
         Column("Step (ms)", "step"),
         Column("Waiting for data (ms)", "waiting for data"),

@@ -8,7 +8,7 @@ from typing import Any
 from catlip.program.user_file import names_file
 from catlip.records.kind import Kind
 from catlip.records.run import Run
-from catlip.records.table import clipped
+from catlip.records.table import RECORDS, Column, clipped
 
 USUAL_RESOLUTION = 224
 PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
@@ -26,6 +26,14 @@ class StepKind(Kind):
         if not samples or not all(0 <= ms < math.inf for ms in samples):
             raise ValueError(f"the samples {name} are missing, or no times")
         return samples
+
+
+STEP_HEADS = (Column("Device", "device", head=True), Column("What", "what", head=True))
+
+
+def step_row(run: Run[Any]) -> dict[str, Any]:
+    """What the rows of a record begin with."""
+    return {"device": run.where, "what": what_was_timed(run), RECORDS: (run.path,)}
 
 
 def without_folders(model: str) -> str:

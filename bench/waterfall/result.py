@@ -8,18 +8,16 @@ released CatLIP one, of which the paper's ratio is.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from statistics import geometric_mean
 from typing import Any
 
 from bench.measuring import statistics
-from bench.step_time.steps import StepKind, what_was_timed
+from bench.step_time.steps import STEP_HEADS, StepKind, step_row
 from catlip.records.kind import Interval, Summary, other_than
 from catlip.records.run import Run
 from catlip.records.styles import name_of
-from catlip.records.table import NOTE, RECORDS, TIMES, Column, Row, Spec, clipped, format_number
+from catlip.records.table import NOTE, TIMES, Column, Row, Spec, clipped, format_number
 
-ORDERS = {"forward": "First to last", "reverse": "Last to first"}
+ORDERS = ("forward", "reverse")
 BUSY = 0.8  # a pair is launch-bound if the device computes for less of a side's step
 NO_PADDING = "captions without padding"  # a factor
 
@@ -59,45 +57,12 @@ class Step(Pair):
         return f"{_word(self.before)} to {_word(self.after)}"
 
 
-@dataclass(frozen=True)
-class Factor:
-    """One change, with its ratio in each order (None if it was not run)."""
-
-    name: str
-    change: str
-    ratios: dict[str, Interval | None]
-    flops: float | None
-    not_run: str
-
-    @property
-    def mean(self) -> float | None:
-        """The geometric mean over the orders in which it was run."""
-        values = [r.value for r in self.ratios.values() if r and 0 < r.value < math.inf]
-        return geometric_mean(values) if values else None
-
-
 @dataclass(frozen=True, kw_only=True)
 class ChangeSeries:
     """A series of changes in both orders; and the first configuration timed against the last."""
 
     orders: dict[str, list[Step]]
     total: Pair
-
-    @cached_property
-    def factors(self) -> list[Factor]:
-        """Every change, in the forward order."""
-        by_change: dict[tuple[str, str], dict[str, Step]] = {}
-        for order in ORDERS:
-            for step in self.orders.get(order, []):
-                by_change.setdefault((step.factor, step.change), {})[order] = step
-        factors = []
-        for (name, change), steps in by_change.items():
-            ratios = {order: steps[order].ratio if order in steps else None for order in ORDERS}
-            flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
-            reasons = [step.not_run for step in steps.values() if step.not_run]
-            not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
-            factors.append(Factor(name, change, ratios, next(iter(flops), None), not_run))
-        return factors
 
     def product(self, order: str) -> float | None:
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
@@ -132,20 +97,28 @@ def waterfall_rows(runs: Iterable[Run[Waterfall]]) -> Iterator[Row]:
     """The factors of each record, with both orders side by side, and all together."""
     for run in runs:
         series = run.metrics.release
-        shared: dict[str, Any] = {"device": run.where, "what": what_was_timed(run)}
-        shared[RECORDS] = (run.path,)
-        busy = {
-            step.factor: step.launch_bound for steps in series.orders.values() for step in steps
-        }
-        for factor in series.factors:
-            notes = [f"Not run: {clipped(factor.not_run, 160)}."] * bool(factor.not_run)
-            if of_device := busy.get(factor.name):
-                notes.append(f"Of the host as much as of the device, which was {of_device} busy.")
+        shared = step_row(run)
+        by_change: dict[tuple[str, str], dict[str, Step]] = {}
+        for order in ORDERS:
+            for step in series.orders.get(order, []):
+                by_change.setdefault((step.factor, step.change), {})[order] = step
+        for (factor, change), steps in by_change.items():
+            ratios = {
+                order: step.ratio and run.trusted(step.ratio) for order, step in steps.items()
+            }
+            reasons = [step.not_run for step in steps.values() if step.not_run]
+            busy = [step.launch_bound for step in steps.values() if step.launch_bound]
+            notes = []
+            if not any(ratios.values()):
+                notes.append(f"Not run: {clipped((*reasons, 'no ratio recorded')[0], 160)}.")
+            if busy:
+                notes.append(f"Of the host as much as of the device, which was {busy[-1]} busy.")
+            counted = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
             yield shared | {
-                "factor": factor.name,
-                "change": factor.change,
-                **{order: ratio and run.trusted(ratio) for order, ratio in factor.ratios.items()},
-                "flops": factor.flops,
+                "factor": factor,
+                "change": change,
+                **ratios,
+                "flops": next(iter(counted), None),
                 NOTE: " ".join(notes),
             }
         products = {order: series.product(order) for order in ORDERS}
@@ -168,8 +141,7 @@ WATERFALL = Spec(
     "of epochs are not included. Where padding is left out after CLIP has become CatLIP, which "
     "reads no captions, the ratio shows the error of the measurement.",
     [
-        Column("Device", "device", head=True),
-        Column("What", "what", head=True),
+        *STEP_HEADS,
         Column("Factor", "factor"),
         Column("Change", "change"),
         Column("First to last", "forward", 2, unit=TIMES),

@@ -40,10 +40,6 @@ class Kind:
     def as_dict(self) -> dict[str, Any]:
         return without_none(self)
 
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        """Sizes of the data (of `task` if given) by name; only runs of equal sizes are averaged."""
-        return {}
-
     def faults(self, run: "Run[Any]") -> Iterator[str]:
         """Numbers that are not what follows from the rest of their record, as sentences. May raise
         any error for a record of others.

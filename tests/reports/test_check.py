@@ -82,7 +82,6 @@ FAULTS = [  # a committed record, what is changed in it, to what, and words of t
     (STEPS, "kind", "warmth", "warmth"),
     (STEPS, "metrics/ratios/clip~catlip/value", 2.7, "value is 2.7"),
     (STEPS, "metrics/ratios/clip~catlip/low", 1.5, "low is 1.5"),
-    (STEPS, "metrics/ratios_without_optimizer/clip~catlip/high", 9, "is 9"),
     (STEPS, "metrics/flops_ratios/clip~catlip", 2.7, "flops_ratios.clip"),
     (STEPS, f"{METHODS}/clip/total_ms/median", 9.0, "total_ms.median is 9"),
     (STEPS, f"{METHODS}/clip/total_ms/median", 0.0, "not above 0"),
