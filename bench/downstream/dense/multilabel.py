@@ -98,10 +98,8 @@ class MultiLabelTask(DenseTask):
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
-        config, preprocess, images = self.config, self.encoder.preprocess, split_of_coco(split)
-        features = extract_part(
-            model.image_encoder, preprocess, images, reading=config, rank=self.rank
-        )
+        config, images = self.config, split_of_coco(split)
+        features = extract_part(self.encoder, images, config, self.rank)
         scores = model.head(features.values).float().cpu()
         ranks = all_gather_objects((features.numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])

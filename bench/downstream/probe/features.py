@@ -8,12 +8,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from bench.downstream.probe.datasets import Split
 from catlip.cli import InputError
 from catlip.data.workers import Items
+from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Preprocess
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.options import ReadingOptions
@@ -46,8 +47,7 @@ class Features:
 
 @torch.inference_mode()
 def extract(
-    module: nn.Module,
-    preprocess: Preprocess,
+    encoder: LoadedEncoder,
     split: Split,
     reading: ReadingOptions,
     known: Mapping[str, Tensor] = MappingProxyType({}),
@@ -56,10 +56,10 @@ def extract(
     `known` with its features [D] is not encoded again.
     """
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
-    device = next(module.parameters()).device
+    device = encoder.device
     rows = {number: known[key] for number, key in enumerate(split.keys) if key in known}
     new = [number for number in range(len(split)) if number not in rows]
-    batches = _Batches(split, new, preprocess, BATCH[device.type])
+    batches = _Batches(split, new, encoder.preprocess, BATCH[device.type])
     pinned = device.type == "cuda"
     loader = Items(batches, range(len(batches)), reading.num_workers, pin_memory=pinned)
     broken = BrokenImages()
@@ -69,8 +69,8 @@ def extract(
         if broken.add(left_out):
             broken.check(len(split), reading.max_broken)
         if whole:
-            with note_kernels(module, not rows):
-                values = module(images.to(device, non_blocking=True)).float()
+            with note_kernels(encoder.module, not rows):
+                values = encoder.module(images.to(device, non_blocking=True)).float()
             rows |= zip(whole, values, strict=True)
     if not rows:
         raise InputError(f"no image of {split.path} can be read: {broken.summary()}")
@@ -107,19 +107,19 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 
 
 def extract_part(
-    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: ReadingOptions, rank: Rank
+    encoder: LoadedEncoder, split: Split, reading: ReadingOptions, rank: Rank
 ) -> Features:
     """`extract` for this rank's part of the images, with their numbers in the whole `split`."""
     part = split.take(np.arange(rank.number, len(split), rank.world_size))
-    features = extract(module, preprocess, part, reading=reading)
+    features = extract(encoder, part, reading)
     return replace(features, numbers=features.numbers * rank.world_size + rank.number)
 
 
 class Extractor:
     """Features of splits by one encoder. Each image is encoded once, even if it is in several."""
 
-    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: ReadingOptions):
-        self.module, self.preprocess, self.reading = module, preprocess, reading
+    def __init__(self, encoder: LoadedEncoder, reading: ReadingOptions):
+        self.encoder, self.reading = encoder, reading
         self.done: list[tuple[Split, Features]] = []
 
     def __call__(self, split: Split) -> Features:
@@ -130,7 +130,7 @@ class Extractor:
             if other.path == split.path:
                 keys = (other.keys[number] for number in features.numbers.tolist())
                 known |= zip(keys, features.values, strict=True)
-        features = extract(self.module, self.preprocess, split, reading=self.reading, known=known)
+        features = extract(self.encoder, split, self.reading, known)
         self.done.append((split, features))
         return features
 

@@ -27,7 +27,6 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.encoder import init_linear_as_release
 from catlip.encoders.load import LoadedEncoder
-from catlip.encoders.preprocess import Preprocess
 from catlip.objective import Objective
 from catlip.pretraining.method import add_range_augment
 from catlip.program.broken import BrokenImage, read_broken
@@ -98,7 +97,7 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
     def train_and_test() -> dict[str, Any]:
         trained = train_weights(training, classification, fit.train)
-        tested = evaluate(classification, encoder.preprocess, fit.task.test, training)
+        tested = evaluate(encoder, classification, fit.task.test, training)
         broken = [*read_broken(training.folder).images(), *tested["broken"]]
         return {**trained, **tested, "broken": broken}
 
@@ -198,12 +197,11 @@ def train_weights(training: Training, classification: Objective, split: Split) -
 
 @torch.inference_mode()
 def evaluate(
-    classification: Classification, preprocess: Preprocess, test: Split, training: Training
+    encoder: LoadedEncoder, classification: Classification, test: Split, training: Training
 ) -> dict[str, Any]:
     """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
-    encoder, options, rank = classification.image_encoder, training.options, training.rank
-    features = extract_part(encoder, preprocess, test, reading=options, rank=rank)
+    features = extract_part(encoder, test, training.options, training.rank)
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
     broken = list(itertools.chain(*all_gather_objects(features.broken.images())))
     part = list(zip(features.numbers.tolist(), right.tolist(), strict=True))

@@ -53,7 +53,7 @@ def main(config: Readouts) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         tasks: dict[str, TaskResult] = {}
-        features = Extractor(encoder.module, encoder.preprocess, config)
+        features = Extractor(encoder, config)
         for task in load_tasks(config.data):
             task.note_in(record)
             train, test = features(task.train), features(task.test)

@@ -66,7 +66,7 @@ def main(config: Sweep) -> None:
     tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
     with record if rank.is_main else nullcontext():
-        features = Extractor(encoder.module, encoder.preprocess, config)
+        features = Extractor(encoder, config)
         fit = _fit_function(config, encoder, features, rank=rank, record=record)
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):

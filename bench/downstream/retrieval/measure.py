@@ -9,11 +9,8 @@ over the classes that the caption names, of
 where p(class) is the fraction of the training captions that name it: what the image tells of the
 caption (their pointwise mutual information), however frequent the nouns are and however many. The
 caption is labelled by the rule and the vocabulary of the run; one that names no class tells nothing
-and has score 0. It was chosen on images that are not tested on: on 924 drawings of the starter's
-probe-train (seeds 0 and 1 of CatLIP) the mean over R@1, R@5 and R@10 of both ways is 41 %, 38 with
-each class's mean log-probability over the images subtracted, 36 to 39 with logits standardised by
-class, 30 to 32 for sums in place of the mean, and 21 without p(class). Subtracting the log of the
-mean probability over the images gives as much, but an image's score then depends on the others.
+and has score 0. It is the best of five that were tried on images that are not tested on
+(docs/found-once.md).
 
 SuperClass, and CatLIP with a softmax, have the softmax's probabilities; SuperClass's classes are
 the subwords of the caption, and p(class) is from its counts in training.
@@ -83,7 +80,7 @@ def main(config: Retrieval) -> None:
             name = f"{Path(config.data).resolve().parent.name}-{name}"
         digest = sha256("\n".join(chain.from_iterable(captions_of)).encode()).hexdigest()
         note_data({name: split.identity() | {"captions_digest": digest[:16]}})
-        features = extract(encoder.module, encoder.preprocess, split, config)
+        features = extract(encoder, split, config)
         features.broken.note(record)
         kept = [captions_of[number] for number in features.numbers.tolist()]
         counts = torch.tensor([len(captions) for captions in kept])

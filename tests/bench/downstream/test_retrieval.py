@@ -96,7 +96,7 @@ def test_a_run_of_clip_has_the_numbers_of_clip_benchmark(untrained, tmp_path) ->
     encoder, (split, captions_of) = load_encoder(spelling, 0, CPU), draw_images(config)
     towers = towers_of(encoder, spelling)
     with torch.inference_mode():
-        features = extract(encoder.module, encoder.preprocess, split, config).values
+        features = extract(encoder, split, config).values
         texts = towers.embed(towers.tokenize([c for captions in captions_of for c in captions]))
         owners = [i for i, captions in enumerate(captions_of) for _ in captions]
         expected = clip_benchmark(towers.project(features), texts, owners)

@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import BATCH, Extractor, extract, extract_part, hits
 from catlip.cli import InputError
+from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import central_square
 from catlip.program.broken import MAX_BROKEN
 from catlip.training.distributed import Rank
@@ -43,8 +44,12 @@ def reading(max_broken: float = MAX_BROKEN) -> SimpleNamespace:
     return SimpleNamespace(num_workers=0, quiet=True, max_broken=max_broken)
 
 
-def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
-    return extract(encoder, central_square(8), split_of(pictures), reading(**options))
+def loaded(module: nn.Module) -> LoadedEncoder:
+    return LoadedEncoder(module, central_square(8), "mean", pretrain_seed=None)
+
+
+def features_of(module: nn.Module, pictures: list[bytes], **options: Any):
+    return extract(loaded(module), split_of(pictures), reading(**options))
 
 
 @given(st.integers(1, 40), st.sampled_from([2, 3, 5, 6, 20]), st.integers(0, 2**31))
@@ -76,7 +81,7 @@ def test_each_rank_has_its_part_of_seven_images() -> None:
     row_of = {number: row for row, number in enumerate(whole.numbers.tolist())}
     for rank, numbers in ((0, [0, 2, 4, 6]), (1, [1, 5])):
         rank = Rank(rank, 2, torch.device("cpu"))
-        part = extract_part(Mean(), central_square(8), split, reading=reading(1.0), rank=rank)
+        part = extract_part(loaded(Mean()), split, reading(1.0), rank)
         assert part.numbers.tolist() == numbers
         rows = [row_of[number] for number in numbers]
         assert torch.equal(part.values, whole.values[rows])
@@ -111,9 +116,9 @@ def test_image_of_two_splits_is_encoded_once() -> None:
     few, many = whole.take(np.array([9, 4, 2])), whole.take(np.array([3, 9, 0, 2, 4, 11]))
     encoder, encoded = Mean(), []
     encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0])))
-    features = Extractor(encoder, central_square(8), reading())
+    features = Extractor(loaded(encoder), reading())
     for split in (few, many):
-        found, alone = features(split), extract(Mean(), central_square(8), split, reading())
+        found, alone = features(split), extract(loaded(Mean()), split, reading())
         torch.testing.assert_close(found.values, alone.values)
         assert found.numbers.tolist() == alone.numbers.tolist()
         assert found.broken.images() == alone.broken.images()

@@ -140,7 +140,7 @@ def test_each_seed_holds_out_other_images(tmp_path) -> None:
     data = write_noise(tmp_path / "data", 80)
     (task,) = load_tasks(data)
     encoder = load_encoder(RANDOM, 0, torch.device("cpu"))
-    features = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
+    features = Extractor(encoder, SimpleNamespace(**ON_A_CPU))
     train, test = features(task.train), features(task.test)
     expected = []
     for seed in range(2):

@@ -62,7 +62,7 @@ def test_so_many_neighbours_vote_as_are_asked_for(tmp_path) -> None:
     data = write_noise(tmp_path / "data", 128)
     (task,) = load_tasks(data)
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
-    extractor = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
+    extractor = Extractor(encoder, SimpleNamespace(**ON_A_CPU))
     train, test = extractor(task.train), extractor(task.test)
     expected = [neighbour_hits(train, test, 4, neighbours) for neighbours in (1, 20)]
     assert expected[0] != expected[1]
