@@ -88,8 +88,8 @@ def main(config: Device) -> None:
     """Measure part after part, say how each ended, and pack the records after each."""
     end = BEGIN + config.budget - RESERVE_S
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    worker, rows, log = Worker(), [], ""
-    outcomes: dict[str, str] = {}  # of the parts that began
+    worker, log = Worker(), ""
+    rows: list[dict[str, Any]] = []
     try:
         seconds = max(MIN_S, end - time.monotonic())
         ended, gpus = worker.run(partial(gpu_names, config.device), seconds)
@@ -118,7 +118,6 @@ def main(config: Device) -> None:
                 seconds = min(left, max(START_S + PATIENCE * part.seconds, left - later))
                 ended, details = worker.run(part.measure, seconds)
                 log += f"{part.name}: {ended}\n{details or ''}"
-                outcomes[part.name] = ended
                 pack(config.out, log)
             rows.append({"part": part.name, "expected": part.seconds, "ended": ended})
     finally:
@@ -134,13 +133,16 @@ def main(config: Device) -> None:
     print_tables([Table("device", title, "", columns, rows)])
     if archive:
         print(f"wrote {', '.join(map(str, [*sorted(config.out.glob('*/*.json')), archive]))}")
+    if config.dry_run:
+        return
+    outcomes = {row["part"]: row["ended"] for row in rows if not row["ended"].startswith("left")}
     if not (check := outcomes.get(SELF_CHECK, "measured")).startswith("measured"):
         raise InputError(
             f"{SELF_CHECK} {check}; the other numbers of this device are worth nothing"
         )
-    if not (config.dry_run or outcomes):
+    if not outcomes:
         raise InputError("nothing was measured; give a larger --budget, or other words for --only")
-    if outcomes and not any(ended.startswith("measured") for ended in outcomes.values()):
+    if not any(ended.startswith("measured") for ended in outcomes.values()):
         raise InputError(f"no part was measured; {config.out}/parts.txt says why")
 
 

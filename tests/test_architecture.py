@@ -28,11 +28,11 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 18_559,
-    "bench": 11_055,
+    "bench": 10_630,
     "reports": 4_505,
     "pipeline": 1_567,
     "baselines": 1_068,
-    "tests": 23_050,
+    "tests": 22_968,
 }
 
 

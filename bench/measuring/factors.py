@@ -9,6 +9,7 @@ from catlip.cli import InputError, choose, one_of
 from catlip.costs import TEXT_VOCABULARY
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
+from catlip.recipes.pretrain import Recipe
 from catlip.training.schedule import PRECISIONS, AdamWForm
 
 # Both forms of CatLIP of `bench.measuring.methods`, and every baseline.
@@ -56,6 +57,22 @@ class Factors:
             choose("encoder", self.model, ENCODERS)
         if self.precision not in PRECISIONS:
             raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
+def factors_of(method: str, recipe: Recipe) -> Factors:
+    """What the cost of a micro-step of a training depends on, but for its vocabulary."""
+    return Factors(
+        method,
+        recipe.encoder,
+        recipe.resolution,
+        batch_size=recipe.micro_batch,
+        precision=recipe.precision,
+        attention=recipe.attention,
+        checkpointing=recipe.checkpointing,
+        patch_drop_rate=recipe.patch_drop_rate,
+        text_context=recipe.text_context or 0,
+        range_augment=bool(recipe.range_augment),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """The arithmetic of a step and of a whole run; printed, and written as two kinds of record.
 
-The question behind it: in the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on
-each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can
-operations and communication explain?
+In the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on each of 256 devices
+against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can operations and
+communication explain?
 
-A step takes its compute and the exposed part of its exchange. Compute is the FLOPs of the step
-(`bench.arithmetic.flops`) at the rate that one device reached or is assumed to reach; the FLOPs
-grow with the number of devices if images are compared with the captions of all. Gradients are sent
-while the backward pass computes the next ones, and sharded parameters are fetched while the block
-before computes, so of their time only one bucket and what computing does not cover are exposed. The
-step waits for everything else that is sent, embeddings above all.
+A step takes its FLOPs (`bench.arithmetic.flops`) at the rate that one device reached or is assumed
+to reach, and the exposed part of its exchange. Gradients are sent while the backward pass computes
+the next ones, and sharded parameters are fetched while the block before computes; everything else
+that is sent, embeddings above all, the step waits for.
 
 The batch of all devices belongs to the recipe, so it stays: a device takes its part of it in
 micro-batches. A contrastive method then embeds everything once more (`baselines.openclip`), and a
@@ -21,25 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.arithmetic import flops, memory
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
 from bench.arithmetic.exchanges import exchange_ms, step_exchanges
-from bench.arithmetic.flops import (
-    forward_flops,
-    image_flops,
-    mean_flops_per_sample,
-    objective_of,
-    recomputed_flops,
-    step_flops,
-    step_shape,
-    text_flops,
-)
-from bench.arithmetic.memory import (
-    activation_bytes,
-    device_bytes,
-    parameters,
-    peak_bytes,
-    state_bytes,
-)
+from bench.arithmetic.flops import objective_of, recomputed_flops, step_flops, step_shape
 from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
@@ -73,12 +56,10 @@ BACKWARD_FRACTION = 2 / 3  # of compute: the backward pass of a matrix product i
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast one device gets through the FLOPs of a method's step.
+    """How fast one device gets through the FLOPs of a method's step, constant over its images.
 
     Attributes:
         factors: the step whose rate it is.
-        flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
-            device is slower than that on small batches.
         optimizer_ms: time of the optimizer in a step, whatever the batch.
         times: the range of a step's time, where 1 is the middle.
         ratios: the same for the ratio of its step to the first method's.
@@ -91,15 +72,16 @@ class Rate:
     times: tuple[float, float] = (1.0, 1.0)
     ratios: tuple[float, float] = (1 / RATES_DIFFER, RATES_DIFFER)
 
-    def step_ms(self, factors: Factors, devices: int = 1, *, embeds_twice: bool = False) -> float:
-        """Milliseconds that one of `devices` devices computes in a step of `factors`."""
+    def step_ms(self, step: Factors, devices: int, *, embeds_twice: bool) -> float:
+        """Milliseconds that one of `devices` devices computes in a step."""
         # It may recompute more or less than the step whose rate it is.
-        timed = replace(self.factors, batch_size=factors.batch_size)
-        flops = step_flops(factors, devices) + recomputed_flops(factors) - recomputed_flops(timed)
+        timed = replace(self.factors, batch_size=step.batch_size)
+        count = step_flops(step, devices) + recomputed_flops(step) - recomputed_flops(timed)
         if embeds_twice:
-            text = objective_of(factors).text
-            flops += factors.batch_size * (image_flops(factors) + (text_flops(text) if text else 0))
-        return flops / self.flops_per_ms + self.optimizer_ms
+            text = objective_of(step).text
+            forward = flops.image_flops(step) + (flops.text_flops(text) if text else 0)
+            count += step.batch_size * forward
+        return count / self.flops_per_ms + self.optimizer_ms
 
 
 @dataclass(frozen=True)
@@ -220,16 +202,16 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
 
 def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     """The costs of one step, with `batch_size` images on each device."""
-    factors = {
+    steps = {
         method: micro_step(config, rate, config.batch_size)
         for method, rate in machine.rates.items()
     }
-    costs = {method: method_costs(step, devices) for method, step in factors.items()}
-    first, *others = factors
+    costs = {method: method_costs(step, devices) for method, step in steps.items()}
+    first, *others = steps
     gflops = {method: cost.step_gflops_per_image for method, cost in costs.items()}
     catlip, clip = (
-        mean_flops_per_sample(
-            replace(factors[first], method=method), recipe.sizes(), recipe.num_devices
+        flops.mean_flops_per_sample(
+            replace(steps[first], method=method), recipe.sizes(), recipe.num_devices
         )
         for method, recipe in RELEASED.items()
     )
@@ -240,25 +222,25 @@ def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     )
 
 
-def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
-    per_image, objective = 1e9 * factors.batch_size, objective_of(factors)
-    heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
+def method_costs(step: Factors, devices: int) -> result.MethodCosts:
+    images, objective = step.batch_size, objective_of(step)
+    heads = flops.forward_flops(objective.matmuls(step_shape(step, devices)))
     sent_mb: dict[str, float] = {}
-    for exchange in step_exchanges(factors, devices):
+    for exchange in step_exchanges(step, devices):
         sent_mb[exchange.what] = sent_mb.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
-    activations = activation_bytes(factors, devices)
+    activations = memory.activation_bytes(step, devices)
     return result.MethodCosts(
         forward_gflops={
-            "image_encoder": image_flops(factors) / 1e9,
-            "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
-            "head": heads / per_image,
+            "image_encoder": flops.image_flops(step) / 1e9,
+            "text_tower": flops.text_flops(objective.text) / 1e9 if objective.text else 0.0,
+            "head": heads / 1e9 / images,
         },
-        step_gflops_per_image=step_flops(factors, devices) / per_image,
-        recomputed_gflops_per_image=recomputed_flops(factors) / per_image,
-        parameters=parameters(factors),
-        state_gib={part: size / GIB for part, size in state_bytes(factors).items()},
+        step_gflops_per_image=step_flops(step, devices) / 1e9 / images,
+        recomputed_gflops_per_image=recomputed_flops(step) / 1e9 / images,
+        parameters=memory.parameters(step),
+        state_gib={part: size / GIB for part, size in memory.state_bytes(step).items()},
         activations_gib={part: size / GIB for part, size in activations.items()},
-        peak_gib=peak_bytes(factors, devices) / GIB,
+        peak_gib=memory.peak_bytes(step, devices) / GIB,
         sent_mb=sent_mb | {"total": sum(sent_mb.values())},
     )
 
@@ -341,7 +323,7 @@ def step_bytes(micro: Factors, devices: int, accumulation: int) -> float:
     """The most bytes on one device: `device_bytes` of a micro-batch; a contrastive method adds what
     it takes to compare the embeddings of the whole step at once.
     """
-    peak, objective = device_bytes(micro, devices), objective_of(micro)
+    peak, objective = memory.device_bytes(micro, devices), objective_of(micro)
     if accumulation > 1 and objective.whole_step:
         whole = replace(micro, batch_size=micro.batch_size * accumulation)
         micro_step, full_step = step_shape(micro, devices), step_shape(whole, devices)

@@ -18,7 +18,7 @@ import baselines.pretrain
 import catlip.pretrain
 from bench.downstream import linear_probe
 from bench.downstream.probe.result import IMAGES, LinearProbe
-from bench.measuring.factors import Factors
+from bench.measuring.factors import factors_of
 from bench.study.result import Studied
 from catlip.cli import InputError, choose
 from catlip.data.sampler import steps_for
@@ -273,7 +273,8 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     is_cuda = device.type == "cuda"
     if not trainings:
         return 1
-    largest = max(map(peak_bytes, {step_of(training) for training in trainings}))
+    steps = {factors_of(training.method, training.recipe) for training in trainings}
+    largest = max(map(peak_bytes, steps))
     cores = len(os.sched_getaffinity(0))
     if not is_cuda:
         share = cores / (os.cpu_count() or 1)  # of the machine, which other steps may use too
@@ -284,23 +285,6 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
         return 1
     fitting = int(memory / (largest + CACHE_FRACTION * memory + CONTEXT_BYTES))
     return max(1, min(cores // 2, fitting))
-
-
-def step_of(training: Training) -> Factors:
-    """What the cost of a micro-step depends on."""
-    recipe = training.recipe
-    return Factors(
-        training.method,
-        recipe.encoder,
-        recipe.resolution,
-        batch_size=recipe.micro_batch,
-        precision=recipe.precision,
-        attention=recipe.attention,
-        checkpointing=recipe.checkpointing,
-        patch_drop_rate=recipe.patch_drop_rate,
-        text_context=recipe.text_context or 0,
-        range_augment=bool(recipe.range_augment),
-    )
 
 
 def train_and_probe(

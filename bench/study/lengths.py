@@ -8,13 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.study.engine import (
-    StudyOfMethods,
-    Training,
-    run_trainings,
-    step_of,
-    train_and_probe,
-)
+from bench.measuring.factors import factors_of
+from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
 from bench.study.lengths_result import LENGTHS, LengthTraining
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
@@ -70,7 +65,8 @@ def measure(config: Lengths, training: SizedTraining, folder: Path) -> LengthTra
     pretrain, accuracies = train_and_probe(config, training, folder)
     batch_size = training.recipe.micro_batch * training.recipe.num_devices
     classes = pretrain.num_classes or len(Vocabulary.load(training.vocabulary))
-    step = replace(step_of(training), batch_size=batch_size, num_classes=classes)
+    step = factors_of(training.method, training.recipe)
+    step = replace(step, batch_size=batch_size, num_classes=classes)
     return LengthTraining(
         method=training.method,
         encoder=training.recipe.encoder,

@@ -17,7 +17,7 @@ import torch
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.arithmetic.memory import free_bytes, images_that_fit
 from bench.measuring.deadline import until_deadline
-from bench.measuring.factors import Factors
+from bench.measuring.factors import Factors, factors_of
 from bench.measuring.methods import mean_caption_tokens
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
@@ -151,21 +151,18 @@ def released_clip(config: Waterfall, gpu: bool) -> Variant:
     no option there.
     """
     released = CLIP[RELEASE]
-    factors = Factors(
-        "clip",
-        config.model,
-        config.resolution,
+    step = replace(
+        factors_of("clip", released),
+        model=config.model,
+        resolution=config.resolution,
         batch_size=config.batch_size,
         precision=released.precision if gpu else "fp32",
-        attention=released.attention,
-        checkpointing=released.checkpointing,
         optimizer="foreach",
         grad_norm="loop",
         num_classes=config.num_classes,
         caption_tokens=config.caption_tokens,
-        range_augment=bool(released.range_augment),
     )
-    return Variant(factors, released)
+    return Variant(step, released)
 
 
 def release_changes(batch_size: int, gpu: bool) -> list[Change]:

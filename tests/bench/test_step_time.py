@@ -9,7 +9,6 @@ from itertools import groupby, islice, repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from one_line import one_line_error
@@ -158,12 +157,6 @@ def test_text_towers_are_also_timed_without_padding(run_bench) -> None:
     assert [*metrics["methods"]] == ["catlip", "clip", "clip:packed", "clip_bag"]
     flops = metrics["flops_ratios"]
     assert 1 < flops["clip:packed/catlip"] < flops["clip/catlip"]
-    without = metrics["ratios_without_optimizer"]["clip:packed/catlip"]["value"]
-    catlip, packed = (
-        np.sum([record["samples"][f"{method}_{part}_ms"] for part in PARTS[:-1]], axis=0)
-        for method in ("catlip", "clip:packed")
-    )
-    assert without == pytest.approx(ratio(packed, catlip).value)
     assert "CLIP, no padding" in printed
     assert record["config"]["caption_tokens"] == 5
 
