@@ -109,12 +109,20 @@ def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) 
         torch.use_deterministic_algorithms(False)
 
 
+ONE_THAT_COUNTS = """import os, runpy, catlip.pretraining.run as run
+if os.environ["RANK"] == "1":
+    run.expand = run.open_shards = None
+runpy.run_module("catlip.pretrain", run_name="__main__")"""
+
+
 def test_two_ranks_are_one_that_accumulates(succeed, starter, tmp_path) -> None:
-    """Each of two ranks has a lane."""
+    """Each of two ranks has a lane; one alone looks at the shards."""
+    (tmp_path / "program.py").write_text(ONE_THAT_COUNTS)
     without_batch_norm = ("--encoder", "vit_tiny16", "--num-devices", 16, "--micro-batch", 1)
     arguments = command("catlip", starter, tmp_path / "one", *without_batch_norm)
     succeed(*arguments, *RANDOM)
-    succeed(*arguments, *RANDOM, "--out", tmp_path / "two", ranks=2)
+    two_ranks = (tmp_path / "program.py", *arguments[1:], *RANDOM, "--out", tmp_path / "two")
+    succeed(*two_ranks, ranks=2)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert one["notes"] == ["16 micro-steps per step keep the recipe's global batch"]
     assert two["notes"] == ["8 micro-steps per step keep the recipe's global batch"]

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,25 +59,6 @@ def end_group(job: subprocess.Popen[str]) -> None:
     """Kill what is left of a job."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(job.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def waiting_job(
-    script: str, waits_for: str, folder: Path
-) -> Iterator[tuple[subprocess.Popen, Cluster]]:
-    """A job that has called `waits_for`, which does not end, and the cluster that it runs on."""
-    goes_on = "exec sleep 600"
-    cluster = Cluster(folder, nodes=1, srun=goes_on)
-    command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
-    job = subprocess.Popen(command, env=cluster.environment, cwd=folder, start_new_session=True)
-    try:
-        end = time.monotonic() + 60
-        while not (cluster.calls.exists() and cluster.called(waits_for)):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        yield job, cluster
-    finally:
-        end_group(job)
 
 
 @pytest.mark.parametrize("script", SCRIPTS_OF_BASH, ids=lambda path: path.name)
@@ -157,12 +137,19 @@ def test_nodes_label_parts_and_the_job_what_a_node_has_left(small_shards, tmp_pa
     assert (metrics["captions"], metrics["captions_labelled_now"]) == (24, 12)
 
 
-@pytest.mark.parametrize(
-    ("script", "waits_for"), [("pretrain", "srun"), ("label", "srun")], ids=lambda name: name
-)
-def test_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["pretrain", "label"])
+def test_cancelled_job_is_not_requeued(script: str, tmp_path: Path) -> None:
     """`scancel` sends SIGTERM to all processes of a job; `scontrol requeue` would undo it."""
-    with waiting_job(script, waits_for, tmp_path) as (job, cluster):
+    cluster = Cluster(tmp_path, nodes=1, srun="exec sleep 600")
+    command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
+    job = subprocess.Popen(command, env=cluster.environment, cwd=tmp_path, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while not (cluster.calls.exists() and cluster.called("srun")):
+            assert time.monotonic() < end
+            time.sleep(0.05)
         os.killpg(job.pid, signal.SIGTERM)
         assert job.wait(timeout=60) not in (0, EXIT_CODE)
+    finally:
+        end_group(job)
     assert ["requeue", "4711"] not in cluster.called("scontrol")

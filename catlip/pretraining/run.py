@@ -40,9 +40,9 @@ from catlip.training.distributed import (
     Rank,
     barrier,
     choose_deterministic,
+    from_rank0,
     init_distributed,
     is_restart,
-    rank0_first,
 )
 from catlip.training.folder import TRACE, discard
 from catlip.training.loop import PROGRESS, train
@@ -94,7 +94,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         if config.mirror:
             if rank.is_main:
                 mirror = Mirror(config.mirror, config.out, training.identity)
-            rank0_first(lambda: mirror.fetch(restart) if mirror else None, rank)
+            from_rank0(lambda: mirror.fetch(restart) if mirror else None, rank)
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.
@@ -191,7 +191,9 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     )
     torch.manual_seed(config.seed)
     objective = apply_recipe_start(method.build(), recipe)
-    fitted = rank0_first(lambda: method.fit(objective, shards), rank)
+    fitted = from_rank0(lambda: method.fit(objective, shards), rank)
+    if not rank.is_main:
+        method.fit(objective, shards)  # from the cache that rank 0 has filled
     objective = add_range_augment(objective, recipe)
     identity = recipe.identity() | fitted
     if classes:
@@ -253,10 +255,10 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
 
 
 def _shards(config: PretrainRun, rank: Rank) -> ShardSet:
-    """The shards; one process counts the samples of new ones, and the others read its counts."""
-    quiet = config.quiet or not rank.is_main
-    patterns = config.shards if rank.is_main else ()
-    shards = rank0_first(lambda: open_shards(expand(config.shards), quiet, patterns), rank)
+    """The shards, which rank 0 alone looks for and counts: the storage is asked once for each."""
+    shards = from_rank0(
+        lambda: open_shards(expand(config.shards), config.quiet, config.shards), rank
+    )
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
     if count and rank.is_main:

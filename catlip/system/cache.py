@@ -48,9 +48,9 @@ def cache_error(error: OSError, path: Path) -> OSError:
     return OSError(error.errno, f"{error.strerror} in the cache; {HINT}", str(path))
 
 
-def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+def npz_bytes(arrays: Mapping[str, Any], compress: bool = False) -> bytes:
+    buffer, save = io.BytesIO(), np.savez_compressed if compress else np.savez
+    save(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -141,23 +141,17 @@ def barrier() -> None:
         dist.barrier()
 
 
-def rank0_first(work: Callable[[], T], rank: Rank) -> T:
-    """Run `work`, which fills a cache, on rank 0 first; then on the first rank of each other
-    machine, which may have its own cache; then on all others. All ranks call it.
-
-    It may take hours, so it waits with a gloo group: a barrier of NCCL would time out.
-    """
+def from_rank0(work: Callable[[], T], rank: Rank) -> T:
+    """What `work` gives on rank 0, which alone runs it, perhaps for hours. All ranks call it."""
     if not dist.is_initialized():
         return work()
-    turn = 0 if rank.is_main else 1 if os.environ.get("LOCAL_RANK") == "0" else 2
+    # A collective of NCCL would time out.
     patient = dist.new_group(backend="gloo", timeout=A_LONG_WAIT)
     assert isinstance(patient, dist.ProcessGroup), "every rank is in it"
-    for _ in range(turn):
-        dist.barrier(patient)
-    result = work()
-    for _ in range(turn, 2):
-        dist.barrier(patient)
+    results: list[Any] = [work() if rank.is_main else None]
+    dist.broadcast_object_list(results, group=patient)
     dist.destroy_process_group(patient)
+    result: T = results[0]
     return result
 
 

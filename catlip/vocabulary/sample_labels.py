@@ -46,11 +46,11 @@ class VocabularyLabels:
         self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n captions, see `LabelSource`."""
-        use_all = self.captions == "all"
-        classes = [
-            self._classes_of(shard)[number if use_all else shard.first_captions[number] + which]
-            for shard, number, which in captions
-        ]
+        use_all, classes = self.captions == "all", []
+        for shard, number, which in captions:
+            values, offsets = self._classes_of(shard)
+            row = number if use_all else shard.first_captions[number] + which
+            classes.append(values[offsets[row] : offsets[row + 1]])
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
@@ -97,16 +97,14 @@ class VocabularyLabels:
             return ""
         return f"{sidecar} was made by {label_version}, the vocabulary by {wanted}"
 
-    def _encode(self, shard: Shard) -> list[NDArray[np.int64]]:
-        """The classes of each caption, or of each sample."""
+    def _encode(self, shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The classes of each caption, or of each sample: values [sum K], offsets [n + 1]."""
         labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
         if fault := self._version_fault(shard.path, LabelVersion.from_meta(labels.meta)):
             raise InputError(f"labels of {fault}")
-        if self.captions == "all":
-            samples = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
-            distinct = [np.unique(synsets) for synsets in samples]
-            offsets = np.cumsum([0, *map(len, distinct)])
-            values, offsets = self.vocabulary.encode(np.concatenate(distinct), offsets)
-        else:
-            values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
-        return np.split(values, offsets[1:-1])
+        if self.captions == "drawn":
+            return self.vocabulary.encode(labels.values, labels.offsets)
+        samples = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
+        distinct = [np.unique(synsets) for synsets in samples]
+        offsets = np.cumsum([0, *map(len, distinct)])
+        return self.vocabulary.encode(np.concatenate(distinct), offsets)

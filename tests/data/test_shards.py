@@ -102,10 +102,11 @@ def test_patterns_expand_and_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 def test_index_is_read_and_made_again_when_damaged(tmp_path, cache, monkeypatch) -> None:
-    samples = {"a": {"png": b"1" * 2000, "txt": b"one"}, "b": {"txt": b"two"}}
+    samples = {f"{n:09d}": {"png": b"1" * 600, "txt": b"one"} for n in range(1000)}
     first = shard_of(tmp_path / "0.tar", samples)
     (index,) = (cache / "indexes").iterdir()
     whole = index.read_bytes()
+    assert len(whole) < 20 * len(samples)
     for damaged in (whole[: len(whole) // 2], b"random bytes" * 100, b""):
         index.write_bytes(damaged)
         forget_open_shards()
