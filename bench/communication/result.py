@@ -101,7 +101,6 @@ def collective_rows(runs: Iterable[Run[Communication]]) -> Iterator[Row]:
 
 
 def _shared(run: Run[Communication], method: str) -> dict[str, Any]:
-    """What all rows of a method in a record begin with."""
     metrics = run.metrics
     backend, parallel = clipped(metrics.backend, 16), clipped(metrics.parallel, 16)
     ranks = f"{metrics.world_size} ranks, {backend}, {parallel}"

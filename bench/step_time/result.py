@@ -140,16 +140,17 @@ def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
     """A row for each record and method. A ratio is of one record, whose methods took turns."""
     for run in runs:
         metrics, ceiling = run.metrics, run.metrics.ceiling
-        first = next(iter(metrics.methods), "")
+        ratios = {pair.partition("/")[0]: ratio for pair, ratio in metrics.ratios.items()}
+        flops = {pair.partition("/")[0]: ratio for pair, ratio in metrics.flops_ratios.items()}
         for method in ordered(metrics.methods):
-            steps, pair = metrics.methods[method], f"{method}/{first}"
+            steps = metrics.methods[method]
             yield {
                 **step_row(run),
                 "method": method_name(method),
                 "step": steps.total_ms,
                 **{part: ms and ms.median for part, ms in steps.parts.items()},
-                "ratio": run.trusted(metrics.ratios[pair]) if pair in metrics.ratios else None,
-                "flops": metrics.flops_ratios.get(pair),
+                "ratio": run.trusted(ratios[method]) if method in ratios else None,
+                "flops": flops.get(method),
                 "images": steps.images_per_s,
                 "ceiling": steps.mfu,
                 "datasheet": steps.mfu_datasheet,
