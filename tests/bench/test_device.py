@@ -199,11 +199,6 @@ def test_plan_says_what_fits(run_parts, tmp_path) -> None:
         run_parts(*parts[2:], budget=30)
 
 
-def test_device_that_is_not_there_is_named(run_parts) -> None:
-    with pytest.raises(InputError, match="no CUDA device"):
-        device.main(Device(device="cuda"))
-
-
 def test_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
     rounds: list[int] = []
 

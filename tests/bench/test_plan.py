@@ -25,7 +25,6 @@ from bench.plan.planning import (
 )
 from bench.plan.result import PLANNED, PlannedRun
 from bench.plan.result import Plan as PlanKind
-from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.kind import Interval
@@ -38,7 +37,6 @@ STEP_TIME = (
     RECORDS
     / "step_time/vit_b16-b4-fp32-catlip_clip_bag_clip_siglip_superclass-torch2.15.0-cpu.json"
 )
-MEMORY = RECORDS / "memory/vit_tiny16-b4-fp32-torch2.15.0-cpu.json"
 TWO = ("catlip", "clip")
 MB = 1_000_000
 
@@ -168,22 +166,3 @@ def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> Non
     (run,) = (read_run(read_record(path), PlanKind) for path in tmp_path.glob("vit_b16-a100*"))
     prices = [row["price"].value for row in PLANNED.fill([run]).rows]
     assert prices == [2.5 * planned["device_hours"]["value"] for planned in plan["runs"]]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"gpu": ("Voodoo2",)},
-        {"mfu": (0.5, 0.3)},
-        {"mfu": (0.0, 0.3)},
-        {"gpu": ("T4",)},  # no bf16
-        {"step_time": MEMORY},
-        {"step_time": STEP_TIME, "methods": ("batch_nouns",)},
-        {"models": ("vit_b17",)},
-        {"methods": ("klip",)},
-        {"precision": "fp8"},
-    ],
-)
-def test_what_cannot_be_planned_is_refused(wrong) -> None:
-    with pytest.raises(InputError):
-        list(machines(Plan(**wrong)))

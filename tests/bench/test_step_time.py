@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from one_line import one_line_error
 from torch import nn
 
 from baselines.openclip import END, START, PackedTextTransformer
@@ -24,7 +23,6 @@ from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.config import StepTime
 from bench.step_time.measure import PARTS, main, resolve, variants
-from catlip.cli import InputError
 from catlip.costs import TEXT_VOCABULARY
 from catlip.data.loader import Batch
 from catlip.range_augment import AugmentedObjective
@@ -187,12 +185,6 @@ def test_text_towers_are_timed_with_the_rows_of_a_training(run_bench, small_shar
     assert parameters == sum(p.numel() for p in methods.build(step).parameters())
 
 
-@pytest.mark.parametrize("options", [{"tokens_in_use": 3}, {"tokens_in_use": 0}])
-def test_impossible_number_of_tokens_is_refused(options) -> None:
-    with pytest.raises(InputError, match="--tokens-in-use"):
-        resolve(replace(CONFIG, **options), torch.device("cpu"))
-
-
 def test_real_shards_are_timed_end_to_end(run_bench, starter, batch) -> None:
     record, _ = run_bench("--data", starter.shards, "--workers", 0)
     assert "-data-" in record["name"]
@@ -220,23 +212,6 @@ def test_encoder_of_a_users_file_is_timed_at_its_size(run_bench, tmp_path) -> No
     assert superclass["parameters"] > catlip["parameters"]
     assert f"{file.name}:build" in printed
     assert str(file.parent) not in printed.partition("wrote")[0]
-
-
-@pytest.mark.parametrize(
-    ("bench", "returned", "says"),
-    [
-        ("step_time", "nn.Sequential(nn.Conv2d(3, 8, 99), nn.Flatten())", "--resolution"),
-        ("step_time", "nn.Flatten(2)", "[B, D]"),
-        ("communication", "nn.Flatten()", "bench.step_time"),
-    ],
-)
-def test_users_encoder_that_cannot_be_timed_is_one_line(
-    program, tmp_path, bench, returned, says
-) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(f"from torch import nn\ndef build():\n    return {returned}\n")
-    options = ("--resolution", 32, "--device", "cpu", "--out", tmp_path / "out")
-    one_line_error(program(f"bench.{bench}", "--model", f"{file}:build", *options), says)
 
 
 def test_ranks_share_a_record_of_one(run_bench) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.config import TransferOptions
+from bench.downstream.probe.result import packed, unpacked
 from catlip.cli import InputError
 from catlip.program.identity import changes, record_changes
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, from_plain, note_begun, plain, read_record, text_of
 from catlip.system.files import write_atomically
+from reports import reading
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -168,3 +171,55 @@ with Record(pathlib.Path({str(path)!r}), "kind", {{}}) as record:
     subprocess.run([sys.executable, "-c", script], check=False)
     assert not path.exists()
     assert json.loads((tmp_path / "name.json.partial").read_text())["metrics"] == {"first": 1}
+
+
+# --- Committed records of every kind are the same after they were read and written again.
+
+
+ROOT = Path(__file__).parents[2]
+# The committed ones, an earlier one of a kind that these lack, and the golden ones.
+FOLDERS = ("reports/records", "tests/records", "tests/reports/golden/records")
+KINDS = [kind for folder in FOLDERS for kind in sorted((ROOT / folder).glob("*/*/"))]
+
+
+def without_null(tree: Any) -> Any:
+    """None is left out of a record."""
+    if isinstance(tree, dict):
+        return {key: without_null(value) for key, value in tree.items() if value is not None}
+    return [without_null(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def same(one: Any, other: Any) -> bool:
+    """A NaN does not equal itself."""
+    return one == other or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def is_part(read: Any, written: Any) -> bool:
+    """Whether all that was read is what was written, which may have more."""
+    if isinstance(read, dict) and isinstance(written, dict):
+        return all(key in written and is_part(read[key], written[key]) for key in read)
+    if isinstance(read, list) and isinstance(written, list):
+        return len(read) == len(written) and all(map(is_part, read, written))
+    return same(read, written)
+
+
+@pytest.mark.parametrize("folder", KINDS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_records_are_read_as_they_were_written(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        if path.stem in ("cut-short", "foreign"):
+            continue
+        run = reading.read_record(path.parents[2], path)
+        kind, after = type(run.metrics), run.metrics.as_dict()
+        assert same(kind.read(after).as_dict(), after), path
+        written = without_null(run.raw_metrics) if kind.kind else {}
+        assert not [key for key in after if not is_part(after[key], written.get(key))], path
+        for start, row in kind.rows.items():
+            for name in (name for name in run.samples if name.startswith(start)):
+                assert len(run.rows(name, row)) == len(run.samples[name]), path
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_bit_each_image_is_read_as_it_was_written(bits: list[bool]) -> None:
+    assert unpacked(packed(np.array(bits, dtype=bool)), len(bits)).tolist() == bits
+    with pytest.raises(ValueError, match="bits"):
+        unpacked(packed(np.array(bits, dtype=bool)), len(bits) + 8)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from one_line import one_line_exit
 from safetensors.torch import load_file
 from small_data import ON_A_CPU, png
 from torch import Tensor
@@ -21,7 +20,6 @@ from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
 from bench.downstream.retrieval.measure import chance, draw_images, main, ranks, recall, scorer_of
 from bench.downstream.retrieval.result import CUTS, RETRIEVAL
-from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoders.load import load_encoder
 from catlip.records.table import NOTE
@@ -238,37 +236,6 @@ def test_a_broken_image_is_left_out_with_its_captions(untrained, tmp_path) -> No
     metrics = record["metrics"]
     assert (metrics["num_images"], metrics["num_captions"]) == (3, 6)
     assert sum(metrics["broken"].values()) == 1
-
-
-@pytest.mark.parametrize(
-    ("encoder", "count", "words"),
-    [
-        ("random:hybrid_mini@32", 3, "neither a text tower"),
-        ("clip", 1, "1 images with a caption"),
-        ("catlip", 3, "--vocabulary"),
-        ("NaN", 3, "not finite"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused_in_one_line(
-    encoder, count, words, untrained, make_run, tmp_path, capsys, monkeypatch
-) -> None:
-    data = captioned(tmp_path / "data", count)
-    if encoder == "catlip":
-        encoder = make_run()
-        (tmp_path / "run.json").unlink()
-    elif encoder in ("clip", "NaN"):
-        is_broken, encoder = encoder == "NaN", untrained("clip")
-        if is_broken:
-            weights = load_file(encoder / "weights.safetensors")
-            weights["projection.weight"][:] = float("nan")
-            config = dict(load_encoder(str(encoder), 0, CPU).checkpoint.config)
-            save_weights(encoder / "weights.safetensors", weights, config)
-    out = tmp_path / "out.json"
-    given = ["x", "--encoder", str(encoder), "--data", str(data), "--out", str(out)]
-    monkeypatch.setattr("sys.argv", [*given, "--device", "cpu", "--quiet", "--num-workers", "0"])
-    with one_line_exit(capsys, words):
-        run(Retrieval, main)
-    assert not out.exists()
 
 
 def test_table_and_frame_have_its_numbers(untrained, make_run, tmp_path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.append(str(Path(__file__).parents[3] / "support"))
 
 from small_dense import TASKS
 

@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_dense import TASKS, change_file, files, write_coco
+from small_dense import TASKS, files, write_coco
 from torch.nn.utils import get_total_norm
 
 from bench.downstream.dense import harness
@@ -223,37 +223,6 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(name, tmp_path
     with pytest.raises(InputError, match="max-broken 0"):
         task.run(data, tmp_path / "none.json", max_broken=0.0)
     assert not (tmp_path / "none.json.partial").exists()
-
-
-CANNOT: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    # Task, changes of its recipe and of its options, and what the error names.
-    ("segmentation", {"max_lr": 1e30, "grad_clip": 0.0, "warmup_iterations": 0}, {}, "--max-lr"),
-    ("detection", {"max_lr": 1e30, "grad_clip": 0.0, "epochs": 8}, {}, "--max-lr"),
-    ("detection", {"precision": "bf16"}, {}, "precision bf16"),
-    ("segmentation", {"resolution": 40}, {}, "resolution 40"),
-    ("detection", {}, {"encoder": "random:timm/resnet18"}, "resnet18"),
-    ("multilabel", {}, {"init": "transfer"}, "random:hybrid_mini@48"),
-    ("multilabel", {}, {"data": "ade20k:/data"}, "coco:DIR"),
-    ("multilabel", {"label_smoothing": 0.1}, {}, "--label-smoothing"),
-]
-
-
-@pytest.mark.parametrize(("name", "recipe", "options", "named"), CANNOT)
-def test_what_a_task_cannot_do_is_refused(name, recipe, options, named, data, tmp_path) -> None:
-    if name in LIBRARIES:
-        pytest.importorskip(LIBRARIES[name])
-    task = TASKS[name]
-    options = {"data": data[name], "recipe": replace(task.recipe, **recipe)} | options
-    with pytest.raises(InputError, match=named) as error:
-        task.run(out=tmp_path / "run.json", **options)
-    assert "\n" not in str(error.value)
-
-
-def test_splits_of_different_categories_are_refused(tmp_path) -> None:
-    root = write_coco(tmp_path / "coco", train=3, val=1)
-    change_file(root, "val", lambda old: json.loads(json.dumps(old).replace("sea", "lake")))
-    with pytest.raises(InputError, match="categories"):
-        TASKS["multilabel"].run(f"coco:{root}", tmp_path / "run.json")
 
 
 def test_two_ranks_score_seven_images_as_one(succeed, tmp_path) -> None:

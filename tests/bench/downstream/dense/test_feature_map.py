@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from bench.downstream.dense.feature_map import FeatureMap
-from catlip.cli import InputError
 from catlip.encoders.load import open_encoder
 
 VIT = "random:vit_tiny16@64"
@@ -70,10 +69,3 @@ def test_windows_keep_apart_what_global_blocks_bring_together():
     model.windows = [2] * 12
     far = (model(changed) - model(images())).abs().amax(dim=(0, 1)) == 0
     assert far.tolist() == [[True] * 4] * 2 + [[True, True, False, False]] * 2
-
-
-def test_encoder_without_tokens_is_refused():
-    with pytest.raises(InputError, match="resnet18"):
-        FeatureMap(open_encoder("random:timm/resnet18"))
-    with pytest.raises(InputError, match=r"output stride 4.* 16 "):
-        FeatureMap(open_encoder(VIT), output_stride=4)

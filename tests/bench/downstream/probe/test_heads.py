@@ -1,16 +1,13 @@
 """Where classifiers start: at random, or at rows of the encoder's own classifier."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from small_data import vocabulary_of
 
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import name_labels
 from bench.downstream.probe.fit import has_classifier, transfer_head
-from catlip.cli import InputError
 from catlip.encoders.load import load_encoder
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
@@ -18,6 +15,11 @@ from catlip.vocabulary import Vocabulary
 CPU = torch.device("cpu")
 LABELS = name_labels("folder", ("cat", "dog", "qwertz"))
 OPTIONS = TransferOptions()
+
+
+def test_encoder_without_a_vocabulary_has_no_classifier(untrained) -> None:
+    for spelling in ("random:timm/test_vit", untrained("clip"), untrained("superclass")):
+        assert not has_classifier(load_encoder(str(spelling), 0, CPU))
 
 
 def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0, **more):
@@ -48,31 +50,3 @@ def test_similarity_and_seed_reach_the_head(make_run) -> None:
     expected = transfer_rows(*rows, vocabulary, labels, alpha=0.05, seed=3)
     assert torch.equal(head.weight, expected.weight)
     assert not torch.equal(head.weight, transferred(run, labels)[0].weight)
-
-
-@pytest.mark.parametrize("spelling", ["random:timm/test_vit", "clip", "superclass"])
-def test_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
-    spelling = spelling if ":" in spelling else str(untrained(spelling))
-    assert not has_classifier(load_encoder(spelling, 0, CPU))
-    with pytest.raises(InputError, match=spelling):
-        transferred(spelling)
-
-
-def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:
-    run = make_run()
-    other = tmp_path / "other.json"
-    vocabulary_of("cat.n.01", "dog.n.01").save(other)
-    with pytest.raises(InputError, match=str(other)):
-        transferred(run, options=TransferOptions(vocabulary=other))
-    record = {"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=str(other)):
-        transferred(run)
-
-
-def test_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> None:
-    run = make_run()
-    moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
-    with pytest.raises(InputError, match=r"run .*--vocabulary"):
-        transferred(run)
-    assert len(transferred(run, options=TransferOptions(vocabulary=moved))[0].bias) == 3

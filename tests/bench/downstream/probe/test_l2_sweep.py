@@ -20,7 +20,6 @@ from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import CACHED_NOTE
 from bench.downstream.probe.sweep import main as run_sweep
-from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.encoders.load import load_encoder
 from catlip.recipes.transfer import STARTER_PROBE
@@ -160,10 +159,3 @@ def test_fifth_of_each_class_is_held_out_where_there_is_no_val(cats_and_dogs, tm
     assert record["metrics"]["data_top1"] == 1  # light and dark
     assert [row["num_train"] for row in rows(record)] == [8, 8]
     assert "20% of the training images of each class" in record["notes"][2]
-    for options, words in (
-        ({"fraction": (0.25,)}, "too few images"),
-        ({"init": ("transfer",)}, "--init"),
-        ({"dry_run": True}, "--dry-run"),
-    ):
-        with pytest.raises(InputError, match=words):
-            probed(cats_and_dogs, tmp_path / "refused.json", **options)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
+from bench.downstream.outputs import data_name, encoder_name
 from bench.downstream.probe.config import Readouts
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Extractor, Features
@@ -29,8 +31,10 @@ from bench.downstream.probe.readouts import (
     neighbour_hits,
     towers_of,
 )
+from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.encoders.load import load_encoder
+from catlip.records.record import read_record
 from catlip.training.checkpoint import save_weights
 
 CPU = torch.device("cpu")
@@ -208,3 +212,49 @@ def test_probe_started_at_names_classifies_as_zero_shot_does(untrained, cats_and
         lengths = towers.project(train.values).norm(dim=1, keepdim=True)
         expected = towers.cosines(rows)(train.values) / 0.07 * lengths / lengths.mean()
         torch.testing.assert_close(head(train.values), expected, rtol=1e-4, atol=1e-4)
+
+
+# --- Each encoder and data set has a record of its own, and none replaces another's.
+
+
+ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
+
+
+def test_each_encoder_and_data_set_has_its_record(cats_and_dogs, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pets = write_folders(tmp_path / "pets", ("cat", "dog"))
+    configs = [
+        Readouts(encoder, data, **ON_A_CPU)
+        for encoder, data in ((ONE, cats_and_dogs), (OTHER, cats_and_dogs), (ONE, pets))
+    ]
+    for config in configs:
+        main(config)
+    paths = sorted(Path("runs/bench/readout").glob("*.json"))
+    assert paths == sorted(config.out for config in configs)
+    records = [read_record(config.out) for config in configs]
+    assert [record["config"]["encoder"] for record in records] == [ONE, OTHER, ONE]
+
+    before = [path.stat().st_mtime_ns for path in paths]
+    main(replace(configs[0], num_workers=1))  # the same run: its record is kept
+    for changes, name in (({"neighbours": 3}, "neighbours"), ({"seed": 5}, "encoder_digest")):
+        with pytest.raises(InputError, match=name):
+            main(replace(configs[0], **changes))
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    assert not list(Path("runs").rglob("*.partial"))
+
+
+def test_record_is_named_by_the_spellings_of_encoder_and_data() -> None:
+    for spelling, name in {
+        "runs/starter/pretrain/catlip-seed0": "starter-catlip-seed0",
+        "/data/vit_b16.safetensors": "data-vit_b16",
+        "openclip:ViT-B-16/datacomp_xl_s13b_b90k": "openclip-ViT-B-16-datacomp_xl_s13b_b90k",
+    }.items():
+        assert encoder_name(spelling) == name
+    for spelling, name in {
+        "imagenet:/data/imagenet": "imagenet",
+        "folder:/data/pets/": "folder-pets",
+        "/data/pets/": "folder-pets",
+        "coco:data/starter-scenes/coco": "coco",
+        "wds:hf://datasets/clip-benchmark/wds_vtab-caltech101": "wds-vtab-caltech101",
+    }.items():
+        assert data_name(spelling) == name

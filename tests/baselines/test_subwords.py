@@ -4,9 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from baselines.openclip import CaptionTokenizer
+from baselines.idf import distinct_subwords
+from baselines.openclip import END, START, CaptionTokenizer
 from baselines.subwords import count_subwords
+from bench.measuring import methods
+from bench.measuring.factors import Factors
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.vocabulary import fitting_threshold
@@ -48,3 +52,30 @@ def test_subwords_beyond_the_context_are_not_read(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", samples)
     subwords = count_subwords(open_shards(expand(str(tmp_path))), context=6)
     assert {*subwords.tokens} == subwords_of("one two three four")
+
+
+# --- SuperClass counts the subwords of captions: which, and when.
+
+
+def test_exclamation_mark_counts_though_its_token_is_that_of_padding() -> None:
+    tokens = CaptionTokenizer(24)(["a dog !%", "a dog"])
+    assert tokens[0, 3] == tokens[0, -1] == 0
+    subwords, present = distinct_subwords(tokens)
+    rows, values = subwords.rows()[present], subwords.values[present]
+    assert [set(values[rows == row].tolist()) for row in (0, 1)] == [
+        {0, *tokens[0, 1:5].tolist()},
+        set(tokens[1, 1:3].tolist()),
+    ]
+
+
+@pytest.mark.parametrize("method", ["superclass", "catlip_softmax"])
+def test_captions_are_counted_in_training_only(method) -> None:
+    objective = methods.build(Factors(method, "hybrid_mini", 32, num_classes=10, seed=0))
+    batch = methods.synthetic_batch(Factors("catlip", "hybrid_mini", 32, 4, num_classes=10), seed=0)
+    objective.eval()(batch)
+    assert objective.idf.captions_seen.item() == 0
+    objective.train()(batch)
+    assert objective.idf.captions_seen.item() == 4
+    subwords = [{*caption} - {START, END} for caption in batch.tokens.tolist()]
+    expected = 4 * 3 if objective.needs == {"labels"} else sum(map(len, subwords))
+    assert objective.idf.captions_with.sum() == expected

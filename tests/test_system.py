@@ -1,0 +1,244 @@
+"""Locks, workers, and the time of processors."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from catlip.cli import InputError
+from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
+from catlip.system.engines import THREADS, work_ahead, worker_pool
+from catlip.system.files import write_atomically
+from catlip.system.lock import NAME, only_writer
+from catlip.system.machine import Usage
+from catlip.training.checkpoint import save, save_weights
+
+
+@contextmanager
+def held_by_another(folder: Path, with_worker: bool = False):
+    """A process that has the lock, and with_worker has forked another, as loading does; its id."""
+    ready, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        with only_writer(folder):
+            if with_worker and not os.fork():
+                time.sleep(30)
+                os._exit(0)
+            os.write(tell, b"!")
+            time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_second_is_refused_and_ranks_that_do_not_write_do_not_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with held_by_another(folder) as process:
+        with only_writer(folder, wanted=False):
+            pass
+        with pytest.raises(InputError, match=f"{process} .*{folder}"), only_writer(folder):
+            pytest.fail("both are in")
+
+
+def test_killed_run_goes_on_though_its_workers_live(tmp_path) -> None:
+    with held_by_another(tmp_path / "run", with_worker=True):
+        pass
+    with only_writer(tmp_path / "run"):
+        assert (tmp_path / "run" / NAME).read_text() == f"{os.getpid()}\n"
+    assert not list(tmp_path.iterdir())
+    with only_writer(tmp_path / "run"):
+        (tmp_path / "run" / "log.jsonl").write_text("")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+
+
+def fetch(folder: Path) -> None:
+    FileCache(folder, 100).open("0", 4, lambda file: file.write(b"data")).close()
+
+
+@pytest.mark.parametrize(
+    ("link", "write", "refused"),
+    [
+        (NAME, lambda folder: only_writer(folder).__enter__(), True),
+        (LOCK, fetch, True),
+        (f"0{PARTIAL_SUFFIX}", fetch, True),
+        (".0.RANDOM.tmp", lambda folder: write_atomically(folder / "0", b"data"), True),
+        (".0.RANDOM.tmp", lambda folder: save_weights(folder / "0", {}, {}), False),
+        (".step-00000000.pt.RANDOM.tmp", lambda folder: save(folder, 0, {}, {}), False),
+    ],
+)
+def test_link_in_a_shared_folder_does_not_lead_to_another_file(
+    link, write, refused, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "RANDOM")
+    folder, target = tmp_path / "shared", tmp_path / "private"
+    folder.mkdir()
+    target.write_text("kept")
+    (folder / link).symlink_to(target)
+    with pytest.raises((InputError, FileExistsError)) if refused else nullcontext():
+        write(folder)
+    assert target.read_text() == "kept"
+
+
+# --- Work gives the same results wherever it runs, and ends when a worker dies.
+
+
+def square(number):
+    if number == 3:
+        raise InputError("three is refused")
+    if number == 4:
+        raise FileNotFoundError(2, "No such file", "four")
+    return number * number
+
+
+def fail(number):
+    raise ZeroDivisionError(f"a bug with {number}")
+
+
+def die(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_item_comes_with_its_result_or_with_the_users_error(workers):
+    with worker_pool(workers) as apply:
+        found = dict(apply(square, range(6)))
+        assert dict(apply(square, [7])) == {7: 49}
+        assert list(apply(square, [])) == []
+    assert {item: found[item] for item in (0, 1, 2, 5)} == {0: 0, 1: 1, 2: 4, 5: 25}
+    assert (str(found[3]), found[4].filename) == ("three is refused", "four")
+
+
+def test_bug_is_raised_and_death_of_a_worker_is_one_line():
+    with worker_pool(2) as apply, pytest.raises(ZeroDivisionError):
+        list(apply(fail, range(4)))
+    with pytest.raises(InputError, match="--workers"), worker_pool(2) as apply:
+        list(apply(die, range(4)))
+
+
+KILLED = """
+import time
+from catlip.system.engines import worker_pool
+if __name__ == "__main__":
+    with worker_pool(2) as apply:
+        print("begun", flush=True)
+        list(apply(time.sleep, [600, 600]))
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path: Path):
+    (tmp_path / "program.py").write_text(KILLED)
+    # The pipe closes when the last process has ended that writes into it.
+    with subprocess.Popen([sys.executable, tmp_path / "program.py"], stdout=-1) as program:
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
+        for _ in range(600):
+            if len(children.read_text().split()) >= 3:  # and the resource tracker
+                break
+            time.sleep(0.1)
+        program.kill()
+        output, _ = program.communicate(timeout=60)
+    assert output == b"begun\n"
+
+
+def test_threads_work_together_in_order_and_only_a_little_ahead():
+    begun, all_have_begun = [], threading.Barrier(THREADS, timeout=60)
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item < THREADS:
+            all_have_begun.wait()
+        time.sleep(0.01 if item % 3 else 0)
+        return item**2 if item < 100 else 1 // 0
+
+    results = work_ahead(work, iter(range(150)))
+    for item in range(100):
+        assert next(results) == (item, item**2)
+        assert len(begun) <= item + THREADS + 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+HANGING = """
+import signal, time
+from pathlib import Path
+from catlip.cli import run
+from catlip.system.engines import work_ahead
+from dataclasses import dataclass
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@dataclass
+class Config:
+    "None."
+
+def main(config):
+    def work(item):
+        Path("begun").touch()
+        time.sleep(60)
+    list(work_ahead(work, [1, 2]))
+
+run(Config, main)
+"""
+
+
+def test_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
+    (tmp_path / "program.py").write_text(HANGING)
+    with subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, stderr=-1) as program:
+        while not (tmp_path / "begun").exists():
+            assert program.poll() is None
+            time.sleep(0.05)
+        program.send_signal(signal.SIGINT)
+        try:
+            program.communicate(timeout=20)
+        finally:
+            program.kill()
+    assert program.returncode == 130
+
+
+# --- A record says what a run took of the processors, and what others took.
+
+
+BURN = (
+    "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
+)
+
+
+def test_time_of_a_run_includes_its_children() -> None:
+    usage = Usage()
+    exec(BURN.format(seconds=0.2))
+    subprocess.run([sys.executable, "-c", BURN.format(seconds=0.3)], check=True)
+    waiting = BURN.format(seconds=0.3) + "\nprint()\ninput()"
+    child = subprocess.Popen([sys.executable, "-c", waiting], stdin=-1, stdout=-1)
+    try:
+        child.stdout.readline()
+        used = usage.so_far()
+    finally:
+        child.communicate(b"\n")
+    assert 0.7 < used["cpu_s"] < 3
+    assert used["wall_s"] >= 0.45
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="there is no /proc")
+def test_process_of_another_parent_counts_as_another() -> None:
+    """It is started through a shell that ends at once."""
+    usage, busy = Usage(), BURN.format(seconds=0.6)
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, busy],
+        capture_output=True,
+        text=True,
+    )
+    other, deadline = Path("/proc") / done.stdout.strip(), time.monotonic() + 60
+    while other.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    used = usage.so_far()
+    assert used["other_cpu_s"] > 0.5
+    assert used["cpu_s"] < 0.5
