@@ -20,7 +20,7 @@ from pipeline import inputs
 from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
-from pipeline.stages import STEPS, Plan, pretrain
+from pipeline.stages import STEPS, Plan
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -184,27 +184,6 @@ def test_seeds_are_as_many_as_the_time_allows(flags: list[str], seeds: int) -> N
 
 def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
-
-
-def test_code_of_a_method_counts_wherever_the_method_is_run() -> None:
-    plan = options("--methods", "siglip", "--study")
-    steps = [step for stage in STEPS for step in STEPS[stage](plan)]
-    running = [step for step in steps if "siglip" in step.arguments]
-    assert {step.program for step in running} > {"baselines.pretrain", "bench.step_time"}
-    assert all("siglip" in step.methods for step in running)
-    (memory,) = (step for step in steps if step.name == "memory")  # of methods of its own choice
-    assert {"clip", "superclass"} <= {*memory.methods}
-
-
-def test_trainings_are_the_same_steps_on_another_device() -> None:
-    here = options("--device", "cpu")
-    there = options("--device", "cuda", "--quiet", "--out", "elsewhere")
-    there.gpus = 8
-    for one, other in zip(pretrain(here), pretrain(there), strict=True):
-        words = [word.replace("elsewhere", "runs") for word in other.arguments]
-        assert list(one.arguments) == words
-    hardware = [{step.hardware for step in STEPS["bench"](plan)} for plan in (here, there)]
-    assert hardware[0] != hardware[1]
 
 
 def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from golden import expect
 
 from baselines.subwords import count_subwords
 from bench.downstream.probe.fit import random_head
@@ -19,6 +21,7 @@ from catlip.recipes.dry_run import flops_per_image
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.recipes.transfer import FINETUNES, MULTILABELS, PROBES
+from catlip.records.record import plain
 
 ALL = {
     "catlip": CATLIP,
@@ -29,14 +32,26 @@ ALL = {
     "segmentation": SEGMENTATIONS,
     "detection": DETECTIONS,
 }
-EACH = [(method, name) for method, recipes in ALL.items() for name in recipes]
 
 
-@pytest.mark.parametrize(("method", "name"), EACH)
-def test_only_this_projects_own_recipes_have_nothing_to_tell(method, name) -> None:
-    found = differences(ALL[method][name], method)
-    assert bool(found) != name.startswith(("starter", "photos"))
-    assert len(set(found)) == len(found)
+def test_recipes_and_their_differences_from_the_release_are_the_expected_ones() -> None:
+    """Every number of every recipe; the first of a kind whole, of others what differs from it."""
+    lines = []
+    for method, recipes in ALL.items():
+        first: dict[str, object] = {}
+        for name, recipe in recipes.items():
+            fields = plain(recipe) | {
+                "sizes": [f"{size.resolution}x{size.batch}" for size in recipe.sizes()]
+            }
+            told = differences(recipe, method)
+            assert bool(told) != name.startswith(("starter", "photos"))
+            assert len({*told}) == len(told)
+            other = {key: value for key, value in fields.items() if first.get(key, 0) != value}
+            lines += [f"{method} {name}", *(f"  {key}: {other[key]}" for key in other)]
+            lines += [f"  without {key}" for key in sorted(first.keys() - fields.keys())]
+            lines += [f"  {line}" for line in told]
+            first = first or fields
+    expect(Path(__file__).parent / "recipes.txt", "\n".join([*lines, ""]))
 
 
 def test_only_the_releases_class_token_has_no_position() -> None:
@@ -52,42 +67,6 @@ def test_warm_up_that_is_cut_short_is_told() -> None:
     recipe = FINETUNES["imagenet_release"]
     usual = len(differences(recipe, "finetune", num_steps=5_000))
     assert len(differences(recipe, "finetune", num_steps=1_000)) == usual + 1
-
-
-@pytest.mark.parametrize(
-    ("method", "size", "max_lr", "micro_batch", "num_devices"),
-    [  # as the release configures them
-        ("catlip", "b16", 1e-3, 1024, 64),
-        ("catlip", "l16", 6e-4, 512, 128),
-        ("catlip", "h16", 4e-4, 256, 256),
-        ("clip", "b16", 1e-3, 256, 256),
-        ("clip", "h16", 5e-4, 256, 512),
-    ],
-)
-def test_released_pre_training(method, size, max_lr, micro_batch, num_devices) -> None:
-    recipe = ALL[method][f"datacomp_{size}_release"]
-    assert recipe == replace(recipe, encoder=f"vit_{size}_conv", max_lr=max_lr)
-    assert recipe == replace(recipe, micro_batch=micro_batch, num_devices=num_devices)
-    assert recipe == replace(recipe, checkpointing=True, source="release")
-
-
-@pytest.mark.parametrize(
-    "name", ["imagenet_b16_release", "imagenet_release", "places365_release", "release_512"]
-)
-def test_released_fine_tuning(name) -> None:
-    recipe = FINETUNES[name]
-    assert recipe.micro_batch * recipe.num_devices == 512
-    assert recipe == replace(recipe, epochs=10, max_lr=3e-5, min_lr=3e-6, warmup_iterations=500)
-    assert recipe == replace(recipe, weight_decay=0.05, label_smoothing=0.1)
-    assert recipe.test_resize == (512 if name == "release_512" else 232)
-    assert recipe == replace(recipe, ema_decay=0.9995, ema_rising=False, grad_clip=1.0)
-    assert recipe == replace(recipe, per_epoch=True, initialization="release", precision="bf16")
-    assert len(recipe.sizes()) == (9 if name == "release_512" else 7)
-
-
-@pytest.mark.parametrize(("method", "name"), [each for each in EACH if "starter" in each[1]])
-def test_starter_recipes_are_in_full_precision(method, name) -> None:
-    assert ALL[method][name].precision == "fp32"
 
 
 # --- `--initialization release` draws weights as widely as the release was seen to.
@@ -129,11 +108,6 @@ def test_released_fine_tuning_starts_its_head_so_too() -> None:
     own = torch.nn.Linear(768, 10)
     assert torch.equal(random_head(768, 10, seed=3).weight, own.weight)
     assert torch.equal(random_head(768, 10, seed=3).bias, own.bias)
-
-
-def test_recipes_of_the_release_start_as_it_does_and_the_papers_do_not() -> None:
-    for name, recipe in CATLIP.items():
-        assert recipe.initialization == ("release" if name.endswith("_release") else "own")
 
 
 # --- A dry run says what a run would be and cost, by counting and not by training.
