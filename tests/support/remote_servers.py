@@ -77,10 +77,10 @@ class FaultyServer:
 
     Attributes:
         files: path, as /0.tar, -> content.
-        faults: what becomes of the next GETs, one each: "cut", "stall", "hang" (until the server is
-            closed), "whole" (of a server that knows no ranges), "range" (another than was asked
-            for), "total" (of another size), "part" (of what was asked for), "gzip", "endless"; or
-            a status, with the seconds of its Retry-After, as "429 1"; after that nothing happens.
+        faults: what becomes of the next GETs, one each: "cut", "stall", "whole" (of a
+            server that knows no ranges), "range" (another than was asked for), "total" (of another
+            size), "part" (of what was asked for), "gzip", "endless"; or a status, with the seconds
+            of its Retry-After, as "429 1"; after that nothing happens.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: what all requests had.
     """
@@ -91,7 +91,7 @@ class FaultyServer:
         self.gets, self.heads = Counter[str](), Counter[str]()
         self.authorizations: set[str | None] = set()
         self.queries: set[str] = set()
-        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -110,7 +110,6 @@ class FaultyServer:
             self.put(f"/{prefix}/{path.name}", path.read_bytes())
 
     def close(self) -> None:
-        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -134,9 +133,6 @@ class FaultyServer:
                 server.queries.add(query)
                 server.authorizations.add(self.headers["Authorization"])
                 content = server.files.get(path)
-                if fault == "hang":
-                    server._closed.wait()
-                    return
                 if content is None or fault[:3].isdigit():
                     status, _, seconds = fault.partition(" ")
                     self.send_response(int(status or 404))
