@@ -1,21 +1,30 @@
 """What each figure of the page shows: selections of the comparisons and of benches' records."""
 
 import math
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import islice, product
 
 from bench.study.lengths_result import LengthTraining, curves
 from bench.study.result import Threshold, threshold_accuracies
 from bench.waterfall.result import Waterfall
 from catlip.records.estimate import mean_difference, mean_of, value_of
-from catlip.records.run import Run
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped
 from catlip.vocabulary.result import VocabularyStatistics, similarities, tail
 from reports.factorial import NOUNS, WORDS, crossed, words_per_caption
-from reports.figures import ROW, UNIQUE, Figure, Mark, Panel, Series, numbered, of_method
+from reports.figures import (
+    ROW,
+    UNIQUE,
+    Figure,
+    Mark,
+    Panel,
+    Series,
+    marks_of,
+    numbered,
+    of_method,
+)
 from reports.names import data_of, task_name
-from reports.pairs import NAMES, RANDOM, STARTS, TRANSFER, Comparisons, Difference, Experiment, Side
+from reports.pairs import NAMES, RANDOM, STARTS, TRANSFER, Comparisons, Experiment, Side
 from reports.paper.scale import architecture
 
 METHOD_OF_LOSS = {"contrast": "clip_bag", "softmax": "superclass", "binary": "catlip"}  # its colour
@@ -43,47 +52,46 @@ def headline(comparisons: Comparisons) -> list[Figure]:
 def _words_panels(comparisons: Comparisons) -> Iterator[Panel]:
     """The first task of each data set after its longest training."""
     seen = set[tuple[str, str]]()
-    for one in crossed(comparisons):
-        place = (one.on.root, one.on.scale)
-        if place in seen or one.on.encoder != comparisons.encoder(*place):
+    for experiment in crossed(comparisons):
+        place = (experiment.on.root, experiment.on.scale)
+        if place in seen or experiment.on.encoder != comparisons.encoder(*place):
             continue
         seen.add(place)
         read = words_per_caption(comparisons, *place)
         share = {WORDS: 100.0, NOUNS: 100 * read.get(NOUNS, 0) / read.get(WORDS, 1)}
-        floor = [*comparisons.untrained(one.on).values()]
+        floor = [*comparisons.untrained(experiment.on).values()]
         series = []
-        for loss in one.losses:
-            marks = []
-            for words in (NOUNS, WORDS):
-                mean = mean_difference([*one.scores[loss, words].values()])
-                if mean:
-                    marks.append(Mark(share[words], mean.value, mean.low, mean.high))
-            series.append(of_method(METHOD_OF_LOSS[loss], marks, loss))
+        for loss in experiment.losses:
+            means = {
+                share[words]: mean_difference([*experiment.scores[loss, words].values()])
+                for words in (NOUNS, WORDS)
+            }
+            series.append(of_method(METHOD_OF_LOSS[loss], marks_of(means), loss))
         yield Panel(
             "lines",
             series,
             x="words read (%)",
-            y=f"{task_name(one.on.task)}, top-1 (%)",
-            title=f"{data_of(*place).short}, {one.epochs:.0f} epochs",
+            y=f"{task_name(experiment.on.task)}, top-1 (%)",
+            title=f"{data_of(*place).short}, {experiment.epochs:.0f} epochs",
             floor=sum(floor) / len(floor) if floor else None,
             ticks=[(share[NOUNS], f"nouns\n{share[NOUNS]:.0f}"), (100.0, "all\n100")],
         )
 
 
 def _lead_panel(comparisons: Comparisons) -> Panel | None:
-    """CatLIP minus CLIP against epochs: a line for each data set and its first task."""
+    """CatLIP minus CLIP against epochs: a line for each data set and its first tasks."""
     lines = []
     for place in comparisons.settings:
-        first = [one for one in comparisons.headline if (one.on.root, one.on.scale) == place]
+        headline = [found for found in comparisons.headline if found.place == place]
         by_length = comparisons.by_length(*place)
-        for task in dict.fromkeys(one.on.task for one in first[:2]):
-            marks = [
-                _mark(one, one.epochs)
-                for one in by_length
-                if one.on.task == task and one.epochs and one.has_interval
-            ]
-            if len(marks) > 1:
-                lines.append((f"{data_of(*place).short}: {task_name(task)}", marks))
+        for task in dict.fromkeys(found.on.task for found in headline[:2]):
+            leads = {
+                found.epochs: found.estimate
+                for found in by_length
+                if found.on.task == task and found.epochs and found.has_interval
+            }
+            if len(leads) > 1:
+                lines.append((f"{data_of(*place).short}: {task_name(task)}", marks_of(leads)))
     if not lines:
         return None
     return Panel(
@@ -91,20 +99,15 @@ def _lead_panel(comparisons: Comparisons) -> Panel | None:
     )
 
 
-def _mark(one: Difference, x: float | str) -> Mark:
-    return Mark(x, one.estimate.value, one.estimate.low, one.estimate.high)
-
-
 def forest(comparisons: Comparisons) -> list[Figure]:
     """CatLIP minus CLIP on every task, under a heading for each data set and length."""
     marks, before = list[Mark](), ""
-    for one in comparisons.headline:
-        data = data_of(one.on.root, one.on.scale)
-        length = f", {one.epochs:.0f} epochs" if one.epochs else ""
-        if (heading := f"{data.short}{length}") != before:
+    for found in comparisons.headline:
+        length = f", {found.epochs:.0f} epochs" if found.epochs else ""
+        if (heading := f"{data_of(*found.place).short}{length}") != before:
             marks.append(Mark(heading, math.nan))
             before = heading
-        marks.append(_mark(one, task_name(one.on.task) + UNIQUE * len(marks)))
+        marks += marks_of({task_name(found.on.task) + UNIQUE * len(marks): found.estimate})
     if not marks:
         return []
     panel = Panel("forest", [Series("", "", "o", marks)], x="CatLIP \N{MINUS SIGN} CLIP, points")
@@ -114,91 +117,85 @@ def forest(comparisons: Comparisons) -> list[Figure]:
 
 def lengths(comparisons: Comparisons) -> list[Figure]:
     """Accuracy against the operations of whole trainings, in Figure 4's form."""
-    figures = list[Figure]()
-    for root, scale in comparisons.settings:
-        runs: list[Run[LengthTraining]] = [
-            run
-            for run in comparisons.records.of(LengthTraining)
-            if (run.root, run.scale) == (root, scale)
-        ]
-        panels = []
-        found = [curve for curve in curves(runs) if curve.method in (CATLIP, *CLIPS)]
-        for task in dict.fromkeys(task for curve in found for task in curve.top1):
-            series = []
-            for curve in found:
-                by_seed = curve.top1.get(task, {})
-                marks = []
-                for n, flops in enumerate(curve.costs("flops") if by_seed else ()):
-                    mean = mean_difference([row[n] for row in by_seed.values()])
-                    if mean:
-                        marks.append(Mark(flops / 1e12, mean.value, mean.low, mean.high))
-                series.append(of_method(curve.method, marks))
-            panels.append(
-                Panel(
-                    "lines",
-                    [one for one in series if one.marks],
-                    x="10¹² FLOPs of a training",
-                    y=f"{task_name(task)}, top-1 (%)",
-                    log=True,
-                )
-            )
-        if panels:
-            name = f"lengths_{len(figures) + 1}"
-            caption = f"{data_of(root, scale).name}: each mark is a length of whole trainings."
-            width = 3.2 * min(len(panels), 3)
-            figures.append(Figure(name, caption, panels[:3], width=width, height=2.8))
-    return figures
+    caption = "each mark is a length of whole trainings."
+    return _of_each_data_set("lengths", caption, _length_panels, comparisons)
 
 
 def few_labels(comparisons: Comparisons) -> list[Figure]:
     """Accuracy against the fraction of a task's labels, in Figure 5's form."""
+    caption = "linear probes with a fraction of the labels."
+    return _of_each_data_set("few_labels", caption, _few_label_panels, comparisons)
+
+
+def _of_each_data_set(
+    name: str,
+    caption: str,
+    panels_of: Callable[[Comparisons, str, str], Iterator[Panel]],
+    comparisons: Comparisons,
+) -> list[Figure]:
     figures = list[Figure]()
-    for root, scale in comparisons.settings:
-        tasks: dict[str, list[Experiment]] = {}
-        for on in comparisons.cells:
-            if (on.root, on.scale, on.kind, on.metric) == (root, scale, "linear_probe", "top1"):
-                tasks.setdefault(on.task, []).append(on)
-        several = {task: cells for task, cells in tasks.items() if len(cells) > 1}
-        panels = []
-        for task, cells in islice(several.items(), 3):
-            there = (side.method for on in cells for side in comparisons.cells[on])
-            methods = (CATLIP, comparisons.opponent(root, scale, there))
-            series = []
-            for method in methods:
-                for start in (RANDOM, TRANSFER, NAMES):
-                    marks = [
-                        Mark(100 * on.fraction, value_of(mean_of(scores.values())))
-                        for on in sorted(cells, key=lambda on: on.fraction)
-                        if (scores := comparisons.scores(on, Side(method, start)))
-                    ]
-                    name = f"{name_of(method)}{STARTS[start]}"
-                    if len(marks) > 1:
-                        series.append(of_method(method, marks, name, dashed=start != RANDOM))
-            if series:
-                panels.append(
-                    Panel(
-                        "lines", series, x="labels (%)", y=f"{task_name(task)}, top-1 (%)", log=True
-                    )
-                )
-        if panels:
-            name = f"few_labels_{len(figures) + 1}"
-            caption = f"{data_of(root, scale).name}: linear probes with a fraction of the labels."
-            figures.append(Figure(name, caption, panels, width=3.2 * len(panels), height=2.9))
+    for place in comparisons.settings:
+        if panels := [*islice(panels_of(comparisons, *place), 3)]:
+            of_data = f"{data_of(*place).name}: {caption}"
+            size = {"width": 3.2 * len(panels), "height": 2.9}
+            figures.append(Figure(f"{name}_{len(figures) + 1}", of_data, panels, **size))
     return figures
+
+
+def _length_panels(comparisons: Comparisons, root: str, scale: str) -> Iterator[Panel]:
+    found = curves(comparisons.of(root, scale, LengthTraining))
+    shown = [curve for curve in found if curve.method in (CATLIP, *CLIPS)]
+    for task in dict.fromkeys(task for curve in shown for task in curve.top1):
+        series = []
+        for curve in shown:
+            if by_seed := curve.top1.get(task):
+                flops = [cost / 1e12 for cost in curve.costs("flops")]
+                of_lengths = zip(*by_seed.values(), strict=True)
+                means = zip(flops, map(mean_difference, of_lengths), strict=True)
+                series.append(of_method(curve.method, marks_of(dict(means))))
+        y = f"{task_name(task)}, top-1 (%)"
+        yield Panel("lines", series, x="10¹² FLOPs of a training", y=y, log=True)
+
+
+def _few_label_panels(comparisons: Comparisons, root: str, scale: str) -> Iterator[Panel]:
+    tasks: dict[str, list[Experiment]] = {}
+    for on in comparisons.cells:
+        if (on.root, on.scale, on.kind, on.metric) == (root, scale, "linear_probe", "top1"):
+            tasks.setdefault(on.task, []).append(on)
+    for task, cells in tasks.items():
+        if len(cells) == 1:
+            continue
+        there = (side.method for on in cells for side in comparisons.cells[on])
+        series = []
+        for method, start in product(
+            (CATLIP, comparisons.opponent(root, scale, there)), (RANDOM, TRANSFER, NAMES)
+        ):
+            marks = [
+                Mark(100 * on.fraction, value_of(mean_of(scores.values())))
+                for on in sorted(cells, key=lambda on: on.fraction)
+                if (scores := comparisons.scores(on, Side(method, start)))
+            ]
+            if len(marks) > 1:
+                name = f"{name_of(method)}{STARTS[start]}"
+                series.append(of_method(method, marks, name, dashed=start != RANDOM))
+        if series:
+            y = f"{task_name(task)}, top-1 (%)"
+            yield Panel("lines", series, x="labels (%)", y=y, log=True)
 
 
 def waterfalls(comparisons: Comparisons) -> list[Figure]:
     """The changes from the released CLIP configuration to CatLIP's, from first to last."""
     figures = list[Figure]()
     for run in comparisons.records.of(Waterfall)[:2]:
-        marks = [
-            Mark(f"{clipped(step.factor, 28)}: {step.change}", ratio.value, ratio.low, ratio.high)
-            for step in run.metrics.release.orders.get("forward", [])
-            if step.ratio and (ratio := run.trusted(step.ratio)) and 1e-3 < ratio.value < 1e3
-        ]
-        if run.metrics.release.total.ratio:
-            total = run.trusted(run.metrics.release.total.ratio)
-            marks.append(Mark("first against last, in turns", total.value, total.low, total.high))
+        release = run.metrics.release
+        ratios = {
+            f"{clipped(step.factor, 28)}: {step.change}": run.trusted(step.ratio)
+            for step in release.orders.get("forward", [])
+            if step.ratio and 1e-3 < step.ratio.value < 1e3
+        }
+        if release.total.ratio:
+            ratios["first against last, in turns"] = run.trusted(release.total.ratio)
+        marks = marks_of(ratios)
         if marks and architecture(run.config.model) == CLAIMED:
             marks.append(Mark("the paper's claim", run.metrics.published_ratio))
         if marks:
@@ -245,9 +242,8 @@ def thresholds(comparisons: Comparisons) -> list[Figure]:
     for run in comparisons.records.of(Threshold)[:1]:
         lines = []
         for task, levels in threshold_accuracies(run).items():
-            means = [(at, mean_difference([*seeds.values()])) for at, seeds in levels.items()]
-            marks = [Mark(at, one.value, one.low, one.high) for at, one in means if one]
-            lines.append((task_name(task), marks))
+            means = {at: mean_difference([*seeds.values()]) for at, seeds in levels.items()}
+            lines.append((task_name(task), marks_of(means)))
         panel = Panel("lines", numbered(lines), x="pruning threshold", y="top-1 (%)", log=True)
         caption = "Linear probes by pruning threshold, 95 % intervals."
         figures.append(Figure("thresholds", caption, [panel], width=4.2, height=2.9))

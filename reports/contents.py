@@ -18,7 +18,7 @@ from catlip.pretraining.result import TRAININGS
 from catlip.records.profile import PROFILES
 from catlip.records.table import Column, Row, Spec, Table
 from catlip.vocabulary.result import LABELS, OVERLAP
-from reports import charts
+from reports import charts, tables
 from reports.factorial import CELLS_TABLE, EFFECTS, HYPOTHESES
 from reports.figures import Figure
 from reports.names import data_of
@@ -26,18 +26,6 @@ from reports.pairs import Comparisons
 from reports.paper.claims import CLAIMS, RULES, VERDICTS, VERSIONS
 from reports.paper.paper_tables import INDEX, RESULTS
 from reports.paper.recipe_tables import RECIPES
-from reports.tables import (
-    ACCOUNT,
-    COSTS,
-    DATA,
-    EQUAL_COST,
-    EVERY,
-    FEW_LABELS,
-    LEFT_OUT,
-    MAIN,
-    METHODS,
-    TASKS,
-)
 
 PLACE = "place"  # key of the data set that a bench's row is of
 
@@ -52,19 +40,19 @@ class Group:
     charts: Sequence[Callable[[Comparisons], list[Figure]]] = ()
 
 
-SCREENS = (MAIN, COSTS, VERDICTS, INDEX)  # what is not folded
+SCREENS = (tables.MAIN, tables.COSTS, VERDICTS, INDEX)  # what is not folded
 GROUPS = (
     Group(
         "accuracy",
         "Accuracy",
         [
-            METHODS,
+            tables.METHODS,
             CELLS_TABLE,
             EFFECTS,
             HYPOTHESES,
-            EVERY,
-            EQUAL_COST,
-            FEW_LABELS,
+            tables.EVERY,
+            tables.EQUAL_COST,
+            tables.FEW_LABELS,
             DENSE,
             RETRIEVAL,
             TRIALS,
@@ -83,7 +71,7 @@ GROUPS = (
             MEMORY,
             COMMUNICATION,
             COLLECTIVES,
-            ACCOUNT,
+            tables.ACCOUNT,
             ANALYTIC,
             PLANNED,
         ],
@@ -95,10 +83,10 @@ GROUPS = (
         [LABELS, AUDIT, OVERLAP, THRESHOLDS],
         [charts.captions, charts.thresholds],
     ),
-    Group("data", "Data", [DATA, TASKS]),
+    Group("data", "Data", [tables.DATA, tables.TASKS]),
     Group("claims", "The paper's claims", [CLAIMS, RULES, VERSIONS]),
     Group("paper", "The paper's tables, and ours", [*RESULTS, RECIPES]),
-    Group("left-out", "Files that were left out", [LEFT_OUT]),
+    Group("left-out", "Files that were left out", [tables.LEFT_OUT]),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from statistics import fmean
 
 from bench.study.lengths_result import LengthTraining
 from catlip.records.claims import Hypothesis, factorial, min_pairs
@@ -109,23 +110,23 @@ def crossed(comparisons: Comparisons) -> list[Crossed]:
         scores = {cell: comparisons.scores(on, side) for cell, side in methods.items()}
         epochs = [n for cell in rows for n in cell.epochs.dropna()]
         flops = [n for cell in rows for n in cell.flops.dropna()]
-        one = Crossed(
+        experiment = Crossed(
             on,
             float(epochs[0]) if epochs else None,
             max(flops) / min(flops) if flops and min(flops) else None,
             scores,
             tuple(path for cell in rows for path in cell.record),
         )
-        if len(one.losses) > 1:
-            found.append(one)
+        if len(experiment.losses) > 1:
+            found.append(experiment)
     places = comparisons.settings
     return sorted(
         found,
-        key=lambda one: (
-            places.index((one.on.root, one.on.scale)),
-            one.on.encoder,
-            -one.on.images,
-            -comparisons.share_of_classes(one.on),
+        key=lambda experiment: (
+            places.index((experiment.on.root, experiment.on.scale)),
+            experiment.on.encoder,
+            -experiment.on.images,
+            -comparisons.share_of_classes(experiment.on),
         ),
     )
 
@@ -147,79 +148,79 @@ def words_per_caption(comparisons: Comparisons, root: str, scale: str) -> dict[s
 
 def cell_rows(comparisons: Comparisons) -> Iterator[Row]:
     """A row for each task and words, a column for each loss."""
-    for one in crossed(comparisons):
-        shared = _shared(one)
-        untrained = [*comparisons.untrained(one.on).values()]
+    for experiment in crossed(comparisons):
+        untrained = [*comparisons.untrained(experiment.on).values()]
         for words in (NOUNS, WORDS):
-            yield shared | {
+            row = _shared(experiment) | {
                 "words": words,
-                "untrained": sum(untrained) / len(untrained) if untrained else None,
-                "operations": one.operations,
-                **{
-                    loss: quantity_of(score.value for score in one.scores[loss, words].values())
-                    for loss in one.losses
-                },
+                "untrained": fmean(untrained) if untrained else None,
+                "operations": experiment.operations,
             }
+            for loss in experiment.losses:
+                scores = experiment.scores[loss, words].values()
+                row[loss] = quantity_of(score.value for score in scores)
+            yield row
 
 
 def effect_rows(comparisons: Comparisons) -> Iterator[Row]:
-    for one in crossed(comparisons):
+    for experiment in crossed(comparisons):
         for name, words in factorial().effects.items():
-            if estimate := one.effect(name):
-                yield _shared(one) | {"effect": words, "estimate": estimate}
+            if estimate := experiment.effect(name):
+                yield _shared(experiment) | {"effect": words, "estimate": estimate}
 
 
-def _shared(one: Crossed) -> dict[str, object]:
+def _shared(experiment: Crossed) -> dict[str, object]:
     return {
-        "data": data_of(one.on.root, one.on.scale).name,
-        "encoder": one.on.encoder,
-        "epochs": one.epochs,
-        "task": task_name(one.on.task),
-        RECORDS: one.records,
+        "data": data_of(experiment.on.root, experiment.on.scale).name,
+        "encoder": experiment.on.encoder,
+        "epochs": experiment.epochs,
+        "task": task_name(experiment.on.task),
+        RECORDS: experiment.records,
     }
 
 
 def hypothesis_rows(comparisons: Comparisons) -> Iterator[Row]:
-    """What was expected, and what came."""
-    every = crossed(comparisons)
-    for one in factorial().hypotheses:
-        came = outcome_of(one, every)
-        low, high = one.expected
+    """What was expected, and what came, where something was run."""
+    experiments = crossed(comparisons)
+    for hypothesis in factorial().hypotheses if experiments else ():
+        came = outcome_of(hypothesis, experiments)
+        low, high = hypothesis.expected
         word = "not run"
         if came and came.low is not None and came.high is not None:
             refuted = came.high < low or came.low > high
             word = "refuted" if refuted else "as expected" if low <= came.value <= high else "open"
         yield {
-            "data": one.data,
-            "epochs": one.epochs,
-            "task": one.task,
-            "effect": factorial().effects[one.effect],
+            "data": hypothesis.data,
+            "epochs": hypothesis.epochs,
+            "task": hypothesis.task,
+            "effect": factorial().effects[hypothesis.effect],
             "low": low,
             "high": high,
-            "because": one.because,
+            "because": hypothesis.because,
             "came": came,
             "outcome": word,
         }
 
 
-def outcome_of(one: Hypothesis, every: Sequence[Crossed]) -> Estimate | None:
-    same = [
-        cell
-        for cell in every
-        if data_of(cell.on.root, cell.on.scale) == data_sets()[one.scale]
-        and one.task == task_name(cell.on.task)
-        and one.encoder == cell.on.encoder
-    ]
-    of_length = {round(cell.epochs or 0): cell for cell in same}
-    if one.effect != "epochs":
-        return of_length[one.epochs].effect(one.effect) if one.epochs in of_length else None
-    shorter = min(of_length, default=0)
-    if one.epochs not in of_length or shorter == one.epochs:
+def outcome_of(hypothesis: Hypothesis, experiments: Sequence[Crossed]) -> Estimate | None:
+    by_length = {
+        round(experiment.epochs or 0): experiment
+        for experiment in experiments
+        if data_of(experiment.on.root, experiment.on.scale) == data_sets()[hypothesis.scale]
+        and hypothesis.task == task_name(experiment.on.task)
+        and hypothesis.encoder == experiment.on.encoder
+    }
+    asked, shorter = by_length.get(hypothesis.epochs), min(by_length, default=0)
+    if asked is None:
+        return None
+    if hypothesis.effect != "epochs":
+        return asked.effect(hypothesis.effect)
+    if shorter == hypothesis.epochs:
         return None
     parts = []
-    for cell, sign in ((of_length[one.epochs], 1), (of_length[shorter], -1)):
-        weights = effect_weights(tuple(cell.losses))["words"]
-        parts.append((cell.scores, {key: sign * weight for key, weight in weights.items()}))
+    for experiment, sign in ((asked, 1), (by_length[shorter], -1)):
+        weights = effect_weights(tuple(experiment.losses))["words"]
+        parts.append((experiment.scores, {key: sign * weight for key, weight in weights.items()}))
     return combined(parts)
 
 

@@ -8,10 +8,12 @@ Output holds no date and no random ids: the same records give the same bytes.
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from catlip.records.estimate import Estimate
+from catlip.records.kind import Interval
 from catlip.records.styles import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
 from catlip.records.table import clipped, format_number
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 # Rules and label sets are not methods: the n-th has the colour and marker of the n-th of these.
 SERIES = ("catlip", "clip", "siglip", "superclass", "clip_nouns", "catlip_softmax")
-COLOURS = {method: KNOWN[method].colour for method in ("random", "catlip", "clip")}
+SIDES = {1: KNOWN["catlip"].colour, -1: KNOWN["clip"].colour, 0: MUTED}  # of 0, in a forest
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -67,6 +69,18 @@ class Mark:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of its interval; without one, the value twice."""
+        if self.low is None or self.high is None:
+            return self.value, self.value
+        return self.low, self.high
+
+    @property
+    def side(self) -> int:
+        """Of 0 on which the whole interval lies, 1 or -1; 0 around it, and without one."""
+        return 0 if self.low is None else (self.ends[0] > 0) - (self.ends[1] < 0)
 
 
 @dataclass(frozen=True)
@@ -118,7 +132,7 @@ class Figure:
 
 def _in_numbers(mark: Mark) -> str:
     x = mark.x.strip(UNIQUE) if isinstance(mark.x, str) else format_number(mark.x)
-    ends = "" if mark.low is None or mark.high is None else f" ({mark.low:.1f} to {mark.high:.1f})"
+    ends = "" if mark.low is None else " ({:.1f} to {:.1f})".format(*mark.ends)
     return f"{x} {mark.value:.1f}{ends}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -190,8 +204,8 @@ def _lines(axes: "Axes", panel: Panel) -> None:
             label=series.name,
         )
         for mark in marks:
-            if mark.low is not None and mark.high is not None:
-                axes.vlines(float(mark.x), mark.low, mark.high, color=series.colour, linewidth=1.1)
+            if mark.low is not None:
+                axes.vlines(float(mark.x), *mark.ends, color=series.colour, linewidth=1.1)
     if panel.log:
         _log_axis(axes)
     if panel.ticks:
@@ -214,9 +228,10 @@ def _log_axis(axes: "Axes") -> None:
 
 def _rows(axes: "Axes", panel: Panel) -> dict[str, int]:
     """Label -> its row, from above; headings are labels without a value."""
-    labels = list(dict.fromkeys(str(mark.x) for one in panel.series for mark in one.marks))
+    marks = [mark for series in panel.series for mark in series.marks]
+    labels = list(dict.fromkeys(str(mark.x) for mark in marks))
     axes.set_yticks(range(len(labels)), [label.strip(UNIQUE) for label in labels], fontsize=9)
-    headings = {str(m.x) for one in panel.series for m in one.marks if math.isnan(m.value)}
+    headings = {str(mark.x) for mark in marks if math.isnan(mark.value)}
     for label, tick in zip(labels, axes.get_yticklabels(), strict=True):
         tick.set_fontweight("bold" if label in headings else "normal")
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -232,14 +247,9 @@ def _bars(axes: "Axes", panel: Panel) -> None:
         for mark in series.marks:
             row = rows[str(mark.x)]
             axes.barh(row, mark.value, 0.62, color=series.colour, alpha=0.85)
-            ends = None if mark.low is None or mark.high is None else (mark.low, mark.high)
-            if ends:
-                axes.hlines(row, *ends, color=INK, linewidth=1.2)
-            place = max(mark.value, *(ends or (mark.value,)))
-            words = format_number(mark.value)
-            axes.annotate(
-                words, (place, row), (4, 0), textcoords="offset points", va="center", fontsize=9
-            )
+            axes.hlines(row, *mark.ends, color=INK, linewidth=1.2)
+            words, place = format_number(mark.value), (max(mark.value, mark.ends[1]), row)
+            axes.annotate(words, place, (4, 0), textcoords="offset points", va="center", fontsize=9)
     if panel.floor is not None:
         axes.axvline(panel.floor, color=MUTED, linestyle=":", linewidth=1.4)
     if panel.log:
@@ -254,12 +264,9 @@ def _forest(axes: "Axes", panel: Panel) -> None:
         for mark in series.marks:
             if math.isnan(mark.value):
                 continue
-            row, low, high = rows[str(mark.x)], mark.low, mark.high
-            sign = 0 if low is None or high is None else (low > 0) - (high < 0)
-            colour = {1: COLOURS["catlip"], -1: COLOURS["clip"], 0: MUTED}[sign]
+            row, colour = rows[str(mark.x)], SIDES[mark.side]
             axes.plot(mark.value, row, series.marker, color=colour, markersize=5)
-            if low is not None and high is not None:
-                axes.hlines(row, low, high, color=colour, linewidth=1.6)
+            axes.hlines(row, *mark.ends, color=colour, linewidth=1.6)
     axes.axvline(0, color=INK, linewidth=0.8)
 
 
@@ -289,6 +296,11 @@ def svg_for_page(svg: str, name: str) -> str:
         body = body.replace(colour, DARK.format(colour))
     start = f'<svg aria-hidden="true" focusable="false" style="--least: {least:.0f}px" '
     return body.replace("<svg ", start, 1).strip()
+
+
+def marks_of(estimates: Mapping[Any, Interval | Estimate | None]) -> list[Mark]:
+    """Where on the axis -> the value there, with its interval; None is left out."""
+    return [Mark(x, mean.value, mean.low, mean.high) for x, mean in estimates.items() if mean]
 
 
 def of_method(method: str, marks: Sequence[Mark], name: str = "", dashed: bool = False) -> Series:

@@ -35,15 +35,6 @@ class DataSet:
     command: str = ""
 
 
-@dataclass(frozen=True)
-class TaskFacts:
-    task: str
-    title: str
-    train: str
-    test: str
-    set: str
-
-
 @cache
 def data_sets() -> dict[str, DataSet]:
     """Scale -> what this repository trained on, those most like the paper's data first."""
@@ -53,9 +44,10 @@ def data_sets() -> dict[str, DataSet]:
 
 
 @cache
-def task_facts() -> dict[str, TaskFacts]:
+def task_facts() -> dict[str, dict[str, str]]:
+    """Task -> its title, what it is, and how many images are trained on and tested on."""
     with open(PUBLISHED / "tasks.csv", newline="", encoding="utf-8") as file:
-        return {row["task"]: TaskFacts(**row) for row in csv.DictReader(file)}
+        return {row["task"]: row for row in csv.DictReader(file)}
 
 
 def is_committed(root: str) -> bool:
@@ -83,9 +75,8 @@ def task_name(task: str) -> str:
     """`CIFAR-10`; a user's task is called by its folder. A part of a task keeps its name."""
     name, comma, part = task.partition(", ")
     known = task_facts().get(name)
-    return (
-        f"{known.title if known else clipped(name, 24)}{comma}{clipped(part, 24) if part else ''}"
-    )
+    title = known["title"] if known else clipped(name, 24)
+    return f"{title}{comma}{clipped(part, 24) if part else ''}"
 
 
 def synset_name(synset: str) -> str:

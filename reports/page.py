@@ -48,6 +48,10 @@ class Filled:
     figures: Sequence[Figure]
     missing: Sequence[tuple[str, str]]  # title and command of what was not run
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.tables or self.figures or self.missing)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -77,17 +81,18 @@ class Page:
         self.is_ours = not own and {*data_sets()} <= {run.scale for run in ours}
         self.comparisons = Comparisons(replace(records, every=tuple(own or ours)))
         self.headline = headline(self.comparisons)
-        first = {figure.name: figure for figure in self.headline}
+        first = {figure.name for figure in self.headline}
         self.groups = [_filled(group, self.comparisons, first) for group in GROUPS]
         if own and ours:
             theirs = Comparisons(replace(records, every=tuple(ours)))
             specs = [replace(spec, name=f"ours_{spec.name}") for spec in (MAIN, COSTS)]
             self.groups.append(_filled(Group("ours", "This project's own records", specs), theirs))
-        self.groups = [one for one in self.groups if one.tables or one.figures or one.missing]
+        self.groups = [group for group in self.groups if not group.is_empty]
         shown = [fill(spec, self.comparisons) for spec in SCREENS]
         shown += [table for group in self.groups for table in group.tables]
         self.tables = {table.name: table for table in shown}
-        self.figures = first | {one.name: one for group in self.groups for one in group.figures}
+        folded = [figure for group in self.groups for figure in group.figures]
+        self.figures = {figure.name: figure for figure in (*self.headline, *folded)}
         self.judged = verdicts(self.comparisons)
         self.words = Words(self.comparisons, self.tables)
 
@@ -112,7 +117,8 @@ class Page:
     @property
     def leads(self) -> list[float]:
         """CatLIP minus CLIP in points, of all tasks and seeds."""
-        return [lead for one in self.comparisons.headline for lead in one.points.values()]
+        differences = self.comparisons.headline
+        return [lead for found in differences for lead in found.points.values()]
 
 
 def record_file(paths: Sequence[str]) -> str:
@@ -157,14 +163,15 @@ def write_report(records: Records, out: Path, *, single_file: bool = False) -> P
     """
     page = Page(records)
     drawn = {name: render(figure) for name, figure in page.figures.items()}
-    inline = {name: Markup(svg_for_page(one.svg, name)) for name, one in drawn.items()}
+    inline = {name: Markup(svg_for_page(drawing.svg, name)) for name, drawing in drawn.items()}
     html = printable(render_html(page, inline, single_file))
     files: dict[str, bytes] = {}
     if not single_file:
-        files |= {f"tables/{one.name}.csv": as_csv(one).encode() for one in page.tables.values()}
-        for figure, rendered in drawn.items():
-            files[f"figures/{figure}.png"] = rendered.png
-            files[f"figures/{figure}.svg"] = printable(rendered.svg).encode()
+        for name, table in page.tables.items():
+            files[f"tables/{name}.csv"] = as_csv(table).encode()
+        for name, drawing in drawn.items():
+            files[f"figures/{name}.png"] = drawing.png
+            files[f"figures/{name}.svg"] = printable(drawing.svg).encode()
         files["report.md"] = printable("\n\n".join(map(_section, page.tables.values()))).encode()
         files |= _record_files(page)
     files["index.html"] = html.encode("utf-8", "replace")

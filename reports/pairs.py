@@ -98,8 +98,8 @@ class Difference:
     """
 
     on: Experiment
-    one: Side
-    other: Side
+    first: Side
+    second: Side
     epochs: float | None
     points: Mapping[int, float]
     means: tuple[float, float]
@@ -108,6 +108,11 @@ class Difference:
     is_learnt: bool = True
     one_recipe: bool = True
     records: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Root and scale."""
+        return self.on.root, self.on.scale
 
     @property
     def has_interval(self) -> bool:
@@ -141,7 +146,6 @@ class Comparisons:
         places = {(run.root, run.scale) for run in records.every}
         self.settings = sorted(places, key=lambda place: rank_of(*place))
         self._scores: dict[tuple[Experiment, Side], dict[float, Score]] = {}
-        self._differences: dict[tuple[Experiment, Side, Side], Difference | None] = {}
 
     def of(self, root: str, scale: str, kind: type[K]) -> list[Run[K]]:
         """The records of a kind, of one data set."""
@@ -192,28 +196,22 @@ class Comparisons:
         texts = row.correct.split() if isinstance(row.correct, str) else []
         return 100 * with_per_image_hits(self.runs[row.record], row.task, row.value, texts)
 
-    def difference(self, on: Experiment, one: Side, other: Side) -> Difference | None:
+    def difference(self, on: Experiment, first: Side, second: Side) -> Difference | None:
         """None without a seed that both have."""
-        key = (on, one, other)
-        if key not in self._differences:
-            self._differences[key] = self._difference(*key)
-        return self._differences[key]
-
-    def _difference(self, on: Experiment, one: Side, other: Side) -> Difference | None:
-        sides = [self.scores(on, side) for side in (one, other)]
+        sides = [self.scores(on, side) for side in (first, second)]
         seeds = sorted(sides[0].keys() & sides[1].keys())
         if not seeds:
             return None
         pairs = [sides[0][seed] - sides[1][seed] for seed in seeds]
         points = {int(seed): value_of(pair) for seed, pair in zip(seeds, pairs, strict=True)}
-        rows = [self.cells[on][side] for side in (one, other)]
+        rows = [self.cells[on][side] for side in (first, second)]
         floor = [*self.untrained(on).values()]
-        values = [[value_of(side[seed]) for seed in seeds] for side in sides]
+        values = [[value_of(scores[seed]) for seed in seeds] for scores in sides]
         epochs = rows[0].epochs.dropna()
         return Difference(
             on,
-            one,
-            other,
+            first,
+            second,
             epochs=float(epochs.iloc[0]) if len(epochs) else None,
             points=points,
             means=(fmean(values[0]), fmean(values[1])),
@@ -253,13 +251,20 @@ class Comparisons:
                 return max(found, key=lambda clip: best[clip])
         return found[0]
 
-    def over_clip(self, on: Experiment) -> Difference | None:
-        """CatLIP minus its opponent, if both were probed alike."""
-        clip = self.opponent(
-            on.root, on.scale, (s.method for s in self.cells[on] if s.start == RANDOM)
-        )
-        found = self.difference(on, Side(CATLIP), Side(clip))
-        return found if found and found.one_recipe else None
+    @cached_property
+    def over_clip(self) -> dict[Experiment, Difference]:
+        """CatLIP minus its opponent in every experiment with all labels in which both were probed
+        alike.
+        """
+        found = {}
+        for on, sides in self.cells.items():
+            if on.fraction == 1 or on.kind in STUDIES:
+                methods = (side.method for side in sides if side.start == RANDOM)
+                clip = self.opponent(on.root, on.scale, methods)
+                difference = self.difference(on, Side(CATLIP), Side(clip))
+                if difference and difference.one_recipe:
+                    found[on] = difference
+        return found
 
     def encoder(self, root: str, scale: str) -> str:
         """The encoder of the data's own trainings, or else that of the most accuracies."""
@@ -273,33 +278,34 @@ class Comparisons:
         data with the usual encoder; the shortest first.
         """
         encoder = self.encoder(root, scale)
-        found = [
-            self.over_clip(on)
-            for on in sorted(self.cells, key=lambda on: (on.images, on.kind))
+        return [
+            difference
+            for on, difference in sorted(
+                self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
+            )
             if (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
             and on.kind in ("linear_probe", *STUDIES)
             and on.encoder in (encoder, "")
+            and math.isfinite(difference.estimate.value)
         ]
-        return [one for one in found if one and math.isfinite(one.estimate.value)]
 
     @cached_property
     def headline(self) -> list[Difference]:
-        """Of each data set and task the longest training; one with an interval goes before longer
-        ones without. The longest first, then the tasks that ask most for what the captions name.
+        """Of each data set and task that of the longest training; of a data set the longest first,
+        then the tasks that ask most for what the captions name.
         """
         kept = []
-        for root, scale in self.settings:
-            of_task: dict[str, Difference] = {}
-            for one in self.by_length(root, scale):
-                before = of_task.get(one.on.task)
-                if before is None or (one.has_interval, one.on.images) > (
-                    before.has_interval,
-                    LONGER * before.on.images,
-                ):
-                    of_task[one.on.task] = one
+        for place in self.settings:
+            by_task: dict[str, list[Difference]] = {}
+            for found in self.by_length(*place):
+                by_task.setdefault(found.on.task, []).append(found)
             kept += sorted(
-                of_task.values(),
-                key=lambda one: (-one.on.images, -self.share_of_classes(one.on), one.on.task),
+                map(longest, by_task.values()),
+                key=lambda found: (
+                    -found.on.images,
+                    -self.share_of_classes(found.on),
+                    found.on.task,
+                ),
             )
         return kept
 
@@ -322,6 +328,17 @@ class Comparisons:
                     rows = run.rows(name, LabelOrigin)
                     found[key] = (sum(row.kind == "exact" for row in rows), len(rows))
         return found
+
+
+def longest(differences: Sequence[Difference]) -> Difference:
+    """Of the longest training, of several that are sorted by length; one with an interval goes
+    before longer ones without.
+    """
+    best = differences[0]
+    for found in differences[1:]:
+        if (found.has_interval, found.on.images) > (best.has_interval, LONGER * best.on.images):
+            best = found
+    return best
 
 
 def _alike(images: Iterable[float]) -> dict[float, float]:
@@ -350,33 +367,29 @@ def best_scores(trials: Sequence[Run[Trial]]) -> dict[str, float]:
     }
 
 
-def difference_rows(found: Iterable[Difference]) -> Iterator[dict[str, Any]]:
-    for one in found:
-        on = one.on
-        measure = MEASURES[on.metric]
-        in_study = on.kind in STUDIES
+def difference_rows(differences: Iterable[Difference]) -> Iterator[dict[str, Any]]:
+    for found in differences:
+        on, in_study = found.on, found.on.kind in STUDIES
         labels = 1 if in_study else on.fraction
         yield {
             "data": data_of(on.root, on.scale).name,
-            "short": data_of(on.root, on.scale).short,
             "encoder": clipped(on.encoder, 24) or None,
-            "epochs": one.epochs,
+            "epochs": found.epochs,
             "images": on.images or None,
             "part": on.fraction if in_study and on.fraction < 1 else None,
-            "how": measure or KIND_NAMES.get(on.kind, "linear probe"),
+            "how": MEASURES[on.metric] or KIND_NAMES.get(on.kind, "linear probe"),
             "labels": labels if labels < 1 else None,
             "task": task_name(on.task) if on.task else None,
-            "one": side_name(one.one),
-            "other": side_name(one.other),
-            "one_mean": one.means[0],
-            "other_mean": one.means[1],
-            "untrained": one.untrained,
-            "difference": one.estimate,
-            "seeds": len(one.points),
-            "covers": one.covers,
-            "verdict": one.verdict,
-            NOTE: "" if one.one_recipe else "Probed by different recipes.",
-            RECORDS: one.records,
+            "first": side_name(found.first),
+            "second": side_name(found.second),
+            "first_mean": found.means[0],
+            "second_mean": found.means[1],
+            "untrained": found.untrained,
+            "difference": found.estimate,
+            "covers": found.covers,
+            "verdict": found.verdict,
+            NOTE: "" if found.one_recipe else "Probed by different recipes.",
+            RECORDS: found.records,
         }
 
 
@@ -401,11 +414,11 @@ DIFFERENCES = Spec(
         Column("How", "how", head=True),
         Column("Labels (%)", "labels", factor=100, head=True),
         Column("Tested on", "task"),
-        Column("First", "one"),
-        Column("Second", "other"),
+        Column("First", "first"),
+        Column("Second", "second"),
         Column("Untrained (%)", "untrained", 1),
-        Column("First (%)", "one_mean", 1),
-        Column("Second (%)", "other_mean", 1),
+        Column("First (%)", "first_mean", 1),
+        Column("Second (%)", "second_mean", 1),
         Column("Difference", "difference", 1, plus=True),
         Column("Over", "covers"),
         Column("Verdict", "verdict"),
@@ -440,23 +453,22 @@ def write_pairs(config: WritePairs) -> None:
 
     records = read_records(config.records)
     print_problems(records)
-    comparisons = Comparisons(records)
-    found = differences_of(comparisons, *config.methods)
-    if not found:
-        one, other = config.methods
-        raise InputError(f"no experiment of these records has {one} and {other} with the same seed")
-    print_tables([DIFFERENCES.fill(found)])
+    differences = differences_of(Comparisons(records), *config.methods)
+    if not differences:
+        first, second = config.methods
+        raise InputError(f"no experiment has {first} and {second} with the same seed")
+    print_tables([DIFFERENCES.fill(differences)])
     if config.out:
         rows = [
-            one.on._asdict() | {"seed": seed, "difference": points}
-            for one in found
-            for seed, points in one.points.items()
+            found.on._asdict() | {"seed": seed, "difference": points}
+            for found in differences
+            for seed, points in found.points.items()
         ]
         write_csv(pd.DataFrame(rows), config.out)
         print(f"{len(rows):,} pairs: {config.out}")
 
 
-def differences_of(comparisons: Comparisons, one: str, other: str) -> list[Difference]:
+def differences_of(comparisons: Comparisons, first: str, second: str) -> list[Difference]:
     """The first method minus the second in every experiment that both took part in."""
-    found = (comparisons.difference(on, Side(one), Side(other)) for on in comparisons.cells)
+    found = (comparisons.difference(on, Side(first), Side(second)) for on in comparisons.cells)
     return [difference for difference in found if difference]

@@ -155,7 +155,7 @@ def _keep_usual_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], li
         return (record.root, record.scale, record.kind), tasks
 
     by_frequency = Counter(map(probe, records)).most_common()
-    usual = dict(one for one, _ in reversed(by_frequency) if one[1])
+    usual = dict(found for found, _ in reversed(by_frequency) if found[1])
     kept, problems = [], []
     for record in records:
         study, tasks = probe(record)

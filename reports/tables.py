@@ -47,8 +47,8 @@ PLACE = "place"  # key of the data set that a bench's row is of
 def first_rows(comparisons: Comparisons) -> Iterator[Row]:
     """Of each data set the first two tasks after its longest training."""
     for place in comparisons.settings:
-        found = [one for one in comparisons.headline if (one.on.root, one.on.scale) == place]
-        longest = [one for one in found if one.on.images == found[0].on.images]
+        headline = [found for found in comparisons.headline if found.place == place]
+        longest = [found for found in headline if found.on.images == headline[0].on.images]
         for row in difference_rows(longest[:2]):
             epochs = f", {row['epochs']:g} epochs" if row["epochs"] else ""
             yield row | {"trained_on": row["data"] + epochs}
@@ -63,8 +63,8 @@ MAIN = Spec(
         Column("Trained on", "trained_on", head=True),
         Column("Tested on", "task"),
         Column("Untrained", "untrained", 1),
-        Column("CLIP", "other_mean", 1),
-        Column("CatLIP", "one_mean", 1),
+        Column("CLIP", "second_mean", 1),
+        Column("CatLIP", "first_mean", 1),
         Column("CatLIP \N{MINUS SIGN} CLIP (95 %)", "difference", 1, plus=True),
     ],
     first_rows,
@@ -78,7 +78,7 @@ def every_rows(comparisons: Comparisons) -> Iterator[Row]:
     """
     places = comparisons.settings
     cells = sorted(
-        comparisons.cells,
+        (on for on in comparisons.cells if on.fraction == 1 or on.kind in STUDIES),
         key=lambda on: (
             places.index((on.root, on.scale)),
             on.encoder != comparisons.encoder(on.root, on.scale),
@@ -88,14 +88,14 @@ def every_rows(comparisons: Comparisons) -> Iterator[Row]:
             on.task,
         ),
     )
-    cells = [on for on in cells if on.fraction == 1 or on.kind in STUDIES]
-    yield from difference_rows(one for on in cells if (one := comparisons.over_clip(on)))
+    over_clip = comparisons.over_clip
+    yield from difference_rows(over_clip[on] for on in cells if on in over_clip)
     for on in cells:
         methods = ordered(side.method for side in comparisons.cells[on] if side.start == RANDOM)
         for method in methods:
-            is_other = method not in (CATLIP, RANDOM, *CLIPS) and is_ours(method)
-            if is_other and (one := comparisons.difference(on, Side(CATLIP), Side(method))):
-                yield from difference_rows([one])
+            if method not in (CATLIP, RANDOM, *CLIPS) and is_ours(method):
+                found = comparisons.difference(on, Side(CATLIP), Side(method))
+                yield from difference_rows([found] if found else [])
 
 
 EVERY = replace(DIFFERENCES, rows=every_rows)
@@ -235,7 +235,7 @@ def few_rows(comparisons: Comparisons) -> Iterator[Row]:
                 "data": data_of(on.root, on.scale).name,
                 "task": task_name(on.task),
                 "labels": on.fraction,
-                **{name: one and one.estimate for name, one in compared.items()},
+                **{name: found and found.estimate for name, found in compared.items()},
                 RECORDS: compared["difference"].records,
             }
 
@@ -320,7 +320,7 @@ def cost_rows(comparisons: Comparisons) -> Iterator[Row]:
             if alike in seen:
                 continue
             seen.add(alike)
-            same = [one for one in trained if (one.where, one.config.recipe.encoder) == alike]
+            same = [r for r in trained if (r.where, r.config.recipe.encoder) == alike]
             for clip in CLIPS:
                 if f"{clip}/{CATLIP}" not in run.metrics.ratios:
                     continue
@@ -332,6 +332,7 @@ def cost_rows(comparisons: Comparisons) -> Iterator[Row]:
                 yield {
                     "data": data_of(root, scale).name,
                     "device": run.where,
+                    "on_cpu": run.is_cpu,
                     "model": clipped(run.config.model, 24),
                     "clip": TOWERS[clip],
                     "operations": run.metrics.flops_ratios.get(f"{clip}/{CATLIP}"),
@@ -436,10 +437,10 @@ NAMED_BY = "named by "  # before a data set, in the key of how many labels its c
 
 
 def task_rows(comparisons: Comparisons) -> Iterator[Row]:
-    tested = {one.on.task for one in comparisons.headline}
+    tested = {found.on.task for found in comparisons.headline}
     for task, facts in task_facts().items():
         if task in tested:
-            row = vars(facts).copy()
+            row = facts.copy()
             for root, scale in comparisons.settings:
                 counts = comparisons.labels_that_are_classes.get((root, scale, task))
                 if counts:

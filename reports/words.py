@@ -28,14 +28,15 @@ class Words:
 
     def difference(self, key: str, epochs: int | None = None) -> Difference:
         """CatLIP minus its CLIP: after the longest training, or after so many epochs."""
-        for place in self.comparisons.settings:
-            data = data_of(*place).short
-            found = self.comparisons.by_length(*place) if epochs else self.comparisons.headline
-            for one in found:
-                is_same = (one.on.root, one.on.scale) == place
-                is_long = epochs is None or round(one.epochs or 0) == epochs
-                if is_same and is_long and key == f"{data}/{task_name(one.on.task)}":
-                    return one
+        differences = self.comparisons.headline
+        if epochs:
+            settings = self.comparisons.settings
+            by_length = (self.comparisons.by_length(*place) for place in settings)
+            differences = [found for lengths in by_length for found in lengths]
+        for found in differences:
+            is_long = epochs is None or round(found.epochs or 0) == epochs
+            if is_long and key == f"{data_of(*found.place).short}/{task_name(found.on.task)}":
+                return found
         raise InputError(f"a sentence is about {key}, {epochs or 'longest'}: no record is")
 
     def lead(self, key: str, epochs: int | None = None) -> str:
@@ -53,17 +54,19 @@ class Words:
         self, key: str, epochs: int, name: str, side: str, encoder: str = "hybrid_mini"
     ) -> str:
         """`side`: where the interval lies: above, below or around 0."""
-        one = self._effect(key, epochs, name, encoder)
-        low, high = one.low or 0.0, one.high or 0.0
+        effect = self._effect(key, epochs, name, encoder)
+        low, high = effect.low or 0.0, effect.high or 0.0
         found = "above" if low > 0 else "below" if high < 0 else "around"
         return check(f"effect of {name} on {key}, {epochs}, {encoder}", side, found)
 
     def _effect(self, key: str, epochs: int, name: str, encoder: str) -> Estimate:
-        for one in self._crossed:
-            same = f"{data_of(one.on.root, one.on.scale).short}/{task_name(one.on.task)}"
-            is_asked = (same, one.on.encoder, round(one.epochs or 0)) == (key, encoder, epochs)
-            if is_asked and (found := one.effect(name)):
-                return found
+        for experiment in self._crossed:
+            on = experiment.on
+            about = f"{data_of(on.root, on.scale).short}/{task_name(on.task)}"
+            length = round(experiment.epochs or 0)
+            is_asked = (about, on.encoder, length) == (key, encoder, epochs)
+            if is_asked and (effect := experiment.effect(name)):
+                return effect
         raise InputError(
             f"a sentence is about the effect of {name} on {key}, {epochs}: no record is"
         )

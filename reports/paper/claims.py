@@ -28,7 +28,6 @@ from reports.paper.evidence import Compared, Evidence, evidence
 
 NOT_TESTED, MIXED = "not tested", "depends on the task"
 AT_THE_PAPERS = "as stated"
-NOT_JUDGED = "not judged: CLIP is not above an untrained encoder"
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,11 @@ def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
     """
     judged = {}
     for claim in filter(lambda claim: claim.is_judged, claims().values()):
-        found = [judge(claim, one) for test in claim.tests for one in evidence(test, comparisons)]
-        found.sort(key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)))
+        pieces = (piece for test in claim.tests for piece in evidence(test, comparisons))
+        found = sorted((judge(claim, piece) for piece in pieces), key=_rank)
         first, *others = found or [Verdict(NOT_TESTED, Evidence(()))]
-        differ = (one for one in others if one.outcome not in (first.outcome, NOT_TESTED))
+        settled = (first.outcome, NOT_TESTED)
+        differ = (verdict for verdict in others if verdict.outcome not in settled)
         judged[claim.id] = replace(first, elsewhere=tuple(differ))
     for family in families(judged).values():
         for key, p in zip(family, holm([*family.values()]), strict=True):
@@ -74,29 +74,32 @@ def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
     return judged
 
 
+def _rank(verdict: Verdict) -> tuple[bool, int]:
+    return verdict.outcome == NOT_TESTED, len(verdict.evidence.caveats)
+
+
 def families(judged: Mapping[str, Verdict]) -> dict[str, dict[str, float]]:
     """First caveat, such as the data -> the claims with a p-value that have it, and this value."""
     grouped: dict[str, dict[str, float]] = {}
-    for key, one in judged.items():
-        if one.p is not None:
-            first = next(iter(one.evidence.caveats), AT_THE_PAPERS)
-            grouped.setdefault(first, {})[key] = one.p
+    for key, verdict in judged.items():
+        if verdict.p is not None:
+            first = next(iter(verdict.evidence.caveats), AT_THE_PAPERS)
+            grouped.setdefault(first, {})[key] = verdict.p
     return grouped
 
 
 def judge(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict of one piece of evidence, by itself."""
-    compared = [one for one in evidence.compared if one.is_judged]
-    if evidence.untested or not any(one.estimate for one in compared):
+    compared = [found for found in evidence.compared if found.is_judged]
+    estimates = [found.estimate for found in compared if found.estimate]
+    if evidence.untested or not estimates:
         return Verdict(NOT_TESTED, evidence)
-    outcomes = {_outcome(claim, one) for one in compared}
-    holds, fails = zip(
-        *(
-            p_values(claim.rule, one.estimate, bound_of(claim, one)) if one.estimate else (1, 1)
-            for one in compared
-        ),
-        strict=True,
-    )
+    outcomes, chances = set[str](), []
+    for found in compared:  # without an estimate nothing is said
+        tested = found.estimate and (claim.rule, found.estimate, bound_of(claim, found))
+        outcomes.add(outcome(*tested) if tested else OPEN)
+        chances.append(p_values(*tested) if tested else (1, 1))
+    holds, fails = zip(*chances, strict=True)
     word, p = OPEN, 1.0
     if outcomes == {HOLDS}:
         word, p = HOLDS, max(holds)
@@ -104,17 +107,8 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         word, p = FAILS, max(fails)
     elif outcomes >= {HOLDS, FAILS}:  # each may be the most extreme of several tasks
         word, p = MIXED, min(1, len(compared) * max(min(holds), min(fails)))
-    if all(one.estimate is None or one.estimate.is_count for one in compared):
-        return Verdict(word, evidence, alone=word)
-    return Verdict(word, evidence, p, alone=word)
-
-
-def _outcome(claim: Claim, compared: Compared) -> str:
-    if not compared.is_judged:
-        return NOT_JUDGED
-    if compared.estimate is None:
-        return OPEN
-    return outcome(claim.rule, compared.estimate, bound_of(claim, compared))
+    counted = all(estimate.is_count for estimate in estimates)
+    return Verdict(word, evidence, None if counted else p, alone=word)
 
 
 def bound_of(claim: Claim, compared: Compared) -> float:
@@ -134,20 +128,19 @@ def claim_rows(comparisons: Comparisons) -> Iterator[Row]:
             "source": claim.source,
             "verdict": verdict.outcome,
             "on": verdict.on if verdict.outcome != NOT_TESTED else evidence.untested or None,
-            "elsewhere": "; ".join(f"{one.on}: {one.outcome}" for one in verdict.elsewhere) or None,
+            "elsewhere": "; ".join(f"{other.on}: {other.outcome}" for other in verdict.elsewhere)
+            or None,
             RECORDS: evidence.records,
         }
         test = claim.tests[0] if claim.tests else None
-        for one in evidence.compared or [Compared("", None)]:
+        for found in evidence.compared or [Compared("", None)]:
+            estimate, is_open = found.estimate, verdict.outcome == OPEN
             yield shared | {
-                "what": one.what or None,
-                "estimate": one.estimate,
-                "unit": test.unit if test and one.estimate else None,
-                "bound": bound_of(claim, one),
-                "pairs": one.estimate and one.estimate.pairs,
-                "power": smallest_effect(one.estimate)
-                if one.estimate and verdict.outcome == OPEN
-                else None,
+                "what": found.what or None,
+                "estimate": estimate,
+                "unit": test.unit if test and estimate else None,
+                "pairs": estimate and estimate.pairs,
+                "power": smallest_effect(estimate) if estimate and is_open else None,
             }
 
 

@@ -31,7 +31,6 @@ from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
 from reports.names import data_of, rank_of, task_name
 from reports.pairs import (
-    LONGER,
     RANDOM,
     STUDIES,
     TRANSFER,
@@ -39,6 +38,7 @@ from reports.pairs import (
     Difference,
     Experiment,
     Side,
+    longest,
 )
 from reports.paper.scale import (
     ENCODERS,
@@ -135,20 +135,18 @@ def places_of(comparisons: Comparisons) -> list[Place]:
     }
     return sorted(
         found,
-        key=lambda one: (
-            one.scale not in SCALES,
-            architecture(one.encoder) not in ENCODERS,
-            rank_of(one.root, one.scale),
-            one.encoder,
+        key=lambda place: (
+            place.scale not in SCALES,
+            architecture(place.encoder) not in ENCODERS,
+            rank_of(place.root, place.scale),
+            place.encoder,
         ),
     )
 
 
 def evidence(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
     """What the records say of a claim with this test, the nearest to the paper's scale first."""
-    for one in COMPARISONS[test.compare](test, comparisons):
-        if one.compared:
-            yield one
+    yield from (found for found in COMPARISONS[test.compare](test, comparisons) if found.compared)
 
 
 def _cells(test: Test, comparisons: Comparisons, place: Place) -> list[Experiment]:
@@ -180,15 +178,6 @@ def _is_protocol(on: Experiment, comparisons: Comparisons) -> bool:
     return on.task in ("", *PAPERS)
 
 
-def _longest(found: Sequence[Difference]) -> Difference:
-    """The longest with enough pairs, or else the longest."""
-    best = found[0]
-    for one in found[1:]:
-        if (one.has_interval, one.on.images) > (best.has_interval, LONGER * best.on.images):
-            best = one
-    return best
-
-
 def _parity(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
     """CatLIP - CLIP for each task or metric, after the longest training with enough seeds; and CLIP
     - an untrained encoder.
@@ -196,17 +185,17 @@ def _parity(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
     for place in places_of(comparisons):
         by_task: dict[tuple[str, str], list[Difference]] = {}
         for on in sorted(_cells(test, comparisons, place), key=lambda on: (on.images, on.kind)):
-            one = comparisons.over_clip(on) if on.fraction == 1 else None
-            if one:
-                by_task.setdefault((on.task, on.metric), []).append(one)
+            if on.fraction == 1 and on in comparisons.over_clip:
+                found = comparisons.over_clip[on]
+                by_task.setdefault((on.task, on.metric), []).append(found)
         compared, records = [], list[str]()
-        for (task, metric), found in by_task.items():
-            one = _longest(found)
+        for (task, metric), differences in by_task.items():
+            found = longest(differences)
             named = dict(zip(test.metrics, test.names, strict=False)).get(metric, "")
             what = task_name(task) if task else named
-            estimate = one.estimate if math.isfinite(one.estimate.value) else None
-            compared.append(Compared(what, estimate, _learnt(comparisons, one)))
-            records += one.records
+            estimate = found.estimate if math.isfinite(found.estimate.value) else None
+            compared.append(Compared(what, estimate, _learnt(comparisons, found)))
+            records += found.records
         yield Evidence(compared, place.caveats(comparisons), tuple(records))
 
 
@@ -214,7 +203,7 @@ def _learnt(comparisons: Comparisons, one: Difference) -> Estimate | None:
     floor = [*comparisons.untrained(one.on).values()]
     if not floor:
         return None
-    scores = comparisons.scores(one.on, one.other)
+    scores = comparisons.scores(one.on, one.second)
     return mean_difference([score - fmean(floor) for score in scores.values()])
 
 
@@ -340,8 +329,8 @@ def _of_cc3m(place: Place, comparisons: Comparisons) -> tuple[str, ...]:
     return caveats if caveats or place.scale == "cc3m" else (SCALES[place.scale],)
 
 
-def paired(one: BySeed, other: BySeed) -> Estimate | None:
-    return mean_difference([one[seed] - other[seed] for seed in one if seed in other])
+def paired(first: BySeed, second: BySeed) -> Estimate | None:
+    return mean_difference([first[seed] - second[seed] for seed in first if seed in second])
 
 
 def _sooner(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
@@ -433,10 +422,10 @@ def _steps(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
                 }
                 for level, some in cell.groupby(test.level)
             }
-            for one, other in _choose(test, levels, sizes):
-                what = _step_title(test, task_name(task) if task else "", one, other)
+            for first, second in _choose(test, levels, sizes):
+                what = _step_title(test, task_name(task) if task else "", first, second)
                 what += ", fine-tuned" if kind == "finetune" else ""
-                compared.append(Compared(what, paired(levels[one], levels[other])))
+                compared.append(Compared(what, paired(levels[first], levels[second])))
         root, name = key
         scale = name if test.level != "scale" else "datacomp"
         encoder = comparisons.encoder(root, scale) or str(used.encoder.iloc[0])

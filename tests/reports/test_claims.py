@@ -153,16 +153,6 @@ def test_several_tasks_must_agree(write, judge, concepts, subgroups, word) -> No
     assert judge("probe_parity") == of_drawings(word)
 
 
-@pytest.mark.parametrize(
-    ("images", "seeds", "word"), [(200, 6, FAILS), (200, 5, HOLDS), (50, 6, HOLDS)]
-)
-def test_longest_training_with_enough_seeds_decides(both, write, judge, images, seeds, word):
-    both("linear_probe", "concepts_top1", six(0.3), six(0.2), scale="mine", images=100)
-    for method, top1 in (("catlip", 0.2), ("clip", 0.3)):
-        study(write, top1, seeds=seeds, images=images, method=method, scale="mine")
-    assert judge("probe_parity") == [(word, "runs/mine")]
-
-
 def test_other_data_that_say_otherwise_are_named(both, judge, tmp_path) -> None:
     levels = {"first": (0.5, 0.4), "second": (0.3, 0.4), "third": (0.5, 0.4)}
     for scale, (catlip, clip) in levels.items():

@@ -11,7 +11,6 @@ from report_support import COMMITTED, compared_in, page_in, table
 from scipy import stats
 
 from bench.downstream.probe.result import unpacked, unpacked_ids
-from catlip.records.claims import min_pairs
 from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
 from catlip.records.table import NOTE
 from reports.pairs import FEW, NOT_ABOVE, Comparisons, Side
@@ -102,7 +101,7 @@ def test_first_table_is_that_of_the_raw_files(committed, scale, task) -> None:
     row = rows[tasks.index(task)]
     found = [getattr(row["difference"], name) for name in ("value", "low", "high")]
     assert found == pytest.approx(crossed_interval(one - other, clusters))
-    shown = [row[key] for key in ("one_mean", "other_mean", "untrained")]
+    shown = [row[key] for key in ("first_mean", "second_mean", "untrained")]
     assert shown == pytest.approx([one.mean(), other.mean(), fmean(untrained)])
     assert row["covers"] == f"6 seeds, {one.shape[1]:,} images"
 
@@ -111,13 +110,13 @@ def test_every_committed_difference_is_a_paired_t_test_of_its_seeds(committed) -
     """But for the ends, where it is over test images too."""
     comparisons, over = committed.comparisons, []
     frame = comparisons.frame
-    for on in comparisons.cells:
-        if on.fraction < 1 or not (one := comparisons.over_clip(on)):
+    for on, one in comparisons.over_clip.items():
+        if on.fraction < 1:
             continue
         rows = frame[frame.record.isin(one.records) & (frame.metric == on.metric)]
         rows = rows[rows.probe_seed.isna() & (rows.task.fillna("") == on.task)]
         means = 100 * rows.pivot_table(index="seed", columns="method", values="value")
-        pairs = means[["catlip", one.other.method]].dropna()
+        pairs = means[["catlip", one.second.method]].dropna()
         expected = stats.ttest_rel(*pairs.to_numpy().T).confidence_interval(0.95)
         assert one.estimate.value == pytest.approx(np.mean(expected))
         assert [*one.points] == [*pairs.index]
@@ -165,7 +164,7 @@ def test_what_was_probed_otherwise_is_no_answer_and_is_marked(write, compare, tm
         write.probe(method, seed, {"concepts": 0.3}, config={"recipe": {"max_lr": rate}})
     assert compare().headline == []
     (row,) = table(page_in(tmp_path), "differences").rows
-    assert (row["other"], bool(row[NOTE])) == ("SigLIP", True)
+    assert (row["second"], bool(row[NOTE])) == ("SigLIP", True)
 
 
 @pytest.mark.parametrize(
@@ -212,20 +211,6 @@ def test_verdict(write, lead, catlip, clip, random, verdict) -> None:
     assert lead().untrained == (pytest.approx(10) if random else None)
 
 
-def test_it_says_what_its_interval_is_over(write, compare) -> None:
-    assert min_pairs() == 6
-    for method in BOTH:
-        write.probes(method, {"few": [0.3] * 5})
-        write.probes(method, {"bits": [0.3] * 6}, images=40)
-        write.probes(method, {"plain": [0.3] * 6})
-    covers = {one.on.task: one.covers for one in compare().headline}
-    assert covers == {
-        "few": "5 seeds, no interval",
-        "bits": "6 seeds, 40 images",
-        "plain": "6 seeds",
-    }
-
-
 # --- Which CLIP, which training -------------------------------------------------------------------
 
 
@@ -233,7 +218,7 @@ def test_opponent_is_the_text_tower_that_is_better_on_validation(write, lead) ->
     for method, top1 in {"catlip": 0.5, "clip": 0.4, "clip_bag": 0.45, "random": 0.1}.items():
         write.probes(method, {"concepts": seeds(top1)})
     bag, transformer = ("clip_bag", pytest.approx(5)), ("clip", pytest.approx(10))
-    assert (lead().other.method, lead().estimate.value) == bag  # neither was tuned
+    assert (lead().second.method, lead().estimate.value) == bag  # neither was tuned
     steps = [  # (method, accuracies on validation, their kind, encoder and images), who it is then
         (("clip", (0.1, 0.4), "tuning", "", 0), bag),  # one has no validation
         (("clip_bag", (0.3, 0.2), "tuning", "", 0), transformer),
@@ -248,14 +233,14 @@ def test_opponent_is_the_text_tower_that_is_better_on_validation(write, lead) ->
         for trial, top1 in enumerate(accuracies):
             more = {"name": f"{encoder}{method}-{trial}-{images}", "images_seen": images or None}
             write.study(kind, method, {"concepts": top1}, parts=parts, trial=trial, **more)
-        assert (lead().other.method, lead().estimate.value) == opponent
+        assert (lead().second.method, lead().estimate.value) == opponent
 
 
 @pytest.mark.parametrize("clip", ["clip", "clip_bag"])
 def test_only_clip_there_is_the_opponent(write, lead, clip) -> None:
     for method, top1 in (("catlip", 0.3), (clip, 0.2), ("clip_nouns", 0.1)):
         write.probe(method, 0, {"concepts": top1})
-    assert lead().other == Side(clip)
+    assert lead().second == Side(clip)
 
 
 def lengths(write, encoder, cells, tasks=("one",)) -> None:

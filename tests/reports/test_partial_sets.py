@@ -114,6 +114,7 @@ def test_ours_is_folded_below_a_users_own(page_of) -> None:
     assert {row["data"] for row in table(page, "ours_main").rows} == {ours}
     shown = sum(len(group.tables) for group in page.groups)
     assert all(one.tables or one.figures or one.missing for one in page.groups)
+    assert "hypotheses" not in page.tables  # what was expected is about our data
     assert len(page.tables) == shown + len(SCREENS), "two tables of one name"
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 from golden import expect
-from report_support import CPU, GOLDEN, GPU, compared_in, golden_record, page_in, table
+from report_support import CPU, GOLDEN, GPU, cards, compared_in, golden_record, page_in, table
 
-from catlip.records.styles import name_of
 from catlip.records.table import NOTE, Quantity, as_markdown
 from reports.page import Page
 from reports.reading import read_records
@@ -47,15 +46,6 @@ def test_runs_of_a_seed_are_one_and_data_sets_are_apart(write, rows) -> None:
     ]
 
 
-def test_every_first_accuracy_has_that_of_an_untrained_encoder(committed) -> None:
-    assert all(one.untrained is not None for one in committed.comparisons.headline)
-    for name in ("main", "differences"):
-        assert any("Untrained" in column.title for column in table(committed, name).columns)
-    methods = table(committed, "methods").rows
-    untrained = {row["data"] for row in methods if row["method"] == name_of("random")}
-    assert {row["data"] for row in methods} == untrained
-
-
 def test_equal_seconds_are_by_the_steps_of_the_studys_encoder(write, tmp_path) -> None:
     for method in ("catlip", "clip_bag"):
         for images in (1_000, 2_000):
@@ -88,6 +78,13 @@ def test_what_disturbed_a_time_is_a_note_beside_its_ratio(write, rows, environme
     write.steps(environment=environment)
     for name in ("costs", "step_time"):
         assert {bool(row[NOTE]) for row in rows(name)} == {is_warned}
+
+
+def test_card_has_the_times_of_one_device_an_accelerator_first(write, tmp_path) -> None:
+    for name, environment in (("a", CPU), ("b", GPU)):
+        write.steps(name, environment=environment)
+    said = cards(page_in(tmp_path))
+    assert ("Some GPU" in said, "Device A" in said) == (True, False)
 
 
 @pytest.mark.parametrize("count", [2, 5, 6])
