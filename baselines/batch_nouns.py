@@ -23,6 +23,8 @@ class BatchCategorical(SoftmaxCategorical):
     """CatLIP with a softmax over the nouns that a micro-batch's captions name, on all ranks."""
 
     name, label, colour, marker = "batch_nouns", "CatLIP, softmax in the batch", "#3c7a89", ">"
+    order, asks, reads = 10, "softmax in the batch", "nouns"
+    needs, scores_captions = frozenset({"labels"}), True
 
     def mask_logits(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
         named = torch.zeros(logits.shape[1], dtype=torch.uint8, device=logits.device)

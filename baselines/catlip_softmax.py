@@ -18,6 +18,7 @@ class SoftmaxCategorical(Superclass):
     """SuperClass over the nouns of the vocabulary; an image without nouns adds no loss."""
 
     name, label, colour, marker = "catlip_softmax", "CatLIP, softmax", "#5b3fa0", "p"
+    order, asks, reads, scores_captions = 9, "softmax", "nouns", True
     needs = frozenset({"labels"})
 
     @classmethod

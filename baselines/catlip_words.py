@@ -14,4 +14,7 @@ class WordCategorical(Categorical):
     """An image encoder, a linear classifier over frequent subwords, and binary cross-entropy."""
 
     name, label, colour, marker = "catlip_words", "CatLIP on all words", "#3f8fc4", "d"
+    order, asks, reads = 3, "binary", "all words"
+    needs = frozenset({"labels"})
+    scores_captions = False
     classes = "subwords"

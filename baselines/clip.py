@@ -31,6 +31,8 @@ class Contrastive(TwoTowers):
     """
 
     name, label, colour, marker = "clip", "CLIP", "#b34700", "s"
+    order, asks, reads, scores_captions = 5, "contrast", "sentences", True
+    needs = frozenset({"tokens"})
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__(image_encoder, text)
@@ -73,6 +75,8 @@ class BagOfWordsContrastive(Contrastive):
     """CLIP whose text tower has no blocks: the mean of a caption's words, in any order."""
 
     name, label, colour, marker = "clip_bag", "CLIP, bag of words", "#d4782a", "X"
+    order, asks, reads, scores_captions = 4, "contrast", "all words", True
+    needs = frozenset({"tokens"})
 
     @classmethod
     def tower(cls, encoder: str, context: int | None = None) -> TextTower:

@@ -19,6 +19,8 @@ class ContrastiveCategorical(Contrastive):
     """CLIP, and CatLIP's classifier and loss on the same image features."""
 
     name, label, colour, marker = "clip_catlip", "CLIP + CatLIP", "#4d6600", "h"
+    order, asks, reads = 11, "contrast and binary", "sentences and nouns"
+    scores_captions = True
     needs = frozenset({"labels", "tokens"})
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower, base_rates: Tensor):

@@ -30,6 +30,7 @@ class NounContrastive(BagOfWordsContrastive):
     """CLIP with a bag of nouns as text tower, as wide as the bag of words."""
 
     name, label, colour, marker = "clip_nouns", "CLIP on nouns", "#8d5524", "<"
+    order, asks, reads, scores_captions = 6, "contrast", "nouns", False
     needs = frozenset({"labels"})
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower, num_classes: int):

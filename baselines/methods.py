@@ -1,4 +1,4 @@
-"""Every baseline by name: the objectives in the modules of this package.
+"""Every method by name: the objectives of this package, and CatLIP.
 
 A new method is one file here, or in a folder that `CATLIP_METHODS` names (several folders with `:`
 between them). Such folders hold only methods; CONTRIBUTING.md shows an example.
@@ -8,9 +8,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from baselines import method_names
 from catlip.cli import InputError
 from catlip.objective import Objective
+from catlip.program.methods import baseline_names, methods
 
 
 def _method(name: str, module: str) -> type[Objective]:
@@ -27,5 +27,5 @@ def _method(name: str, module: str) -> type[Objective]:
         raise InputError(f"{file} is not a method: {type(error).__name__}: {error}") from error
 
 
-# In the order of the modules' names and of their lines.
-BASELINES = {name: _method(name, module) for name, module in method_names().items()}
+METHODS = {name: _method(name, facts.module) for name, facts in methods().items()}
+BASELINES = {name: METHODS[name] for name in baseline_names()}

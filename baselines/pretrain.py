@@ -4,9 +4,9 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
-from baselines import method_names
 from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import PretrainRun
+from catlip.program.methods import BINARY, baseline_names, methods
 from catlip.recipes.pretrain import CATLIP, CLIP, PHOTOS, STARTERS, Recipe, photos_recipe
 from catlip.records.record import OMIT_DEFAULT
 
@@ -30,7 +30,7 @@ class PretrainBaseline(PretrainRun):
         --labels-dir runs/starter/labels --out runs/starter/pretrain/clip_catlip-seed0
     """
 
-    method: Annotated[str, one_of(method_names())] = "clip"
+    method: Annotated[str, one_of(baseline_names())] = "clip"
     """Method to train with."""
     packed_captions: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Do not compute the padding of captions in the text tower. Weights differ only by rounding,
@@ -38,12 +38,13 @@ class PretrainBaseline(PretrainRun):
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
-    """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
-    a starter and photos of its own for a method that was tuned. CatLIP's loss has CatLIP's.
+    """A method's recipes by name: CLIP's, but without its temperature for other methods, and with a
+    starter and photos of its own for a method that was tuned. CatLIP's loss has CatLIP's.
     """
     if method == "clip":
         return CLIP
-    if method == "catlip_words":
+    facts = methods().get(method)
+    if facts and facts.asks == BINARY:
         return CATLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:

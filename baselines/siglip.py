@@ -26,6 +26,8 @@ class Sigmoid(TwoTowers):
     """Two towers, and binary cross-entropy over the pairs of all ranks."""
 
     name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
+    order, asks, reads, scores_captions = 7, "sigmoid", "sentences", True
+    needs = frozenset({"tokens"})
     starts = frozenset({"temperature", "logit_bias"})
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):

@@ -25,6 +25,7 @@ class Superclass(Objective):
     """A linear classifier over CLIP's subwords, and cross-entropy with their IDF."""
 
     name, label, colour, marker = "superclass", "SuperClass", "#a34a83", "v"
+    order, asks, reads, scores_captions = 8, "softmax", "all words", True
     needs = frozenset({"tokens"})
 
     def __init__(self, image_encoder: ImageEncoder, num_classes: int = TEXT_VOCABULARY):

@@ -30,6 +30,7 @@ class Categorical(Objective):
     """
 
     name, label, colour, marker = "catlip", "CatLIP", "#0067a5", "o"
+    order, asks, reads, scores_captions = 1, "binary", "nouns", True
     needs = frozenset({"labels"})
 
     def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor):

@@ -13,7 +13,7 @@ from catlip.data.shards import expand, open_shard
 from catlip.label import result
 from catlip.program.pictures import encode_image, spread_evenly
 from catlip.program.ranges import Count
-from catlip.records.kind import without_none
+from catlip.records.kind import plain
 from catlip.records.record import Record
 from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
@@ -70,7 +70,7 @@ def main(config: Examples) -> None:
                     image=image,
                 )
                 samples.append(sample)
-        record.samples["pictures"] = list(map(without_none, samples))
+        record.samples["pictures"] = plain(samples, is_sparse=True)
         record.finish(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for sample in samples:
         print(f"{printable(sample.caption)}\n    {', '.join(sample.classes) or '(no class)'}")

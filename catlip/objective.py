@@ -21,13 +21,18 @@ class Objective(nn.Module):
     """A method of pre-training: it holds the image encoder and turns a batch into a loss.
 
     A subclass defines `forward`, which maps a Batch to a scalar loss, mean per image. It overrides
-    the attributes and functions whose defaults do not fit.
+    the attributes and functions whose defaults do not fit. `run_all.sh` and the page know what the
+    class itself states, written out, of the attributes up to `scores_captions`.
 
     Attributes:
         name: what programs and records call the method.
         label, colour, marker: how the page shows it.
+        order: where it stands in tables, the least first.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
         classes: what labels are, if it needs them: "nouns" of a vocabulary, or "subwords".
+        asks, reads: what the loss asks, and of what part of a caption, in a few words; the study of
+            losses and words has a method for each pair of LOSSES and READ there.
+        scores_captions: whether `bench.downstream.retrieval` can compare an image with a caption.
         whole_step: whether it is called with all micro-batches of a step at once; it then takes
             the random numbers of each by its `go_to_random`, if that is not None.
         starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
@@ -39,8 +44,12 @@ class Objective(nn.Module):
     label: str = ""
     colour: str = "#7a6000"
     marker: str = "P"
+    order: int = 100
     needs: frozenset[str] = frozenset()
     classes: Literal["nouns", "subwords"] = "nouns"
+    asks: str = ""
+    reads: str = ""
+    scores_captions: bool = False
     whole_step: bool = False
     starts: frozenset[str] = frozenset()
     text: TextTower | None = None
@@ -98,7 +107,3 @@ class Objective(nn.Module):
             for name, module in self.named_modules()
             if isinstance(module, nn.Linear) and not name.startswith(TOWERS)
         ]
-
-
-def page_style(method: Objective | type[Objective]) -> dict[str, str]:
-    return {"label": method.label, "colour": method.colour, "marker": method.marker}

@@ -14,11 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
-from baselines import method_names
 from catlip.architectures import ENCODERS
 from catlip.data import layout
 from catlip.data.layout import TABLES, TAR, Layout, class_images, find_layout, has_tars, visible
 from catlip.program.errors import InputError
+from catlip.program.methods import baseline_names
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 
@@ -214,7 +214,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     methods = options.methods or (METHODS if options.small else METHODS_OF_THE_PAPER)
     options.methods = [*dict.fromkeys(methods)]
     for method in options.methods:
-        _check_name("method", method, ["catlip", *method_names()])
+        _check_name("method", method, ["catlip", *baseline_names()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
     options.sources, options.table, options.understood = [], "", []

@@ -6,17 +6,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from baselines import method_names
 from catlip.data.layout import FASHION_MNIST_DIR, find_layout, validation_of
+from catlip.program.methods import crossed_methods, methods
 from catlip.system.foreign import read_json
 from catlip.system.urls import is_remote
 from pipeline.options import DRAWINGS, Options, count_gpus
 from pipeline.step import Step
-
-# Methods whose encoders compare an image with a caption; the program refuses others.
-WITH_CAPTION_SCORES = frozenset(
-    ("catlip", "catlip_softmax", "superclass", "clip", "clip_bag", "clip_catlip", "siglip")
-)
 
 
 class Plan:
@@ -185,7 +180,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             arguments += ["--encoder", options.encoder]
         if method != "catlip":
             arguments += ["--method", method]
-        if method not in ("clip", "clip_bag"):  # any other method may need labels
+        if methods()[method].may_need_nouns:
             arguments += ["--vocabulary", plan.vocabulary, "--labels-dir", plan.labels]
             reads += [plan.vocabulary, plan.labels]
         record = folder.with_suffix(".json")
@@ -255,7 +250,7 @@ def retrieval(plan: Plan) -> Iterator[Step]:
     """
     held_out = "data/starter/probe-test" if plan.starter else plan.options.held_out
     for method, seed in product(plan.options.methods, plan.few_seeds if held_out else ()):
-        if method in WITH_CAPTION_SCORES:
+        if methods()[method].scores_captions:
             yield encoder_step(plan, "retrieval", method, seed, (held_out, held_out))
 
 
@@ -353,8 +348,7 @@ def bench(plan: Plan) -> Iterator[Step]:
     if not plan.small:
         yield measurement_step(plan, "waterfall")
     if plan.gpus != 1:
-        some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.small else ()
-        yield measurement_step(plan, "communication", (*small, *some), processes=plan.gpus or 2)
+        yield measurement_step(plan, "communication", small, processes=plan.gpus or 2)
 
 
 def measurement_step(
@@ -372,7 +366,7 @@ def measurement_step(
         arguments,
         plan.device,
         out=plan.runs / program,
-        methods=[*method_names()],
+        methods=[*methods()],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
         processes=processes,
@@ -391,8 +385,6 @@ LENGTHS = {
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 WHOLE = "139264"  # the length of the starter's own trainings
-# What is read of a caption (nouns, all words), and what is asked of it (contrast, softmax, binary).
-CROSSED = ("clip_nouns", "clip_bag", "catlip_softmax", "superclass", "catlip", "catlip_words")
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 LONGEST = "694300"  # 25 epochs, the paper's shortest training on CC3M
 SEEDS, SEEDS_OF_LONGEST = 6, 3
@@ -455,7 +447,8 @@ def parts_of(plan: Plan) -> Iterator[Part]:
     if plan.starter:
         yield lengths("longer", [LONGER], [usual], seeds=10)
         tuned = "reports/records/starter/tuning-25/METHOD.py:tuned"  # for this length
-        yield lengths("losses-and-words", [LONGEST], [usual], methods=CROSSED, recipe=tuned)
+        crossed = [*crossed_methods().values()]
+        yield lengths("losses-and-words", [LONGEST], [usual], methods=crossed, recipe=tuned)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
         other = ("--trials", TRIALS, "--encoder", "cnn")

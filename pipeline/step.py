@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from baselines import method_names
 from catlip.program.errors import InputError
+from catlip.program.methods import methods
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
 from pipeline.inputs import digest_of_code, digest_of_data
@@ -74,7 +74,7 @@ class Step:
         command = shlex.join([self.program, *self.arguments])
         for path in sorted(contents, key=len, reverse=True):
             command = command.replace(path, "INPUT")
-        modules = [method_names()[name] for name in self.methods if name in method_names()]
+        modules = [methods()[name].module for name in self.methods]
         return {
             "command": command,
             "inputs": " ".join(contents.values()),

@@ -25,7 +25,6 @@ from bench.step_time.result import StepTime
 from catlip.cli import InputError
 from catlip.records import claims as rules
 from catlip.records.claims import claims, min_pairs
-from catlip.records.kind import SAMPLES
 from catlip.records.run import Records, Run
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
@@ -42,7 +41,6 @@ FRACTIONS = {*MEASURES, "top5", "few_label_top1", "data_wait_share", "busy", "bu
 FRACTIONS |= {"mfu_datasheet"}
 TIMES = {"total_ms", "train_seconds", "seconds_per_image", "step_ms", "images_per_s"}
 WITH_DATA = {"pretrain", "linear_probe", "finetune", "readout", "scaling"}
-TIMED = {*SAMPLES, "pretrain"}
 HOME = re.compile(r"(?:/home|/Users)/[^/\s\"']+")
 Findings = dict[str, list[str]]  # what is found -> the files
 
@@ -163,7 +161,7 @@ def _doubtful(run: Run[Any]) -> Iterator[str]:
         yield "the revision of the code is unknown"
     if environment.dirty:
         yield "the code had local changes"
-    if environment.doubts and run.kind in TIMED:
+    if environment.doubts and (run.metrics.rounds or run.kind == "pretrain"):
         yield f"its times are in doubt: {', '.join(environment.doubts)}"
     if run.too_few:
         yield f"too few rounds for an interval: {run.too_few}"

@@ -10,24 +10,16 @@ from itertools import product
 from statistics import fmean
 
 from bench.study.lengths_result import LengthTraining
-from catlip.records.claims import Hypothesis, factorial, min_pairs
+from bench.study.result import Hypothesis, factorial
+from catlip.program.methods import BINARY, CONTRAST, LOSSES, NOUNS, SOFTMAX, WORDS, crossed_methods
+from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of
 from catlip.records.run import Run
 from catlip.records.table import RECORDS, TIMES, Column, Row, Spec, quantity_of
 from reports.names import data_of, data_sets, task_name
 from reports.pairs import Comparisons, Experiment, Side
 
-NOUNS, WORDS = "nouns", "all words"
-CONTRAST, SOFTMAX, BINARY = "contrast", "softmax", "binary"
-LOSSES = (CONTRAST, SOFTMAX, BINARY)
-CELLS = {  # (loss, words) -> the method
-    (CONTRAST, NOUNS): "clip_nouns",
-    (CONTRAST, WORDS): "clip_bag",
-    (SOFTMAX, NOUNS): "catlip_softmax",
-    (SOFTMAX, WORDS): "superclass",
-    (BINARY, NOUNS): "catlip",
-    (BINARY, WORDS): "catlip_words",
-}
+CELLS = crossed_methods()
 Scores = Mapping[tuple[str, str], Mapping[float, Score]]  # cell -> seed -> accuracy in %
 Weights = Mapping[tuple[str, str], float]  # cell -> how much of it is in an effect
 

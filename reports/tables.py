@@ -297,7 +297,7 @@ def seconds_of(runs: Sequence[Run[Pretrain]]) -> dict[tuple[str, int | None], fl
     for run in runs:
         images = run.metrics.images_seen
         seconds = run.metrics.train_seconds / images if images else 0.0
-        if not run.environment.busy and 0 < seconds < math.inf:
+        if not run.environment.is_busy and 0 < seconds < math.inf:
             found[run.method, run.seed] = seconds
     return found
 

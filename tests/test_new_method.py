@@ -12,9 +12,10 @@ from one_line import one_line_error
 from safetensors.torch import load_file
 from short_training import command
 
-from bench.measuring.methods import METHODS
-from catlip.objective import page_style
-from catlip.records.styles import KNOWN
+from baselines.methods import METHODS
+from catlip.program.methods import methods
+from pipeline.options import read_options
+from pipeline.stages import steps_of
 
 REPOSITORY = Path(__file__).parent.parent
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
@@ -136,6 +137,26 @@ def test_mistake_in_a_method_is_one_line_with_its_file(program, tmp_path, mistak
     one_line_error(done, tmp_path / "toy.py")
 
 
-def test_page_knows_every_method_of_this_project_as_it_is() -> None:
-    known = {method: vars(style) for method, style in KNOWN.items() if method != "random"}
-    assert {name: page_style(method) for name, method in METHODS.items()} == known
+def test_what_is_read_of_a_method_is_what_its_class_has() -> None:
+    for name, facts in methods().items():
+        own = METHODS[name]
+        assert vars(facts) == {key: getattr(own, key, own.__module__) for key in vars(facts)}
+
+
+@pytest.mark.parametrize(
+    ("stated", "nouns", "searched"),
+    [
+        ('needs, scores_captions = frozenset({"labels"}), True', True, True),
+        ('needs: frozenset[str] = frozenset({"tokens"})', False, False),
+        ('classes = "subwords"', False, False),
+        ("", True, False),  # a class above it may need labels
+    ],
+)
+def test_steps_follow_from_what_a_method_states(tmp_path, monkeypatch, stated, nouns, searched):
+    (tmp_path / "it.py").write_text(METHOD.replace('needs = frozenset({"labels"})', stated))
+    monkeypatch.setenv("CATLIP_METHODS", str(tmp_path))
+    options = read_options(["--dry-run", "--methods", "squared", "--seeds", "1"])
+    (training,) = steps_of("pretrain", options)
+    assert ("--vocabulary" in training.arguments) == nouns
+    steps = [step.name for step in steps_of("transfer", options)]
+    assert ("retrieval-squared-seed0" in steps) == searched

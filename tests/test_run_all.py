@@ -16,8 +16,8 @@ from golden import expect
 from one_line import one_line_error
 from pictures import plain
 
-import baselines
 from catlip.data.shards import write_shard
+from catlip.program.methods import methods
 from pipeline import __main__ as pipeline
 from pipeline.options import DENSE_FILES, announcement, read_options
 from pipeline.stages import steps_of
@@ -142,7 +142,7 @@ def about(step: Step) -> str:
         value = getattr(step, field.name)
         if value and value != field.default:
             words = value if isinstance(value, (list, tuple)) else [value]
-            is_every = {*words} == {*baselines.method_names()}
+            is_every = {*words} == {*methods()}
             lines.append(f"    {field.name}: {'all' if is_every else shlex.join(map(str, words))}")
     return "\n".join(lines)
 
@@ -240,12 +240,6 @@ def test_password_of_a_url_is_in_no_line(url: str, monkeypatch) -> None:
     assert done.returncode == 0, done.stderr
     assert "://host/x.tar" in done.stdout
     assert "hidden" not in done.stdout + done.stderr
-
-
-def test_method_in_a_folder_of_the_users_own_is_known(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "mine.py").write_text('class Toy(Objective):\n    name, label = "toy", "Toy"\n')
-    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
-    assert any("--method toy" in line for line in dry_run("--methods", "catlip,toy"))
 
 
 @pytest.mark.parametrize(

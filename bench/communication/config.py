@@ -2,8 +2,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from baselines import method_names
-from bench.measuring.factors import Factors, MethodNames, Parallel, StepConfig
+from bench.measuring.factors import FOUR, Factors, MethodNames, Parallel, StepConfig
 from catlip.program.ranges import Natural
 
 
@@ -16,7 +15,7 @@ class Communication(StepConfig):
         --parallel fsdp
     """
 
-    methods: MethodNames = ("catlip", *method_names())
+    methods: MethodNames = FOUR
     """Methods to measure; the other forms of CatLIP send the same."""
     batch_size: Natural = 0
     """Images per step and rank; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not fit.

@@ -30,7 +30,6 @@ from bench.communication import result
 from bench.communication.collectives import Collective, Listener, replay
 from bench.communication.config import Communication
 from bench.measuring.factors import PRECISION, Factors
-from bench.measuring.methods import page_styles
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
@@ -60,7 +59,6 @@ def main(config: Communication) -> None:
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
     hidden = config.quiet or not rank.is_main
     with record if rank.is_main else nullcontext():
-        record.shown_as = page_styles(config.methods)
         metrics = result.Communication(
             world_size=rank.world_size,
             backend=dist.get_backend(),

@@ -63,6 +63,7 @@ class Communication(StepKind):
     """What each method sends between `world_size` ranks."""
 
     kind = "communication"
+    rounds = ("_step_ms",)
 
     backend: str
     parallel: str

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from baselines import method_names
 from catlip.architectures import ENCODERS
 from catlip.cli import InputError, choose, one_of
 from catlip.costs import TEXT_VOCABULARY
+from catlip.program.methods import methods
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count
 from catlip.recipes.pretrain import Recipe
 from catlip.training.schedule import PRECISIONS, AdamWForm
 
-# Both forms of CatLIP of `bench.measuring.methods`, and every baseline.
-METHOD_NAMES = ("catlip", "catlip_dense", *method_names())
+METHOD_NAMES = (*methods(), "catlip_dense")  # the other form of CatLIP in `bench.measuring.methods`
 FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own kind
 EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]

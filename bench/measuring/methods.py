@@ -1,23 +1,21 @@
 """Every method by name, on any encoder, and synthetic batches: what the cost benches time."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.methods import BASELINES
+from baselines.methods import METHODS as TRAINED
 from baselines.openclip import END, START, TwoTowers, rows_of_tokens, text_tower
 from bench.measuring.factors import Factors, is_user_encoder
 from bench.measuring.user_encoder import UserEncoder
-from bench.step_time.steps import PACKED
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.costs import FLOAT32, TEXT_VOCABULARY, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import build_encoder
-from catlip.objective import Objective, page_style
+from catlip.objective import Objective
 
 CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
@@ -34,7 +32,6 @@ class DenseCategorical(Categorical):
     name, label = "catlip_dense", "CatLIP, dense targets"
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss in nats per image."""
         assert batch.labels is not None, "the loader makes what `needs` names"
         logits = self.classifier(self.image_encoder(batch.images)).float()
         target = torch.zeros_like(logits)
@@ -49,9 +46,7 @@ class DenseCategorical(Categorical):
         return super().kept_bytes(step) + target
 
 
-METHODS: dict[str, type[Objective]] = {
-    form.name: form for form in (Categorical, DenseCategorical)
-} | BASELINES
+METHODS: dict[str, type[Objective]] = TRAINED | {"catlip_dense": DenseCategorical}
 
 
 def build(factors: Factors) -> Objective:
@@ -90,16 +85,6 @@ def tower_of_context(model: str, text_context: int) -> TextTower:
     if is_user_encoder(model):
         model = "vit_b16"  # every ViT's text tower has the same context
     return text_tower(model, text_context)
-
-
-def page_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """How the page shows these methods, and those whose names end in PACKED, for a record."""
-    styles = {}
-    for name in names:
-        method, packed, _ = name.partition(PACKED)
-        styles[name] = page_style(METHODS[method])
-        styles[name]["label"] += ", captions packed" if packed else ""
-    return styles
 
 
 def synthetic_batch(factors: Factors, seed: int = 0, device: torch.device = CPU) -> Batch:

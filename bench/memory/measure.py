@@ -23,7 +23,6 @@ from bench.arithmetic.memory import default_batch, peak_bytes
 from bench.downstream.outputs import encoder_name
 from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import PRECISION, Factors, is_user_encoder
-from bench.measuring.methods import page_styles
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
 from bench.memory import result
@@ -56,7 +55,6 @@ def main(config: Memory) -> None:
     step = f"{encoder_name(model)}-b{sizes}-{config.precision}{variant}"
     path = config.out / f"{step}-{build_name(rank.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
-        record.shown_as = page_styles(config.methods)
         encoder = objective_of(config.factors(config.methods[0])).image_encoder
         if isinstance(encoder, UserEncoder):
             record.notes.append(encoder.note)

@@ -23,7 +23,6 @@ from bench.arithmetic import flops, memory
 from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
 from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import objective_of, recomputed_flops, step_flops, step_shape
-from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors
 from bench.plan import result
 from bench.plan.config import Plan
@@ -101,7 +100,6 @@ class Machine:
 def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
     all_machines = list(machines(config))
-    shown_as = methods.page_styles(all_machines[0].rates)
     models = {machine.model: machine for machine in all_machines}
     devices = max(1, config.global_batch // config.batch_size)
     for model, machine in models.items():
@@ -115,7 +113,7 @@ def main(config: Plan) -> None:
         }
         path = config.out / f"{step}.json"
         with Record(path, result.Analytic, plain(config) | implied) as record:
-            record.shown_as, record.notes = shown_as, NOTES
+            record.notes = NOTES
             run = record.finish(analytic(config, machine, devices))
         print_tables([result.ANALYTIC.fill([run])])
         print(f"wrote {path}")
@@ -128,7 +126,7 @@ def main(config: Plan) -> None:
     words = ("_".join(part) for part in (models, names, map(str, config.gpus)))
     path = config.out / f"{'-'.join(words)}.json"
     with Record(path, result.Plan, config) as record:
-        record.shown_as, record.notes = shown_as, NOTES
+        record.notes = NOTES
         plan = result.Plan(images=config.images, price=config.price, runs=runs)
         planned = record.finish(plan)
     print_tables([result.PLANNED.fill([planned])])

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bench.measuring.factors import Factors
-from bench.measuring.methods import CPU, page_styles, synthetic_batch
+from bench.measuring.methods import CPU, synthetic_batch
 from bench.measuring.training_step import build
 from bench.memory.tensors import TOWERS
 from bench.self_check import result
@@ -64,7 +64,6 @@ def main(config: SelfCheck) -> None:
     config = replace(config, precision=steps.precision, compile=steps.compile)
     name = f"{config.model}-{config.precision}-{build_name(rank.device)}"
     with Record(config.out / f"{name}.json", kind=result.SelfCheck, config=config) as record:
-        record.shown_as = page_styles(variants(steps))
         run = record.finish(check_methods(steps, rank, config.quiet))
     print_tables([result.CHECKS.fill([run])])
     print(f"wrote {record.path}")

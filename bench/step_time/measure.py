@@ -23,7 +23,6 @@ from bench.measuring.factors import PRECISION, Factors
 from bench.measuring.methods import (
     LABELS_PER_CAPTION,
     mean_caption_tokens,
-    page_styles,
     tower_of_context,
 )
 from bench.measuring.statistics import ratio, summarise
@@ -194,7 +193,6 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             tflops=summarise([rate / 1e12 for rate in rates]),
             datasheet_tflops=datasheet_tflops(gpu, config.precision),
         )
-        record.shown_as = page_styles(timed)
         record.samples |= {
             f"{method}_{part}_ms": ms
             for method, each in timed.items()

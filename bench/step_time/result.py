@@ -67,6 +67,7 @@ class StepTime(StepKind):
     """
 
     kind = "step_time"
+    rounds = ("_total_ms",)
     rows: ClassVar = {PROFILE: Operation}
 
     ceiling: Ceiling | None = None

@@ -12,7 +12,7 @@ from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import baselines.pretrain
 import catlip.pretrain
@@ -27,11 +27,12 @@ from catlip.data.shards import expand
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.result import Pretrain
 from catlip.program.identity import is_recorded, record_changes
+from catlip.program.methods import methods
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.program.user_file import names_file
 from catlip.program.user_recipe import user_recipe
-from catlip.recipes.pretrain import CATLIP, Recipe
+from catlip.recipes.pretrain import Recipe
 from catlip.records.record import (
     Record,
     command_line,
@@ -45,9 +46,6 @@ from catlip.records.run import Run, read_run
 from catlip.system.engines import worker_pool
 from catlip.system.files import remove_written, write_atomically
 from catlip.system.multi_process import shared_gpu
-
-if TYPE_CHECKING:  # torch takes seconds, which --help does not need
-    from catlip.objective import Objective
 
 S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
@@ -100,8 +98,8 @@ class Study(RunOptions):
 
     def base_recipe(self, method: str) -> Recipe:
         """The method's recipe of the study's name. Raises: InputError for an unknown name."""
-        choose("method", method, known_methods())
-        recipes = _recipes(method)
+        choose("method", method, methods())
+        recipes = baselines.pretrain.recipes_of(method)
         if names_file(self.recipe):
             named = {name: catlip.pretrain.PretrainCatLIP(each) for name, each in recipes.items()}
             return user_recipe(self.recipe, named).recipe
@@ -109,7 +107,7 @@ class Study(RunOptions):
 
     def recipe_of_encoder(self, method: str, encoder: str) -> Recipe | None:
         """The recipe of that encoder's size, as datacomp_l16 beside datacomp_b16, if any."""
-        for name, recipe in _recipes(method).items():
+        for name, recipe in baselines.pretrain.recipes_of(method).items():
             if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
         return None
@@ -341,14 +339,3 @@ def train_and_probe(
         accuracies |= {task: top1 for task, top1 in probed.items() if top1 is not None}
     note_samples(samples)
     return read_run(pretrained, Pretrain).metrics, accuracies
-
-
-def known_methods() -> "dict[str, type[Objective]]":
-    from baselines.methods import BASELINES
-    from catlip.categorical import Categorical
-
-    return {"catlip": Categorical, **BASELINES}
-
-
-def _recipes(method: str) -> dict[str, Recipe]:
-    return CATLIP if method == "catlip" else baselines.pretrain.recipes_of(method)

@@ -1,9 +1,14 @@
-"""Results of the studies of tuning and thresholds (of lengths: lengths_result.py)."""
+"""Results of the studies of tuning and thresholds (of lengths: lengths_result.py), and what was
+expected of that of losses and words.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 from typing import Any, ClassVar, TypeVar
+
+import msgspec
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -12,6 +17,7 @@ from bench.downstream.probe.result import (
     check_fractions,
     other_than_hits,
 )
+from catlip.records import claims
 from catlip.records.kind import Kind
 from catlip.records.run import Run
 from catlip.records.styles import name_of
@@ -229,3 +235,32 @@ THRESHOLDS = Spec(
     "runs/starter/labels --probe starter:data/starter --seeds 0 1",
     [Threshold],
 )
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was expected of an effect of losses and words before the first training: points, low and
+    high.
+    """
+
+    data: str
+    epochs: int
+    task: str
+    effect: str
+    expected: tuple[float, float]
+    because: str
+    scale: str
+    encoder: str = "hybrid_mini"
+
+
+@dataclass(frozen=True)
+class Factorial:
+    """Effects by name, in words, and what was expected of them."""
+
+    effects: dict[str, str]
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@cache
+def factorial() -> Factorial:
+    return msgspec.convert(claims.factorial(), Factorial)

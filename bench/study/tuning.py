@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from bench.study.engine import (
     StudyOfMethods,
     Training,
-    known_methods,
     run_trainings,
     train_and_probe,
 )
@@ -233,13 +232,15 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     """The trial of a method with that number. Raises: InputError."""
     from torch.quasirandom import SobolEngine
 
+    from baselines.methods import METHODS
+
     base = config.base_recipe(method)
     sobol = SobolEngine(len(RANGES), scramble=True, seed=config.seed)
     point = sobol.draw(number + 1)[number].tolist()
     drawn = {
         name: value_at(position)
         for (name, value_at), position in zip(RANGES.items(), point, strict=True)
-        if name in known_methods()[method].starts or name not in LOGITS
+        if name in METHODS[method].starts or name not in LOGITS
     }
     if config.encoder:
         base = replace(base, encoder=config.encoder)

@@ -74,6 +74,7 @@ class Waterfall(StepKind):
     """The series of changes, and the ratio that the paper claims for it."""
 
     kind = "waterfall"
+    rounds = (" before", " after")
 
     published_ratio: float
     release: ChangeSeries

@@ -22,7 +22,7 @@ from catlip.data.sampler import SampleOrder, lanes_of
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.data.workers import group_timeout
-from catlip.objective import Objective, page_style
+from catlip.objective import Objective
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Classes, Method, add_range_augment, apply_recipe_start
 from catlip.pretraining.mirror import Mirror
@@ -237,7 +237,6 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             after_checkpoint=mirror.send_or_warn if mirror else None,
             profile=config.profile,
         )
-        record.shown_as[objective.name] = page_style(objective)
         broken, keys = broken_images(config.out, data.shards)
         record.samples |= samples_of(lines, keys)
         if trainer.accumulation > 1:

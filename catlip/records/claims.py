@@ -107,35 +107,9 @@ def changes() -> str:
     return str(_file()["history"]["changes"])
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """What was expected of an effect of losses and words before the first training: points, low and
-    high.
-    """
-
-    data: str
-    epochs: int
-    task: str
-    effect: str
-    expected: tuple[float, float]
-    because: str
-    scale: str
-    encoder: str = "hybrid_mini"
-
-
-@dataclass(frozen=True)
-class Factorial:
-    written: datetime
-    least_points: float
-    known: str
-    recipes: str
-    effects: dict[str, str]
-    hypotheses: tuple[Hypothesis, ...]
-
-
-@cache
-def factorial() -> Factorial:
-    return msgspec.convert(_file()["factorial"], Factorial)
+def factorial() -> dict[str, Any]:
+    """What was expected of losses and words: `bench.study.result.Factorial`."""
+    return dict(_file()["factorial"])
 
 
 def likeness() -> list[str]:

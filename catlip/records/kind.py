@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from catlip.records.run import Run
 
 ROUNDING = 1e-3  # of a number, between what a record states and what follows from the rest of it
+# Metadata of a config's field that was added later. Earlier records lack it, and describe the same
+# run as a record in which it has its default.
+OMIT_DEFAULT = {"later": True}
 KINDS: dict[str, type["Kind"]] = {}
 
 
@@ -24,6 +29,9 @@ class Kind:
     kind: ClassVar[str] = ""
     rows: ClassVar[dict[str, type]] = {}
     """Prefix of a name in a record's `samples` -> type of the rows under that name."""
+
+    rounds: ClassVar[tuple[str, ...]] = ()
+    """Endings of the names in a record's `samples` that hold one value per round."""
 
     broken: dict[str, int] = field(default_factory=dict)
     """Images that could not be read and were left out, by cause."""
@@ -38,7 +46,7 @@ class Kind:
         return msgspec.convert(metrics, cls, str_keys=True)
 
     def as_dict(self) -> dict[str, Any]:
-        return without_none(self)
+        return plain(self, is_sparse=True)
 
     def faults(self, run: "Run[Any]") -> Iterator[str]:
         """Numbers that are not what follows from the rest of their record, as sentences. May raise
@@ -87,22 +95,32 @@ def other_than(name: str, stated: Any, expected: Any) -> Iterator[str]:
             yield from other_than(f"{name}.{key}", there.get(key), part)
 
 
-def without_none(value: Any) -> Any:
-    """Dataclasses as dictionaries, without fields that hold a None or empty default."""
+def plain(value: Any, is_sparse: bool = False) -> Any:
+    """Dataclasses, paths, sets and numpy scalars as JSON's types, without OMIT_DEFAULT fields that
+    have their default; if sparse, without those that hold a None or empty default.
+    """
+    convert = partial(plain, is_sparse=is_sparse)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        stated = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
         return {
-            field.name: without_none(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if not _is_left_out(field, getattr(value, field.name))
+            field.name: convert(part)
+            for field, part in stated
+            if not _is_left_out(field, part, is_sparse)
         }
     if isinstance(value, dict):
-        return {str(key): without_none(item) for key, item in value.items()}
+        return {str(key): convert(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(convert, value))
     if isinstance(value, list | tuple):
-        return [without_none(item) for item in value]
-    return value
+        return [*map(convert, value)]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value) if isinstance(value, Path) else value
 
 
-def _is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
+def _is_left_out(field: "dataclasses.Field[Any]", value: Any, is_sparse: bool) -> bool:
+    if not is_sparse:
+        return field.metadata == OMIT_DEFAULT and bool(value == field.default)
     if field.default_factory is not dataclasses.MISSING:
         return bool(value == field.default_factory())
     return value is None and field.default is None
@@ -113,17 +131,3 @@ def _is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
 # not even their whole range contains the median 95 times in 100. The same minimum applies to the
 # rounds of a ratio.
 FEWEST = 6
-SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one value per round
-    "step_time": ("_total_ms",),
-    "waterfall": (" before", " after"),
-    "communication": ("_step_ms",),
-}
-
-
-def too_few(kind: str, samples: Mapping[str, object]) -> str:
-    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise ""."""
-    lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
-    rounds = min((len(values) for values in lists if isinstance(values, list)), default=FEWEST)
-    if rounds >= FEWEST:
-        return ""
-    return f"{rounds} round{'s' * (rounds != 1)} of the {FEWEST} needed"

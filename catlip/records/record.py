@@ -10,7 +10,6 @@ reported as incomplete. A long run calls `record.save()` after each part, so tha
 even if the run is killed. A command that is refused before it has begun to work leaves no partial.
 """
 
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -29,7 +28,9 @@ import msgspec
 
 from catlip.cli import InputError, module_name
 from catlip.records import claims, styles
+from catlip.records.kind import OMIT_DEFAULT as OMIT_DEFAULT
 from catlip.records.kind import Kind
+from catlip.records.kind import plain as plain
 from catlip.records.run import Run, read_run
 from catlip.system.card import card_state
 from catlip.system.files import write_atomically
@@ -41,20 +42,9 @@ SCHEMA = 1
 _NUMBERS = re.compile(r'\[(\n[^\[\]{}"]+)\]')
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
-# Metadata of a config's field that was added later. Earlier records lack it, and describe the same
-# run as a record in which it has its default.
-OMIT_DEFAULT = {"later": True}
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "open-clip-torch",
-    "numpy",
-    "pillow",
-    "simplejpeg",
-    "nltk",
-    "mmsegmentation",
-    "detectron2",
+    *("torch", "torchvision", "timm", "open-clip-torch", "numpy", "pillow", "simplejpeg", "nltk"),
+    *("mmsegmentation", "detectron2"),
 )
 _making: list["Record"] = []  # records whose `with` blocks have not ended, the innermost last
 
@@ -65,7 +55,6 @@ class Record:
     Attributes:
         samples: name -> list of raw values (per step, per seed).
         notes: sentences a reader of the numbers must know.
-        shown_as: method -> its label, colour and marker in the reports.
         begun: whether the run has begun to work, so that the partial stays if it fails.
         attention: kernels of scaled-dot-product attention that ran.
     """
@@ -78,7 +67,6 @@ class Record:
         self.metrics: dict[str, Any] = {}
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
-        self.shown_as: dict[str, dict[str, str]] = {}
         self.begun = False
         self.attention: set[str] = set()
         self.environment = environment()
@@ -107,7 +95,6 @@ class Record:
         if self in _making:
             self.environment |= self._usage.so_far()
             self._note_card("end")
-        styles.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:
@@ -141,12 +128,13 @@ class Record:
         write_atomically(path, text_of(plain(self._body())).encode())
 
     def _body(self) -> dict[str, Any]:
-        body = self._head | {
+        shown_as = styles.stated_by(self._head["config"], self.metrics)
+        return self._head | {
             "metrics": self.metrics,
             "samples": self.samples,
             "notes": self.notes,
+            **({"shown_as": shown_as} if shown_as else {}),
         }
-        return body | ({"shown_as": self.shown_as} if self.shown_as else {})
 
 
 def text_of(body: Mapping[str, Any]) -> str:
@@ -199,27 +187,6 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, paths, sets and numpy scalars as JSON's types, without OMIT_DEFAULT fields that
-    have their default.
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-            if field.metadata != OMIT_DEFAULT or getattr(value, field.name) != field.default
-        }
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(item) for item in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value) if isinstance(value, Path) else value
 
 
 def from_plain(value: Any, of: type[T]) -> T:

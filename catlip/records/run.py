@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from catlip.records.kind import ByRule, Interval, Kind, too_few
-from catlip.records.table import clipped, format_number
+from catlip.records.kind import FEWEST, ByRule, Interval, Kind
+from catlip.records.table import clipped
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
@@ -50,7 +50,6 @@ class Config:
     num_classes: int | None = None
     caption_tokens: float = 0.0
     tokens_in_use: int = 0
-    samples: float | None = None
     world_size: int | None = None
     precision: str = ""
     attention: str = ""
@@ -71,7 +70,6 @@ class CardState:
     """The fields of `catlip.system.card.card_state` that the reports need."""
 
     sm_mhz: float | None = None
-    limited_by: list[str] = field(default_factory=list)
     other_gib: float = 0.0
 
 
@@ -109,36 +107,21 @@ class Environment:
         return count if isinstance(count, int) else None
 
     @property
-    def busy(self) -> str:
-        """A sentence, if trainings ran side by side, or other programs took so much processor time
-        during the run, that its times are in doubt; older records do not hold that time.
-        """
-        if self.beside:
-            return f"Its times are those of a device shared with {self.beside} other trainings."
-        other, wall = self.other_cpu_s, self.wall_s
-        if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
-            return ""
-        return (
-            f"The machine was busy: other programs took {format_number(other)} s of processor time "
-            f"in {format_number(wall)} s."
-        )
+    def is_busy(self) -> bool:
+        """Whether trainings ran side by side, or other programs took much processor time."""
+        return bool(self.beside) or (self.other_cpu_s or 0) > BUSY * (self.wall_s or 0) > 0
 
     @property
-    def doubts(self) -> dict[str, str]:
-        """What puts the times in doubt, in a few words -> a sentence with its numbers."""
-        found = {"other programs were busy": self.busy} if self.busy else {}
+    def doubts(self) -> list[str]:
+        """What puts the times in doubt, in a few words; older records hold less of it."""
         start, end = self.card.start, self.card.end
-        if start.sm_mhz and end.sm_mhz and end.sm_mhz < STEADY * start.sm_mhz:
-            found["the GPU's clock fell"] = (
-                f"The GPU's clock fell from {format_number(start.sm_mhz, 0)} to "
-                f"{format_number(end.sm_mhz, 0)} MHz ({', '.join(end.limited_by) or 'no reason'})."
-            )
-        other = max(start.other_gib, end.other_gib)
-        if other > MAX_OTHER_GIB and not self.beside:
-            found["another process was on the GPU"] = (
-                f"Another process held {format_number(other)} GiB of the GPU's memory."
-            )
-        return found
+        words = {
+            "other programs were busy": self.is_busy,
+            "the GPU's clock fell": (end.sm_mhz or math.inf) < STEADY * (start.sm_mhz or 0),
+            "another process was on the GPU": not self.beside
+            and max(start.other_gib, end.other_gib) > MAX_OTHER_GIB,
+        }
+        return [doubt for doubt, is_there in words.items() if is_there]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,14 +178,11 @@ class Run(Generic[K]):
         return entries(self.raw_config, "recipe")
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
-        kept = {field: value for field, value in self.recipe.items() if field not in WITHOUT_EFFECT}
-        return kept | {"cached_features": self.raw_config.get("cached_features")}
-
-    @cached_property
     def settings_key(self) -> str:
-        """`settings` as text: equal for all runs with equal settings."""
-        return json.dumps(self.settings, sort_keys=True)
+        """A text that is equal for all runs with equal settings."""
+        kept = {field: value for field, value in self.recipe.items() if field not in WITHOUT_EFFECT}
+        kept["cached_features"] = self.raw_config.get("cached_features")
+        return json.dumps(kept, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
         values = self.samples.get(name)
@@ -236,7 +216,12 @@ class Run(Generic[K]):
     @property
     def too_few(self) -> str:
         """`2 rounds of the 6 needed` if its ratios rest on too few rounds; otherwise empty."""
-        return too_few(self.metrics.kind, self.samples)
+        ends = self.metrics.rounds
+        lists = [values for name, values in self.samples.items() if name.endswith(ends)]
+        rounds = min((len(values) for values in lists if isinstance(values, list)), default=FEWEST)
+        if rounds >= FEWEST:
+            return ""
+        return f"{rounds} round{'s' * (rounds != 1)} of the {FEWEST} needed"
 
     def trusted(self, ratio: Interval) -> Interval:
         """The ratio, without its interval if it rests on too few rounds."""
@@ -265,9 +250,8 @@ def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) ->
 
 
 def print_doubts(run: Run[Any]) -> None:
-    """Warn of what puts its times in doubt."""
-    for doubt in run.environment.doubts.values():
-        print(f"warning: {run.name}: {doubt} Times are in doubt.")
+    if doubts := run.environment.doubts:
+        print(f"warning: {run.name}: its times are in doubt: {', '.join(doubts)}")
 
 
 @dataclass(frozen=True)
@@ -287,15 +271,8 @@ class Records:
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Run[K]]:
-        return select_kind(self.every, kind)
-
-
-def select_kind(
-    records: Iterable[Run[Any]], kind: type[K], method: str | None = None
-) -> list[Run[K]]:
-    """The records of a kind; if a method is given, only the records of that method."""
-    same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
-    return [record for record in same if method is None or record.method == method]
+        runs: Iterable[Any] = self.every
+        return [run for run in runs if run.kind == kind.kind]
 
 
 def usual_recipe(runs: Sequence[Run[K]]) -> list[Run[K]]:

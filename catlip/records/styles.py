@@ -1,17 +1,19 @@
 """How a method is shown: its label, its colour on white, and its marker; and the order of methods.
 
-The class of a method states its style, and its records repeat it. Those of this project's methods
-are listed here too, because earlier records hold only the names of their methods.
+The class of a method states its style, and its records repeat it, for a page that is made where its
+file is not.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from catlip.program.methods import methods
 from catlip.records.table import clipped
 
-CATLIP = "catlip"
+CATLIP, RANDOM = "catlip", "random"
 # CLIP by its text tower: a bag of words, or the paper's transformer. The page compares CatLIP with
 # the one that is best on validation (`bench.study.result.best_clip`).
 CLIPS = ("clip_bag", "clip")
@@ -27,34 +29,7 @@ class Style:
     marker: str
 
 
-KNOWN = {
-    "random": Style("Random init", "#5f666e", "D"),
-    "catlip": Style("CatLIP", "#0067a5", "o"),
-    "catlip_dense": Style("CatLIP, dense targets", "#0067a5", "o"),
-    "catlip_words": Style("CatLIP on all words", "#3f8fc4", "d"),
-    "clip_bag": Style("CLIP, bag of words", "#d4782a", "X"),
-    "clip": Style("CLIP", "#b34700", "s"),
-    "clip_nouns": Style("CLIP on nouns", "#8d5524", "<"),
-    "siglip": Style("SigLIP", "#007a5a", "^"),
-    "superclass": Style("SuperClass", "#a34a83", "v"),
-    "catlip_softmax": Style("CatLIP, softmax", "#5b3fa0", "p"),
-    "batch_nouns": Style("CatLIP, softmax in the batch", "#3c7a89", ">"),
-    "clip_catlip": Style("CLIP + CatLIP", "#4d6600", "h"),
-}
-# How the names of encoders begin that are neither trained here nor `random`, the untrained one.
-NOT_OURS = ("timm:", "openclip:", "released:", "random:")
-_stated: dict[str, Style] = {}  # by the records of the page that is being made
-
-
-def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Store the styles that records state, method -> style, in place of earlier ones."""
-    _stated.clear()
-    for styles in records:
-        for method, stated in styles.items():
-            _stated[method] = _stated_style(method, stated if isinstance(stated, dict) else {})
-
-
-def _stated_style(method: str, stated: Mapping[str, Any]) -> Style:
+def stated_style(method: str, stated: Mapping[str, Any]) -> Style:
     """The stated style; what cannot be drawn is replaced by that of unknown methods."""
     label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
     is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
@@ -63,6 +38,32 @@ def _stated_style(method: str, stated: Mapping[str, Any]) -> Style:
         colour.lower() if isinstance(colour, str) and is_colour else OTHER,
         marker if isinstance(marker, str) and marker in MARKERS else OTHER_MARKER,
     )
+
+
+OTHER_STYLES = {
+    RANDOM: Style("Random init", "#5f666e", "D"),
+    "catlip_dense": Style("CatLIP, dense targets", "#0067a5", "o"),
+}
+KNOWN = OTHER_STYLES | {name: stated_style(name, vars(facts)) for name, facts in methods().items()}
+# How the names of encoders begin that are neither trained here nor `random`, this project's
+# untrained one.
+NOT_OURS = ("timm:", "openclip:", "released:", "random:")
+_stated: dict[str, Style] = {}  # by the records of the page that is being made
+
+
+def stated_by(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The styles of the methods that a record is of, for the record."""
+    several = (tree.get("methods") or () for tree in (config, metrics))
+    names = [metrics.get("method"), *chain(*several)]
+    return {name: vars(KNOWN[name]) for name in names if name in KNOWN}
+
+
+def learn(records: Iterable[Mapping[str, Any]]) -> None:
+    """Store the styles that records state, method -> style, in place of earlier ones."""
+    _stated.clear()
+    for styles in records:
+        for method, stated in styles.items():
+            _stated[method] = stated_style(method, stated if isinstance(stated, dict) else {})
 
 
 def name_of(method: str) -> str:

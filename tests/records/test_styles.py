@@ -32,7 +32,4 @@ def test_method_is_shown_as_its_records_state_where_that_can_be_drawn(method, st
     assert (name_of(method), colour_of(method), marker_of(method)) == style
     learn([])
     assert stated_colours() == []
-
-
-def test_variant_has_the_colour_of_its_method() -> None:
     assert colour_of("catlip:raw") == colour_of("catlip_other") == KNOWN["catlip"].colour

@@ -9,7 +9,6 @@ from report_support import compared_in
 from scipy import stats
 
 from bench.downstream.probe.result import packed
-from catlip.records.claims import Hypothesis, factorial
 from catlip.records.estimate import mean_over_seeds_and_images
 from reports.charts import headline
 from reports.factorial import (
@@ -19,7 +18,9 @@ from reports.factorial import (
     LOSSES,
     NOUNS,
     WORDS,
+    Hypothesis,
     crossed,
+    factorial,
     hypothesis_rows,
     outcome_of,
 )
