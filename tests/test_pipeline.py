@@ -20,7 +20,7 @@ from pipeline import inputs
 from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
-from pipeline.stages import STEPS, Plan
+from pipeline.stages import Plan
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -294,15 +294,3 @@ def test_slot_has_a_gpu_where_there_are_several(monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [slot.gpu for slot in slots(2, 9)] == ["5", "7"]
     assert [slot.gpu for slot in slots(1, 1)] == [""]
-
-
-def test_no_two_parts_of_a_study_make_the_same_record(tmp_path: Path) -> None:
-    earlier = REPOSITORY / "reports/records/starter"
-    steps = [step for step in STEPS["study"](options("--study", "--out", tmp_path)) if step.methods]
-    owners: dict[Path, list[str]] = {}
-    for step in steps:
-        for path in step.makes:
-            folder = earlier / path.parent.name
-            for record in folder.glob(path.name):
-                owners.setdefault(record, []).append(step.name)
-    assert all(len(names) == 1 for names in owners.values())
