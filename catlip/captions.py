@@ -14,8 +14,9 @@ nouns of several words, such as "golden retriever":
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from math import isnan
 from numbers import Real
 from typing import Any, TypeVar
@@ -184,9 +185,8 @@ class Labeller:
         """
         missing, found = set(synsets), dict[int, str]()
         tokens = tokenize(clean(caption)) if missing else []
-        for start, token in enumerate(tokens):
-            for end in range(start + self._longest.get(token, 1), start, -1):
-                word = "_".join(tokens[start:end])
+        for run in self._runs(tokens):
+            for word in run:
                 if (synset := self.synset(word)) is not None and synset in missing:
                     missing.remove(synset)
                     found[synset] = word
@@ -195,12 +195,14 @@ class Labeller:
 
     def user_words_in(self, caption: object) -> set[str]:
         """The user's words that occur in a caption, themselves or by another form of theirs."""
-        tokens, words = tokenize(clean(caption)), set[str]()
+        words = {*chain.from_iterable(self._runs(tokenize(clean(caption))))}
+        return (words | {*map(self._nouns.lemmatize, words)}) & self._user_synsets.keys()
+
+    def _runs(self, tokens: list[str]) -> Iterator[list[str]]:
+        """For each token the runs that begin with it and may be one noun, the longest first."""
         for start, token in enumerate(tokens):
-            for end in range(start + self._longest.get(token, 1), start, -1):
-                word = "_".join(tokens[start:end])
-                words |= {word, self._nouns.lemmatize(word)} & self._user_synsets.keys()
-        return words
+            ends = range(start + self._longest.get(token, 1), start, -1)
+            yield ["_".join(tokens[start:end]) for end in ends]
 
     def _untagged_synsets(self, text: str) -> list[int]:
         """The synsets of a clean caption whose words need no tags."""

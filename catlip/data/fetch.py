@@ -149,7 +149,7 @@ def look(config: Fetch) -> tuple[dict[Path, UserImages | None], list[str]]:
     lines: list[str] = []
     for path in paths:
         if path.suffix != TAR and not is_remote(path):
-            own = images[path] = _open(config, path)
+            own = images[path] = open_user_images(path, config.image_column, config.text_column)
             own.check(config.max_broken)
             lines.append(str(own))
     found = [path for path in paths if images[path] and str(path) not in config.sources]
@@ -182,10 +182,6 @@ def _files(pattern: str) -> list[Path]:
         if path.suffix.lower() not in (TAR, *TABLES) and not path.is_dir():
             raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLES)})")
     return paths
-
-
-def _open(config: Fetch, path: Path) -> UserImages:
-    return open_user_images(path, config.image_column, config.text_column)
 
 
 def _read_finished(
@@ -270,7 +266,7 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
         if is_tar:
             samples, understood = _read_tar(copy), Counter[str]()
         else:
-            images = _open(config, copy)
+            images = open_user_images(copy, config.image_column, config.text_column)
             samples, understood = images.samples(config.max_broken), images.counts
             broken.add(images.broken.images())
         small = _shrink_images(samples, config.side, counts, broken)

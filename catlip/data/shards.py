@@ -159,6 +159,7 @@ def status_of(path: Path) -> tuple[int, ...]:
         if remote:
             return 0, 0, 0, 0
         raise InputError(f"shard {path} does not exist") from None
+    # A file system's inode numbers may use all 64 bits; NumPy stores them signed.
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
 
 

@@ -172,7 +172,7 @@ def captions_in(metadata: dict[str, object]) -> list[str | None]:
         numbered = [(int(n[1]), name) for name in metadata if (n := NUMBERED.fullmatch(name))]
         value = [metadata[name] for _, name in sorted(numbered)]
     values = value if isinstance(value, list) else [value]
-    texts = [str(each) for each in values if each is not None]
+    texts = [str(text) for text in values if text is not None]
     return [*(text for text in texts if text.strip())] or [*texts[:1]] or [None]
 
 

@@ -95,7 +95,7 @@ class Items(Generic[T]):
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
             sampler=numbers,
-            batch_size=None,
+            batch_size=None,  # an item is a whole batch already
             num_workers=num_workers,
             worker_init_fn=_begin_worker if num_workers else None,
             prefetch_factor=max(1, ahead) if num_workers else None,

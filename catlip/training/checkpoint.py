@@ -82,6 +82,7 @@ def save(
             f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
             f"{error})",
         ) from error
+    # Later ones, which were damaged when the run went on from before them, go too.
     earlier = [other for other in list_checkpoints(folder) if step_of(other) <= step]
     for old in {*list_checkpoints(folder)} - {*earlier[-KEEP:]}:
         old.unlink()
@@ -204,9 +205,10 @@ def read(path: Path) -> tuple[Head, State]:
     except Exception as error:  # a damaged archive or pickle can raise nearly anything
         reason = str(error).splitlines()[:1]
         damage = f"{path} cannot be read ({type(error).__name__}: {''.join(reason)})"
-    for each in all_gather_objects(damage):
-        if each:
-            raise DamagedError(each)
+    # If only one rank raised, the others would wait for it in their next exchange.
+    for found in all_gather_objects(damage):
+        if found:
+            raise DamagedError(found)
     return head, state
 
 

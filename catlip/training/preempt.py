@@ -31,7 +31,8 @@ class Notice:
         """End this process with EXIT_CODE if any rank got a signal; all ranks call it after the
         same steps. `saved` returns when the checkpoint of this step is written.
         """
-        stops = [one for one in all_gather_objects(self.received) if one is not None]
+        # Also a rank without a signal takes part: the others would wait for it.
+        stops = [stop for stop in all_gather_objects(self.received) if stop is not None]
         if not stops:
             return
         self.leaves = True

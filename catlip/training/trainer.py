@@ -277,7 +277,8 @@ class Trainer:
         last = micro_step + len(batches) == self.accumulation
         # That of the recipe's device, as in the data path.
         number = self.rank.number * self.accumulation + micro_step
-        for device, batch in reversed([*enumerate(batches, number)]):  # it begins with the first
+        # Backwards: the objective begins with the first, whose seed is then torch's.
+        for device, batch in reversed([*enumerate(batches, number)]):
             seed = streams.seed_at(self.seed, streams.OBJECTIVE, self.step, device, bits=64)
             torch.manual_seed(seed)
             if len(batches) > 1:

@@ -121,17 +121,15 @@ def main(config: "Verify") -> None:
         for start, end in spans:
             comparisons += replay.compare(start, end, bar.update)
     entries = entries_unlike_log(run, training)
-    differences = sum(bool(each.differs) for each in comparisons) + len(entries)
+    differences = sum(bool(comparison.differs) for comparison in comparisons) + len(entries)
     if rank.is_main:
         rows = []
-        for each in sorted(comparisons, key=lambda each: each.step):
-            distance = "" if each.distance is None else f"{each.distance:.1e} apart"
-            row = {
-                "step": each.step,
-                "source": f"step {each.start:,}" if each.start else "the seed",
-            }
-            agree = f"no: {each.differs}" if each.differs else "yes"
-            rows.append(row | {"what": each.what, "agree": (agree, distance)})
+        for found in sorted(comparisons, key=lambda comparison: comparison.step):
+            distance = "" if found.distance is None else f"{found.distance:.1e} apart"
+            source = f"step {found.start:,}" if found.start else "the seed"
+            agree = (f"no: {found.differs}" if found.differs else "yes", distance)
+            row = {"step": found.step, "source": source, "what": found.what, "agree": agree}
+            rows.append(row)
         print_tables([Table("verified", "Steps executed again", "", COLUMNS, rows)])
         for name in entries:
             print(f"{name}: its record is not what the log gives")
@@ -292,11 +290,11 @@ class Replay:
             return replace(comparison, differs=f"only one of them has {names}")
         pairs = {name: (saved[name], gather_tensor(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
-            unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
+            unlike = [name for name, pair in pairs.items() if not torch.equal(*pair)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {shorten(unlike)}" if unlike else ""
             return replace(comparison, differs=words)
-        norm = nn.utils.get_total_norm([one.double() for one, _ in pairs.values()])
-        difference = [one.double() - other for one, other in pairs.values()]
+        norm = nn.utils.get_total_norm([then.double() for then, _ in pairs.values()])
+        difference = [then.double() - replayed for then, replayed in pairs.values()]
         distance = float(nn.utils.get_total_norm(difference) / norm)
         differs = "" if distance <= self.tolerance else f"over {self.tolerance:g}"
         return replace(comparison, distance=distance, differs=differs)

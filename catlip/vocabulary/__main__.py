@@ -164,13 +164,13 @@ def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
     """The metrics; and as samples, points of the long tail and the `Match` of each label."""
-    matches = {each.name: match(each, vocabulary) for each in label_sets}
-    labels = {}
+    matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
+    counted = {}
     for name, rows in matches.items():
-        exact = [one.samples for one in rows if one.similarity == 1]
-        labels[name] = LabelCounts(
+        exact = [row.samples for row in rows if row.similarity == 1]
+        counted[name] = LabelCounts(
             labels=len(rows),
-            without_synset=sum(one.class_id is None for one in rows),
+            without_synset=sum(row.class_id is None for row in rows),
             exact=len(exact),
             median=float(np.median(exact)) if exact else None,
         )
@@ -178,11 +178,11 @@ def statistics(
         **vars(describe(vocabulary)),
         overlap={
             name: {
-                least: sum(one.similarity >= float(least) for one in rows) for least in SIMILARITIES
+                least: sum(row.similarity >= float(least) for row in rows) for least in SIMILARITIES
             }
             for name, rows in matches.items()
         },
-        labels=labels,
+        labels=counted,
     )
     counts = [synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
@@ -208,7 +208,7 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
         num_classes=len(vocabulary),
         num_captions=captions,
         captions_without_label=vocabulary.source.without_label,
-        labels_per_caption=sum(one.count for one in occurring) / captions if captions else None,
+        labels_per_caption=sum(s.count for s in occurring) / captions if captions else None,
         unique_synsets=len(occurring),
         imagenet_classes_occurring=num_imagenet(occurring),
         imagenet_classes=num_imagenet(vocabulary.synsets),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -34,7 +34,6 @@ CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 RESIZE = 232
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-Kind = Literal["ours", "released", "timm"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Checkpoint:
     """Weights by the part that they belong to, under this project's names.
 
     Attributes:
-        kind: the layout of the file.
         encoder_name: of catlip.encoder.ENCODERS.
         resolution: pixels of the images that its positions are for.
         pool: "avg" for an encoder without a class token.
@@ -54,7 +52,6 @@ class Checkpoint:
         config: how the weights were made: encoder, resolution, method, seed, ...
     """
 
-    kind: Kind
     encoder_name: str
     resolution: int
     pool: Pool
@@ -191,9 +188,7 @@ def _read_released(tensors: Mapping[str, Tensor], layout: Layout, path: Path) ->
         "released": asdict(layout),
         "source": {"file": path.name, "sha256": sha256_of(path)},
     }
-    return Checkpoint(
-        "released", layout.encoder, RESOLUTION, pool=layout.pool, config=config, **parts
-    )
+    return Checkpoint(layout.encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
 
 
 def _read_ours(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
@@ -227,7 +222,6 @@ def _read_ours(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Chec
         raise InputError(
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
-    kind: Kind = "timm" if is_timm else "ours"
     if "released" in config:
         from_plain(config["released"], Layout)  # refuse a damaged one now
-    return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)
+    return Checkpoint(name, resolution, pool=pool, config=config, **parts)

@@ -69,7 +69,7 @@ def show(config: "Show") -> None:
     checkpoint = read_checkpoint(weights_file(config.file))
     origin, classifier = checkpoint.config, checkpoint.classifier
     lines = {
-        "layout": checkpoint.kind,
+        "layout": origin.get("layout") or ("released" if checkpoint.layout else "ours"),
         "encoder": f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels, pool "
         f"{checkpoint.pool}, {parameter_count(checkpoint.encoder):,} parameters",
         "method": f"{origin.get('method')}, seed {origin.get('seed')}",

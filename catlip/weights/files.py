@@ -104,7 +104,7 @@ def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
     refused.
     """
     inner = (contents.get(name) for name in WRAPPERS) if isinstance(contents, dict) else ()
-    contents = next((each for each in inner if isinstance(each, dict)), contents)
+    contents = next((weights for weights in inner if isinstance(weights, dict)), contents)
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{path} holds no weights by name")
     for name, value in contents.items():

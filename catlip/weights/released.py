@@ -173,8 +173,8 @@ def split_parts(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dic
     """A checkpoint's weights by part, under our names and in our shapes. Raises: InputError."""
     others = OTHERS[layout.task]
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
-    parts["rest"] = {name: each for name, each in tensors.items() if name.startswith(others)}
-    checked = {name: each for name, each in tensors.items() if name not in parts["rest"]}
+    parts["rest"] = {name: t for name, t in tensors.items() if name.startswith(others)}
+    checked = {name: t for name, t in tensors.items() if name not in parts["rest"]}
     entries = layout.entries()
     expected = {name: entry.released_shape for name, entry in entries.items()}
     if problems := differences(checked, expected):

@@ -85,7 +85,7 @@ def test_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
     with torch.device("meta"):
         encoder = build_encoder(name, 224)
         model = timm.create_model(timms, num_classes=0)
-    checkpoint = Checkpoint("ours", name, 224, "token", encoder.state_dict(), config={})
+    checkpoint = Checkpoint(name, 224, "token", encoder.state_dict(), config={})
     assert timm_model(checkpoint) == (timms, {})
     written = {key: tensor.shape for key, tensor in to_timm(checkpoint)[0].items()}
     assert written == {key: tensor.shape for key, tensor in model.state_dict().items()}

@@ -166,4 +166,4 @@ def test_file_that_holds_no_whole_weights_is_refused(write: Write, tmp_path: Pat
 
 def test_weights_with_a_whole_config_are_read(tmp_path: Path) -> None:
     configured(CONFIG + "}")(tmp_path / "weights")
-    assert read_checkpoint(tmp_path / "weights").kind == "ours"
+    assert read_checkpoint(tmp_path / "weights").layout is None
