@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from pictures import save
+from PIL import Image
 from torch import nn
 
 import catlip
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.loader import Batch
+from catlip.data.shards import write_shard
 from catlip.pretraining.method import base_rates_of
 
 REPOSITORY = Path(__file__).parent.parent
@@ -52,6 +56,8 @@ def test_vocabulary_of_captions_counts_each_caption_once(vocabulary, tmp_path) -
     assert counts["motorcycle.n.01"] == 18
     assert counts["dog.n.01"] == counts["sofa.n.01"] == 9
     assert vocabulary.source.captions == len(CAPTIONS)
+    more = catlip.Vocabulary.from_captions([*CAPTIONS, "", "", "quickly"], threshold=8)
+    assert more.source.without_label == 3
     vocabulary.save(tmp_path / "v.json")
     assert catlip.Vocabulary.load(tmp_path / "v.json") == vocabulary
     with pytest.raises(InputError, match="threshold"):
@@ -106,9 +112,22 @@ def test_transferred_head_has_the_rows_of_its_nouns(vocabulary) -> None:
     head = catlip.transfer_head(criterion, vocabulary, ["sofa", "motorcycle"], alpha=1.0)
     for row, name in zip(head.weight, ("sofa.n.01", "motorcycle.n.01"), strict=True):
         assert torch.equal(row, criterion.classifier.weight[names.index(name)])
+    retriever = criterion.classifier.weight[names.index("retriever.n.01")]
+    for alpha in (0.5, 1.0):  # a golden retriever is one step away
+        near = catlip.transfer_head(criterion, vocabulary, ["golden retriever"], alpha)
+        assert torch.equal(near.weight[0], retriever) == (alpha == 0.5)
     other = catlip.Vocabulary.from_captions(CAPTIONS, top_k=2)
     with pytest.raises(InputError, match="does not fit"):
         catlip.transfer_head(criterion, other, ["sofa"])
+
+
+def test_batches_have_crops_of_the_scale_that_is_asked_for(tmp_path) -> None:
+    ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1)))
+    write_shard(tmp_path / "0.tar", [("ramp", {"png": save(ramp, "PNG")})])
+    how = {"batch_size": 8, "resolution": 32, "num_steps": 2, "crop_scale": (0.04, 0.04)}
+    for batch in catlip.batches(str(tmp_path), num_workers=0, **how):
+        shades = batch.images.flatten(1).int()
+        assert (shades.amax(1) - shades.amin(1) < 256 * 0.2 * 1.2).all()
 
 
 def test_code_of_the_page_runs(starter, capsys, tmp_path, monkeypatch) -> None:

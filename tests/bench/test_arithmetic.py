@@ -17,7 +17,9 @@ from bench.arithmetic.memory import (
     activation_bytes,
     device_bytes,
     images_that_fit,
+    interleaved_bytes,
     parameters,
+    peak_bytes,
     state_bytes,
 )
 from bench.measuring import methods
@@ -285,6 +287,17 @@ def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
     assert on_gpu["gradients"].kind == "reduce_scatter"
     assert on_cpu["gradients"].kind == "all_reduce"
     assert on_cpu["gradients"].sent_bytes == 2 * on_gpu["gradients"].sent_bytes
+
+
+def test_devices_share_the_state_of_a_sharded_training_and_steps_in_turns_do_not() -> None:
+    factors = Factors("catlip", "vit_tiny16", 32, 4, "fp32", num_classes=100, parallel="fsdp")
+    state = state_bytes(factors)
+    sharded = sum(state[part] for part in ("parameters", "optimizer", "average"))
+    for devices in (1, 4):
+        saved = peak_bytes(factors, devices) - device_bytes(factors, devices)
+        assert saved == pytest.approx(sharded * (devices - 1) / devices)
+    more = interleaved_bytes([factors] * 3) - interleaved_bytes([factors])
+    assert more == 2 * sum(state.values())
 
 
 @EVERY_METHOD

@@ -141,8 +141,17 @@ def test_assumed_rate_has_the_range_that_was_assumed() -> None:
     most = step_flops(factors) / 64 * config.images / (0.2 * 989e12) / 3600
     assert catlip.device_hours.high == pytest.approx(most)
     assert catlip.device_hours.low == pytest.approx(most / 2)
+    assert catlip.device_hours.value == pytest.approx(most / 2**0.5)
     assert clip.ratio.high == pytest.approx(RATES_DIFFER * clip.ratio.value)
     assert (clip.sent_mb, clip.exposed_ms) == (0, 0)
+
+
+def test_waiting_takes_as_long_at_any_rate() -> None:
+    run = planned("clip", 64)
+    hours, share = run.device_hours, run.exposed_ms / run.step_ms
+    low, middle, high = (h - share * hours.value for h in (hours.low, hours.value, hours.high))
+    assert share > 0
+    assert high / middle == pytest.approx(middle / low)
 
 
 def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> None:

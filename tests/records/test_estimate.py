@@ -43,6 +43,11 @@ def test_rule_with_a_bound_of_one(rule, low, high, outcome) -> None:
     assert estimate.outcome(rule, Estimate(middle, low, high), 1.0) == outcome
 
 
+def test_end_that_faces_the_bound_decides_of_a_skewed_interval() -> None:
+    assert estimate.outcome("above", Estimate(2.0, 1.5, 9.0), 1.0) == estimate.HOLDS
+    assert estimate.outcome("above", Estimate(0.0, -7.0, 0.5), 1.0) == estimate.FAILS
+
+
 @pytest.mark.parametrize("rule", ["above", "not worse", "not above", "alike"])
 @pytest.mark.parametrize("spread", [0.2, 1.0])
 def test_p_values_below_5_percent_say_what_the_interval_says(rule, spread) -> None:

@@ -1,12 +1,14 @@
 """The table of all numbers says what the records say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from report_support import COMMITTED, GPU, records_in
 
 from bench.downstream.probe.result import unpacked
 from catlip.cli import InputError
-from reports.frame import COLUMNS, WriteFrame, frame_of, results, write_frame
+from reports.frame import COLUMNS, WriteFrame, epochs_of, frame_of, results, write_frame
 
 
 def test_every_committed_record_with_numbers_is_there(committed) -> None:
@@ -42,6 +44,12 @@ def test_numbers_that_follow_from_a_training(write) -> None:
     assert (seconds[0], np.isnan(seconds[1])) == (100, True)  # of a shared device, none count
     probe = frame[frame.metric == "top1"].iloc[0]  # it has the length of its encoder's training
     assert (probe.value, probe.images, probe.epochs, probe.encoder) == (0.3, 50, 5, "tiny")
+
+
+def test_epochs_of_a_part_of_the_data_are_those_of_the_part() -> None:
+    unknown = SimpleNamespace(samples=lambda split: None)
+    old = SimpleNamespace(root="r", scale="s", raw_metrics={"fraction": 0.25}, environment=unknown)
+    assert epochs_of(old, 100, {("r", "s"): 40}) == 10
 
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
