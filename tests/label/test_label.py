@@ -177,13 +177,17 @@ def test_record_counts_captions_without_a_label_by_cause(tmp_path):
     captions = (b"a dog", b"", b"quickly and really", b"xqzt", b"dog " * 2000)
     samples = [(key, {"txt": text}) for key, text in zip("abcde", captions, strict=True)]
     write_shard(path, [*samples, ("f", {"png": b""})])
-    label([path], tmp_path / "run" / "labels")
+    longer = [(key, {"txt": bytes(2**20 + 1)}) for key in "gh"]  # left out
+    write_shard(tmp_path / "data" / "1.tar", [*longer, ("i", {"txt": b"a dog"})])
+    write_shard(tmp_path / "data" / "2.tar", [longer[0], ("i", {"txt": b"a dog"})])
+    label(path.parent.glob("*.tar"), tmp_path / "run" / "labels")
     metrics = json.loads((tmp_path / "run/labelling/paper.json").read_text())["metrics"]
+    assert [*metrics["skipped"].values()] == [3]
     causes = ("an empty caption", "no noun", "no noun of WordNet", "no caption")
     assert metrics["unlabelled"] == dict.fromkeys(causes, 1)
     first = metrics["first_unlabelled"]
     assert (first["no caption"], first["no noun"]) == ("f of 0.tar", "c of 0.tar")
-    assert metrics["captions"] == 6
+    assert metrics["captions"] == 8
     assert metrics["captions_per_s"] > 0
 
 

@@ -107,6 +107,15 @@ def test_step_that_is_not_finite_changes_nothing(poison, form) -> None:
     assert one.step == 1
 
 
+def test_refused_step_names_the_samples_of_the_micro_batch_that_is_not_finite() -> None:
+    parts = [Points(points()) for _ in range(3)]
+    for number, part in enumerate(parts):
+        part.keys = [f"{number}-{sample}" for sample in range(8)]
+    parts[1].values *= math.nan
+    with pytest.raises(InputError, match="samples 1-0, 1-1, 1-2, "):
+        trainer(accumulation=3).train_step(iter(parts))
+
+
 def test_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
     one = trainer(ema_decay=0.24, ema_rising=True, warmup_iterations=0, max_lr=0.1)
     average = None

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from scipy.stats import hypergeom
 from small_data import ON_A_CPU, png
 from torch import Tensor
 
@@ -89,6 +91,9 @@ def test_a_run_of_clip_has_the_numbers_of_clip_benchmark(untrained, tmp_path) ->
     spelling, data = str(untrained("clip")), captioned(tmp_path / "data")
     metrics = retrieve(tmp_path / "out.json", spelling, data)["metrics"]
     assert (metrics["num_images"], metrics["num_captions"]) == (24, 48)
+    for way, chosen, answers in zip(WAYS, ((1, 2, 3), (1,)), (48, 24), strict=True):
+        by_cut = [np.mean(1 - hypergeom.pmf(0, answers, chosen, cut)) for cut in CUTS]
+        assert [*metrics[f"{way}_chance"].values()] == pytest.approx(by_cut)
     assert metrics["compared_by"] == "embeddings"
     config = Retrieval(spelling, str(data), **ON_A_CPU)
     encoder, (split, captions_of) = load_encoder(spelling, 0, CPU), draw_images(config)
