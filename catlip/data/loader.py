@@ -227,7 +227,7 @@ class DataPath(Dataset[Batch]):
         whole = [i for i in range(len(samples)) if i not in broken]
         if not whole:
             raise InputError("no image of a batch can be read, first: {} ({})".format(*broken[0]))
-        # The batch keeps its size: what later steps and other ranks read depends on no broken image.
+        # The batch keeps its size: what other ranks and later steps read depends on no broken image
         for i in broken:
             stand_in = whole[i % len(whole)]
             pixels[i], samples[i] = pixels[stand_in], samples[stand_in]

@@ -112,6 +112,7 @@ def test_released_weights_are_read_from_safetensors_too(released_file, tmp_path)
     weights = torch.load(released_file("clip"), weights_only=True)
     save_file(dict(weights), tmp_path / "released.safetensors")
     read = read_checkpoint(tmp_path / "released.safetensors")
-    assert read.layout and read.layout.task == "clip"
+    assert read.layout
+    assert read.layout.task == "clip"
     assert torch.equal(read.classifier["proj"], weights["image_encoder.classifier.proj"])
     assert read.rest.keys() == {name for name in weights if name.startswith(("text_", "logit_"))}
