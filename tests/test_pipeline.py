@@ -183,6 +183,13 @@ def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
 
 
+@pytest.mark.parametrize(("scale", "processes"), [("photos", 1), ("cc3m", 8)])
+def test_training_of_a_large_encoder_has_a_process_a_gpu(scale, processes, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.stages.count_gpus", lambda device: 8)
+    steps = STEPS["pretrain"](options("--scale", scale, "--device", "cuda"))
+    assert {step.processes for step in steps} == {processes}
+
+
 def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "--out", str(tmp_path), "--only", "label"]
     with only_writer(tmp_path / "starter" / ".steps"):

@@ -8,7 +8,7 @@ import pytest
 
 from baselines.idf import distinct_subwords
 from baselines.openclip import END, START, CaptionTokenizer
-from baselines.subwords import count_subwords
+from baselines.subwords import Subwords, count_subwords
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.shard_set import open_shards
@@ -44,6 +44,11 @@ def test_frequent_subwords_of_all_captions_are_classes(tmp_path: Path) -> None:
     found = [{*subwords.tokens[row]} for row in np.split(values, offsets[1:-1])]
     said = ["the rarest", CAPTIONS[0], CAPTIONS[3]]
     assert found == [subwords_of(caption) & {*frequent} for caption in said]
+
+
+def test_more_captions_ask_for_more_frequent_subwords() -> None:
+    counts = np.array([0, 20, 21, 5000])
+    assert Subwords(CONTEXT, 40_000, counts).tokens.tolist() == [2, 3]  # above 200 / 10
 
 
 def test_subwords_beyond_the_context_are_not_read(tmp_path: Path) -> None:

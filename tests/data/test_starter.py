@@ -65,10 +65,8 @@ def test_same_seed_gives_the_same_bytes(built, tmp_path):
 def test_damaged_or_unfinished_build_is_made_again(tmp_path):
     small = {"limit": 10, "scenes": 5}
     out = build(tmp_path / "again", **small)
-    whole, before = (
-        digests(out, "*.tar"),
-        {path: path.stat().st_mtime_ns for path in out.rglob("*")},
-    )
+    whole = digests(out, "*.tar")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     build(out, **small)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shard = out / "probe-test" / "00000.tar"

@@ -8,7 +8,7 @@ import catlip
 from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.label import is_labelled
+from catlip.label import is_labelled, labeller_of
 from catlip.label.__main__ import Label, main
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import TarShard
@@ -89,7 +89,5 @@ def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path
     same = catlip.Vocabulary.from_captions(captions, threshold=0, words=read_words(words))
     assert same.synsets == vocabulary.synsets
     write(words, "tshirts,coat\n")
-    from catlip.label import labeller_of
-
     labeller_of.cache_clear()
     assert not is_labelled(shard, None, "paper", words)

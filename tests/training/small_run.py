@@ -13,13 +13,12 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
@@ -29,7 +28,7 @@ from catlip.cli import run
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
-from catlip.data.shards import Shard, expand, open_shard
+from catlip.data.shards import expand, open_shard
 from catlip.objective import Objective
 from catlip.training.distributed import Rank, choose_deterministic, init_distributed
 from catlip.training.loop import train
@@ -65,7 +64,6 @@ class SmallRun:
     """Run with the fault, go on without it, and compare with a run that never had it."""
     step_s: float = 0.0
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
-    worker_dies: bool = False
     wandb: str = ""
 
 
@@ -100,18 +98,6 @@ class StoppedError(Exception):
     """The run was stopped on purpose."""
 
 
-class DyingLabels:
-    """Labels for nobody, from a worker that dies after its first batches."""
-
-    calls = 0
-
-    def __call__(self, captions: Sequence[tuple[Shard, int, int]]) -> tuple[Any, Any]:
-        self.calls += 1
-        if self.calls == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return np.zeros(0, dtype=np.int64), np.zeros(len(captions) + 1, dtype=np.int64)
-
-
 def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dict[str, float]]:
     """Train from where the folder is; StoppedError when the batch of step `stop` is asked for."""
     shards = [open_shard(path) for path in expand(str(config.shards))]
@@ -127,7 +113,6 @@ def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dic
         accumulation=accumulation,
         rank=rank.number,
         world_size=rank.world_size,
-        labels=DyingLabels() if config.worker_dies else None,
     )
     recipe = Optimization(max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision="fp32")
     trainer = Trainer(

@@ -115,12 +115,6 @@ def test_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_run,
     assert resumed(tmp_path / "run").step == failed - 1
 
 
-def test_data_worker_that_dies_is_an_error(small_run) -> None:
-    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", 2, longest_s=240)
-    assert done.returncode
-    assert "--num-workers" in done.stderr
-
-
 HERE = Path(__file__).parent
 NEVER = ("--checkpoint-every", 100)  # what is saved is saved for the signal
 LONGEST_S = 600  # on a busy machine

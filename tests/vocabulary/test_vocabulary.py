@@ -12,9 +12,7 @@ from catlip.captions import EDITION, LabelVersion
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
-from catlip.vocabulary.__main__ import (
-    describe,
-)
+from catlip.vocabulary.__main__ import describe
 from catlip.vocabulary.counts import CountedCaptions, Counts, count
 from catlip.words.wordnet import nouns
 

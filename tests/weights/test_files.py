@@ -162,11 +162,6 @@ def test_file_that_holds_no_whole_weights_is_refused(write: Write, tmp_path: Pat
     assert NAMED.get(write, "") in refused(tmp_path / "weights")
 
 
-def test_weights_with_a_whole_config_are_read(tmp_path: Path) -> None:
-    configured(CONFIG + "}")(tmp_path / "weights")
-    assert read_checkpoint(tmp_path / "weights").layout is None
-
-
 @pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.zeros(1).expand(1 << 40)])
 def test_tensor_that_may_claim_any_size_is_no_weight(tensor, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dense tensor"):
