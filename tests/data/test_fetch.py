@@ -83,16 +83,10 @@ def test_shards_of_a_hub_keep_captions_and_are_fetched_once(hub, fetched, tmp_pa
     assert hub.asked["cdn"] == len(paths)
     fetched(*named, "--side", 64, "--yes", "--quiet")
     assert hub.asked["cdn"] == 2 * len(paths)
-
-
-def test_shard_that_has_not_the_sum_of_the_hub_is_refused(hub, fetched, tmp_path) -> None:
-    write_photographs(tmp_path / "source", 1)
-    hub.put_folder(SET, tmp_path / "source")
     hub.damaged = True
-    named = f"hf://datasets/{SET}/cc3m-validation-0000.tar"
-    done = fetched(named, "--out", tmp_path / "out", "--yes", "--quiet")
+    done = fetched(named[0], "--out", tmp_path / "other", "--yes", "--quiet")
     one_line_error(done, "cc3m-validation-0000.tar", "sha256")
-    assert contents(tmp_path / "out") == {}
+    assert contents(tmp_path / "other") == {}
 
 
 def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub, fetched, tmp_path) -> None:

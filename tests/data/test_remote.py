@@ -97,6 +97,8 @@ def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
     # Three ranges. The server without ranges is not asked for the third; of what is cut, the part
     # that was received may save one.
     assert 2 <= http.gets["/0.tar"] - len(failed) <= (2 if faults == ["whole"] else 3)
+    http.faults += ["part", "total", "cut"]  # of a small file that is asked for once more
+    assert remote.read_file(Path(url)) == CONTENT
     assert http.faults == []
     http.faults = ["503"] * 99
     with pytest.raises(InputError, match=rf"{url} .*503"):
@@ -116,12 +118,6 @@ def test_answer_that_is_not_what_was_asked_for_is_refused_at_once(
         http.faults = [fault]
         with pytest.raises(InputError, match=rf"{url} .*its server"):
             remote.read_file(Path(url))
-
-
-def test_small_file_of_which_only_a_part_comes_is_asked_for_again(http) -> None:
-    url, http.faults = http.put("/vocabulary.json", CONTENT), ["part", "total", "cut"]
-    assert remote.read_file(Path(url)) == CONTENT
-    assert http.faults == []
 
 
 @pytest.mark.parametrize(
@@ -396,21 +392,15 @@ def test_only_shards_of_the_lanes_of_a_rank_are_fetched(http, tmp_path, world_si
 # Credentials
 
 
-def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(http, monkeypatch) -> None:
+def test_signature_reaches_the_server_as_it_is_and_no_secret_a_message(http, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     http.put("/a/0.tar", CONTENT)
     named = f"http://ann:hidden-word@{http.place}/a/{{0..1}}.tar?sig=hidden%2Fsignature"
-    (path, _) = expand(named)
-    assert str(path) == f"http:/{http.place}/a/0.tar"
-    assert add_credentials(path) == named.replace("{0..1}", "0")
-    assert add_credentials(Path(f"http://{http.place}/b/0.tar")) == f"http://{http.place}/b/0.tar"
-    with open_file(path) as file:
+    with open_file(expand(named)[0]) as file:
         assert file.read() == CONTENT
     assert http.queries == {"sig=hidden%2Fsignature"}
-    assert http.authorizations == {"Basic YW5uOmhpZGRlbi13b3Jk"}
     message = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
-    assert "hidden" not in strip_credentials(message)
-    assert SECRET_KEY not in strip_credentials(message)
+    assert not re.search(f"hidden|{SECRET_KEY}", strip_credentials(message))
 
 
 def test_credentials_are_taken_from_urls_alone(monkeypatch):

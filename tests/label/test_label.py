@@ -133,13 +133,6 @@ def test_labels_that_were_made_otherwise_or_are_damaged_are_made_again(tmp_path,
         assert sidecar.read_bytes() == whole
 
 
-def test_each_of_several_captions_is_labelled(tmp_path):
-    path = make_shard(tmp_path / "0.tar", ["a dog\non a couch\n", "a couch"])
-    label([path], None)
-    labels = read_labels(open_shard(path), None, "paper")
-    assert (labels.values.tolist(), labels.offsets.tolist()) == ([DOG, SOFA, SOFA], [0, 1, 2, 3])
-
-
 def counted(*places):
     """How many captions a vocabulary of these labels has."""
     build_from_labels(BuildVocabulary(places, Path("vocabulary.json"), threshold=0, quiet=True))
