@@ -37,7 +37,7 @@ from catlip.data.shards import expand, write_shard
 from catlip.encoder import build_encoder
 from catlip.pretrain import PretrainCatLIP, method_of
 from catlip.pretraining.method import add_range_augment, apply_recipe_start, encoder_of
-from catlip.pretraining.run import prepare, pretrain, samples_of
+from catlip.pretraining.run import prepare, pretrain, samples_of, summary
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import Rank
 
@@ -325,3 +325,18 @@ def test_unreadable_images_are_in_the_record(program, succeed, tmp_path):
 def test_record_does_not_name_the_host_that_the_log_names() -> None:
     line = {"step": 1, "slowest_rank": 0, "slowest_host": "a-host"}
     assert samples_of([line], []) == {"step": [1], "slowest_rank": [0]}
+
+
+def test_record_sums_up_the_lines_of_the_log() -> None:
+    shares, peaks = np.linspace(0, 0.4, 40), [1.0, 3.0, *[2.0] * 38]  # two processes, one larger
+    lines = [
+        {"loss": float(i), "images_seen": 8 * i, "seconds": 2.0 * i, "peak_gib": peaks[i]}
+        | {"data_wait_share": shares[i]}
+        for i in range(40)
+    ]
+    objective = Categorical(build_encoder("vit_tiny16", 32), torch.full((2,), 0.5))
+    trainer = SimpleNamespace(objective=objective, num_steps=40)
+    data = SimpleNamespace(order=SimpleNamespace(total=100))
+    found = summary(SimpleNamespace(trainer=trainer, data=data, classes=None), lines, 0, {})
+    assert (found.final_loss, found.peak_gib, found.epochs_seen) == (38.5, 3, 3.12)
+    assert (found.images_per_s, found.data_wait_share) == (4, pytest.approx(0.2))

@@ -68,6 +68,7 @@ def test_run_writes_every_sample_and_a_ratio_with_its_interval(run_bench) -> Non
         assert found["mfu"] == pytest.approx(found["tflops"] / ceiling["tflops"]["median"])
         assert 0 < ceiling["tflops"]["p5"] <= ceiling["tflops"]["p95"]
         assert "datasheet_tflops" not in ceiling
+    assert len({each["first_ms"] for each in record["metrics"]["methods"].values()}) == 2
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.2f}{TIMES}" in printed

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server
-from s3fs import S3FileSystem
 
 from catlip.cli import InputError
 from catlip.data import remote, shards
@@ -106,9 +105,7 @@ def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
 
 
 @pytest.mark.parametrize("fault", ["range", "total", "gzip", "endless"])
-def test_answer_that_is_not_what_was_asked_for_is_refused_at_once(
-    fault, http, tmp_path, monkeypatch
-) -> None:
+def test_answer_to_another_question_is_refused_at_once(fault, http, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(remote, "SMALL_BYTES", MB)
     url, http.faults = http.put("/0.tar", CONTENT), ["", fault]
     with pytest.raises(InputError, match=rf"{url} .*its server"):
@@ -152,20 +149,6 @@ def test_content_that_is_not_that_of_its_hash_is_refused(encryption, s3, tmp_pat
     with pytest.raises(InputError, match=rf"{url} .*md5"):
         read(url)
     assert cached(tmp_path) == []
-
-
-def test_server_that_is_away_is_said_once_by_threads_too(s3, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(remote, "WARN_S", 1)
-    monkeypatch.setattr(remote, "DELAYS_S", (2,))
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
-    s3.stop()
-    try:
-        with pytest.raises(InputError, match=BUCKET):
-            remote.identities_of([Path(f"s3://{BUCKET}/{number}.tar") for number in range(8)])
-    finally:
-        s3.start()
-    warnings = [line for line in capsys.readouterr().err.splitlines() if "trying again" in line]
-    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])

@@ -44,9 +44,7 @@ def test_own_words_come_before_wordnets(rule: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["tshirts,nosuchnoun", "a,b.n.99", "Mug,shirt"])
-def test_word_of_no_noun_or_of_two_lines_is_refused_with_its_line(
-    line: str, tmp_path: Path
-) -> None:
+def test_word_of_no_noun_or_of_two_lines_is_refused(line: str, tmp_path: Path) -> None:
     path = write(tmp_path / "words.csv", f"mug,cup\n{line}\n")
     with pytest.raises(InputError, match=r"words\.csv, line 2"):
         read_words(path)
