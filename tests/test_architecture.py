@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_534,
+    "catlip": 18_541,
     "bench": 10_630,
     "reports": 4_498,
     "pipeline": 1_560,
     "baselines": 1_064,
-    "tests": 22_854,
+    "tests": 22_783,
 }
 
 

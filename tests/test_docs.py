@@ -73,7 +73,7 @@ def test_notebook_runs_and_agrees_with_the_page(monkeypatch, comparisons) -> Non
     frame = names["lengths"]
     same = frame[(frame.scale == longest.on.scale) & (frame.task == longest.on.task)]
     means = 100 * same[same.images == same.images.max()].groupby("method").value.mean()
-    for side, mean in zip((longest.one, longest.other), longest.means, strict=True):
+    for side, mean in zip((longest.first, longest.second), longest.means, strict=True):
         assert means[side.method] == pytest.approx(mean)
 
 

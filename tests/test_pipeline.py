@@ -20,7 +20,7 @@ from pipeline import inputs
 from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
-from pipeline.stages import Plan
+from pipeline.stages import Plan, pretrain
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -186,7 +186,7 @@ def options(*arguments: object) -> Plan:
 @pytest.mark.parametrize(("scale", "processes"), [("photos", 1), ("cc3m", 8)])
 def test_training_of_a_large_encoder_has_a_process_a_gpu(scale, processes, monkeypatch) -> None:
     monkeypatch.setattr("pipeline.stages.count_gpus", lambda device: 8)
-    steps = STEPS["pretrain"](options("--scale", scale, "--device", "cuda"))
+    steps = pretrain(options("--scale", scale, "--device", "cuda"))
     assert {step.processes for step in steps} == {processes}
 
 

@@ -129,7 +129,7 @@ def test_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path) -
 
 def test_nodes_label_parts_and_the_job_what_a_node_has_left(small_shards, tmp_path: Path) -> None:
     """Of two tasks, one for each shard of 12 captions, the stand-in for srun runs one."""
-    first = 'export SLURM_PROCID=0 SLURM_NTASKS=2; exec "$@"'
+    first = 'export SLURM_PROCID=0 SLURM_NTASKS=2; shift; exec "$@"'
     cluster = Cluster(tmp_path, nodes=2, srun=first)
     script = ["bash", SCRIPTS / "label.sbatch", small_shards, "--labels-dir", "run/labels"]
     subprocess.run(script, env=cluster.environment, cwd=tmp_path, check=True, timeout=LONGEST_S)

@@ -70,6 +70,7 @@ class CardState:
     """The fields of `catlip.system.card.card_state` that the reports need."""
 
     sm_mhz: float | None = None
+    limited_by: list[str] = field(default_factory=list)
     other_gib: float = 0.0
 
 
@@ -250,8 +251,14 @@ def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) ->
 
 
 def print_doubts(run: Run[Any]) -> None:
-    if doubts := run.environment.doubts:
+    doubts, card = run.environment.doubts, run.environment.card
+    if doubts:
         print(f"warning: {run.name}: its times are in doubt: {', '.join(doubts)}")
+    if doubts and card.end.sm_mhz:
+        clock = f"{card.start.sm_mhz or 0:,.0f} MHz, then {card.end.sm_mhz:,.0f}"
+        why = ", ".join(card.end.limited_by) or "no reason given"
+        other = max(card.start.other_gib, card.end.other_gib)
+        print(f"warning: clock {clock} MHz ({why}); other processes held {other:.2f} GiB")
 
 
 @dataclass(frozen=True)
