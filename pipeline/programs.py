@@ -17,6 +17,8 @@ from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
+from catlip.system.machine import processors
+
 running: set[subprocess.Popen[Any]] = set()
 stopped = Event()  # by a signal: no further program starts
 
@@ -52,8 +54,7 @@ def run_command(command: Sequence[str], slot: Slot | None = None) -> int:
             progress = Thread(target=sys.stderr.writelines, args=(process.stderr,))
             progress.start()
             assert process.stdout is not None, "it is a pipe"
-            sys.stdout.write(process.stdout.read())
-            sys.stdout.flush()
+            print(process.stdout.read(), end="", flush=True)
             progress.join()
         return process.wait()
     finally:
@@ -93,7 +94,7 @@ def slots(gpus: int, programs: int) -> list[Slot]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(visible) < gpus:
         visible = [str(number) for number in range(gpus)]
-    count = min(gpus if gpus > 1 else len(cores), programs)
+    count = min(gpus if gpus > 1 else processors(), programs)
     return [
         Slot(frozenset(cores[number::count] or cores), visible[number] if gpus > 1 else "")
         for number in range(count)
@@ -107,8 +108,7 @@ def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) 
         begins.
     """
     free: SimpleQueue[Slot] = SimpleQueue()
-    all_slots = slots(gpus, len(items))
-    for slot in all_slots:
+    for slot in slots(gpus, len(items)):
         free.put(slot)
 
     def run_one(item: Any) -> None:
@@ -118,7 +118,7 @@ def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) 
         finally:
             free.put(slot)
 
-    with ThreadPoolExecutor(len(all_slots)) as pool:
+    with ThreadPoolExecutor(free.qsize()) as pool:
         calls = [pool.submit(run_one, item) for item in items]
         try:
             for call in as_completed(calls):

@@ -106,6 +106,8 @@ OWN = {
     "./vocabulary.json": ({"synsets": []}, lambda path: steps_of_bench(path)),
     "a.labels.npz": ({}, read_sidecar),
 }
+# A folder of that name is not taken for the file.
+NOT_TAKEN = ("starter.json", SCORE, "checkpoints/identity.json", "./vocabulary.json")
 
 
 def steps_of_bench(vocabulary: Path) -> None:
@@ -133,13 +135,8 @@ def test_damaged_file_of_our_own_is_named_in_one_line(name, damage, tmp_path) ->
     content, read = OWN[name]
     path = tmp_path / name
     damaged(path, json.dumps(content).encode(), damage)
-    if damage == "folder" and name in (
-        "starter.json",
-        SCORE,
-        "checkpoints/identity.json",
-        "./vocabulary.json",
-    ):
-        return  # a folder of that name is not taken for the file
+    if damage == "folder" and name in NOT_TAKEN:
+        return
     with pytest.raises((InputError, IsADirectoryError)) as error:
         read(path)
     named = getattr(error.value, "filename", None) or str(error.value)

@@ -14,6 +14,7 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
+from catlip.system import machine
 from catlip.system.engines import THREADS, work_ahead, worker_pool
 from catlip.system.files import write_atomically
 from catlip.system.lock import NAME, only_writer
@@ -207,38 +208,41 @@ def test_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
 # --- A record says what a run took of the processors, and what others took.
 
 
+@pytest.mark.parametrize("files", machine.QUOTAS)
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", 8), ("-1 100000", 8), ("50000 100000", 1), ("15 10", 2)]
+)
+def test_processors_are_those_whose_time_a_container_has(
+    files, quota, expected, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    for name, content in zip(files, quota.split(" ", len(files) - 1), strict=True):
+        (tmp_path / name).write_text(f"{content}\n")
+    assert machine.processors() == expected
+
+
 BURN = (
     "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
 )
 
 
-def test_time_of_a_run_includes_its_children() -> None:
+def test_time_of_a_run_is_that_of_its_children_and_of_no_others() -> None:
+    """A process of another parent is started through a shell that ends at once."""
     usage = Usage()
     exec(BURN.format(seconds=0.2))
     subprocess.run([sys.executable, "-c", BURN.format(seconds=0.3)], check=True)
     waiting = BURN.format(seconds=0.3) + "\nprint()\ninput()"
-    child = subprocess.Popen([sys.executable, "-c", waiting], stdin=-1, stdout=-1)
-    try:
+    shell = ["sh", "-c", f'"$0" -c "{BURN}" >/dev/null & echo $!'.format(seconds=3), sys.executable]
+    with subprocess.Popen([sys.executable, "-c", waiting], stdin=-1, stdout=-1) as child:
         child.stdout.readline()
+        other = Path("/proc", subprocess.run(shell, stdout=-1, text=True).stdout.strip())
+        deadline = time.monotonic() + 60
+        while other.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
         used = usage.so_far()
-    finally:
         child.communicate(b"\n")
     assert 0.7 < used["cpu_s"] < 3
+    assert used["other_cpu_s"] > 2.5
     assert used["wall_s"] >= 0.45
-
-
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="there is no /proc")
-def test_process_of_another_parent_counts_as_another() -> None:
-    """It is started through a shell that ends at once."""
-    usage, busy = Usage(), BURN.format(seconds=0.6)
-    done = subprocess.run(
-        ["sh", "-c", '"$0" -c "$1" >/dev/null & echo $!', sys.executable, busy],
-        capture_output=True,
-        text=True,
-    )
-    other, deadline = Path("/proc") / done.stdout.strip(), time.monotonic() + 60
-    while other.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    used = usage.so_far()
-    assert used["other_cpu_s"] > 0.5
-    assert used["cpu_s"] < 0.5

@@ -45,6 +45,7 @@ from catlip.records.record import (
 from catlip.records.run import Run, read_run
 from catlip.system.engines import worker_pool
 from catlip.system.files import remove_written, write_atomically
+from catlip.system.machine import processors
 from catlip.system.multi_process import shared_gpu
 
 S = TypeVar("S", bound=Studied)
@@ -194,7 +195,7 @@ def run_trainings(
     if workers > 1:
         if not study.quiet:
             print(f"{len(missing)} trainings, {workers} at a time", flush=True)
-        cores = len(os.sched_getaffinity(0)) // workers  # of each
+        cores = processors() // workers  # of each
         if study.num_workers is None:
             study = replace(study, num_workers=max(0, cores - 1))
         # Threads of several trainings that wait for a core spin: six times slower on two cores.
@@ -268,13 +269,12 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     from catlip.training.distributed import init_distributed
 
     device = init_distributed(study.device).device
-    is_cuda = device.type == "cuda"
     if not trainings:
         return 1
     steps = {factors_of(training.method, training.recipe) for training in trainings}
     largest = max(map(peak_bytes, steps))
-    cores = len(os.sched_getaffinity(0))
-    if not is_cuda:
+    cores = processors()
+    if device.type != "cuda":
         share = cores / (os.cpu_count() or 1)  # of the machine, which other steps may use too
         memory = share * host_memory() / 2
         return max(1, min(cores, int(memory / (largest + PROCESS_BYTES))))

@@ -36,6 +36,7 @@ from catlip.system.engines import work_ahead, worker_pool
 from catlip.system.files import sha256_of, write_atomically
 from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
+from catlip.system.machine import processors
 from catlip.system.urls import is_remote, url_of
 
 # Raised when shards that were made before, of remote or of local files, have to be made again.
@@ -118,7 +119,7 @@ def main(config: Fetch) -> None:
     errors: list[InputError] = []
     (config.out / NOTES).mkdir(parents=True, exist_ok=True)
     several = 2 if any(map(is_remote, paths)) else 1
-    workers = config.workers or len(os.sched_getaffinity(0)) * several
+    workers = config.workers or processors() * several
     total = sum(sizes[path] for path in todo)
     bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
     with only_writer(config.out), bar, worker_pool(max(1, min(workers, len(todo)))) as apply:

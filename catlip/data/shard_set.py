@@ -28,6 +28,7 @@ from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, npz_bytes, read_npz, write_to_cache
 from catlip.system.engines import worker_pool
+from catlip.system.machine import processors
 from catlip.system.urls import is_remote
 
 EDITION = 5  # raised whenever the same shards give other counts, digests or skipped samples
@@ -164,7 +165,7 @@ def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     distinct = list(dict.fromkeys(paths))
     are_few = len(distinct) <= FEW
     hidden = quiet or (are_few and not any(map(is_remote, paths)))  # it takes a moment
-    with worker_pool(1 if are_few else len(os.sched_getaffinity(0))) as apply:
+    with worker_pool(1 if are_few else processors()) as apply:
         results, total = apply(content_of, distinct), len(distinct)
         bar = progress(results, "indexing", total, disable=hidden, unit=" shards", leave=False)
         contents = dict(bar)

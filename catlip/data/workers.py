@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
 from catlip.system.engines import STOPS, attempt, delay_stops
+from catlip.system.machine import processors
 from catlip.system.urls import is_remote
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class Items(Generic[T]):
             )
         if num_workers is None:
             # The processor cores of this machine for each rank on it, but for the main process.
-            cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            cores = processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
             fewest = int(pin_memory or fetches)
             num_workers = max(fewest, cores - 1 if pin_memory else min(1, cores - 1))
         fork = multiprocessing.get_start_method() == "fork"

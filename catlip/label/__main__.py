@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import sys
 import time
 from collections import Counter, defaultdict
@@ -36,6 +35,7 @@ from catlip.records.record import OMIT_DEFAULT, Record
 from catlip.records.table import print_tables
 from catlip.system.engines import Apply, work_ahead, worker_pool
 from catlip.system.foreign import printable
+from catlip.system.machine import processors
 from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import LABELS
 from catlip.words.wordnet import nouns
@@ -168,7 +168,7 @@ def main(config: Label) -> None:
         part_rows=config.part_rows,
         max_broken=config.max_broken,
     )
-    with worker_pool(config.workers or len(os.sched_getaffinity(0))) as apply:
+    with worker_pool(config.workers or processors()) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
         pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))

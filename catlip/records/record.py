@@ -35,7 +35,7 @@ from catlip.records.run import Run, read_run
 from catlip.system.card import card_state
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
-from catlip.system.machine import Usage
+from catlip.system.machine import Usage, processors
 from catlip.system.multi_process import PIPES
 
 SCHEMA = 1
@@ -226,7 +226,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu,
-        "cpu_count": len(os.sched_getaffinity(0)),
+        "cpu_count": processors(),
         "host_memory_gib": round(host_memory() / 2**30, 1),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),

@@ -1,12 +1,27 @@
-"""How busy the machine was during a run: wall time, and processor time of the run and of others."""
+"""How many processors a run has, and how busy they were: with it, and with other programs."""
 
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
-PROC = Path("/proc")
+PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")  # the latter is the container's own
+# The time of processors that a container has in a period, by control groups of versions 2 and 1.
+QUOTAS = ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq and softirq among the columns of /proc/stat
+
+
+def processors() -> int:
+    """How many processors this process can keep busy: those that it may run on, or fewer where its
+    container has the time of fewer, as by `docker run --cpus 8`.
+    """
+    count = len(os.sched_getaffinity(0))
+    for names in QUOTAS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            texts = [(CGROUP / name).read_text() for name in names]
+            quota, period = map(int, " ".join(texts).split())
+            count = min(count, -(-quota // period)) if quota > 0 else count
+    return count
 
 
 class Usage:

@@ -4,7 +4,6 @@ The choice is visible where operations are dispatched, also in modules of other 
 blocks are not note_kernels: if they were, they would run uncompiled, and with other rounding.
 """
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,21 +25,15 @@ KERNELS = {
 
 
 class _Watch(TorchDispatchMode):
-    def __torch_dispatch__(
-        self,
-        function: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        name = function._schema.name
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name
         # In inference mode this operation is dispatched before its kernel is chosen.
         if name == "aten::scaled_dot_product_attention":
             with self:
-                return function.decompose(*args, **(kwargs or {}))
+                return func.decompose(*args, **(kwargs or {}))
         if name in KERNELS:
             note_attention([KERNELS[name]])
-        return function(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def note_kernels(module: nn.Module, wanted: bool = True) -> AbstractContextManager[object]:

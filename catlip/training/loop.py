@@ -59,7 +59,7 @@ def train(
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
-    repeat_refusal(folder, trainer.rank, config)
+    repeat_refusal(folder, trainer.rank)
     use_threads(folder, trainer.rank)
     history = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
@@ -87,7 +87,7 @@ def train(
             disable=hidden,
         ) as bar,
         ExitStack() as profiling,
-        remember_refusal(folder, trainer, config),
+        remember_refusal(folder, trainer),
     ):
         while trainer.step < trainer.num_steps:
             if trainer.step == profile_at:
