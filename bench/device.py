@@ -35,6 +35,7 @@ from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.records.record import read_record
 from catlip.records.table import Column, Table, print_tables
+from catlip.system.machine import processors
 
 Bench = SelfCheck | StepTime | Waterfall | Memory | Communication
 B = TypeVar("B", SelfCheck, StepTime, Waterfall, Memory, Communication)
@@ -55,6 +56,7 @@ class Part:
     seconds: float  # on an H100 or on two cores of a CPU, about
     measure: Callable[[], object]  # is sent to another process
     missing: str = ""
+    keeps_rounds: bool = False  # so a third of these seconds is worth a start
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,10 @@ def main(config: Device) -> None:
         for part in parts:
             left = end - time.monotonic()
             later -= 0 if part.missing else part.seconds
+            needed = part.seconds / 3 if part.keeps_rounds and not config.dry_run else part.seconds
             if part.missing:
                 ended = f"left out: {part.missing}"
-            elif left < max(part.seconds, MIN_S):
+            elif left < max(needed, MIN_S):
                 ended = f"left out: only {max(0, left):.0f} s were left"
                 if config.dry_run and part.seconds < config.budget - START_S - RESERVE_S:
                     ended = "only if what is before it ends early"
@@ -136,7 +139,8 @@ def main(config: Device) -> None:
     if config.dry_run:
         return
     outcomes = {row["part"]: row["ended"] for row in rows if not row["ended"].startswith("left")}
-    if not (check := outcomes.get(SELF_CHECK, "measured")).startswith("measured"):
+    # One that is cut off has failed nowhere, up to there.
+    if (check := outcomes.get(SELF_CHECK, "")).startswith(("failed", "killed")):
         raise InputError(
             f"{SELF_CHECK} {check}; the other numbers of this device are worth nothing"
         )
@@ -217,20 +221,23 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         name: str,
         seconds: int,
         bench: B,
-        how: Callable[[B], None] = run_bench,
+        how: Callable[[B], object] = run_bench,
         missing: str = "",
     ) -> Part:
         """The part that measures what `python -m bench.KIND` would with this config."""
         out = config.out / bench.out.name
         bench = replace(bench, quiet=config.quiet, out=out, device=config.device)
-        return Part(name, seconds, partial(how, bench), missing)
+        # Compiling, and each rank that joins, may take longer than a third.
+        keeps_rounds = how is run_bench and not isinstance(bench, Memory)
+        return Part(name, seconds, partial(how, bench), missing, keeps_rounds)
 
     check = part(SELF_CHECK, 20, SelfCheck())
     no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
     pair = ("catlip", "clip")
     if gpus:
-        workers = max(1, len(os.sched_getaffinity(0)) - 2)
+        workers = max(1, processors() - 2)
         eager, both = StepTime(num_steps=20, compile=False), StepTime(packed_captions=True)
+        time_compiled = partial(run_bench, eager=False)
         large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
         from_shards = replace(eager, data=config.data, workers=workers)
         forward = Waterfall(batch_size=128, orders=("forward",))
@@ -283,10 +290,6 @@ def run_bench(bench: Bench, **options: bool) -> None:
     with redirect_stdout(io.StringIO() if bench.quiet else sys.stdout):
         module = import_module(type(bench).__module__.replace(".config", ".measure"))
         module.main(bench, **options)
-
-
-def time_compiled(bench: StepTime) -> None:
-    run_bench(bench, eager=False)
 
 
 def time_largest_batch(bench: StepTime) -> None:

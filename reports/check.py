@@ -38,7 +38,6 @@ from reports.reading import read_records
 MAX_MEMBERS = 20_000  # of an archive
 MAX_BYTES = 512 * 2**20  # of all that an archive unpacks to
 FRACTIONS = {*MEASURES, "top5", "few_label_top1", "data_wait_share", "busy", "busy_before"}
-FRACTIONS |= {"mfu_datasheet"}
 TIMES = {"total_ms", "train_seconds", "seconds_per_image", "step_ms", "images_per_s"}
 WITH_DATA = {"pretrain", "linear_probe", "finetune", "readout", "scaling"}
 HOME = re.compile(r"(?:/home|/Users)/[^/\s\"']+")

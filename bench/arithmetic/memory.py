@@ -33,7 +33,7 @@ from catlip.architectures import Architecture
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.distributed import all_gather_objects
-from catlip.training.parallel import AUTOCAST
+from catlip.training.parallel import AUTOCAST, is_emulated
 
 INT64 = 8  # bytes
 # In the dtype of matrix products, per token and unit of width.
@@ -233,6 +233,12 @@ def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
     if any(is_user_encoder(step.model) for step in steps):  # what fits cannot be predicted
         return MAX_IMAGES
     return images_that_fit(steps, free_bytes(device))
+
+
+def default_precision(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "fp32"
+    return "fp16" if is_emulated(device, "bf16") else "bf16"
 
 
 def free_bytes(device: torch.device) -> int:

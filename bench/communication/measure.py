@@ -12,7 +12,6 @@ exposed.
 
 import gc
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -25,11 +24,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.arithmetic.exchanges import step_exchanges
-from bench.arithmetic.memory import default_batch
+from bench.arithmetic.memory import default_batch, default_precision
 from bench.communication import result
 from bench.communication.collectives import Collective, Listener, replay
 from bench.communication.config import Communication
-from bench.measuring.factors import PRECISION, Factors
+from bench.measuring.factors import Factors
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
@@ -51,8 +50,6 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 def main(config: Communication) -> None:
     """Measure all methods on all ranks; the first prints the tables and writes the record."""
-    deprecated_names = "open_clip.loss|torch.distributed"
-    warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, rank = resolve(config)
     step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
     name = f"{step}-n{rank.world_size}-{build_name(rank.device)}"
@@ -84,19 +81,17 @@ def resolve(config: Communication) -> tuple[Communication, Rank]:
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     gpus = torch.cuda.device_count() if config.device != "cpu" else 0
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-    device_type = "cuda" if gpus else "cpu"
-    config = replace(
-        config,
-        precision=config.precision or PRECISION[device_type],
-        num_steps=config.num_steps or NUM_STEPS[device_type],
-    )
-    steps = [config.factors(method) for method in config.methods]
     if ranks < 2:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:
         raise InputError(f"{here} ranks need as many GPUs, here are {gpus}; or add --device cpu")
     rank = init_distributed(config.device)
-    usual = min(default_batch([step], rank.device) for step in steps)
+    config = replace(
+        config,
+        precision=config.precision or default_precision(rank.device),
+        num_steps=config.num_steps or NUM_STEPS[rank.device.type],
+    )
+    usual = min(default_batch([config.factors(m)], rank.device) for m in config.methods)
     return replace(config, batch_size=config.batch_size or usual), rank
 
 

@@ -2,9 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
+
+from catlip.records.record import Record
 
 T = TypeVar("T")
 MARGIN = 1.5  # how much longer than the fastest round the next one may take
@@ -23,12 +25,14 @@ def time_limit(seconds: float) -> Iterator[None]:
         _end = math.inf
 
 
-def until_deadline(rounds: Iterable[T]) -> Iterator[T]:
-    """The first round, and those that can be expected to end in time, judged by the fastest."""
+def until_deadline(rounds: Iterable[T], record: Record | None = None) -> Iterator[T]:
+    """The first round, and those that are expected to end in time; else the record has a note."""
     fastest = 0.0
     for number, each in enumerate(rounds):
         begin = time.monotonic()
         if begin + MARGIN * fastest > _end:
+            if record and isinstance(rounds, Sized):
+                record.notes.append(f"out of time after {number} of {len(rounds)}")
             return
         yield each
         took = time.monotonic() - begin

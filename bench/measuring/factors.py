@@ -17,7 +17,6 @@ FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own
 EncoderName = Annotated[str, one_of(ENCODERS)]
 MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
 Parallel = Literal["ddp", "fsdp"]
-PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
 CPU_BATCH = 4  # images per step by default
 
 
@@ -91,7 +90,7 @@ class StepConfig(RunOptions):
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     precision: str = ""
-    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
+    """fp32, bf16 or fp16; by default bf16 on a GPU (fp16 if it has no bf16) and fp32 on a CPU."""
 
     def __post_init__(self) -> None:
         if is_user_encoder(self.model) and not self.takes_user_encoders:

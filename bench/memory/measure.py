@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from bench.arithmetic.flops import objective_of
-from bench.arithmetic.memory import default_batch, peak_bytes
+from bench.arithmetic.memory import default_batch, default_precision, peak_bytes
 from bench.downstream.outputs import encoder_name
 from bench.measuring.deadline import until_deadline
-from bench.measuring.factors import PRECISION, Factors, is_user_encoder
+from bench.measuring.factors import Factors, is_user_encoder
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
 from bench.memory import result
@@ -76,7 +76,7 @@ def resolve(config: Memory, rank: Rank) -> Memory:
         raise InputError("bench.memory measures one process: start it without torchrun")
     if config.largest and not (rank.device.type == "cuda" or config.budget_gib):
         raise InputError("--largest on a CPU needs --budget-gib: other programs share its memory")
-    config = replace(config, precision=config.precision or PRECISION[rank.device.type])
+    config = replace(config, precision=config.precision or default_precision(rank.device))
     usual = min(default_batch([config.factors(m)], rank.device) for m in config.methods)
     return replace(config, batch_sizes=config.batch_sizes or (usual,))
 
@@ -99,10 +99,8 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
     """
     batches = {size: result.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
-    tried = 0
-    rounds = until_deadline(runs)
+    rounds = until_deadline(runs, record)
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
-        tried += 1
         factors = replace(config.factors(method), batch_size=size)
         peak_gib = predicted_gib(factors, rank.device)
         attempted = attempt(measure, factors, rank, budget=budget_bytes(config, rank.device))
@@ -114,8 +112,6 @@ def _measure_batches(config: Memory, rank: Rank, record: Record) -> dict[int, re
         batches[size].methods[method] = result.MethodMemory(measured=parts, predicted=predicted)
         record.samples[f"{method}_b{size}_peak_bytes"] = peaks
         record.save()
-    if tried < len(runs):
-        record.notes.append(f"out of time after {tried} of {len(runs)} measurements")
     return batches
 
 

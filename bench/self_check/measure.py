@@ -2,6 +2,7 @@
 float32 on the CPU, from the same weights and batch.
 """
 
+import itertools
 import traceback
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import Factors
 from bench.measuring.methods import CPU, synthetic_batch
 from bench.measuring.training_step import build
@@ -20,7 +22,6 @@ from bench.self_check.config import SelfCheck
 from bench.self_check.result import Check
 from bench.step_time.config import StepTime
 from bench.step_time.measure import resolve, variants
-from bench.step_time.result import PACKED
 from catlip.cli import InputError
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
@@ -63,35 +64,44 @@ def main(config: SelfCheck) -> None:
     steps = resolve(steps, rank.device)
     config = replace(config, precision=steps.precision, compile=steps.compile)
     name = f"{config.model}-{config.precision}-{build_name(rank.device)}"
-    with Record(config.out / f"{name}.json", kind=result.SelfCheck, config=config) as record:
-        run = record.finish(check_methods(steps, rank, config.quiet))
-    print_tables([result.CHECKS.fill([run])])
-    print(f"wrote {record.path}")
-    if failed := run.metrics.failed:
-        raise InputError(f"the self-check of {run.where} failed: {'; '.join(failed)}")
-
-
-def check_methods(steps: StepTime, rank: Rank, quiet: bool = False) -> result.SelfCheck:
-    """Every method in every way, one after the other."""
-    ways: dict[str, dict[str, Any]] = {"eager": {"compile": False}}
-    ways |= {"compiled": {"compile": True}} if steps.compile else {}
-    ways |= {"FSDP2": {"compile": False, "parallel": "fsdp"}}
     loss_bound, gradient_bound = BOUNDS[steps.precision]
     found = result.SelfCheck(
         precision=steps.precision, loss_bound=loss_bound, gradient_bound=gradient_bound
     )
-    alone = Rank(0, 1, CPU)
-    for variant, factors in progress(variants(steps).items(), desc="self-check", disable=quiet):
-        if not variant.endswith(PACKED):  # which changes neither loss nor gradient
-            expected = compute(replace(factors, precision="fp32", compile=False), alone)
-            found.expected[variant] = expected.loss
-        found.checks[variant] = {
-            way: check(replace(factors, **changes), rank, expected, found)
-            for way, changes in ways.items()
-        }
+    record = Record(config.out / f"{name}.json", kind=result.SelfCheck, config=config)
+    try:
+        with record:
+            check_methods(steps, rank, found, record, quiet=config.quiet)
+            run = record.finish(found)
+        print_tables([result.CHECKS.fill([run])])
+        print(*record.notes, f"wrote {record.path}", sep="\n")
+    finally:  # what has failed counts when time is over, too
+        if found.failed:
+            raise InputError(f"the self-check failed: {'; '.join(found.failed)}")
+
+
+def check_methods(
+    steps: StepTime, rank: Rank, found: result.SelfCheck, record: Record, *, quiet: bool
+) -> None:
+    """Every method in every way, while there is time; the record has each check as it is done."""
+    ways: dict[str, dict[str, Any]] = {"eager": {"compile": False}}
+    ways |= {"compiled": {"compile": True}} if steps.compile else {}
+    ways |= {"FSDP2": {"compile": False, "parallel": "fsdp"}}
+    runs = list(itertools.product(ways.items(), variants(steps).items()))
+    expected: dict[str, Step] = {}
+    rounds = progress(until_deadline(runs, record), "self-check", len(runs), disable=quiet)
+    for (way, changes), (variant, factors) in rounds:
+        if (method := factors.method) not in expected:
+            alone = replace(factors, precision="fp32", compile=False)
+            expected[method] = compute(alone, Rank(0, 1, CPU))
+            found.expected[method] = expected[method].loss
+        # Packed captions change neither loss nor gradient.
+        made = check(replace(factors, **changes), rank, expected[method], found)
+        found.checks.setdefault(variant, {})[way] = made
+        record.metrics = found.as_dict()
+        record.save()
     if dist.is_initialized():  # otherwise later steps in this process would exchange with nobody
         dist.destroy_process_group()
-    return found
 
 
 def check(factors: Factors, rank: Rank, expected: Step, bounds: result.SelfCheck) -> Check:

@@ -16,10 +16,10 @@ from baselines.openclip import CaptionTokenizer
 from baselines.subwords import count_subwords, is_countable
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
-from bench.arithmetic.memory import default_batch
+from bench.arithmetic.memory import default_batch, default_precision
 from bench.downstream.outputs import encoder_name
 from bench.measuring.deadline import until_deadline
-from bench.measuring.factors import PRECISION, Factors
+from bench.measuring.factors import Factors
 from bench.measuring.methods import (
     LABELS_PER_CAPTION,
     mean_caption_tokens,
@@ -86,7 +86,7 @@ def main(config: StepTime, eager: bool = True) -> None:
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
         print_doubts(timed)
-        for fault in result.impossible(timed.metrics):
+        for fault in timed.metrics.faults(timed):
             print(f"warning: {timed.name}: {fault}")
         print(f"wrote {config.out / timed.name}.json")
 
@@ -118,7 +118,7 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
         )
     config = replace(
         config,
-        precision=config.precision or PRECISION[device.type],
+        precision=config.precision or default_precision(device),
         num_steps=config.num_steps or NUM_STEPS[device.type],
         caption_tokens=mean_caption_tokens(tokens, config.model, config.text_context),
         tokens_in_use=in_use,
@@ -204,9 +204,9 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
             record.notes.append(encoder.note)
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
-        metrics = _summary(config, timed, ceiling, ranks=rank.world_size)
-        record.notes += result.impossible(metrics)
-        return [record.finish(metrics)]
+        run = record.finish(_summary(config, timed, ceiling, ranks=rank.world_size))
+        record.notes += run.metrics.faults(run)
+        return [run]
 
 
 def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
@@ -234,9 +234,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
     barrier()
     watch.mark()
     hidden = config.quiet or not rank.is_main
-    for _ in progress(
-        until_deadline(range(rounds)), desc="step_time", total=rounds, disable=hidden
-    ):
+    for _ in progress(until_deadline(range(rounds)), "step_time", rounds, disable=hidden):
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)

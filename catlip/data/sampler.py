@@ -7,7 +7,7 @@ paper's Appendix A); `StepPlan` gives the positions that a step takes. Resuming 
 therefore exact and costs nothing, and every rank knows what every other rank does.
 
 A *lane* is every L-th position of the stream, and has its own shards. A training has one lane for
-each 8 devices of its recipe, so a machine fetches only the shards of its own devices.
+each 8 devices, or as its recipe says, so a machine fetches only the shards of its own devices.
 """
 
 import functools
@@ -111,11 +111,11 @@ def devices_of(rank: int, accumulation: int) -> range:
     return range(rank * accumulation, (rank + 1) * accumulation)
 
 
-def lanes_of(num_devices: int) -> int:
-    """How many lanes a recipe for this many devices has: one for each 8, or for fewer if 8 do not
-    divide them.
+def lanes_of(num_devices: int, per_lane: int = DEVICES_PER_LANE) -> int:
+    """How many lanes a recipe for this many devices has: one for each `per_lane`, or for fewer if
+    these do not divide them.
     """
-    return num_devices // math.gcd(num_devices, DEVICES_PER_LANE)
+    return num_devices // math.gcd(num_devices, per_lane)
 
 
 class SampleOrder:

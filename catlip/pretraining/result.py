@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from pathlib import PurePath
-from statistics import fmean
+from statistics import fmean, mode
 from typing import Any, ClassVar
 
 from catlip.records.kind import Kind, other_than
@@ -25,8 +26,6 @@ class Pretrain(Kind):
             counted have less.
         data_wait_share: fraction of the time in which the device waited for a batch, mean over
             ranks.
-        data_wait_spread: the largest share less the smallest; None with one rank.
-        slowest_rank: the rank that waited longest in most lines of the log; None with one rank.
         parameters_total, parameters_image: number of trained parameters, in all and in the image
             encoder.
         num_classes, classes_per_caption: of a method whose labels are classes: how many there are,
@@ -45,8 +44,6 @@ class Pretrain(Kind):
     train_seconds: float
     images_per_s: float
     data_wait_share: float
-    data_wait_spread: float | None = None
-    slowest_rank: int | None = None
     peak_gib: float
     parameters_total: int
     parameters_image: int
@@ -65,7 +62,8 @@ class Pretrain(Kind):
 def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
     for run in runs:
         metrics = run.metrics
-        longest = "" if metrics.slowest_rank is None else f"longest: rank {metrics.slowest_rank}"
+        slowest = [rank for rank in run.series("slowest_rank") if not isnan(rank)]
+        longest = f"longest: rank {mode(slowest):.0f}" if slowest else ""
         yield {
             "run": f"{name_of(metrics.method)}, seed {metrics.seed}",
             "loss": metrics.final_loss,

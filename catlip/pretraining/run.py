@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from statistics import fmean, mode
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,7 @@ from catlip.training.distributed import (
 )
 from catlip.training.folder import TRACE, discard
 from catlip.training.loop import PROGRESS, train
-from catlip.training.parallel import compiling_pays
+from catlip.training.parallel import PAYING_STEPS
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
@@ -174,7 +173,8 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         device_cache = cache_on_device(
             shards, rank.device, int(CACHE_FRACTION * memory), config.quiet
         )
-    order = SampleOrder(shards.counts, config.seed, lanes_of(recipe.num_devices))
+    lanes = lanes_of(recipe.num_devices, recipe.devices_per_lane)
+    order = SampleOrder(shards.counts, config.seed, lanes)
     data = DataPath(
         shards,
         order,
@@ -201,14 +201,14 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
     if order.lanes > 1:  # a run from before there were lanes has one, and cannot go on with more
         identity["lanes"] = order.lanes
-    compile_by_default = compiling_pays(rank.device, len(data.plan), len(recipe.sizes()))
+    pays = rank.device.type == "cuda" and len(data.plan) >= PAYING_STEPS * len(recipe.sizes())
     trainer = Trainer(
         objective,
         recipe,
         len(data.plan),
         rank=rank,
         accumulation=data.accumulation,
-        implementation=Implementation(config.parallel, config.compile or compile_by_default),
+        implementation=Implementation(config.parallel, config.compile or pays),
         seed=config.seed,
     )
     return Training(trainer, data, classes, identity, data_identity=shards.identity())
@@ -298,7 +298,6 @@ def summary(
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
-    of_ranks = [line for line in lines if "slowest_rank" in line]
     return Pretrain(
         broken=broken,
         method=objective.name,
@@ -310,8 +309,6 @@ def summary(
         train_seconds=last["seconds"],
         images_per_s=last["images_seen"] / last["seconds"],
         data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
-        data_wait_spread=fmean(line["data_wait_spread"] for line in of_ranks) if of_ranks else None,
-        slowest_rank=mode(line["slowest_rank"] for line in of_ranks) if of_ranks else None,
         peak_gib=max(line["peak_gib"] for line in lines),  # of all processes that trained
         parameters_total=sum(p.numel() for p in objective.parameters()),
         parameters_image=sum(p.numel() for p in encoder.parameters()),

@@ -7,6 +7,7 @@ of a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from catlip.data.sampler import DEVICES_PER_LANE
 from catlip.program.ranges import Count, PartialFraction, Positive
 from catlip.recipes.base import Initialization, MultiScaleRecipe
 from catlip.records.record import OMIT_DEFAULT
@@ -28,6 +29,8 @@ class Recipe(MultiScaleRecipe):
     """PyTorch's fused attention, or one that writes out every attention matrix."""
     checkpointing: bool = False
     """Compute each block's activations again in the backward pass, to save memory."""
+    devices_per_lane: Count = field(default=DEVICES_PER_LANE, metadata=OMIT_DEFAULT)
+    """Devices of a machine, which read one lane: shards that no other machine needs to fetch."""
     initialization: Initialization = "own"
     """own: the encoder as timm initialises it, and the biases of CatLIP's classifier by the
     frequency of each noun. release: linear layers by Xavier's rule, with biases of zero."""

@@ -19,7 +19,7 @@ from catlip.records.record import naming
 from catlip.system.files import write_atomically
 from catlip.training.distributed import Rank, all_gather_objects, peak_gib
 
-NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images", "flops")
+LATE = 0.02  # of the time: no rank is named if it waits so little longer than another
 
 
 @dataclass
@@ -43,9 +43,6 @@ class Progress:
     flops: float = 0.0
     broken: list[BrokenImage] = field(default_factory=list)
     saves: bool = False
-
-    def numbers(self) -> dict[str, float]:
-        return {name: vars(self)[name] for name in NUMBERS}
 
 
 def means(recent: Sequence[Progress]) -> dict[str, float]:
@@ -96,8 +93,8 @@ class Log:
         """Add a line for the `recent` steps, up to and including `step`, and return it.
 
         Its `data_wait_share` is the mean over ranks, its `tflops_per_s` are of one device. Of
-        several ranks it also has the largest share less the smallest, and the rank with the
-        largest: all others wait for that one.
+        several ranks it also has the largest share less the smallest, and if that is much the rank
+        with the largest: all others wait for that one.
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
@@ -115,9 +112,10 @@ class Log:
             values["tflops_per_s"] = flops / seconds / 1e12
         host = {}
         if len(waits) > 1:
-            slowest = shares.index(max(shares))
-            values |= {"data_wait_spread": max(shares) - min(shares), "slowest_rank": slowest}
-            host = {"slowest_host": waits[slowest][1]}
+            values["data_wait_spread"] = spread = max(shares) - min(shares)
+            if spread > LATE:
+                values["slowest_rank"] = slowest = shares.index(max(shares))
+                host = {"slowest_host": waits[slowest][1]}
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,
@@ -158,7 +156,5 @@ def start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
-        raise InputError(
-            f"--wandb {project} needs a package that is not installed: pip install wandb"
-        ) from None
+        raise InputError(f"--wandb {project} needs another package: pip install wandb") from None
     return wandb.init(project=project, name=folder.name, config=config, dir=folder, resume="auto")

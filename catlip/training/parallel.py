@@ -42,6 +42,8 @@ def distribute(objective: nn.Module, rank: Rank, parallel: Parallel, precision: 
     between them have it, also with one process; gradients are reduced, and weights stored,
     in float32. Autocast, which would return these activations to float32, is off in the blocks.
     """
+    # open_clip's loss gathers by functions of torch's that have newer names: no rank can change it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="open_clip|torch.distributed")
     if parallel == "ddp":
         if rank.world_size == 1:
             return objective
@@ -162,10 +164,6 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     return [block for member in members for block in blocks(member)]
 
 
-def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool:
-    return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
-
-
 def compile_blocks(module: nn.Module) -> bool:
     """Compile the blocks in place. Each image size has a graph: one for all would depend on the
     order of sizes, and so on where a run was stopped.
@@ -187,18 +185,24 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
+def is_emulated(device: torch.device, precision: str) -> bool:
+    """Whether the device has no instructions for that precision: on a CPU, products then take some
+    70 times as long as in fp32. NVIDIA's GPUs from Ampere on have them for bf16, and x86
+    processors with AVX-512.
+    """
+    if device.type == "cuda":
+        return precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision not in AUTOCAST or not torch.backends.mkldnn.is_available():
+        return False
+    return not getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported")()
+
+
 @functools.cache  # a program that trains many small classifiers says it once
 def warn_if_emulated(device: torch.device, precision: str) -> None:
-    """Warn if the processor has no instructions for that precision: matrix products then take some
-    70 times as long as in fp32. x86 processors with AVX-512 have them for bf16.
-    """
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return
-    has = torch.ops.mkldnn
-    native = {"bf16": has._is_mkldnn_bf16_supported, "fp16": has._is_mkldnn_fp16_supported}
-    if precision in native and not native[precision]():
+    if is_emulated(device, precision):
+        other = "fp16" if device.type == "cuda" else "fp32"
         print(
-            f"this processor only emulates {precision}, which takes many times as long as fp32: "
-            "give --precision fp32",
+            f"this device only emulates {precision}, which takes many times as long as {other}: "
+            f"give --precision {other}",
             file=sys.stderr,
         )

@@ -229,7 +229,7 @@ class Trainer:
         """Copy the state for a checkpoint; all ranks call it. Returns: writes it, on any thread;
         None on a rank that has nothing to write.
         """
-        history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
+        history = checkpoint.History(list(lines), [vars(p) | {"broken": []} for p in unlogged])
         is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None

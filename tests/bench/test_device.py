@@ -92,14 +92,7 @@ def packed(folder: Path) -> set[str]:
 
 
 FAILURES: dict[str, tuple[str, Callable[[], object]]] = {
-    "input": (
-        "failed: InputError: no such encoder",
-        partial(raises, InputError("no such encoder")),
-    ),
-    "import": ("failed: ImportError", partial(raises, ImportError("triton"))),
-    "assertion": ("failed: AssertionError", partial(raises, AssertionError())),
     "exit": ("failed: SystemExit", partial(raises, SystemExit(3))),
-    "memory": ("failed: MemoryError", partial(raises, MemoryError("out of memory"))),
     "sticky": ("failed: RuntimeError: an illegal memory access", breaks),
     "killed": ("failed: its process died", partial(kills, os.getpid, signal.SIGKILL)),
     "crashed": ("failed: its process died", partial(kills, os.getpid, signal.SIGSEGV)),
@@ -136,6 +129,8 @@ def test_failed_self_check_ends_in_an_error_after_what_follows(run_parts, tmp_pa
         run_parts(Part(device.SELF_CHECK, 1, wrong), steps)
     assert packed(tmp_path) == {"steps.json"}
     run_parts(Part("another", 1, wrong), steps)
+    cut_off = Part(device.SELF_CHECK, 1, partial(raises, KeyboardInterrupt()))
+    assert run_parts(cut_off, steps)[device.SELF_CHECK].startswith("cut off")
 
 
 def test_nothing_but_failures_is_an_error(run_parts, tmp_path) -> None:
@@ -185,6 +180,12 @@ def test_sigterm_ends_it_with_what_it_has(run_parts, tmp_path) -> None:
     assert packed(tmp_path) == {"steps.json.partial"}
 
 
+def test_part_that_keeps_its_rounds_begins_with_a_third_of_its_time(run_parts, tmp_path) -> None:
+    whole = Part("whole", 60, partial(writes, tmp_path / "device", "steps"))
+    ended = run_parts(whole, replace(whole, name="rounds", keeps_rounds=True), budget=50)
+    assert [how.split()[0] for how in ended.values()] == ["left", "measured"]
+
+
 def test_plan_says_what_fits(run_parts, tmp_path) -> None:
     never = partial(raises, AssertionError())
     seconds = {"one": 50, "two": 40, "long": 200, "missing": 1, "three": 25}
@@ -220,6 +221,9 @@ def test_every_part_has_its_bench_and_data_is_asked_for(gpus, tmp_path) -> None:
     missing = {"needs --data"} | ({"needs two GPUs"} if gpus == 1 else set())
     assert {part.missing for part in parts} == {"", *missing}
     assert parts[0].name == device.SELF_CHECK
+    keeping = " ".join(part.name for part in parts if part.keeps_rounds)
+    assert "waterfall" in keeping
+    assert not re.search("compiled|memory|largest|communication", keeping)
     if gpus == 1:  # all fits into the default budget
         planned = sum(part.seconds for part in parts if not part.missing)
         assert planned <= Device.budget - device.START_S - device.RESERVE_S

@@ -9,8 +9,10 @@ import pytest
 import torch.distributed as dist
 
 from baselines import openclip
+from bench.measuring.deadline import time_limit
 from bench.self_check import measure
 from bench.self_check.config import SelfCheck
+from bench.self_check.result import Check
 from catlip.cli import InputError
 from catlip.training import parallel
 
@@ -19,7 +21,6 @@ SMALL = SelfCheck(
     "vit_mini16", resolution=32, num_classes=50, batch_size=4, device="cpu", quiet=True
 )
 METHODS = ("catlip", "clip")
-VARIANTS = {*METHODS, "clip:packed"}
 
 
 def checks_in(folder: Path) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def checks_in(folder: Path) -> dict[str, Any]:
 def test_sharded_blocks_in_16_bits_are_nearly_as_exact_as_autocast(tmp_path) -> None:
     measure.main(replace(SMALL, precision="bf16", methods=METHODS, out=tmp_path))
     checks = checks_in(tmp_path)
-    assert checks.keys() == VARIANTS
+    assert checks.keys() == {*METHODS, "clip:packed"}
     for ways in checks.values():
         assert ways["eager"]["passed"]
         assert ways["FSDP2"]["passed"]
@@ -48,6 +49,28 @@ def test_right_device_passes(tmp_path, precision, methods, count) -> None:
     checks = [check for ways in checks_in(tmp_path).values() for check in ways.values()]
     assert len(checks) == count
     assert max(check["loss_error"] for check in checks) < (1e-6 if precision == "fp32" else 1e-3)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_stop_keeps_the_checks_that_are_done_and_hides_no_failure(monkeypatch, tmp_path, passed):
+    made = [Check(passed=passed)] * 4
+
+    def check(*_: object) -> Check:
+        if not made:
+            raise KeyboardInterrupt
+        return made.pop()
+
+    monkeypatch.setattr(measure, "check", check)
+    with pytest.raises(KeyboardInterrupt if passed else InputError):
+        measure.main(replace(SMALL, methods=METHODS, out=tmp_path))
+    done = {variant: [*ways] for variant, ways in checks_in(tmp_path).items()}
+    assert done == {"catlip": ["eager", "FSDP2"], "clip": ["eager"], "clip:packed": ["eager"]}
+
+
+def test_checks_for_which_there_is_no_time_are_no_failure(tmp_path, capsys) -> None:
+    with time_limit(0):
+        measure.main(replace(SMALL, methods=METHODS, out=tmp_path))
+    assert "out of time after 0 of 6" in capsys.readouterr().out
 
 
 def test_what_is_wrong_fails_and_is_in_the_record(monkeypatch, tmp_path) -> None:

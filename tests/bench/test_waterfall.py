@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
-from statistics import median
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +16,6 @@ import pytest
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring import training_step
 from bench.measuring.factors import Factors
-from bench.measuring.statistics import ratio
 from bench.waterfall import measure
 from bench.waterfall.config import Waterfall as Config
 from bench.waterfall.measure import (
@@ -106,19 +104,12 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16) -> None:
     forward, reverse = way.orders["forward"], way.orders["reverse"]
     assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]
     assert forward[3].not_run == reverse[0].not_run == "not here"
-    for pair in (*forward[:3], *reverse[1:], way.total):
-        assert pair.ratio.low <= pair.ratio.value <= pair.ratio.high
     for order in (forward[:3], reverse[1:]):
         assert math.prod(step.flops_ratio for step in order) == pytest.approx(way.total.flops_ratio)
     # A text tower as large as the image's, and a third of a step computed again.
     assert way.total.flops_ratio > 1.5
     assert len(record.samples) == 14
     assert all(len(samples) == 2 for samples in record.samples.values())
-    for name, pair in (("forward method", forward[2]), ("reverse method", reverse[1])):
-        before, after = (record.samples[f"release {name} {side}"] for side in ("before", "after"))
-        assert pair.ratio == ratio(before, after)
-        medians = (pair.ms_per_image_before.median, pair.ms_per_image.median)
-        assert medians == pytest.approx((median(before), median(after)))
 
     whole = {"world_size": 1, "published_ratio": 2.7, "released_flops_ratio": 1.4}
     measured = Waterfall(**whole, release=way)
@@ -126,13 +117,13 @@ def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16) -> None:
     assert written["release"]["orders"]["forward"][2]["before"] == "clip"
     assert Waterfall.read(written) == measured
     with record:
-        rows = {row["factor"]: row for row in waterfall_rows([record.finish(measured)])}
+        run = record.finish(measured)
+    assert not [*measured.faults(run)]  # each ratio is its samples'
+    rows = {row["factor"]: row for row in waterfall_rows([run])}
     row = rows["RangeAugment"]
     assert (row["change"], row["flops"]) == ("on to off", 1)
-    assert (row["forward"].value, row["reverse"].value) == (
-        forward[0].ratio.value,
-        reverse[-1].ratio.value,
-    )
+    assert row["forward"].value == forward[0].ratio.value
+    assert row["reverse"].value == reverse[-1].ratio.value
 
 
 def test_pair_that_waits_for_the_host_is_said() -> None:

@@ -76,20 +76,21 @@ def test_order_of_one_lane_is_that_of_all_trainings_before_there_were_lanes() ->
 
 
 @pytest.mark.parametrize(
-    ("nodes", "num_devices"), [(1, 8), (1, 64), (1, 256), (8, 64), (8, 256), (32, 256), (32, 512)]
+    ("nodes", "gpus", "num_devices"),
+    [(1, 8, 8), (1, 8, 256), (8, 8, 64), (8, 8, 256), (32, 8, 512), (16, 4, 64), (8, 1, 8)],
 )
 @pytest.mark.parametrize("shards", [128, 331])
 @pytest.mark.parametrize("batch", [4, 30])
-def test_node_of_8_devices_fetches_little_more_than_it_uses(nodes, num_devices, shards, batch):
+def test_node_fetches_little_more_than_it_uses(nodes, gpus, num_devices, shards, batch) -> None:
     """Whole shards, by a cache of the last 64."""
     counts = np.random.default_rng(0).integers(300, 400, size=shards)
-    order = SampleOrder(counts, 0, lanes_of(num_devices))
+    order = SampleOrder(counts, 0, lanes_of(num_devices, gpus))
     sizes = [ImageSize(16, batch), ImageSize(12, 2 * batch)]
     steps = steps_for(2 * order.total, sizes, num_devices)
     plan = StepPlan(sizes, num_devices, steps, seed=0)
-    accumulation = num_devices // (8 * nodes)
+    accumulation = num_devices // (gpus * nodes)
     for node in {0, nodes // 2, nodes - 1}:
-        ranks = [devices_of(rank, accumulation) for rank in range(8 * node, 8 * node + 8)]
+        ranks = [devices_of(rank, accumulation) for rank in range(gpus * node, gpus * (node + 1))]
         cached: OrderedDict[int, None] = OrderedDict()
         fetched = used = 0
         for step, devices in itertools.product(

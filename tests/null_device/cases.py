@@ -206,13 +206,7 @@ def test_card_works_while_it_is_looked_at(rank, stand_in) -> None:
 
 
 @pytest.mark.parametrize(
-    "does",
-    [
-        "exit 9",
-        "exec sleep 60",
-        "echo No devices were found",
-        "echo 1, 2, 3, 4, 5, 0x0, Enabled; exit 2",
-    ],
+    "does", ["exit 9", "exec sleep 60", "echo No devices were found", "echo 1,2,3,4,5,0x0; exit 2"]
 )
 def test_record_without_the_card_s_state(rank, stand_in, monkeypatch, does) -> None:
     monkeypatch.setattr(card, "TIMEOUT_S", 0.5)

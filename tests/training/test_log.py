@@ -64,6 +64,12 @@ def test_rank_that_gets_its_data_last_is_named_whichever_it_is(small_run, tmp_pa
     assert line["data_wait_share"] == pytest.approx(line["data_wait_spread"] / 2, rel=0.2)
 
 
+@pytest.mark.parametrize(("waits", "named"), [((0.1, 0.11), None), ((0.1, 0.2), 1)])
+def test_rank_is_named_whose_wait_is_much_longer(waits, named, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(Log, "list_broken", lambda *_: [(wait, "host") for wait in waits])
+    assert write(tmp_path, 0, range(1, 2)).lines[0].get("slowest_rank") == named
+
+
 def test_wandb_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     done = small_run("--num-steps", 3, "--wandb", "project")

@@ -42,6 +42,7 @@ def test_sharded_training_is_replicated_training(program, ranks, method, model, 
     parity = Path(__file__).with_name("parity.py")
     done = program(parity, method, model, precision, ranks=ranks)
     assert done.returncode == 0, done.stderr
+    assert "FutureWarning" not in done.stderr
     found = json.loads(done.stdout)
     steps = zip(found["fsdp"], found["ddp"], strict=True)
     for i, ((loss, norm), (expected, expected_norm)) in enumerate(steps):
