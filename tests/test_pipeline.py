@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from fnmatch import fnmatch
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from pipeline import inputs
 from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
-from pipeline.stages import Plan, pretrain
+from pipeline.stages import Plan, parts_of, pretrain
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -179,15 +181,28 @@ def test_seeds_are_as_many_as_the_time_allows() -> None:
     assert {flags: read_options(flags.split()).seeds for flags in seeds} == seeds
 
 
-def options(*arguments: object) -> Plan:
-    return Plan(read_options(["--dry-run", *map(str, arguments)]))
+def plan_of(*arguments: str) -> Plan:
+    return Plan(read_options(["--dry-run", *arguments]))
 
 
-@pytest.mark.parametrize(("scale", "processes"), [("photos", 1), ("cc3m", 8)])
-def test_training_of_a_large_encoder_has_a_process_a_gpu(scale, processes, monkeypatch) -> None:
+def test_training_of_a_small_encoder_has_one_process_of_several_gpus(monkeypatch) -> None:
     monkeypatch.setattr("pipeline.stages.count_gpus", lambda device: 8)
-    steps = pretrain(options("--scale", scale, "--device", "cuda"))
-    assert {step.processes for step in steps} == {processes}
+    steps = pretrain(plan_of("--scale", "photos", "--device", "cuda"))
+    assert {step.processes for step in steps} == {1}
+
+
+@pytest.mark.parametrize("scale", ["starter", "photos"])
+def test_no_two_parts_of_the_study_name_one_record(scale) -> None:
+    plan = plan_of("--scale", scale, "--study")
+    named = [
+        f"{part.kind}/{method}-{record}"
+        for part in parts_of(plan)
+        for method in part.methods or plan.options.methods
+        for record in part.records
+    ]
+    assert len(named) > 10
+    pairs = combinations(named, 2)
+    assert not [pair for pair in pairs if fnmatch(*pair) or fnmatch(*pair[::-1])]
 
 
 def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -197,80 +212,74 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
     one_line_error(done, os.getpid(), "--out")
 
 
-@pytest.mark.parametrize(
-    ("number", "slot"), [(signal.SIGTERM, None), (signal.SIGINT, Slot(frozenset({0})))]
-)
-def test_signal_stops_the_program_and_its_children(stub, slot, number):
-    Path("sleeps.py").write_text(
-        "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
-    )
-    Path("stub.py").write_text(
-        "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, 'sleeps.py']))"
-    )
-    script = (
-        "import sys; from pathlib import Path; from pipeline.step import *\n"
-        "from pipeline.programs import stopped_by_signals\n"
-        "try:\n"
-        " with stopped_by_signals():\n"
-        f"  run_step(Step('train', 'stub'), Path('runs'), sys.executable, slot={slot!r})\n"
-        "except StepFailedError as error: sys.exit(error.code)"
-    )
+def signalled(number: int, script: str, ready: int = 1) -> tuple[int, str]:
+    """How a script ends, and its errors, after a signal when so many files `began*` are there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    )
-    while not Path("began").exists():
-        time.sleep(0.05)
-    process.send_signal(number)
-    assert process.wait(timeout=20) in (128 + number, 1)  # 1 after a KeyboardInterrupt
-
-
-def test_no_step_is_announced_after_a_signal(stub: Step) -> None:
-    """Ctrl-C reaches three programs side by side, of which only two have begun on two cores."""
-    Path("stub.py").write_text("import sys, time; print('began', flush=True); time.sleep(60)")
-    script = (
-        "import sys; from pathlib import Path; from functools import partial\n"
-        "from pipeline import __main__ as main\n"
-        "from pipeline.step import Step\n"
-        "steps = [Step(f'train{n}', 'stub', beside=True) for n in range(9)]\n"
-        "main.stages.steps_of = lambda *_: steps\n"
-        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", f"import sys, time; from pathlib import Path\n{script}"],
         env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:."},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    began = process.stderr.readline()
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    printed = began + process.stderr.read()
-    assert process.wait(timeout=20) == 128 + signal.SIGINT
-    assert printed.count("== train") == min(9, len(os.sched_getaffinity(0)))
+    while len([*Path().glob("began*")]) < ready:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    return process.returncode, errors
+
+
+SLEEPS = "import os, pathlib, time; pathlib.Path(f'began{os.getpid()}').touch(); time.sleep(60)"
+
+
+@pytest.mark.parametrize(
+    ("number", "slot"), [(signal.SIGTERM, None), (signal.SIGINT, Slot(frozenset({0})))]
+)
+def test_signal_stops_the_program_and_its_children(stub, slot, number):
+    Path("sleeps.py").write_text(SLEEPS)
+    Path("stub.py").write_text(
+        "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, 'sleeps.py']))"
+    )
+    code, _ = signalled(
+        number,
+        "from pipeline.step import *\n"
+        "from pipeline.programs import stopped_by_signals\n"
+        "try:\n"
+        " with stopped_by_signals():\n"
+        f"  run_step(Step('train', 'stub'), Path('runs'), sys.executable, slot={slot!r})\n"
+        "except StepFailedError as error: sys.exit(error.code)",
+    )
+    assert code in (128 + number, 1)  # 1 after a KeyboardInterrupt
+
+
+def test_no_step_is_announced_after_a_signal(stub: Step) -> None:
+    """Ctrl-C reaches three programs side by side, of which only two have begun on two cores."""
+    Path("stub.py").write_text(SLEEPS)
+    cores = min(9, len(os.sched_getaffinity(0)))
+    code, printed = signalled(
+        signal.SIGINT,
+        "from pipeline import __main__ as main\n"
+        "from pipeline.step import Step\n"
+        "steps = [Step(f'train{n}', 'stub', beside=True) for n in range(9)]\n"
+        "main.stages.steps_of = lambda *_: steps\n"
+        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))",
+        ready=cores,
+    )
+    assert code == 128 + signal.SIGINT
+    assert printed.count("== train") == cores
     assert printed.splitlines()[-1] == "stopped; run the same command again to go on"
     assert "exit code" not in printed
 
 
 def test_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
     """While it looks at inputs no program runs that could be told."""
-    script = (
-        "import sys, time\n"
+    code, _ = signalled(
+        signal.SIGHUP,
         "from pipeline import __main__ as main\n"
-        "def looking(*arguments, **options): print('looks', flush=True); time.sleep(60)\n"
+        "def looking(*arguments, **options): Path('began').touch(); time.sleep(60)\n"
         "main.run_step = looking\n"
-        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))"
+        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))",
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=20) == 128 + signal.SIGHUP
+    assert code == 128 + signal.SIGHUP
 
 
 def test_steps_side_by_side_have_cores_of_their_own(stub, capfd) -> None:

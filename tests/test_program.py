@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from one_line import one_line_error
 
 from catlip.__main__ import programs
 from catlip.cli import InputError
@@ -145,13 +144,6 @@ whole = replace(CATLIP["starter"], max_lr=0.5, about="mine")
 some = {"recipe": "starter", "iterations": 7}
 few = dict(max_lr=0.5)
 def made(): return replace(CATLIP["starter"], range_augment=(30, 10))
-misspelt = {"max_rl": 1}
-text = {"max_lr": "high"}
-both = {"iterations": 3, "epochs": 2}
-unknown = {"recipe": "mine"}
-number = 3
-def broken(): return 1 / 0
-def ends(): raise SystemExit(0)
 """
 
 
@@ -177,31 +169,6 @@ def test_a_recipe_a_dict_and_a_function_give_a_recipe(file, name, expected):
     assert asdict(recipe).keys() == asdict(STARTER).keys()
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("misspelt", "max_rl"),
-        ("text", "max_lr"),
-        ("both", "iterations"),
-        ("unknown", "starter"),
-        ("number", "int"),
-        ("broken", "line 13: ZeroDivisionError"),
-        ("ends", "line 14: SystemExit: 0"),  # which would end the program as if it had succeeded
-        ("none", "none"),
-    ],
-)
-def test_what_is_no_recipe_is_one_line(file, name, words):
-    with pytest.raises(InputError, match=words):
-        user_recipe(f"{file}:{name}", DEFAULTS)
-
-
-def test_files_that_cannot_be_read_are_one_line(tmp_path):
-    (tmp_path / "bad.py").write_text("x = 1\nsmall = {")
-    for name, words in (("bad.py:small", "line 2"), ("none.py:small", "none.py")):
-        with pytest.raises(InputError, match=words):
-            user_recipe(f"{tmp_path / name}", DEFAULTS)
-
-
 def test_a_training_records_the_fields_and_flags_come_first(program, small_shards, file, tmp_path):
     file.write_text('small = {"recipe": "starter", "max_lr": 0.5, "micro_batch": 4}')
     words = ("--method", "clip", "--recipe", f"{file}:small", "--shards", small_shards)
@@ -211,4 +178,3 @@ def test_a_training_records_the_fields_and_flags_come_first(program, small_shard
     recipe = json.loads((tmp_path / "run.json").read_text())["config"]["recipe"]
     assert (recipe["max_lr"], recipe["micro_batch"], recipe["source"]) == (0.25, 4, "own")
     assert (recipe["iterations"], recipe["epochs"]) == (1, 0)
-    one_line_error(program("baselines.pretrain", *words[:2], "--recipe", f"{file}:big"), "big")

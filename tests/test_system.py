@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from work import die, fail, square
 
 from catlip.cli import InputError
 from catlip.data.shard_cache import LOCK, PARTIAL_SUFFIX, FileCache
@@ -22,39 +23,19 @@ from catlip.system.machine import Usage
 from catlip.training.checkpoint import save, save_weights
 
 
-@contextmanager
-def held_by_another(folder: Path, with_worker: bool = False):
-    """A process that has the lock, and with_worker has forked another, as loading does; its id."""
+def test_killed_run_goes_on_though_its_workers_live(tmp_path) -> None:
     ready, tell = os.pipe()
     child = os.fork()
     if not child:
-        with only_writer(folder):
-            if with_worker and not os.fork():
+        with only_writer(tmp_path / "run"):
+            if not os.fork():  # a worker, as loading has them
                 time.sleep(30)
                 os._exit(0)
             os.write(tell, b"!")
             time.sleep(60)
-        os._exit(0)
     os.read(ready, 1)
-    try:
-        yield child
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
-def test_second_is_refused_and_ranks_that_do_not_write_do_not_lock(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with held_by_another(folder) as process:
-        with only_writer(folder, wanted=False):
-            pass
-        with pytest.raises(InputError, match=f"{process} .*{folder}"), only_writer(folder):
-            pytest.fail("both are in")
-
-
-def test_killed_run_goes_on_though_its_workers_live(tmp_path) -> None:
-    with held_by_another(tmp_path / "run", with_worker=True):
-        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     with only_writer(tmp_path / "run"):
         assert (tmp_path / "run" / NAME).read_text() == f"{os.getpid()}\n"
     assert not list(tmp_path.iterdir())
@@ -92,22 +73,6 @@ def test_link_in_a_shared_folder_does_not_lead_to_another_file(
 
 
 # --- Work gives the same results wherever it runs, and ends when a worker dies.
-
-
-def square(number):
-    if number == 3:
-        raise InputError("three is refused")
-    if number == 4:
-        raise FileNotFoundError(2, "No such file", "four")
-    return number * number
-
-
-def fail(number):
-    raise ZeroDivisionError(f"a bug with {number}")
-
-
-def die(number):
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -6,7 +6,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from glosses import glosses, make_shard
-from one_line import one_line_error
 
 import catlip
 from catlip.captions import Labeller
@@ -73,16 +72,6 @@ def test_each_caption_has_its_nouns_and_classes(shards, tmp_path, rule):
     assert table.caption[-2:].isna().tolist() == [True, False]
 
 
-def test_words_stand_in_the_order_of_the_caption():
-    labeller = Labeller("paper_multiword")
-    caption = "Golden retrievers chase the women"
-    words = labeller.words_of(caption, labeller(caption))
-    assert {word: nouns().name(synset) for synset, word in words.items()} == {
-        "golden_retrievers": "golden_retriever.n.01",
-        "women": "woman.n.01",
-    }
-
-
 def test_csv_and_parquet_hold_the_same_and_every_source_is_a_row_group(shards, tmp_path):
     table = tabulate(shards, tmp_path / "labels.parquet", workers=1)
     text = tabulate(shards, tmp_path / "labels.csv", workers=1)
@@ -109,16 +98,3 @@ def test_rows_are_in_the_order_of_the_sources_and_made_again_when_labels_change(
     table = tabulate(shards, out, workers=1)
     assert out.stat().st_mtime_ns != before
     assert [*table.synsets[0]] == ["dog.n.01"]
-
-
-def test_bad_input_is_one_line_before_any_work(program, shards, tmp_path):
-    Vocabulary.from_captions(glosses()[::450], rule="corenet").save(tmp_path / "v.json")
-    for words, part in (
-        (["--out", "labels.txt"], ".parquet"),
-        (["--vocabulary", "v.json"], "--out"),
-        (["--out", "x.csv", "--vocabulary", "none.json"], "none.json"),
-        (["--out", "x.csv", "--vocabulary", "v.json"], "corenet"),
-    ):
-        done = program("catlip.label", *shards, *words, "--quiet", cwd=tmp_path)
-        one_line_error(done, part)
-    assert not [*tmp_path.rglob("*.npz")]

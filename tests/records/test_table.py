@@ -17,7 +17,6 @@ from catlip.records.table import (
     Share,
     Table,
     as_csv,
-    as_markdown,
     as_text,
     cell_of,
     format_number,
@@ -60,22 +59,6 @@ def test_text_has_aligned_columns_and_numbered_notes() -> None:
         [" [1]", MISSING, "+3.0 (=x)"],
         ["[1] Few."],
         ["[2] Busy."],
-    ]
-
-
-def test_markdown_says_once_what_all_rows_share() -> None:
-    assert as_markdown(TABLE).splitlines() == [
-        "Data: d.",
-        "",
-        "| Method | Top-1 (%) | Lead |",
-        "| --- | --- | --- |",
-        "| a\\|b <sup>1</sup> | 25.0 | +1.0 (−0.5 to 2.5) |",  # noqa: RUF001
-        "|  | 50.0 ± 10.0 (n = 3) | – |",  # noqa: RUF001
-        "| c <sup>2</sup> | NaN | −2.0 |",  # noqa: RUF001
-        "|  <sup>1</sup> | – | +3.0 (=x) |",  # noqa: RUF001
-        "",
-        "1. Few.",
-        "2. Busy.",
     ]
 
 

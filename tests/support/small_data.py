@@ -12,10 +12,12 @@ from PIL import Image
 
 from baselines.methods import BASELINES
 from baselines.openclip import text_tower
+from catlip.captions import EDITION, LabelVersion
 from catlip.categorical import Categorical
 from catlip.encoder import build_encoder
 from catlip.training.checkpoint import save_weights
-from catlip.vocabulary import CountedCaptions, Synset, Vocabulary, vocabulary_identity
+from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary.counts import CountedCaptions, Counts, Synset
 from catlip.words.wordnet import nouns
 
 CLASSES = ("dog", "cat", "violin", "guitar", "boat", "car")
@@ -52,10 +54,19 @@ def write_noise(root: Path, count: int) -> str:
 
 def vocabulary_of(*names: str) -> Vocabulary:
     """A vocabulary of these synsets, the first the most frequent."""
-    synsets = (Synset(nouns().find(name), name, 1000 - n) for n, name in enumerate(names))
+    synsets = (Synset(nouns().find(name), name, 10**5 - n) for n, name in enumerate(names))
     return Vocabulary(
         "corenet", "3.0", None, CountedCaptions(None, ()), None, len(names), tuple(synsets)
     )
+
+
+def counts_of(times: dict[int, int], captions: int = 100) -> Counts:
+    """How often each synset was counted, by these labels of so many captions."""
+    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
+    for synset, number in times.items():
+        by_synset[np.searchsorted(nouns().offsets, synset)] = number
+    labels = LabelVersion("paper", "3.0", "nltk", EDITION)
+    return Counts(by_synset, labels, CountedCaptions(captions, ("0" * 16,), 4))
 
 
 def write_run(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from small_data import vocabulary_of
 
 from catlip.transfer_init import find_origins
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
@@ -76,8 +77,8 @@ def test_whole_label_sets_against_all_reachable_classes(full):
     }
 
 
-def test_most_frequent_class_is_taken_of_ties(small):
-    vocabulary = small("oven.n.01", "stove.n.01", "dog.n.01")
+def test_most_frequent_class_is_taken_of_ties():
+    vocabulary = vocabulary_of("oven.n.01", "stove.n.01", "dog.n.01")
     labels = LabelSet("one", ("microwave",), (synsets_of("microwave.n.02"),))
     for counts, expected in (((5, 9), "stove.n.01"), ((9, 5), "oven.n.01"), ((7, 7), "oven.n.01")):
         numbers = dict(zip(("oven.n.01", "stove.n.01"), counts, strict=True))
@@ -91,8 +92,8 @@ def test_most_frequent_class_is_taken_of_ties(small):
 @pytest.mark.parametrize(
     ("alpha", "kinds"), [(1.0, "exact random"), (0.51, "exact random"), (0.5, "exact near")]
 )
-def test_similarity_of_just_alpha_is_enough(small, alpha, kinds):
+def test_similarity_of_just_alpha_is_enough(alpha, kinds):
     synsets = (synsets_of("dog.n.01"), synsets_of("hotdog.n.02"))
     labels = LabelSet("two", ("dog", "hot dog"), synsets)
-    origins = find_origins(labels, small("dog.n.01", "sandwich.n.01"), alpha)
+    origins = find_origins(labels, vocabulary_of("dog.n.01", "sandwich.n.01"), alpha)
     assert " ".join(origin.kind for origin in origins) == kinds

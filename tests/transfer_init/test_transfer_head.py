@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_data import vocabulary_of
 
 from catlip.cli import InputError
 from catlip.transfer_init.head import transfer_rows
@@ -18,8 +19,8 @@ NAMES = ("dog", "cat", "restaurant_kitchen", "hot dog", "archaeological_excavati
 
 
 @pytest.fixture
-def vocabulary(small):
-    return small(*CLASSES)
+def vocabulary():
+    return vocabulary_of(*CLASSES)
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_exact_and_near_rows_are_the_classifiers_bit_for_bit(vocabulary, labels,
 
 
 @given(seed=st.integers(0, 5))
-def test_head_does_not_depend_on_the_order_of_the_classes(small, seed):
-    vocabulary = small(*CLASSES)
+def test_head_does_not_depend_on_the_order_of_the_classes(seed):
+    vocabulary = vocabulary_of(*CLASSES)
     weight, bias = classifier(len(vocabulary), seed=seed)
     order = torch.randperm(len(vocabulary), generator=torch.Generator().manual_seed(seed))
     turned = replace(vocabulary, synsets=tuple(vocabulary.synsets[i] for i in order))
@@ -67,8 +68,8 @@ def test_head_does_not_depend_on_the_order_of_the_classes(small, seed):
     assert torch.equal(one.bias, other.bias)
 
 
-def test_random_rows_are_those_of_a_fresh_layer(small):
-    vocabulary = small("dog.n.01", "entity.n.01")
+def test_random_rows_are_those_of_a_fresh_layer():
+    vocabulary = vocabulary_of("dog.n.01", "entity.n.01")
     weight, bias = torch.randn(2, 256), torch.zeros(2)
     strict = transfer_rows(weight, bias, vocabulary, label_set("imagenet"), alpha=1.0)
     loose = transfer_rows(weight, bias, vocabulary, label_set("imagenet"), alpha=0.2)

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_data import vocabulary_of
 
 from catlip.cli import InputError
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label.sidecar import Labels, read_sidecar, write_sidecar
-from catlip.vocabulary import Vocabulary
-from catlip.vocabulary.counts import CountedCaptions, Synset
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
-SYNSETS = (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
-VOCABULARY = Vocabulary("corenet", "3.0", None, CountedCaptions(None, ()), None, 2, SYNSETS)
+VOCABULARY = vocabulary_of("dog.n.01", "cat.n.01")
 MAKING = {"rule": "corenet", "wordnet": "3.0", "tagger": None, "edition": VOCABULARY.edition}
 
 

@@ -7,24 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_data import counts_of
 
-from catlip.captions import EDITION, LabelVersion
+from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import describe
-from catlip.vocabulary.counts import CountedCaptions, Counts, count
-from catlip.words.wordnet import nouns
+from catlip.vocabulary.counts import count
 
 CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
-MAKING = LabelVersion("paper", "3.0", "nltk", EDITION)
-
-
-def counts_of(times):
-    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-    for synset, number in times.items():
-        by_synset[np.searchsorted(nouns().offsets, synset)] = number
-    return Counts(by_synset, MAKING, CountedCaptions(1000, ("0" * 16,), 3))
 
 
 def labels_of(samples, rule="paper", tagger="nltk", shard="0.tar", **more):

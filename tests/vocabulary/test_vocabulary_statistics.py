@@ -2,51 +2,36 @@
 
 import re
 
-import numpy as np
+from small_data import counts_of
 
-from catlip.captions import EDITION, LabelVersion
 from catlip.records.table import MISSING
 from catlip.transfer_init import find_origins
 from catlip.transfer_init.table import origins_sentence, origins_table
-from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary import build
 from catlip.vocabulary.__main__ import match, statistics
-from catlip.vocabulary.counts import CountedCaptions, Counts
 from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.result import SIMILARITIES, LabelCounts
-from catlip.words.wordnet import nouns
 
 TENCH, DOG, PUPPY, RESTAURANT, KITCHEN, SOFA = 1440764, 2084071, 1322604, 4081281, 3619890, 4256520
-
-
-def vocabulary_of(
-    times: dict[int, int], captions: int | None = 100, threshold: int = 0
-) -> Vocabulary:
-    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-    for synset, number in times.items():
-        by_synset[np.searchsorted(nouns().offsets, synset)] = number
-    label_version = LabelVersion("paper", "3.0", "nltk", EDITION)
-    return build(
-        Counts(by_synset, label_version, CountedCaptions(captions, ("0" * 16,), 4)), threshold
-    )
 
 
 def test_label_of_several_synsets_has_its_best_and_one_without_none():
     names = ("kitchen of a restaurant", "dug up", "pup")
     labels = LabelSet("rooms", names, ((RESTAURANT, KITCHEN), (), (PUPPY,)))
-    dug, pup = match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 7}))[1:]
+    dug, pup = match(labels, build(counts_of({DOG: 9, KITCHEN: 7, RESTAURANT: 7}), 0))[1:]
     assert (dug.class_id, dug.synset, dug.similarity, dug.samples) == (None, "", 0.0, 0)
     assert (pup.synset, pup.similarity, pup.samples) == ("dog.n.01", 0.5, 9)
     # Both are matched exactly: the more frequent class is meant, and of equally frequent ones the
     # lower class id.
     for kitchens, restaurants, expected in ((7, 8, "restaurant.n.01"), (8, 7, "kitchen.n.01")):
         times = {DOG: 9, KITCHEN: kitchens, RESTAURANT: restaurants}
-        assert match(labels, vocabulary_of(times))[0].synset == expected
-    assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
+        assert match(labels, build(counts_of(times), 0))[0].synset == expected
+    assert match(labels, build(counts_of({DOG: 9, KITCHEN: 8, SOFA: 7}), 0))[0].similarity == 1
 
 
 def test_record_says_what_is_in_the_captions():
     labels = LabelSet("three", ("a", "b", "c"), ((DOG,), (SOFA,), ()))
-    metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
+    metrics, samples = statistics(build(counts_of({DOG: 9, SOFA: 6, TENCH: 1}), 1), [labels])
     assert metrics.num_classes == 2
     assert metrics.unique_synsets == 3
     assert metrics.num_captions == 100
@@ -65,7 +50,7 @@ def test_record_says_what_is_in_the_captions():
 def test_own_classes_are_told_as_transfer_init_maps_them(tmp_path):
     (tmp_path / "mine.txt").write_text("sofa\nquokka\ndogs\npuppy\n")
     labels = label_set(str(tmp_path / "mine.txt"))
-    vocabulary = vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1})
+    vocabulary = build(counts_of({DOG: 9, SOFA: 6, TENCH: 1}), 0)
     origins = find_origins(labels, vocabulary)
     table = origins_table(labels.name, origins, vocabulary)
     rows = [[cell.text for cell in cells] for _, cells in table.lines()]
