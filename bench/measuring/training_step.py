@@ -18,7 +18,7 @@ from catlip.range_augment import AugmentedObjective, RangeAugment
 from catlip.training.distributed import Rank
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
-from catlip.training.trainer import Implementation, Trainer, no_mark
+from catlip.training.trainer import Implementation, Trainer
 
 PHASES = ("forward", "loss", "backward", "optimizer")
 RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
@@ -60,7 +60,7 @@ class Stopwatch:
         ]
 
 
-def build(factors: Factors, rank: Rank, mark: Callable[[str], None] = no_mark) -> Trainer:
+def build(factors: Factors, rank: Rank, mark: Callable[[str], object] = lambda _: None) -> Trainer:
     """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
     called with each of PHASES when it ends; with "forward" after every part with parameters.
     """

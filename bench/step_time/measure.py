@@ -28,11 +28,12 @@ from bench.measuring.methods import (
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
+from bench.memory.measure import state_of
 from bench.step_time import result
 from bench.step_time.config import StepTime
 from bench.step_time.steps import without_folders
 from catlip.cli import InputError
-from catlip.costs import TEXT_VOCABULARY, TextTower
+from catlip.costs import GIB, TEXT_VOCABULARY, TextTower
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, lanes_of
@@ -86,8 +87,6 @@ def main(config: StepTime, eager: bool = True) -> None:
             print(f"compiling {method} took {format_number(seconds)} s")
     for timed in runs:
         print_doubts(timed)
-        for fault in timed.metrics.faults(timed):
-            print(f"warning: {timed.name}: {fault}")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -100,6 +99,7 @@ class Timed:
     ms: dict[str, list[float]]
     first_ms: float
     parameters: int
+    peak_gib: float | None = None
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -230,14 +230,18 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             watch.mark("data_wait")
             yield batch
 
-    stream = marked()
+    stream, peaks = marked(), dict[str, int]()
     barrier()
     watch.mark()
     hidden = config.quiet or not rank.is_main
     for _ in progress(until_deadline(range(rounds)), "step_time", rounds, disable=hidden):
-        for trainer in trainers.values():
+        for method, trainer in trainers.items():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
+            if rank.device.type == "cuda" and rank.world_size == 1:
+                peaks[method] = torch.cuda.max_memory_allocated()
+                torch.cuda.reset_peak_memory_stats()
+    held = {m: sum(tensor.nbytes for tensor in state_of(trainers[m])) for m in peaks}
     steps = [dict.fromkeys(PARTS, 0.0)]
     laps = watch.laps_ms()  # read at the end, so that a GPU never waits for the bench
     if config.profile:
@@ -260,6 +264,7 @@ def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
             ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
+            peak_gib=(peaks[method] + held[method] - sum(held.values())) / GIB if peaks else None,
         )
     return timed
 
@@ -324,6 +329,7 @@ def _summary(
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
+            peak_gib=each.peak_gib,
         )
     return result.StepTime(
         world_size=ranks,

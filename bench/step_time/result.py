@@ -32,7 +32,8 @@ class Ceiling:
 class MethodSteps:
     """The steps of one method: the first, in which kernels are chosen or compiled, a whole one, its
     parts (if `loss_ms` is None, `forward_ms` includes the loss), images per second of all ranks,
-    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings.
+    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings;
+    of one GPU, the peak of its memory, without what trainings of other methods hold there.
     """
 
     parameters: int
@@ -47,16 +48,7 @@ class MethodSteps:
     tflops: float | None = None
     mfu: float | None = None
     mfu_datasheet: float | None = None
-
-    @property
-    def parts(self) -> dict[str, Summary | None]:
-        return {
-            "waiting for data": self.data_wait_ms,
-            "forward": self.forward_ms,
-            "loss": self.loss_ms,
-            "backward": self.backward_ms,
-            "optimizer": self.optimizer_ms,
-        }
+    peak_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +129,13 @@ def step_rows(runs: Iterable[Run[StepTime]]) -> Iterator[Row]:
                 **step_row(run),
                 "method": method_name(method),
                 "step": steps.total_ms,
-                **{part: ms and ms.median for part, ms in steps.parts.items()},
+                **{part: ms.median for part, ms in vars(steps).items() if isinstance(ms, Summary)},
                 "ratio": run.trusted(ratios[method]) if method in ratios else None,
                 "flops": flops.get(method),
                 "images": steps.images_per_s,
                 "ceiling": steps.mfu,
                 "datasheet": steps.mfu_datasheet,
+                "memory": steps.peak_gib,
                 "tflops": ceiling.tflops.median if ceiling else None,
                 NOTE: "; ".join(filter(None, (run.too_few, *run.environment.doubts))),
             }
@@ -164,17 +157,18 @@ STEP_TIME = Spec(
         *STEP_HEADS,
         Column("Method", "method"),
         Column("Step (ms)", "step"),
-        Column("Waiting for data (ms)", "waiting for data"),
-        Column("Forward (ms)", "forward"),
-        Column("Loss (ms)", "loss"),
-        Column("Backward (ms)", "backward"),
-        Column("Optimizer (ms)", "optimizer"),
+        Column("Waiting for data (ms)", "data_wait_ms"),
+        Column("Forward (ms)", "forward_ms"),
+        Column("Loss (ms)", "loss_ms"),
+        Column("Backward (ms)", "backward_ms"),
+        Column("Optimizer (ms)", "optimizer_ms"),
         Column("Step, relative", "ratio", 2, unit=TIMES),
         Column("FLOPs, relative", "flops", 2, unit=TIMES),
         Column("Images/s", "images"),
         Column("Of the measured ceiling (%)", "ceiling", 1, factor=100),
         Column("Ceiling (TFLOP/s)", "tflops"),
         Column("Of the datasheet (%)", "datasheet", 1, factor=100),
+        Column("Peak memory (GiB)", "memory"),
     ],
     step_rows,
     "python -m bench.step_time --model vit_b16 --out runs/starter/step_time",

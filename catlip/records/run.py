@@ -252,6 +252,8 @@ def read_run(record: dict[str, Any], kind: type[K], is_foreign: bool = False) ->
 
 def print_doubts(run: Run[Any]) -> None:
     doubts, card = run.environment.doubts, run.environment.card
+    for fault in run.metrics.faults(run):
+        print(f"warning: {run.name}: {fault}")
     if doubts:
         print(f"warning: {run.name}: its times are in doubt: {', '.join(doubts)}")
     if doubts and card.end.sm_mhz:

@@ -71,10 +71,6 @@ class Implementation:
     norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
 
 
-def no_mark(part: str) -> None:
-    """The default mark, which does nothing."""
-
-
 @dataclass
 class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
@@ -98,7 +94,7 @@ class Trainer:
     accumulation: int = 1
     implementation: Implementation = Implementation()
     seed: int = 0
-    mark: Callable[[str], object] = no_mark
+    mark: Callable[[str], object] = lambda _: None
     flops: Callable[[Any], float] = lambda _: 0.0
     step: int = 0
 

@@ -21,14 +21,13 @@ from torch._inductor import config as inductor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.openclip import TEXT_TOWERS, TextTower
+from bench.arithmetic.memory import peak_bytes
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build, free_memory
 from bench.memory import measure as memory
 from bench.self_check import measure as self_check
-from bench.step_time import measure as step_measure
 from bench.step_time import measure as step_time
-from bench.waterfall import measure, result
 from bench.waterfall import measure as waterfall
 from catlip.architectures import ENCODERS, Architecture
 from catlip.cli import InputError
@@ -73,7 +72,7 @@ def shared_folder() -> Path:
 @pytest.fixture
 def quick(monkeypatch) -> None:
     """Without the seconds of multiplying matrices."""
-    monkeypatch.setattr(step_measure, "matmul_flops_per_s", lambda *_: [1e14, 1e14])
+    monkeypatch.setattr(step_time, "matmul_flops_per_s", lambda *_: [1e14, 1e14])
 
 
 @pytest.mark.parametrize(
@@ -125,8 +124,9 @@ def test_device_is_warmed_up_before_its_peak_is_measured(rank) -> None:
 def test_default_batches_fit_and_a_larger_one_is_refused(tmp_path, quick) -> None:
     usual = step_time.StepTime(num_steps=2, compile=False, quiet=True, out=tmp_path)
     step_time.main(usual)
-    (path,) = tmp_path.iterdir()
-    assert "-b128-" in path.name
+    steps = step_time.variants(replace(usual, batch_size=128, precision="bf16"))
+    for method, found in metrics(tmp_path, "*-b128-*")["methods"].items():
+        assert found["peak_gib"] == pytest.approx(peak_bytes(steps[method]) / 2**30, rel=0.03)
     with pytest.raises(InputError, match="out of memory"):
         step_time.main(replace(usual, batch_size=256))
 
@@ -142,10 +142,10 @@ def held_by_another(gib: int) -> Iterator[None]:
 
 def test_default_batches_leave_what_others_hold(rank) -> None:
     free_memory()
-    alone = step_measure.resolve(step_time.StepTime(), rank.device)
+    alone = step_time.resolve(step_time.StepTime(), rank.device)
     shared = waterfall.resolve(waterfall.Waterfall(), rank.device)
     with held_by_another(12):
-        assert step_measure.resolve(step_time.StepTime(), rank.device).batch_size == 64
+        assert step_time.resolve(step_time.StepTime(), rank.device).batch_size == 64
         assert waterfall.resolve(waterfall.Waterfall(), rank.device).batch_size < shared.batch_size
     assert alone.batch_size == 128
 
@@ -279,15 +279,15 @@ def test_waterfall_is_timed(tmp_path, quick) -> None:
 
 
 def test_largest_pair_of_the_waterfall_fits(rank, tmp_path, quick) -> None:
-    config = measure.resolve(waterfall.Waterfall(num_rounds=1), rank.device)
-    start = measure.released_clip(config, gpu=True)
-    changes = measure.release_changes(config.batch_size, gpu=True)
-    pair = [measure.apply_all(start, changes[:count]) for count in (-2, -1)]
+    config = waterfall.resolve(waterfall.Waterfall(num_rounds=1), rank.device)
+    start = waterfall.released_clip(config, gpu=True)
+    changes = waterfall.release_changes(config.batch_size, gpu=True)
+    pair = [waterfall.apply_all(start, changes[:count]) for count in (-2, -1)]
     assert [variant.step.method for variant in pair] == ["clip", "catlip_dense"]
     larger = [replace(variant, step=replace(variant.step, batch_size=16384)) for variant in pair]
     with progress(disable=True) as bar:
-        record = Record(tmp_path / "pairs.json", result.Waterfall, {})
-        timer = measure.PairTimer(config, rank, record, bar)
+        record = Record(tmp_path / "pairs.json", waterfall.result.Waterfall, {})
+        timer = waterfall.PairTimer(config, rank, record, bar)
         assert timer.time_pair("largest", *pair).not_run is None
         free_memory()
         before = torch.cuda.memory_reserved()
