@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from catlip.program.methods import user_folders
+
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("catlip", "baselines", "bench")
 # An input of at most this many bytes is compared by content, a larger one by sizes and times.
@@ -50,7 +52,8 @@ def digest_of_code(programs: Iterable[str]) -> str:
             todo += _read_source(file)[1]
     total = sha256()
     for file in sorted(seen):
-        total.update(f"{file.relative_to(REPOSITORY)}\t{_read_source(file)[0]}\n".encode())
+        name = file.relative_to(REPOSITORY) if file.is_relative_to(REPOSITORY) else file.name
+        total.update(f"{name}\t{_read_source(file)[0]}\n".encode())
     return total.hexdigest()[:16]
 
 
@@ -122,4 +125,6 @@ def _sources(module: str) -> tuple[Path, ...]:
     folders = [REPOSITORY.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     files = [folder / "__init__.py" for folder in folders]
     files += [folders[-1] / "__main__.py", folders[-1].with_suffix(".py")]
+    if parts[0] == "baselines":  # a user's methods are imported from there too
+        files += [folder / f"{parts[-1]}.py" for folder in user_folders()]
     return tuple(file for file in files if file.is_file())

@@ -84,8 +84,9 @@ HELP = """\
   --methods A,B    what to pre-train and compare, for example catlip,clip_bag,siglip,superclass;
                    default catlip,clip,clip_bag: CLIP also with a bag of words as text tower,
                    with which small encoders are better; cc3m, datacomp: catlip,clip
-  --seeds N        pre-training runs of each method (starter, photos: 2 by default, 3 with --full,
-                   10 with --study; else 1); an interval needs 6
+  --seeds N        pre-training runs of each method (starter, photos: 2 by default, and 1 of CLIP's
+                   transformer beside its bag of words, 3 with --full, 10 with --study; else 1); an
+                   interval needs 6
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
   --only STAGE     only this stage: setup data label tune pretrain transfer dense bench study report

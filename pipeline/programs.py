@@ -76,14 +76,14 @@ def stopped_by_signals() -> Iterator[None]:
             sys.exit(128 + number)
 
     previous = {}
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(each) != signal.SIG_IGN:  # as nohup has it
-            previous[each] = signal.signal(each, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            previous[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def slots(gpus: int, programs: int) -> list[Slot]:

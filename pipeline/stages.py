@@ -10,7 +10,7 @@ from catlip.data.layout import FASHION_MNIST_DIR, find_layout, validation_of
 from catlip.program.methods import crossed_methods, methods
 from catlip.system.foreign import read_json
 from catlip.system.urls import is_remote
-from pipeline.options import DRAWINGS, Options, count_gpus
+from pipeline.options import DRAWINGS, SEEDS, Options, count_gpus
 from pipeline.step import Step
 
 
@@ -33,6 +33,14 @@ class Plan:
         brief = self.small and not (options.full or options.study)
         self.few_seeds = range(1 if brief else options.seeds)
         self.seeds = range(options.seeds)
+        # Of a CLIP that is worse beside a better one, a default run trains one.
+        is_brief = brief and options.seeds == SEEDS and "clip_bag" in options.methods
+        self.trained = [
+            (method, seed)
+            for seed, method in product(self.seeds, options.methods)
+            if seed == 0 or not (is_brief and methods()[method].may_be_packed)
+        ]
+        self.encoders = [*self.trained, *(("random", seed) for seed in self.seeds)]
         self.quiet = ("--quiet",) if options.quiet else ()
         self.device = ("--device", options.device, *self.quiet)
         self.labels = self.runs / "labels"
@@ -71,7 +79,7 @@ class Plan:
     def recipe_of(self, method: str) -> str:
         return f"{self.tuned(method)}:tuned" if self.options.tune else self.recipe
 
-    def trained(self, method: str, seed: int) -> Path:
+    def encoder_of(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run; `random` is an encoder that was not trained."""
         if method == "random":
             return Path(f"random:{self.encoder}@{self.resolution}")
@@ -169,8 +177,8 @@ def tune(plan: Plan) -> Iterator[Step]:
 def pretrain(plan: Plan) -> Iterator[Step]:
     """One training per seed and method, by the method's recipe of the scale, or its tuned one."""
     options = plan.options
-    for seed, method in product(plan.seeds, options.methods):
-        folder = plan.trained(method, seed)
+    for method, seed in plan.trained:
+        folder = plan.encoder_of(method, seed)
         recipe = plan.recipe_of(method)
         arguments: list[object] = ["--recipe", recipe, "--shards", options.shards, "--seed", seed]
         reads: list[object] = [options.shards, *([plan.tuned(method)] if options.tune else [])]
@@ -180,6 +188,8 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             arguments += ["--encoder", options.encoder]
         if method != "catlip":
             arguments += ["--method", method]
+        if plan.small and methods()[method].may_be_packed:
+            arguments += ["--packed-captions"]
         if methods()[method].may_need_nouns:
             arguments += ["--vocabulary", plan.vocabulary, "--labels-dir", plan.labels]
             reads += [plan.vocabulary, plan.labels]
@@ -208,7 +218,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
     if not options.probe:
         yield from retrieval(plan)
         return
-    for task, method, seed in product(plan.probes, (*methods, "random"), plan.seeds):
+    for task, (method, seed) in product(plan.probes, plan.encoders):
         name = f"{method}-seed{seed}"
         if task != options.probe:
             name += f"-{find_layout(task).name}"
@@ -222,10 +232,10 @@ def transfer(plan: Plan) -> Iterator[Step]:
         if plan.small:
             how = ["--recipe", "starter", "--fraction", "0.25", "1"]
         how += ["--init", "random", "transfer"]
-        for method, seed in product((*methods, "random"), plan.seeds):
+        for method, seed in plan.encoders:
             yield encoder_step(plan, "finetune", method, seed, probe, how)
     if options.full and not plan.starter:
-        for method, seed in product((*methods, "random"), plan.seeds):
+        for method, seed in plan.encoders:
             sweep = ("--protocol", "l2_sweep")
             yield encoder_step(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
@@ -278,10 +288,13 @@ def dense(plan: Plan) -> Iterator[Step]:
         if task == "multilabel" and "catlip" in options.methods:
             runs = starts | {"catlip_transfer": ("--init", "transfer")}
         for seed, (name, more) in product(plan.seeds if folder else (), runs.items()):
+            method = name.removesuffix("_transfer")
+            if (method, seed) not in plan.encoders:
+                continue
             yield encoder_step(
                 plan,
                 task,
-                name.removesuffix("_transfer"),
+                method,
                 seed,
                 (f"{kind}:{folder}", folder),
                 ("--recipe", "starter" if plan.small else recipe, *more, "--seed", str(seed)),
@@ -304,7 +317,7 @@ def encoder_step(
 ) -> Step:
     """A transfer program on an encoder, trained or not; `data` as it takes them, and their path."""
     name = name or f"{method}-seed{seed}"
-    encoder = plan.trained(method, seed)
+    encoder = plan.encoder_of(method, seed)
     is_trained = method != "random"
     # An untrained encoder is drawn from the seed of the probe.
     if not is_trained and "--seed" not in arguments:
@@ -348,7 +361,8 @@ def bench(plan: Plan) -> Iterator[Step]:
     if not plan.small:
         yield measurement_step(plan, "waterfall")
     if plan.gpus != 1:
-        yield measurement_step(plan, "communication", small, processes=plan.gpus or 2)
+        same = ("--methods", *plan.options.methods)
+        yield measurement_step(plan, "communication", (*small, *same), processes=plan.gpus or 2)
 
 
 def measurement_step(
@@ -384,10 +398,9 @@ LENGTHS = {
 }
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
-WHOLE = "139264"  # the length of the starter's own trainings
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 LONGEST = "694300"  # 25 epochs, the paper's shortest training on CC3M
-SEEDS, SEEDS_OF_LONGEST = 6, 3
+SEEDS_OF_PART, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
 FINAL = "138880"  # the starter's five epochs in whole steps of every batch that is tried
 
@@ -404,7 +417,7 @@ class Part:
     kind: str
     arguments: Sequence[str]
     records: Sequence[str]
-    seeds: int = SEEDS
+    seeds: int = SEEDS_OF_PART
     methods: Sequence[str] = ()
     recipe: str = ""
 
@@ -429,9 +442,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield tuning_part(plan)  # a trial of the other scales takes days
 
     def lengths(
-        name: str, images: Sequence[str], names: Sequence[str], *more: str, **options: Any
+        name: str, images: Sequence[str], models: Sequence[str], *more: str, **options: Any
     ) -> Part:
-        records = [f"{one}-{length}-seed*" for one in names for length in images]
+        records = [f"{model}-{length}-seed*" for model in models for length in images]
         arguments = ("--images", *images, *more)
         return Part(name, "lengths", "scaling", arguments, records, **options)
 
@@ -451,9 +464,6 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield lengths("losses-and-words", [LONGEST], [usual], methods=crossed, recipe=tuned)
         smaller = encoders[0]
         yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
-        other = ("--trials", TRIALS, "--encoder", "cnn")
-        yield Part("tuning-cnn", "tuning", "tuning-cnn", other, ["*"], seeds=0)
-        yield lengths("cnn", [WHOLE], ["cnn"], "--encoders", "cnn")
 
 
 def study(plan: Plan) -> Iterator[Step]:
@@ -498,7 +508,7 @@ def study_steps(plan: Plan, part: Part) -> Iterator[Step]:
         return
     reads.append(plan.vocabulary)
     for method in part.methods or options.methods:
-        makes = [out / f"{method}-{one}.json" for one in part.records]
+        makes = [out / f"{method}-{record}.json" for record in part.records]
         makes += [plan.tuned(method)] if is_tuning else []
         classes = ("--vocabulary", plan.vocabulary, "--methods", method)
         yield of_study(f"{part.name}-{method}", method, *classes, makes=makes, methods=[method])

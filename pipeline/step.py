@@ -152,7 +152,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
         raise StoppedError(code)
     if code:
         raise StepFailedError(step.name, code, step.way_out if code == USER_ERROR else "")
-    made = [each for path in _matches(step.makes) for each in (path, *path.rglob("*"))]
+    made = [file for path in _matches(step.makes) for file in (path, *path.rglob("*"))]
     files = [file for file in made if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= began - CLOCK_SKEW] or files
     # Names of files in `runs` are relative to it, so that the folder can be moved.

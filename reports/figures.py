@@ -152,13 +152,13 @@ def render(figure: Figure) -> Rendered:
 
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(figure.width, figure.height))
-        every = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
-        for axes, panel in zip(every, figure.panels, strict=True):
+        drawn = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
+        for axes, panel in zip(drawn, figure.panels, strict=True):
             FORMS[panel.form](axes, panel)
             axes.set_xlabel(panel.x)
             axes.set_ylabel(panel.y)
             axes.set_title(panel.title, fontsize=10, loc="left")
-        _add_legend(canvas, every)
+        _add_legend(canvas, drawn)
         # Laid out once for SVG and PNG.
         dpi = canvas.dpi
         FigureCanvasSVG(canvas)
@@ -171,17 +171,17 @@ def render(figure: Figure) -> Rendered:
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
 
 
-def _add_legend(canvas: Any, every: Sequence["Axes"]) -> None:
+def _add_legend(canvas: Any, drawn: Sequence["Axes"]) -> None:
     """One for all panels, below them, where these have the same lines; else one in each, or below
     it where it would cover the lines.
     """
-    found = [axes.get_legend_handles_labels() for axes in every]
+    found = [axes.get_legend_handles_labels() for axes in drawn]
     names = {tuple(labels) for _, labels in found}
     style: dict[str, Any] = {"fontsize": 8.5, "frameon": False, "handlelength": 1.6}
-    if len(names) == 1 and len(every) > 1 and max(map(len, names)) > 1:
+    if len(names) == 1 and len(drawn) > 1 and max(map(len, names)) > 1:
         canvas.legend(*found[0], loc="outside lower center", ncols=len(found[0][1]), **style)
         return
-    for axes, (_, labels) in zip(every, found, strict=True):
+    for axes, (_, labels) in zip(drawn, found, strict=True):
         if len(labels) > 4:
             axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, **style)
         elif len(labels) > 1:

@@ -39,8 +39,8 @@ class DataSet:
 def data_sets() -> dict[str, DataSet]:
     """Scale -> what this repository trained on, those most like the paper's data first."""
     with open(PUBLISHED / "data_sets.csv", newline="", encoding="utf-8") as file:
-        every = {row["scale"]: DataSet(**row) for row in csv.DictReader(file)}
-    return {scale: every[scale] for scale in likeness()}
+        known = {row["scale"]: DataSet(**row) for row in csv.DictReader(file)}
+    return {scale: known[scale] for scale in likeness()}
 
 
 @cache

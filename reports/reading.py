@@ -55,7 +55,7 @@ def read_records(roots: Sequence[Path]) -> Records:
     A record's scale is the folder two levels above it, and its root the folder above that:
     ROOT/<scale>/<kind>/<name>.json. A record nearer to a given folder has that folder as its scale.
     """
-    every: list[Run] = []
+    found: list[Run] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for source in roots:
@@ -74,10 +74,10 @@ def read_records(roots: Sequence[Path]) -> Records:
             try:
                 if _leads_out(path, source):
                     raise NotARecordError(LEADS_OUT)
-                every.append(read_record(Path(os.path.normpath(root)), path))
+                found.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
                 problems.append(Problem(str(path), str(reason)))
-    kept, other_probes = _keep_usual_probe(every)
+    kept, other_probes = _keep_usual_probe(found)
     return Records(tuple(map(str, roots)), tuple(kept), (*problems, *other_probes))
 
 

@@ -53,10 +53,7 @@ class Words:
     def effect_says(
         self, key: str, epochs: int, name: str, side: str, encoder: str = "hybrid_mini"
     ) -> str:
-        """`side`: where the interval lies: above, below or around 0."""
-        effect = self._effect(key, epochs, name, encoder)
-        low, high = effect.low or 0.0, effect.high or 0.0
-        found = "above" if low > 0 else "below" if high < 0 else "around"
+        found = side_of(self._effect(key, epochs, name, encoder), 0)
         return check(f"effect of {name} on {key}, {epochs}, {encoder}", side, found)
 
     def _effect(self, key: str, epochs: int, name: str, encoder: str) -> Estimate:
@@ -74,10 +71,16 @@ class Words:
     def cell(self, table: str, key: str, **where: Any) -> str:
         """A value of the row of a table that has these values: `1.04 (1.00 to 1.06)`."""
         column = next(column for column in self.tables[table].all_columns if column.key == key)
+        return cell_of(self._value(table, key, where), replace(column, unit="")).full
+
+    def cell_says(self, table: str, key: str, side: str, **where: Any) -> str:
+        return check(f"{key} of {table}, {where}", side, side_of(self._value(table, key, where), 1))
+
+    def _value(self, table: str, key: str, where: Mapping[str, Any]) -> Any:
         for row in self.tables[table].rows:
             is_asked = all(row.get(name) == value for name, value in where.items())
             if is_asked and row.get(key) is not None:
-                return cell_of(row[key], replace(column, unit="")).full
+                return row[key]
         raise InputError(f"a sentence is about {key} of {table}, {where}: no record is")
 
     def times(self, ratio: Interval | Estimate) -> str:
@@ -86,6 +89,12 @@ class Words:
 
     def number(self, value: float, digits: int | None = None) -> str:
         return format_number(value, digits)
+
+
+def side_of(found: Interval | Estimate, middle: float) -> str:
+    """Where the interval lies: above, below or around."""
+    low, high = (middle if end is None else end for end in (found.low, found.high))
+    return "above" if low > middle else "below" if high < middle else "around"
 
 
 def check(what: str, stated: str, found: str) -> str:

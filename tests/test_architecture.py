@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_541,
-    "bench": 10_630,
-    "reports": 4_498,
-    "pipeline": 1_560,
+    "catlip": 18_543,
+    "bench": 10_629,
+    "reports": 4_497,
+    "pipeline": 1_576,
     "baselines": 1_064,
-    "tests": 22_572,
+    "tests": 22_593,
 }
 
 

@@ -142,6 +142,17 @@ def test_code_of_a_function_that_is_imported_late_counts(program, late, monkeypa
     inputs._read_source.cache_clear()
 
 
+def test_code_of_a_users_own_method_counts(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CATLIP_METHODS", str(tmp_path))
+    inputs._sources.cache_clear()
+    digests = set()
+    for line in ("NEW = 1\n", "NEW = 2\n"):
+        (tmp_path / "mine.py").write_text(line)
+        inputs._read_source.cache_clear()
+        digests.add(inputs.digest_of_code(["baselines.mine"]))
+    assert len(digests) == 2
+
+
 def test_interrupted_step_goes_on_in_its_own_version(stub: Step) -> None:
     Path("stop").touch()
     with pytest.raises(StepFailedError) as failure:

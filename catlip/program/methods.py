@@ -44,6 +44,11 @@ class MethodFacts:
     def may_need_nouns(self) -> bool:
         return (self.needs is None or "labels" in self.needs) and self.classes == "nouns"
 
+    @property
+    def may_be_packed(self) -> bool:
+        """Whether its text tower has blocks, which compute what pads a caption, too."""
+        return self.reads == "sentences"
+
 
 def methods() -> dict[str, MethodFacts]:
     """Every method by name, in the order of tables."""

@@ -504,7 +504,7 @@ def _step_title(test: Test, task: str, one: Any, other: Any) -> str:
 
 
 def _trend(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
-    """The mean of a number over seeds."""
+    """The mean of a number over seeds, of the longest trainings."""
     frame = comparisons.frame
     for place in places_of(comparisons):
         rows = frame[
@@ -516,6 +516,7 @@ def _trend(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
         ]
         for column, value in test.where.items():
             rows = rows[rows[column] == value]
+        rows = rows[1.01 * rows.images >= rows.images.max()]
         if len(rows):
             mean = mean_difference([*rows.groupby("seed").value.mean()])
             caveats = place.caveats(comparisons)

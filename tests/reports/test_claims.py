@@ -355,6 +355,10 @@ def test_loss_falls_with_size_and_until_the_end(write, judge) -> None:
         name = f"{encoder}-seed{seed}"
         write.training("catlip", seed, name=name, scale="datacomp", samples=falling, **long)
     assert judge("loss_and_size", "loss_unsaturated") == [HELD] * 2
+    for seed in range(6):  # says nothing about the end of the long ones
+        short = {"images": 1e6, "encoder": "vit_b16", "samples": {"loss": [*range(100)]}}
+        write.training("catlip", seed, name=f"short-seed{seed}", scale="datacomp", **short)
+    assert judge("loss_unsaturated")[0][0] == HELD[0]
 
 
 def test_larger_data_set_is_compared_by_the_same_rule(write, judge) -> None:
