@@ -23,6 +23,7 @@ import torch.distributed as dist
 from catlip.cli import InputError
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
+from catlip.system.machine import processors
 
 # Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.
 GLIBC = ((-1, 2**31 - 1), (-2, 64 * 2**20), (-4, 0))
@@ -183,12 +184,13 @@ def choose_deterministic() -> None:
 
 def use_threads(folder: Path, rank: Rank) -> None:
     """On a CPU, use as many threads as the run in the folder did before: the number affects the
-    rounding of its weights. A new run takes torch's number, or OMP_NUM_THREADS.
+    rounding of its weights. A new run takes torch's number, or as many as the processors that its
+    container has, or OMP_NUM_THREADS.
     """
     if rank.device.type != "cpu":
         return
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads_of(folder) or ALL_THREADS)
+        torch.set_num_threads(threads_of(folder) or min(ALL_THREADS, processors()))
     if rank.is_main:
         write_atomically(folder / THREADS, b"%d\n" % torch.get_num_threads())
 

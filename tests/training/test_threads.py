@@ -7,22 +7,22 @@ from pathlib import Path
 
 import torch
 
-from catlip.training.distributed import ALL_THREADS, THREADS, Rank, use_threads
+from catlip.training import distributed
+from catlip.training.distributed import THREADS, Rank, use_threads
 
 CPU = Rank(0, 1, torch.device("cpu"))
 
 
 def test_resumed_run_keeps_its_number(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = torch.get_num_threads()
-    try:
-        use_threads(tmp_path, CPU)
-        assert torch.get_num_threads() == ALL_THREADS
-        (tmp_path / THREADS).write_text("3\n")
-        use_threads(tmp_path, CPU)
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    monkeypatch.setattr(distributed, "ALL_THREADS", 4)
+    monkeypatch.setattr(distributed, "processors", lambda: 2)  # by a container's quota
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    use_threads(tmp_path, CPU)
+    (tmp_path / THREADS).write_text("3\n")
+    use_threads(tmp_path, CPU)
+    assert chosen == [2, 3]
 
 
 def test_openmp_spins_less_wherever_torch_is_loaded() -> None:
