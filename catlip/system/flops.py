@@ -1,6 +1,6 @@
 """Counts the floating-point operations of work while it runs; a multiply-add counts as two."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -34,15 +34,13 @@ FORMULAS: Mapping[Any, Callable[..., int]] = {
 }
 
 
-def _without_scores(grad: Sequence[int], *qkv: Any, **_: Any) -> int:
-    return 2 * sdpa_flop_count(*qkv[:3])
-
-
 def count_flops(work: Callable[[], object], recompute: bool = True) -> int:
     """FLOPs of `work`; without `recompute` less the scores of fused attention, which its backward
     pass on a CPU computes once more.
     """
-    formulas = dict(FORMULAS) | ({} if recompute else {CPU_ATTENTION_BACKWARD: _without_scores})
+    formulas = dict(FORMULAS)
+    if not recompute:
+        formulas[CPU_ATTENTION_BACKWARD] = lambda grad, *qkv, **_: 2 * sdpa_flop_count(*qkv[:3])
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         work()
     return counter.get_total_flops()
