@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import platform
 import sys
 import time
 from collections import Counter, defaultdict
@@ -194,7 +195,8 @@ def main(config: Label) -> None:
         done = {source for source, is_same in checked if is_same is True}
         todo = [source for source in mine if source not in done]
         if parts > 1:
-            failures = [error for _, error in apply_to_each("labelling", label, todo) if error]
+            doing = f"labelling part {part} of {parts} on {platform.node()}"
+            failures = [error for _, error in apply_to_each(doing, label, todo) if error]
             if errors or failures:
                 raise _failure([*errors, *failures], len(mine) - len(failures))
             print(f"part {part} of {parts} is labelled: {len(mine)} of {len(sources)} sources")
@@ -244,9 +246,12 @@ def _apply_to_each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Each item with the function's result or InputError, under a progress bar."""
-    results, hidden = apply(function, items), quiet or not items
+    results, hidden, failed = apply(function, items), quiet or not items, 0
     bar = progress(results, doing, len(items), disable=hidden, unit=" units", leave=False)
     for item, result in bar:
+        if isinstance(result, InputError):
+            failed += 1
+            bar.set_postfix(failed=failed, refresh=False)
         # For example a full disk, which would stop the next item as well.
         if isinstance(result, OSError):
             raise result

@@ -3,7 +3,7 @@
 An engine applies a function to many items, in any order, and gives each item with its result as
 soon as it is done. Only a few items are in work at a time, so that millions of them need little
 memory. An error that the user can correct (a damaged file, a full disk) is a result like any other:
-the other items go on, and the item is not tried again.
+the other items go on, and the item is not tried again. An item whose worker died is, RETRIES times.
 
     with worker_pool(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
@@ -12,12 +12,15 @@ the other items go on, and the item is not tried again.
 
 import multiprocessing
 import os
+import platform
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.pool import AsyncResult, ThreadPool
 from threading import Thread
@@ -29,6 +32,8 @@ from catlip.program.errors import USER_ERRORS, InputError
 # it takes a machine away, and SIGUSR1 ahead of the time limit if `sbatch --signal=USR1@300` asks.
 STOPS = (signal.SIGTERM, signal.SIGUSR1)
 THREADS = 16  # most of which wait for a network
+RETRIES = 3
+DIED = "workers died of it, perhaps for lack of memory; run the command again with fewer --workers"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,27 +54,48 @@ def worker_pool(workers: int) -> Iterator[Apply]:
         return
     spawn = multiprocessing.get_context("spawn")
     method = multiprocessing.get_start_method()
-    pool = ProcessPoolExecutor(workers, spawn, initializer=_begin_worker, initargs=(method,))
+    new_pool = partial(ProcessPoolExecutor, workers, spawn, _begin_worker, (method,))
+    pool = new_pool()
 
     def apply(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        nonlocal pool
         if len(items) == 1:  # not worth another process
             yield from _in_turn(function, items)
             return
-        running: dict[Any, Any] = {}
-        for number, item in enumerate(items, 1):
-            # A terminal interrupts the whole group of processes; a worker would print a traceback.
-            with _blocked({signal.SIGINT}):
-                running[pool.submit(attempt, function, item)] = item
-            while running and (number == len(items) or len(running) >= workers):
+        todo = deque((item, RETRIES) for item in items)
+        running: dict[Any, tuple[Any, int]] = {}
+        is_first = True
+        while todo or running:
+            try:
+                while todo:
+                    # An item's last attempt is alone, so that it does not die of another.
+                    is_last = not all(retries for _, retries in [todo[0], *running.values()])
+                    if len(running) >= (1 if is_last else workers):
+                        break
+                    # A terminal interrupts the whole group of processes; a worker would print it.
+                    with _blocked({signal.SIGINT}):
+                        future = pool.submit(attempt, function, todo[0][0])
+                    running[future] = todo.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
+                    result = future.result()
+                    is_first = False
+                    yield running.pop(future)[0], result
+            except BrokenProcessPool:
+                # Nobody knows whose worker died: all that was in work is tried again.
+                pool.shutdown()
+                pool = new_pool()
+                print(f"a worker died on {platform.node()}; starting new ones", file=sys.stderr)
+                interrupted, running = running, {}
+                for item, retries in interrupted.values():
+                    if retries:
+                        todo.appendleft((item, retries - 1))
+                    elif is_first:  # every worker dies
+                        raise InputError(DIED) from None
+                    else:
+                        yield item, InputError(DIED)
 
     try:
         yield apply
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker died, perhaps for lack of memory; run the command again with fewer --workers"
-        ) from None
     except KeyboardInterrupt:
         for process in multiprocessing.active_children():
             process.terminate()

@@ -18,5 +18,9 @@ def fail(number: int) -> None:
     raise ZeroDivisionError(f"a bug with {number}")
 
 
-def die(number: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(item):
+    path, deaths = item
+    with open(path, "a") as file:
+        file.write("x")
+    if path.stat().st_size <= deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
