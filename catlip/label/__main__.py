@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -34,7 +34,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.records.record import OMIT_DEFAULT, Record
 from catlip.records.table import print_tables
-from catlip.system.engines import Apply, work_ahead, worker_pool
+from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
 from catlip.system.foreign import printable
 from catlip.system.machine import processors
 from catlip.system.urls import is_remote, show_urls
@@ -88,12 +88,16 @@ class Label:
     part_rows: Count = PART_ROWS
     """Rows of a table in one unit of work; give fewer for a small table on many cores."""
     max_broken: MaxBroken = field(default=MAX_BROKEN, metadata=OMIT_DEFAULT)
+    engine: Literal["local", "ray"] = field(default="local", metadata=OMIT_DEFAULT)
+    """"local": processes of this machine; "ray": all machines of the Ray cluster at $RAY_ADDRESS,
+    which see captions and labels at the same paths, else one started on this machine.
+    """
     part: tuple[Natural, Natural] = field(default=(0, 1), metadata=OMIT_DEFAULT)
     """I N: label only part I, from 0, of N parts, one for each of several machines. Without it, the
     same command then labels what is missing, and writes the record.
     """
     workers: Natural = 0
-    """Processes; 0 is one per core."""
+    """Processes of the local engine; 0 is one per core."""
     quiet: bool = False
     """No progress bar."""
     out: Path | None = field(default=None, metadata=OMIT_DEFAULT)
@@ -169,7 +173,8 @@ def main(config: Label) -> None:
         part_rows=config.part_rows,
         max_broken=config.max_broken,
     )
-    with worker_pool(config.workers or processors()) as apply:
+    workers = config.workers or processors()
+    with ray_cluster() if config.engine == "ray" else worker_pool(workers) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
         # Cutting a text table reads all of it.
         pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))

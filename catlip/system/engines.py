@@ -1,4 +1,4 @@
-"""Where work runs: in processes of this machine, or in threads.
+"""Where work runs: in processes of this machine, on a Ray cluster, or in threads.
 
 An engine applies a function to many items, in any order, and gives each item with its result as
 soon as it is done. Only a few items are in work at a time, so that millions of them need little
@@ -102,6 +102,60 @@ def worker_pool(workers: int) -> Iterator[Apply]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def ray_cluster() -> Iterator[Apply]:
+    """Work on the Ray cluster at $RAY_ADDRESS, else on one that is started on this machine. Its
+    machines see the working folder at the same path; they may join and leave at any time.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InputError("--engine ray needs Ray: .venv/bin/pip install -e '.[ray]'") from None
+    address = os.environ.get("RAY_ADDRESS", "local")
+    try:
+        ray.init(address, logging_level="ERROR")  # it names the machines of workers that died
+    except ConnectionError:
+        raise InputError(f"$RAY_ADDRESS {address} is no Ray cluster, or has other tokens") from None
+    folder, nodes = os.getcwd(), list[str]()
+    ours = {name: value for name, value in os.environ.items() if name.startswith("CATLIP_")}
+
+    @ray.remote(max_retries=RETRIES)
+    def task(function: Callable[[Any], Any], item: Any) -> Any:
+        os.chdir(folder)
+        os.environ.update(ours)
+        return attempt(function, item)
+
+    def room() -> int:
+        nonlocal nodes
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        if nodes != (nodes := sorted(node["NodeManagerHostname"] for node in alive)):
+            print(f"working on {len(nodes)} nodes: {', '.join(nodes)}", file=sys.stderr)
+        # Two for each processor, so that none waits for an item.
+        return 2 * max(1, sum(int(node["Resources"].get("CPU", 0)) for node in alive))
+
+    def apply(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        todo, running = deque(items), dict[Any, Any]()
+        while todo or running:
+            for _ in range(min(len(todo), room() - len(running))):
+                item = todo.popleft()
+                running[task.remote(function, item)] = item
+            ray.wait([*running])
+            for done in ray.wait([*running], num_returns=len(running), timeout=0)[0]:
+                try:
+                    result = ray.get(done)
+                except ray.exceptions.RayTaskError:  # a bug in the function
+                    raise
+                except ray.exceptions.RayError:
+                    result = InputError(DIED)
+                yield running.pop(done), result
+
+    try:
+        yield apply
+    finally:
+        ray.shutdown()
 
 
 def _begin_worker(start_method: str) -> None:

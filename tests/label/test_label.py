@@ -93,6 +93,53 @@ def test_parts_label_every_source_once_and_leave_the_record_to_the_whole(shards,
         label(shards, tmp_path / "labels", part=(3, 3))
 
 
+RAY = """
+import os, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from catlip.label import __main__ as program, label_source
+
+folder = Path("labels")
+
+def dying(source, **options):
+    time.sleep(0.1)
+    try:
+        Path("died").touch(exist_ok=False)
+    except FileExistsError:
+        return label_source(source, **options)
+    os.kill(os.getpid(), 9)
+
+def remove():
+    while len([*folder.glob("*.npz")]) < 3:
+        time.sleep(0.01)
+    cluster.remove_node(second, allow_graceful=False)
+    print(len([*folder.glob("*.npz")]), "were labelled when a machine died", flush=True)
+
+machine = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=machine)
+second = cluster.add_node(**machine)
+os.environ["RAY_ADDRESS"] = cluster.address
+program.label_source = dying
+threading.Thread(target=remove).start()
+program.main(program.Label(("captions.jsonl",), labels_dir=folder, part_rows=50, engine="ray"))
+"""
+
+
+@pytest.mark.slow
+def test_ray_finds_all_labels_though_a_worker_and_a_machine_die(tmp_path):
+    pytest.importorskip("ray")
+    table = make_table(tmp_path / "captions.jsonl", 1000)
+    label([table], tmp_path / "local" / "labels", part_rows=50)
+    # A process of its own: forks of one that used Ray die of a segmentation fault.
+    done = subprocess.run([sys.executable, "-c", RAY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "died").exists()
+    (labelled_before,) = re.findall(r"(\d+) were labelled when", done.stdout)
+    assert int(labelled_before) < 20
+    assert "working on 2 nodes" in done.stderr
+    assert contents(tmp_path / "labels") == contents(tmp_path / "local" / "labels")
+
+
 def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
     label(shards, tmp_path / "labels")
     before = times(tmp_path)
