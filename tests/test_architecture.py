@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_543,
+    "catlip": 18_633,
     "bench": 10_629,
     "reports": 4_497,
     "pipeline": 1_576,
     "baselines": 1_064,
-    "tests": 22_593,
+    "tests": 22_640,
 }
 
 
