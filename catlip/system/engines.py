@@ -132,7 +132,7 @@ def ray_cluster() -> Iterator[Apply]:
         nonlocal nodes
         alive = [node for node in ray.nodes() if node["Alive"]]
         if nodes != (nodes := sorted(node["NodeManagerHostname"] for node in alive)):
-            print(f"working on {len(nodes)} nodes: {', '.join(nodes)}", file=sys.stderr)
+            print(f"nodes at work: {len(nodes)} ({', '.join(nodes)})", file=sys.stderr)
         # Two for each processor, so that none waits for an item.
         return 2 * max(1, sum(int(node["Resources"].get("CPU", 0)) for node in alive))
 

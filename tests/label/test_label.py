@@ -136,7 +136,7 @@ def test_ray_finds_all_labels_though_a_worker_and_a_machine_die(tmp_path):
     assert (tmp_path / "died").exists()
     (labelled_before,) = re.findall(r"(\d+) were labelled when", done.stdout)
     assert int(labelled_before) < 20
-    assert "working on 2 nodes" in done.stderr
+    assert "nodes at work: 2" in done.stderr
     assert contents(tmp_path / "labels") == contents(tmp_path / "local" / "labels")
 
 
