@@ -4,8 +4,10 @@ import gc
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +138,19 @@ def starter(succeed: Program, shared_folder: Path) -> Starter:
         counted = ("--threshold", 3, "--out", made.vocabulary, "--quiet")
         succeed("catlip.vocabulary", made.labels, *counted)
     return made
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What dynamo counts, without code generation, which takes minutes."""
+    import torch
+
+    quick = partialmethod(torch.nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(torch.nn.Module, "compile", quick)
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters["stats"]
+    counters.clear()
+    return counters
 
 
 @pytest.fixture(scope="module")

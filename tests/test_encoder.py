@@ -108,34 +108,6 @@ def assert_same_gradients(
         torch.testing.assert_close(others[name].grad, parameter.grad, rtol=rtol, atol=atol)
 
 
-def test_drop_path_rises_linearly_with_depth_and_only_in_training() -> None:
-    plain, dropping = build_twice("vit_tiny16", 64, drop_path=0.3)
-    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in dropping.blocks]
-    assert rates == pytest.approx([0.3 * i / 11 for i in range(12)])
-    images = images_for("vit_tiny16")
-    assert not torch.equal(plain(images), dropping(images))
-    assert torch.equal(plain.eval()(images), dropping.eval()(images))
-
-
-@pytest.mark.parametrize(
-    ("name", "kept"), [("vit_tiny16", 1 + 6), ("conv_tiny", 1 + 6), ("hybrid_mini", 6)]
-)
-def test_patches_are_dropped_in_training_only_and_the_class_token_never(name, kept) -> None:
-    plain, dropping = build_twice(name, 64, patch_drop_rate=0.6)
-    seen: list[torch.Tensor] = []
-    dropping.blocks[0].register_forward_pre_hook(lambda _, tokens: seen.append(*tokens))
-    images = images_for(name)
-    first, again = dropping(images), dropping(images)
-    assert not torch.equal(first, again)
-    for _ in seen:
-        plain(images)  # so that batch norm has seen as much
-    assert [tokens.shape[1] for tokens in seen] == [kept, kept]
-    if dropping.cls_token is not None:
-        assert torch.equal(seen[0][:, 0], seen[1][:, 0])
-    assert torch.equal(plain.eval()(images), dropping.eval()(images))
-    assert seen[2].shape[1] == kept + 10
-
-
 def test_releases_positions_are_added_in_the_precision_of_the_tokens() -> None:
     torch.manual_seed(0)
     encoder = build_encoder("conv_tiny", 64)

@@ -35,7 +35,7 @@ from catlip.training.distributed import THREADS, Rank, threads_of
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 from catlip.words import wordnet, wordnet_dir
-from pipeline.options import announce
+from pipeline.options import announce, read_options
 from pipeline.stages import bench
 
 
@@ -174,19 +174,12 @@ def test_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> Non
 
 @pytest.mark.parametrize("text", [b"", b"\xff"])
 def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
-    agreed = tmp_path / ".steps/agreed"
-    agreed.parent.mkdir()
+    options = read_options(["--scale", "photos", "--yes", "--out", str(tmp_path)])
+    agreed = options.runs / ".steps/agreed"
+    agreed.parent.mkdir(parents=True)
     agreed.write_bytes(text)
-    options = Namespace(
-        sources=[Namespace(gb=1)],
-        understood=[],
-        runs=tmp_path,
-        yes=True,
-        scale="photos",
-        stages=(),
-    )
     announce(options)
-    assert "1 GB" in capsys.readouterr().err
+    assert "1.73 GB" in capsys.readouterr().err
     announce(options)
     assert capsys.readouterr().err == ""
 

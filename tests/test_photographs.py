@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub import running_hub
+from hub import Hub
 
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.system.cache import cache_dir
@@ -43,7 +43,7 @@ def test_one_command_answers_from_photographs_of_a_hub(starter, tmp_path: Path) 
         (tmp_path / "cache" / slow).symlink_to(cache_dir(slow))
     here = {"PYTHONPATH": str(REPOSITORY), "CATLIP_CACHE": str(tmp_path / "cache")}
     words = "--scale photos --seeds 1 --epochs 1 --device cpu --yes --quiet --only"
-    with running_hub() as hub:
+    with Hub() as hub:
         hub.put_folder("pixparse/cc3m-wds", tmp_path / "cc3m")
         hub.put_folder("clip-benchmark/wds_vtab-caltech101", tmp_path / "caltech")
         for stage in STAGES:

@@ -288,15 +288,6 @@ def test_finished_run_is_not_trained_again(program, succeed, starter, tmp_path) 
     assert (run / "weights.safetensors").read_bytes() != weights
 
 
-def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
-    vocabulary = json.loads(starter.vocabulary.read_text()) | {"rule": "corenet"}
-    (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
-    other = ("--vocabulary", tmp_path / "vocabulary.json")
-    done = program(*command("catlip", starter, tmp_path / "run", *other))
-    assert done.returncode == 2
-    assert "corenet" in done.stderr.splitlines()[-1]
-
-
 def test_unreadable_images_are_in_the_record(program, succeed, tmp_path):
     """Two images are broken, and one name of a shard is not UTF-8."""
     noise = np.random.default_rng(0).integers(256, size=(12, 40, 40, 3), dtype=np.uint8)

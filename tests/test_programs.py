@@ -7,16 +7,19 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from program_server import ProgramServer
-from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, modules
+from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, documented_commands, modules
 
 from catlip import cli
 from catlip.records.claims import claims
+from catlip.records.run import Config
 from pipeline.options import HELP
 from reports.kinds import KINDS
 
@@ -99,6 +102,35 @@ def test_page_reads_all_that_the_programs_recorded(programs: Programs) -> None:
     assert kinds >= {SMALLEST[name].kind for name in EVERY_RECORD}
 
 
+@pytest.fixture(scope="module")
+def held() -> dict[str, set[str]]:
+    """Kind -> what the configs of the records of this repository hold."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in (REPOSITORY / "reports/records").rglob("*.json"):
+        if record := as_record(path):
+            found[record["kind"]] |= record["config"].keys()
+    return found
+
+
+# What a training adds, and flags of earlier versions.
+NO_FLAGS = {"pretrain": {"num_classes"}, "memory": {"attention"}, "waterfall": {"compile"}}
+
+
+@pytest.mark.parametrize("name", sorted({*EVERY_RECORD} - {"bench.device"}))  # which starts others
+def test_what_the_page_reads_of_a_config_is_a_flag_of_its_program(name, held, monkeypatch) -> None:
+    (module, *command), configs = name.split(), []
+
+    def keep(config: type[Any], *_: Any, subcommands: Any = None) -> None:
+        configs.append(subcommands[command[0]][0] if command else config)
+
+    monkeypatch.setattr(cli, "run", keep)
+    monkeypatch.setattr(sys, "argv", [module])
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    names, flags = ({field.name for field in fields(config)} for config in (Config, *configs))
+    kind = SMALLEST[name].kind
+    assert names & held[kind] <= flags | NO_FLAGS.get(kind, set())
+
+
 def commands() -> list[str]:
     """The commands of README, docs, run_all.sh, the page, and those that would settle a claim."""
     from reports.page import Page
@@ -106,9 +138,7 @@ def commands() -> list[str]:
 
     groups = Page(read_records([])).groups
     on_page = [command for group in groups for _, command in group.missing]
-    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
-    text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
-    lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
+    lines = documented_commands()
     pipeline = [sys.executable, "-m", "pipeline", "--dry-run", "--full", "--study", "--seeds", "1"]
     lines += subprocess.check_output(pipeline, cwd=REPOSITORY, text=True).splitlines()
     ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")

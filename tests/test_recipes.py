@@ -14,7 +14,7 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
-from catlip.encoder import ENCODERS, Architecture, build_encoder
+from catlip.encoder import ENCODERS, Architecture
 from catlip.pretrain import categorical
 from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
 from catlip.recipes.dry_run import flops_per_image
@@ -52,15 +52,6 @@ def test_recipes_and_their_differences_from_the_release_are_the_expected_ones() 
             lines += [f"  {line}" for line in told]
             first = first or fields
     expect(Path(__file__).parent / "recipes.txt", "\n".join([*lines, ""]))
-
-
-def test_only_the_releases_class_token_has_no_position() -> None:
-    for name, expected in (("datacomp_b16", True), ("datacomp_b16_release", False)):
-        with torch.device("meta"):
-            encoder = build_encoder(CATLIP[name].encoder, 32)
-        has_one = encoder.pos_embed.shape[1] > encoder.patch_embed.num_patches
-        words = " ".join(differences(CATLIP[name], "catlip"))
-        assert has_one == expected == ("class token" in words)
 
 
 def test_warm_up_that_is_cut_short_is_told() -> None:

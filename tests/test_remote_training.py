@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, secrets_in
+from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, secrets_in
 from short_training import outcome, wait_for_lines
 
 from catlip.data.shards import expand, open_shard, write_shard
@@ -104,7 +104,7 @@ def test_dead_server_and_a_lost_disk_change_no_outcome(
 
 def test_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
     secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
-    with faulty_server() as server:
+    with FaultyServer() as server:
         server.put_folder(local.shards, "set")
         server.put_folder(local.labels, "labels")
         server.put("/vocabulary.json", local.vocabulary.read_bytes())

@@ -15,6 +15,7 @@ import pytest
 from golden import expect
 from one_line import one_line_error
 from pictures import plain
+from smallest_programs import documented_commands
 
 from catlip.data.shards import write_shard
 from catlip.program.methods import methods
@@ -145,10 +146,6 @@ def about(step: Step) -> str:
             is_every = {*words} == {*methods()}
             lines.append(f"    {field.name}: {'all' if is_every else shlex.join(map(str, words))}")
     return "\n".join(lines)
-
-
-def modules_of(lines: list[str]) -> list[str]:
-    return re.findall(r"-m ([a-z_.]+)", "\n".join(lines))
 
 
 MISTAKES = [
@@ -407,25 +404,13 @@ def test_set_up_installs_by_uv_or_else_by_pip(tmp_path, settings, broken, instal
     assert detectron2.startswith("pip install /dev/fd/")
 
 
-def readme_commands() -> list[str]:
-    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-    text = "".join(page.read_text() for page in pages)
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+RUN_ALL = [line for line in documented_commands() if line.startswith("./run_all.sh --")]
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_commands_of_the_readme_are_understood(command: str) -> None:
-    """Those of Python programs are read by the programs themselves, in test_programs.py."""
-    words = shlex.split(command, comments=True)
-    if words[0] == "./run_all.sh":
-        if words[1:] == ["test"]:
-            return
-        done = run_all("--dry-run", *words[1:])
-        if "/data/" in command:  # understood as far as to the data, which are not here
-            one_line_error(done, "/data/")
-        else:
-            assert done.returncode == 0, done.stderr
-    elif words[0] not in {"git", "cd", "source"}:
-        assert re.search(r"-m (catlip|baselines|bench|reports)\b", command)
+@pytest.mark.parametrize("command", RUN_ALL)
+def test_commands_of_the_docs_are_understood(command: str) -> None:
+    done = run_all("--dry-run", *shlex.split(command, comments=True)[1:])
+    if "/data/" in command:  # understood as far as to the data, which are not here
+        one_line_error(done, "/data/")
+    else:
+        assert done.returncode == 0, done.stderr

@@ -107,18 +107,6 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     assert digests(device_cache, first_step=4) == here[4:]
 
 
-def test_images_do_not_depend_on_labels(shards, labels):
-    bare = data_path(shards).batches(0, 0)
-    for batch, other in zip(bare, data_path(shards, labels=labels).batches(0, 0), strict=True):
-        assert torch.equal(batch.images, other.images)
-        assert batch.keys == other.keys
-        assert (batch.tokens, batch.labels, batch.images.dtype) == (None, None, torch.uint8)
-        assert tuple(batch.images.shape) in {(6, 3, 32, 32), (4, 3, 48, 48)}
-        values = other.labels.values.tensor_split(other.labels.offsets[1:-1])
-        rows = torch.cat([torch.full_like(ids, i) for i, ids in enumerate(values)])
-        assert torch.equal(other.labels.rows(), rows)
-
-
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 def test_ranks_and_micro_steps_share_out_the_same_images(shards, lanes) -> None:
     """The same devices of the recipe have them, too."""

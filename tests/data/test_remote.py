@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from pictures import write_pictures
-from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server
+from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server
 
 from catlip.cli import InputError
 from catlip.data import remote, shards
@@ -35,7 +35,7 @@ CONTENT = os.urandom(3 * MB)
 
 @pytest.fixture
 def http() -> FaultyServer:
-    with faulty_server() as server:
+    with FaultyServer() as server:
         yield server
 
 

@@ -108,7 +108,7 @@ def test_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
         ("t.csv", "caption\n\na dog\n\n\na cat\n\n", ["a dog", "a cat"]),
         ("t.jsonl", '\n{"caption": "a dog"}\n  \n{"caption": "a cat"}\n\n', ["a dog", "a cat"]),
         ("t.jsonl", '{"x": 1, "TEXT": "a dog"}\n', ["a dog"]),
-        ("t.csv", b"caption\na caf\xe9 \xff\nein \xc3\xbc\n", ["a café ÿ", "ein ü"]),
+        ("t.csv", b"caption\na caf\xe9\x92s \xff\nein \xc3\xbc\n", ["a café\u2019s ÿ", "ein ü"]),
         ("t.jsonl", b'{"caption": "a caf\xe9 \xff"}\n', ["a café ÿ"]),
         ("t.tsv", "image,caption\n0.jpg,a dog\n", ["a dog"]),
         ("t.csv", "title,image\na dog,0.jpg\n", ["a dog"]),

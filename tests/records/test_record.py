@@ -176,10 +176,9 @@ with Record(pathlib.Path({str(path)!r}), "kind", {{}}) as record:
 # --- Committed records of every kind are the same after they were read and written again.
 
 
-ROOT = Path(__file__).parents[2]
 # The committed ones, an earlier one of a kind that these lack, and the golden ones.
 FOLDERS = ("reports/records", "tests/records", "tests/reports/golden/records")
-KINDS = [kind for folder in FOLDERS for kind in sorted((ROOT / folder).glob("*/*/"))]
+KINDS = [kind for folder in FOLDERS for kind in sorted((REPOSITORY / folder).glob("*/*/"))]
 
 
 def without_null(tree: Any) -> Any:

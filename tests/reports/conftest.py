@@ -1,6 +1,5 @@
 """Records as a run would write them, and what the committed ones say."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,6 @@ from reports.reading import read_records
 @pytest.fixture
 def write(tmp_path: Path) -> Writer:
     return Writer(tmp_path)
-
-
-@pytest.fixture
-def write_record(write: Writer) -> Callable[..., Path]:
-    return write.record
-
-
-@pytest.fixture
-def write_study(write: Writer) -> Callable[..., None]:
-    return write.study
 
 
 @pytest.fixture(scope="session")

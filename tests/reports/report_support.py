@@ -15,7 +15,7 @@ from markupsafe import Markup
 from bench.downstream.dense.result import Detection
 from bench.downstream.probe.result import packed
 from catlip.records.run import Records
-from catlip.records.table import Table, as_csv, as_markdown
+from catlip.records.table import as_csv, as_markdown
 from reports.figures import render
 from reports.page import Page, render_html
 from reports.pairs import Comparisons
@@ -225,10 +225,6 @@ def compared_in(folder: Path) -> Comparisons:
     return Comparisons(records_in(folder))
 
 
-def table(page: Page, name: str) -> Table:
-    return page.tables[name]
-
-
 def html_of(page: Page) -> str:
     """The page without its drawings."""
     return render_html(page, dict.fromkeys(page.figures, ""))
@@ -247,13 +243,6 @@ def can_be_shown(page: Page, are_drawn: bool = True) -> None:
     assert all(as_csv(table) and as_markdown(table) for table in page.tables.values())
     for figure in page.figures.values() if are_drawn else ():
         render(figure)
-
-
-def names_of_files(page: Page) -> list[str]:
-    """The names of figures and tables, which lead nowhere but into the report's folder."""
-    names = [*page.figures, *page.tables]
-    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
-    return names
 
 
 # --- Records that mean harm -----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
-from report_support import CPU, compared_in, golden_record, page_in, steps, table
+from report_support import CPU, compared_in, golden_record, page_in, steps
 
 from catlip.records.claims import digest, versions
 from catlip.records.estimate import FAILS, HOLDS, OPEN
@@ -160,7 +160,7 @@ def test_other_data_that_say_otherwise_are_named(both, judge, tmp_path) -> None:
     assert judge("probe_parity") == [(HOLDS, "runs/first")]
     (other,) = verdicts(compared_in(tmp_path))["probe_parity"].elsewhere
     assert (other.outcome, other.on) == (FAILS, "runs/second")
-    rows = [row for row in table(page_in(tmp_path), "claims").rows if row["what"]]
+    rows = [row for row in page_in(tmp_path).tables["claims"].rows if row["what"]]
     assert [row["elsewhere"] for row in rows] == [f"runs/second: {FAILS}"]
 
 
@@ -405,7 +405,7 @@ def test_records_are_counted_by_the_rules_that_they_were_begun_under(write, tmp_
     for seed, rules in enumerate((before.digest, last.digest, last.digest, "another", "")):
         started = (last.since - timedelta(hours=1)).isoformat()
         write.training("catlip", seed, environment=CPU | {"started": started, "rules": rules})
-    rows = table(page_in(tmp_path), "versions").rows
+    rows = page_in(tmp_path).tables["versions"].rows
     known = {one.digest: 0 for one in versions()} | {before.digest: 1, last.digest: 2}
     found = {row["digest"] or row["since"]: row["records"] for row in rows}
     assert found == known | {"older records": 1, "other versions": 1}

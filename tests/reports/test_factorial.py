@@ -75,23 +75,6 @@ def test_effects_are_contrasts_of_cells_with_an_interval_over_seeds_and_images(t
         assert found.high - found.low > 0.5 * (of_seeds.high - of_seeds.low)
 
 
-def test_effects_are_those_of_a_regression(train) -> None:
-    """With a factor a choice, coded by sums, on the mean of each cell."""
-    import pandas as pd
-    from statsmodels.formula.api import ols
-
-    bits = drawn(1)
-    (one,) = crossed(train(bits))
-    means = 100 * bits.mean(axis=(2, 3)).ravel()
-    rows = pd.DataFrame([*product("abc", "no")], columns=["loss", "words"]).assign(y=means)
-    fitted = ols("y ~ C(loss, Sum) * C(words, Sum)", rows).fit().params
-    nouns, contrast = fitted["C(words, Sum)[S.n]"], fitted["C(loss, Sum)[S.a]"]
-    assert one.effect("words").value == pytest.approx(-2 * nouns)
-    assert one.effect("classify").value == pytest.approx(-1.5 * contrast)
-    both = fitted["C(loss, Sum)[S.a]:C(words, Sum)[S.n]"]
-    assert one.effect("together").value == pytest.approx(3 * both)
-
-
 @pytest.mark.parametrize(
     ("without", "effects"),
     [

@@ -7,8 +7,7 @@ import pytest
 from report_support import COMMITTED, GPU, records_in
 
 from bench.downstream.probe.result import unpacked
-from catlip.cli import InputError
-from reports.frame import COLUMNS, WriteFrame, epochs_of, frame_of, results, write_frame
+from reports.frame import COLUMNS, epochs_of, frame_of, results
 
 
 def test_every_committed_record_with_numbers_is_there(committed) -> None:
@@ -61,5 +60,3 @@ def test_program_writes_the_table(succeed, tmp_path, name) -> None:
     read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     assert len(read) == len(results(folder))
     assert {"catlip", "clip"} <= {*read.method}
-    with pytest.raises(InputError):
-        write_frame(WriteFrame((folder,), tmp_path / "results.xlsx"))

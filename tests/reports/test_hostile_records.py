@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_support import ANY_JSON, ATTACK, GOLDEN_RECORDS, can_be_shown, names_of_files, poisoned
+from report_support import ANY_JSON, ATTACK, GOLDEN_RECORDS, can_be_shown, poisoned
 
 from catlip.cli import InputError
 from catlip.records.record import read_record
@@ -45,8 +45,8 @@ def alarm():
 
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize(("kind", "reason"), REASONS.items())
-def test_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
-    good = write_record("pretrain", "catlip-seed0")
+def test_trap_is_listed_and_the_rest_is_read(write, tmp_path, kind, reason):
+    good = write.record("pretrain", "catlip-seed0")
     path = good.with_name("trap.json")
     if kind == "pipe":
         os.mkfifo(path)
@@ -64,10 +64,10 @@ def test_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reaso
 
 
 @pytest.mark.usefixtures("alarm")
-def test_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
+def test_link_out_of_the_folder_is_named_and_not_followed(write, tmp_path) -> None:
     """To a record and to a folder of records: neither is read, nor copied beside the page."""
-    good = write_record("pretrain", "catlip-seed0")
-    secret = write_record("pretrain", "secret", root="elsewhere", notes=["passphrase"])
+    good = write.record("pretrain", "catlip-seed0")
+    secret = write.record("pretrain", "secret", root="elsewhere", notes=["passphrase"])
     links = {good.with_name("secret.json"): secret, tmp_path / "runs/elsewhere": secret.parents[1]}
     for link, target in links.items():
         link.symlink_to(target)
@@ -83,12 +83,10 @@ def test_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path
     assert sorted(record.name for record in named.every) == ["catlip-seed0", "secret"]
 
 
-def test_record_that_no_row_can_be_made_of_is_named_and_the_rest_is_read(
-    write_record, tmp_path, capsys
-):
-    write_record("pretrain", "clip-seed0")
+def test_record_that_no_row_can_be_made_of_is_named_and_the_rest_is_read(write, tmp_path, capsys):
+    write.record("pretrain", "clip-seed0")
     losses = [math.inf, -math.inf] * 20
-    bad = write_record("pretrain", "catlip-seed0", samples={"loss": losses})
+    bad = write.record("pretrain", "catlip-seed0", samples={"loss": losses})
     (problem,) = read_records([tmp_path / "runs"]).problems
     assert problem.path == str(bad)
     write_frame(WriteFrame((tmp_path / "runs",), tmp_path / "frame.csv"))
@@ -101,9 +99,9 @@ def test_record_that_no_row_can_be_made_of_is_named_and_the_rest_is_read(
 
 
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
-def test_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
-    write_record("pretrain", "catlip-seed0")
-    deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
+def test_record_deeper_than_recursion_ends_nothing(write, tmp_path, part):
+    write.record("pretrain", "catlip-seed0")
+    deep = write.record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
     nested = '{"x":' * 3_000 + "1" + "}" * 3_000
     deep.write_text(deep.read_text().replace('"DEEP"', nested))
     records = read_records([tmp_path / "runs"])
@@ -137,7 +135,7 @@ def copied(tmp_path, change) -> Path:
     return tmp_path / "runs"
 
 
-def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record, tmp_path):
+def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write, tmp_path):
     def attacked(record):
         record |= {part: poisoned(record[part]) for part in ("config", "metrics", "samples")}
         record["environment"] |= {"device": f"D {ATTACK}", "packages": {ATTACK: ATTACK}}
@@ -149,10 +147,13 @@ def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record
     metrics = {"method": f"../../{ATTACK}", ATTACK: {ATTACK: ATTACK}}
     samples = {"images_seen": [1, 2], "loss": [2.0, 1.0]}
     parts = {"metrics": metrics, "config": {"recipe": recipe, ATTACK: ATTACK}, "samples": samples}
-    odd = write_record("pretrain", "x-seed0", **parts)
+    odd = write.record("pretrain", "x-seed0", **parts)
     odd.with_name("bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
     page = write_report(read_records([folder]), tmp_path / "report")
-    assert len(names_of_files(page)) > 20
+    # The names of figures and tables lead nowhere but into the report's folder.
+    names = [*page.figures, *page.tables]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+    assert len(names) > 20
     text = (tmp_path / "report/report.md").read_text()
     assert "<script>" not in text.replace("\\<script\\>", "")
     assert "[a](b)" not in text.replace("\\[a\\](b)", "")

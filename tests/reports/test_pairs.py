@@ -7,11 +7,17 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from report_support import COMMITTED, compared_in, page_in, table
+from report_support import COMMITTED, compared_in, page_in
 from scipy import stats
 
 from bench.downstream.probe.result import unpacked, unpacked_ids
-from catlip.records.estimate import BETTER, CANNOT_TELL, NOT_WORSE, WORSE
+from catlip.records.estimate import (
+    BETTER,
+    CANNOT_TELL,
+    NOT_WORSE,
+    WORSE,
+    mean_over_seeds_and_images,
+)
 from catlip.records.table import NOTE
 from reports.pairs import FEW, NOT_ABOVE, Comparisons, Side
 from reports.reading import read_records
@@ -66,30 +72,6 @@ def hits(scale, method, images, task):
     return np.array([found[seed] for seed in sorted(found)]), ids
 
 
-def crossed_interval(differences, clusters):
-    """Mean and 95 % ends by the analysis of variance of seeds and draws of test images."""
-    count, of_seed = clusters.max() + 1, differences.mean(axis=1, keepdims=True)
-    draws = np.zeros((len(differences), count))
-    for row, above in zip(draws, differences - of_seed, strict=True):
-        np.add.at(row, clusters, above)
-    draws = draws * count / differences.shape[1] + of_seed
-    rest = draws - draws.mean(axis=1, keepdims=True) - draws.mean(axis=0) + draws.mean()
-    freedom = np.array([len(draws) - 1, count - 1, (len(draws) - 1) * (count - 1)])
-    parts = np.array(
-        [
-            draws.mean(axis=1).var(ddof=1) / len(draws),
-            draws.mean(axis=0).var(ddof=1) / count,
-            (rest**2).sum() / freedom[2] / draws.size,
-        ]
-    )
-    variance = parts[0] + parts[1] - parts[2]
-    degrees = variance**2 / (parts**2 / freedom).sum()
-    if variance <= max(parts[:2]):
-        variance, degrees = max(parts[:2]), freedom[np.argmax(parts[:2])]
-    half, mean = stats.t.ppf(0.975, degrees) * variance**0.5, differences.mean()
-    return mean, mean - half, mean + half
-
-
 @pytest.mark.parametrize(("scale", "task"), [(s, t) for s in LONGEST for t in LONGEST[s][1]])
 def test_first_table_is_that_of_the_raw_files(committed, scale, task) -> None:
     images, tasks = LONGEST[scale]
@@ -99,8 +81,11 @@ def test_first_table_is_that_of_the_raw_files(committed, scale, task) -> None:
     untrained = [100 * found[f"{task}_top1"] for found in metrics if f"{task}_top1" in found]
     rows = [row for row in committed.tables["main"].rows if row["images"] == float(f"{images:.3g}")]
     row = rows[tasks.index(task)]
-    found = [getattr(row["difference"], name) for name in ("value", "low", "high")]
-    assert found == pytest.approx(crossed_interval(one - other, clusters))
+    ends = ("value", "low", "high")
+    found, expected = row["difference"], mean_over_seeds_and_images(one - other, clusters)
+    assert [getattr(found, end) for end in ends] == [
+        pytest.approx(getattr(expected, end)) for end in ends
+    ]
     shown = [row[key] for key in ("first_mean", "second_mean", "untrained")]
     assert shown == pytest.approx([one.mean(), other.mean(), fmean(untrained)])
     assert row["covers"] == f"6 seeds, {one.shape[1]:,} images"
@@ -163,7 +148,7 @@ def test_what_was_probed_otherwise_is_no_answer_and_is_marked(write, compare, tm
         rate = 0.7 if method == "catlip" else 0.1
         write.probe(method, seed, {"concepts": 0.3}, config={"recipe": {"max_lr": rate}})
     assert compare().headline == []
-    (row,) = table(page_in(tmp_path), "differences").rows
+    (row,) = page_in(tmp_path).tables["differences"].rows
     assert (row["second"], bool(row[NOTE])) == ("SigLIP", True)
 
 

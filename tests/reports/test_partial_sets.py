@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 from golden import expect
-from report_support import COMMITTED, CPU, GOLDEN, GOLDEN_RECORDS, GPU, cards, html_of, table
+from report_support import COMMITTED, CPU, GOLDEN, GOLDEN_RECORDS, GPU, cards, html_of
 
 from catlip.records.table import as_csv, as_markdown
 from reports.contents import SCREENS
@@ -111,7 +111,7 @@ def test_ours_is_folded_below_a_users_own(page_of) -> None:
     page, ours = page_of("own_and_ours"), data_sets()["fashion"].name
     assert {one.on.scale for one in page.comparisons.headline} == {"mine"}
     assert ours not in html_of(page).partition('<section id="contents">')[0]
-    assert {row["data"] for row in table(page, "ours_main").rows} == {ours}
+    assert {row["data"] for row in page.tables["ours_main"].rows} == {ours}
     shown = sum(len(group.tables) for group in page.groups)
     assert all(one.tables or one.figures or one.missing for one in page.groups)
     assert "hypotheses" not in page.tables  # what was expected is about our data

@@ -1,17 +1,15 @@
 """A folder's records are read, what is none is listed with its reason, and nothing crashes."""
 
-import math
 from html import escape
 from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import can_be_shown, html_of, page_in, records_in, table
+from report_support import can_be_shown, html_of, records_in
 
 from bench.study.lengths_result import LengthTraining
 from bench.study.result import Trial
 from catlip.records.run import Records
-from catlip.records.table import MISSING
 from reports.page import Page
 from reports.reading import read_records
 
@@ -36,8 +34,8 @@ def reasons(records: Records) -> dict[str, str]:
         (b'{"schema": 1, "kind": 3}', "Expected `str`, got `int` - at `$.kind`"),
     ],
 )
-def test_what_is_no_record_is_listed_and_the_rest_is_read(write_record, tmp_path, content, reason):
-    path = write_record("pretrain", "catlip-seed0")
+def test_what_is_no_record_is_listed_and_the_rest_is_read(write, tmp_path, content, reason):
+    path = write.record("pretrain", "catlip-seed0")
     path.with_name("other.json").write_bytes(content)
     records = records_in(tmp_path)
     assert len(records.every) == 1
@@ -58,8 +56,8 @@ def test_what_is_no_record_is_listed_and_the_rest_is_read(write_record, tmp_path
         ("runs/starter/pretrain", ".", "runs", "starter"),
     ],
 )
-def test_any_depth_is_read(write_record, tmp_path, monkeypatch, folder, given, root, scale):
-    path = write_record("pretrain", "catlip-seed0", root="written")
+def test_any_depth_is_read(write, tmp_path, monkeypatch, folder, given, root, scale):
+    path = write.record("pretrain", "catlip-seed0", root="written")
     (tmp_path / folder).mkdir(parents=True)
     path.rename(tmp_path / folder / path.name)
     monkeypatch.chdir(tmp_path)
@@ -67,8 +65,8 @@ def test_any_depth_is_read(write_record, tmp_path, monkeypatch, folder, given, r
     assert (record.root, record.scale, record.path) == (root, scale, f"{folder}/{path.name}")
 
 
-def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
-    path = write_record("scaling", "catlip-8-seed0", root="written")
+def test_records_inside_a_runs_own_folder_are_the_runs(write, tmp_path):
+    path = write.record("scaling", "catlip-8-seed0", root="written")
     inner = tmp_path / "runs/starter/scaling/catlip-8-seed0/catlip.json"
     inner.parent.mkdir(parents=True)
     path.rename(inner)
@@ -78,19 +76,19 @@ def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
     assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
 
 
-def test_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
-    path = write_record("pretrain", "catlip-seed0")
+def test_folder_beside_a_file_that_is_no_record_is_looked_into(write, tmp_path):
+    path = write.record("pretrain", "catlip-seed0")
     path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
     assert len(records_in(tmp_path).every) == 1
 
 
-def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, write_study, tmp_path):
+def test_trainings_of_a_study_with_another_probe_are_left_out(write, tmp_path):
     for method, images, task in product(("catlip", "clip"), (8, 16, 32), ("concepts", "mine")):
         if task == "mine" and images == 32:
             continue
         name = f"{method}-{images}-{task}"
-        write_study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
-    write_record("pretrain", "catlip-seed0")
+        write.study("scaling", method, {task: 0.5}, name=name, images=images, seed=0)
+    write.record("pretrain", "catlip-seed0")
     records = records_in(tmp_path)
     trained = [run.metrics for run in records.of(LengthTraining)]
     assert {task for one in trained for task in one.accuracies} == {"concepts"}
@@ -99,11 +97,11 @@ def test_trainings_of_a_study_with_another_probe_are_left_out(write_record, writ
     can_be_shown(Page(records), are_drawn=False)
 
 
-def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write_study, tmp_path):
+def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write, tmp_path):
     for images, tasks in ((8, ["concepts"]), (16, ["concepts"]), (32, ["concepts", "mine"])):
-        write_study("scaling", "catlip", dict.fromkeys(tasks, 0.5), images=images, seed=0)
+        write.study("scaling", "catlip", dict.fromkeys(tasks, 0.5), images=images, seed=0)
     for trial, tasks in enumerate((["concepts"], [], ["concepts"], ["concepts", "mine"])):
-        write_study("tuning", "catlip", dict.fromkeys(tasks, 0.5), trial=trial)
+        write.study("tuning", "catlip", dict.fromkeys(tasks, 0.5), trial=trial)
     records = records_in(tmp_path)
     assert len(records.of(LengthTraining)) == 3
     assert [run.metrics.trial for run in records.of(Trial)] == [0, 1, 2]
@@ -111,8 +109,8 @@ def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write_stu
     can_be_shown(Page(records), are_drawn=False)
 
 
-def test_files_that_are_not_records_are_left_alone_and_a_link_back_too(write_record, tmp_path):
-    path = write_record("pretrain", "catlip-seed0")
+def test_files_that_are_not_records_are_left_alone_and_a_link_back_too(write, tmp_path):
+    path = write.record("pretrain", "catlip-seed0")
     (path.parent / "again").symlink_to(tmp_path / "runs")
     (tmp_path / "runs/starter/vocabulary.json").write_text("{}")
     (path.parent / "catlip-seed0").mkdir()
@@ -125,18 +123,7 @@ def test_files_that_are_not_records_are_left_alone_and_a_link_back_too(write_rec
     assert not records.problems
 
 
-def test_seeds_are_in_the_order_of_their_numbers(write_record, tmp_path):
+def test_seeds_are_in_the_order_of_their_numbers(write, tmp_path):
     for seed in (10, 2, 1):
-        write_record("pretrain", f"catlip-seed{seed}")
+        write.record("pretrain", f"catlip-seed{seed}")
     assert [record.seed for record in records_in(tmp_path).every] == [1, 2, 10]
-
-
-def test_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp_path):
-    metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
-    write_record("linear_probe", "catlip-seed0", metrics=metrics)
-    metrics = {"method": "clip", "pretrain_seed": 0, "other_top1": 0.5}
-    write_record("linear_probe", "clip-seed0", metrics=metrics)
-    rows = [
-        [cell.text for cell in cells] for _, cells in table(page_in(tmp_path), "methods").lines()
-    ]
-    assert rows == [["CatLIP", "NaN", MISSING], ["CLIP", MISSING, "50.0"]]

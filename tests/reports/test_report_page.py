@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from one_line import one_line_error
 from report_support import GOLDEN, REPOSITORY, page_in
 
 from catlip.records.table import MAX_ROWS, Column, Table, as_csv, as_markdown
@@ -146,9 +145,6 @@ def test_page_without_records_says_what_to_run_first(program, tmp_path) -> None:
     text = (tmp_path / "report/index.html").read_text()
     assert "./run_all.sh" in text
     assert "Table 2: " in text
-    (tmp_path / "file").write_text("")
-    one_line_error(program("reports", "--out", "file/report", cwd=tmp_path), "file/report")
-    one_line_error(program("reports", "--records", "nowhere", cwd=tmp_path), "nowhere")
 
 
 def test_readme_and_results_are_what_the_records_say(succeed, tmp_path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from golden import expect
-from report_support import CPU, GOLDEN, GPU, cards, compared_in, golden_record, page_in, table
+from report_support import CPU, GOLDEN, GPU, cards, compared_in, golden_record, page_in
 
 from catlip.records.table import NOTE, Quantity, as_markdown
 from reports.page import Page
@@ -19,7 +19,7 @@ BUSY = QUIET | {"other_cpu_s": 25.1}
 @pytest.fixture
 def rows(tmp_path):
     """The rows of a table of what the test has written."""
-    return lambda name: list(table(page_in(tmp_path), name).rows)
+    return lambda name: list(page_in(tmp_path).tables[name].rows)
 
 
 def test_tables_of_the_golden_records_are_the_expected_ones(monkeypatch) -> None:
@@ -176,4 +176,4 @@ def test_figures_show_the_numbers_of_the_tables(committed) -> None:
     assert sum(not math.isfinite(mark.value) for mark in drawn) < len(drawn) / 20  # headings
     few = figures["few_labels_3"].panels[0].series
     gain = few[1].marks[0].value - few[0].marks[0].value
-    assert gain == pytest.approx(table(committed, "few_labels").rows[-2]["transfer"].value)
+    assert gain == pytest.approx(committed.tables["few_labels"].rows[-2]["transfer"].value)

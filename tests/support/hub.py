@@ -1,32 +1,49 @@
-"""A hub of data sets and buckets on this machine, as its client library asks it: the tree API in
-pages, /resolve/ with ranges by way of another host's address, a limit of requests, gated sets.
+"""A hub of data sets and buckets on this machine, as its client library asks it: the tree API,
+/resolve/ with ranges by way of another host's address, gated sets.
 """
 
-import json
+import logging
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from hashlib import sha1, sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Self
+from urllib.parse import urlencode
 
-PAGE = 1000  # entries of a tree
+from flask import Flask, Response, request, send_file
+from werkzeug.serving import make_server
+
 COMMIT = "c" * 40
 BUCKETS = "buckets/"
-ADDRESS = re.compile(r"(?:/api)?/(?:datasets/)?((?:buckets/)?[^/]+/[^/]+)(?:/([\w-]+)/?(.*))?")
+ADDRESS = re.compile(r"(?:api/)?(?:datasets/)?((?:buckets/)?[^/]+/[^/]+)(?:/([\w-]+)/?(.*))?")
 
 
-class Hub:
+class Serving:
+    """An application on a port of this machine, until the end of a `with`."""
+
+    def __init__(self, app: Flask) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, app, threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.place = f"127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Hub(Serving):
     """Data sets of files in memory; a bucket is one whose name begins with "buckets/".
 
     Attributes:
         files: data set -> path -> content.
         sizes: data set -> path -> size in the tree, of files that are listed only.
         gated: data sets that need a token.
-        limit: how many further requests are answered before one 429 (None: no limit).
         damaged: whether the other host gives other content of the same size.
         asked: "resolve" and "cdn" -> how many requests there were.
     """
@@ -35,14 +52,10 @@ class Hub:
         self.files: dict[str, dict[str, bytes]] = {}
         self.sizes: dict[str, dict[str, int]] = {}
         self.gated: set[str] = set()
-        self.limit: int | None = None
         self.damaged = False
         self.asked = Counter[str]()
-        self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(_app(self))
+        self.endpoint = f"http://{self.place}"
         # What a program needs; without xet's own servers.
         self.environment = {"HF_ENDPOINT": self.endpoint, "HF_HUB_DISABLE_XET": "1"}
         self.environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -55,15 +68,11 @@ class Hub:
             if file.is_file():
                 self.put(data_set, f"{prefix}{file.relative_to(folder)}", file.read_bytes())
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def entries(self, data_set: str) -> dict[str, dict[str, object]]:
+    def entries(self, data_set: str) -> dict[str, dict[str, Any]]:
         """Path -> what the tree API says of a file or folder."""
         content = self.files.get(data_set, {})
         sizes = {path: len(body) for path, body in content.items()} | self.sizes.get(data_set, {})
-        entries: dict[str, dict[str, object]] = {}
+        entries: dict[str, dict[str, Any]] = {}
         for path, size in sorted(sizes.items()):
             for folder in [*Path(path).parents][:-1]:
                 entries[str(folder)] = {"type": "directory", "oid": "d" * 40, "size": 0}
@@ -76,123 +85,55 @@ class Hub:
         return {path: entry | {"path": path} for path, entry in entries.items()}
 
 
-@contextmanager
-def running_hub() -> Iterator[Hub]:
-    hub = Hub()
-    try:
-        yield hub
-    finally:
-        hub.close()
+def _app(hub: Hub) -> Flask:
+    app = Flask(__name__)
 
+    @app.get("/cdn")
+    def other_host() -> Response:
+        hub.asked["cdn"] += 1
+        content = hub.files[request.args["data_set"]][request.args["path"]]
+        body = BytesIO(content[::-1] if hub.damaged else content)
+        return send_file(body, "application/x-tar", etag=False, conditional=True)
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            self.body: dict[str, list[str]] = {}
-            self.reply()
-
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            self.body = parse_qs(self.rfile.read(length).decode())
-            self.reply()
-
-        def reply(self) -> None:
-            with suppress(ConnectionError):
-                url = urlsplit(self.path)
-                path = unquote(url.path)
-                query = parse_qs(url.query)
-                if path.startswith("/cdn/"):
-                    hub.asked["cdn"] += 1
-                    data_set, name = path.removeprefix("/cdn/").split("//")
-                    content = hub.files[data_set][name]
-                    self.content(content[::-1] if hub.damaged else content)
-                    return
-                with hub.lock:
-                    if hub.limit is not None:
-                        hub.limit -= 1
-                        if hub.limit < 0:
-                            hub.limit = None
-                            self.send(429, b"", {"Retry-After": "1"})
-                            return
-                match = ADDRESS.fullmatch(path)
-                data_set, verb, rest = match.groups() if match else ("", "", "")
-                if not data_set.startswith(BUCKETS):  # there is a revision before the path
-                    rest = (rest or "").partition("/")[2]
-                if data_set not in {*hub.files, *hub.sizes}:
-                    self.send(401, b"", {"X-Error-Code": "RepoNotFound"})
-                elif data_set in hub.gated and not self.headers["Authorization"]:
-                    self.send(403, b"", {"X-Error-Code": "GatedRepo"})
-                elif verb == "resolve":
-                    self.resolve(data_set, rest)
-                elif verb == "paths-info":
-                    entries = hub.entries(data_set)
-                    self.json([entries[path] for path in self.body["paths"] if path in entries])
-                elif verb == "tree":
-                    self.tree(data_set, rest, query, url.path)
-                elif data_set.startswith(BUCKETS):
-                    name, created = data_set.removeprefix(BUCKETS), "2026-01-01T00:00:00.000Z"
-                    about = {"id": name, "private": False, "createdAt": created}
-                    self.json(about | {"size": 0, "totalFiles": 0})
-                else:
-                    card = {"license": "cc-by-4.0"}
-                    self.json({"id": data_set, "sha": COMMIT, "cardData": card, "siblings": []})
-
-        def tree(self, data_set: str, folder: str, query: dict[str, list[str]], path: str) -> None:
-            entries = hub.entries(data_set)
-            if folder and folder not in entries:
-                self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
-                return
-            here = [
+    @app.route("/<path:address>", methods=["GET", "POST"])
+    def answer(address: str) -> Any:
+        match = ADDRESS.fullmatch(address)
+        data_set, verb, rest = match.groups("") if match else ("", "", "")
+        if not data_set.startswith(BUCKETS):  # there is a revision before the path
+            rest = rest.partition("/")[2]
+        entries = hub.entries(data_set)
+        if not entries:
+            return "", 401, {"X-Error-Code": "RepoNotFound"}
+        if data_set in hub.gated and "Authorization" not in request.headers:
+            return "", 403, {"X-Error-Code": "GatedRepo"}
+        if verb == "paths-info":
+            return [entries[path] for path in request.form.getlist("paths") if path in entries]
+        if verb in ("resolve", "tree") and rest and rest not in entries:
+            hub.asked[verb] += 1
+            return "", 404, {"X-Error-Code": "EntryNotFound"}
+        if verb == "resolve":
+            hub.asked[verb] += 1
+            return resolved(data_set, rest, entries[rest])
+        if verb == "tree":
+            is_deep = request.args.get("recursive") == "true"
+            return [
                 entry
                 for name, entry in entries.items()
-                if str(Path(name).parent).removeprefix(".") == folder
-                or ("true" in query.get("recursive", []) and name.startswith(folder))
+                if str(Path(name).parent).removeprefix(".") == rest
+                or (is_deep and name.startswith(rest))
             ]
-            first = int(query.get("cursor", ["0"])[0])
-            more = {}
-            if len(here) > first + PAGE:
-                more["Link"] = f'<{hub.endpoint}{path}?cursor={first + PAGE}>; rel="next"'
-            self.json(here[first : first + PAGE], more)
+        if data_set.startswith(BUCKETS):
+            name, created = data_set.removeprefix(BUCKETS), "2026-01-01T00:00:00.000Z"
+            about = {"id": name, "private": False, "createdAt": created}
+            return about | {"size": 0, "totalFiles": 0}
+        card = {"license": "cc-by-4.0"}
+        return {"id": data_set, "sha": COMMIT, "cardData": card, "siblings": []}
 
-        def resolve(self, data_set: str, name: str) -> None:
-            hub.asked["resolve"] += 1
-            if name not in hub.files.get(data_set, {}):
-                self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
-                return
-            entry = hub.entries(data_set)[name]
-            about = {"X-Repo-Commit": COMMIT, "X-Linked-Size": str(entry["size"])}
-            oid = entry["xetHash"] if data_set.startswith(BUCKETS) else entry["lfs"]["oid"]
-            about["X-Linked-ETag"] = about["ETag"] = f'"{oid}"'
-            self.send(302, b"", {"Location": f"{hub.endpoint}/cdn/{data_set}//{name}", **about})
+    def resolved(data_set: str, path: str, entry: dict[str, Any]) -> Any:
+        tag = entry.get("xetHash") or entry["lfs"]["oid"]
+        about = {"X-Repo-Commit": COMMIT, "X-Linked-Size": str(entry["size"])}
+        about |= {"X-Linked-ETag": f'"{tag}"', "ETag": f'"{tag}"'}
+        there = urlencode({"data_set": data_set, "path": path})
+        return "", 302, {"Location": f"{hub.endpoint}/cdn?{there}", **about}
 
-        def content(self, body: bytes) -> None:
-            if asked := self.headers["Range"]:
-                first, last = asked.removeprefix("bytes=").split("-")
-                end = min(int(last or len(body)), len(body) - 1)
-                about = {"Content-Range": f"bytes {first}-{end}/{len(body)}"}
-                self.send(206, body[int(first) : end + 1], about)
-            else:
-                self.send(200, body)
-
-        def json(self, value: object, headers: dict[str, str] | None = None) -> None:
-            about = {"Content-Type": "application/json", **(headers or {})}
-            self.send(200, json.dumps(value).encode(), about)
-
-        def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Handler
+    return app

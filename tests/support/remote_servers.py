@@ -6,12 +6,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
+from flask import Flask, Response, request
+from hub import Serving
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
@@ -72,7 +73,7 @@ def s3_server() -> Iterator[S3Server]:
         S3FileSystem.clear_instance_cache()
 
 
-class FaultyServer:
+class FaultyServer(Serving):
     """An HTTP server of files in memory, with ranges and ETags.
 
     Attributes:
@@ -92,14 +93,9 @@ class FaultyServer:
         self.authorizations: set[str | None] = set()
         self.queries: set[str] = set()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def place(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._server.server_port}"
+        app = Flask(__name__)
+        app.get("/<path:_>")(self._answer)
+        super().__init__(app)
 
     def put(self, path: str, content: bytes) -> str:
         self.files[path] = content
@@ -109,87 +105,45 @@ class FaultyServer:
         for path in folder.iterdir():
             self.put(f"/{prefix}/{path.name}", path.read_bytes())
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _answer(self, _: str) -> Response:
+        path, _, query = request.environ["RAW_URI"].partition("?")  # as it was sent
+        with self._lock:
+            is_get = request.method == "GET"
+            (self.gets if is_get else self.heads)[path] += 1
+            fault = self.faults.pop(0) if is_get and self.faults else ""
+        self.queries.add(query)
+        self.authorizations.add(request.headers.get("Authorization"))
+        content = self.files.get(path)
+        if content is None or fault[:3].isdigit():
+            status, _, seconds = fault.partition(" ")
+            wait = {"Retry-After": seconds} if seconds else {}
+            return Response(status=int(status or 404), headers=wait)
+        status, headers = 200, {"ETag": f'"{md5(content).hexdigest()}"'}
+        if (asked := request.headers.get("Range")) and fault != "whole":
+            first, last = map(int, asked.removeprefix("bytes=").split("-"))
+            last = min(last, len(content) - 1)
+            if fault == "range":
+                first, last = 0, last - first
+            if fault == "part":
+                last = (first + last) // 2
+            total = len(content) + (fault == "total")
+            status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{total}"
+            content = content[first : last + 1]
+        if fault == "gzip":
+            content, headers["Content-Encoding"] = gzip.compress(content), "gzip"
+        if fault != "endless":
+            headers["Content-Length"] = str(len(content))
+        return Response(self._pieces(content, fault), status, headers)
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                server.heads[self.path] += 1
-                self.answer("")
-
-            def do_GET(self) -> None:
-                server.gets[self.path.partition("?")[0]] += 1
-                with server._lock:
-                    fault = server.faults.pop(0) if server.faults else ""
-                with suppress(ConnectionError):  # of a client that has had enough
-                    self.answer(fault)
-
-            def answer(self, fault: str) -> None:
-                path, _, query = self.path.partition("?")
-                server.queries.add(query)
-                server.authorizations.add(self.headers["Authorization"])
-                content = server.files.get(path)
-                if content is None or fault[:3].isdigit():
-                    status, _, seconds = fault.partition(" ")
-                    self.send_response(int(status or 404))
-                    if seconds:
-                        self.send_header("Retry-After", seconds)
-                    self.end_headers()
-                    return
-                tag, asked = md5(content).hexdigest(), self.headers["Range"]
-                if asked and fault != "whole":
-                    first, last = map(int, asked.removeprefix("bytes=").split("-"))
-                    last = min(last, len(content) - 1)
-                    if fault == "range":
-                        first, last = 0, last - first
-                    if fault == "part":
-                        last = (first + last) // 2
-                    total = len(content) + (fault == "total")
-                    self.send_response(206)
-                    self.send_header("Content-Range", f"bytes {first}-{last}/{total}")
-                    content = content[first : last + 1]
-                else:
-                    self.send_response(200)
-                if fault == "gzip":
-                    content = gzip.compress(content)
-                    self.send_header("Content-Encoding", "gzip")
-                if fault != "endless":
-                    self.send_header("Content-Length", str(len(content)))
-                self.send_header("ETag", f'"{tag}"')
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.send(content, fault)
-                while fault == "endless":
-                    self.wfile.write(bytes(2**20))
-
-            def send(self, content: bytes, fault: str) -> None:
-                half = len(content) // 2
-                self.wfile.write(content[:half])
-                if fault == "cut":
-                    self.close_connection = True
-                    return
-                if fault == "stall":
-                    self.wfile.flush()
-                    time.sleep(5)
-                self.wfile.write(content[half:])
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        return Handler
-
-
-@contextmanager
-def faulty_server() -> Iterator[FaultyServer]:
-    server = FaultyServer()
-    try:
-        yield server
-    finally:
-        server.close()
+    def _pieces(self, content: bytes, fault: str) -> Iterator[bytes]:
+        half = len(content) // 2
+        yield content[:half]
+        if fault == "stall":
+            time.sleep(5)
+        if fault != "cut":
+            yield content[half:]
+        while fault == "endless":
+            yield bytes(2**20)
 
 
 def secrets_in(folder: Path, secrets: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 They run in one folder, so that one takes what another made. A new program needs an entry here.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -158,3 +159,10 @@ def modules() -> set[str]:
             parts = path.relative_to(REPOSITORY).with_suffix("").parts
             found.add(".".join(parts).removesuffix(".__main__"))
     return found
+
+
+def documented_commands() -> list[str]:
+    """The commands of README and docs."""
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
+    return "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()

@@ -2,13 +2,10 @@
 
 import json
 import warnings
-from collections import Counter
-from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from bench.measuring import methods
@@ -69,17 +66,6 @@ def test_why_an_accelerator_is_left_alone_is_said_once(monkeypatch, capsys, why)
         assert reason.endswith(why)
     assert capsys.readouterr().err.count("computing on the CPU") == bool(why)
     default_device.cache_clear()
-
-
-@pytest.fixture
-def counted(monkeypatch) -> Counter[str]:
-    """What dynamo counts, without code generation, which takes minutes."""
-    quick = partialmethod(nn.Module.compile, backend="aot_eager")
-    monkeypatch.setattr(nn.Module, "compile", quick)
-    torch._dynamo.reset()
-    counters = torch._dynamo.utils.counters["stats"]
-    counters.clear()
-    return counters
 
 
 def test_compiled_parts_have_a_graph_for_each_size(counted) -> None:

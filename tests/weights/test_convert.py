@@ -124,20 +124,6 @@ def test_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path)
     assert int(config["input_size"][1] / config["crop_pct"]) == 232
 
 
-@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
-def test_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> None:
-    hub, checkpoint = tmp_path / "hub", read_checkpoint(run_file(name))
-    convert(Convert(run_file(name), "huggingface", hub))
-    stem = {"embed_layer": STEMS["hybrid"]} if name == "hybrid_mini" else {}
-    encoder = timm.create_model(f"local-dir:{hub}", pretrained=True, num_classes=0, **stem)
-    built = compute(checkpoint.build(), images(64))
-    torch.testing.assert_close(compute(encoder, images(64)), built)
-    # The folder is read again like a file of weights.
-    assert read_checkpoint(hub / "model.safetensors").encoder_name == name
-    with pytest.raises(InputError, match=str(hub)):
-        convert(Convert(hub, "huggingface", hub))
-
-
 def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
     run_file, tmp_path, capsys, monkeypatch
 ) -> None:
@@ -164,6 +150,10 @@ def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
         assert "member" in built.pretrained_cfg["label_descriptions"]["dog.n.01"]
     expected = compute(read_checkpoint(run / "weights.safetensors").build(), images(64))
     torch.testing.assert_close(compute(built, images(64)), expected)
+    # The folder is read again like a file of weights.
+    assert read_checkpoint(hub / "model.safetensors").encoder_name == "hybrid_mini"
+    with pytest.raises(InputError, match=str(hub)):
+        convert(Convert(hub, "huggingface", hub))
     card = (hub / "README.md").read_text()
     probe = read_record(RECORDS / "linear_probe" / "catlip-seed0.json")["metrics"]
     assert f"| concepts | {100 * probe['concepts_top1']:.1f} | 645 |" in card

@@ -26,11 +26,11 @@ PUBLISHED = [  # parameters, as published
 
 def on_meta(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Tensors without memory, of the types that a checkpoint has."""
-    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    for name in shapes:
-        if name.endswith("num_batches_tracked"):
-            weights[name] = weights[name].long()
-    return weights
+    counts = {name: torch.long for name in shapes if name.endswith("num_batches_tracked")}
+    return {
+        name: torch.empty(shape, device="meta", dtype=counts.get(name))
+        for name, shape in shapes.items()
+    }
 
 
 def parameters(shapes: dict[str, tuple[int, ...]]) -> int:

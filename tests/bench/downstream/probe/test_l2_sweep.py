@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hub import running_hub
+from hub import Hub
 from sklearn.linear_model import LogisticRegression
 from small_data import ON_A_CPU, png, write_noise
 
@@ -113,7 +113,7 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets, program, tmp_path) -> None:
     folder = probed(pets / "pets", tmp_path / "folder.json")
     tars = probed(f"wds:{pets / 'wds_pets'}", tmp_path / "tars.json")
-    with running_hub() as hub:
+    with Hub() as hub:
         hub.put_folder("clip-benchmark/wds_pets", pets / "wds_pets")
         words = ["--encoder", RANDOM, "--protocol", "l2_sweep", "--device", "cpu", "--quiet"]
         words += ["--data", "wds:hf://datasets/clip-benchmark/wds_pets"]
