@@ -26,14 +26,7 @@ import ftfy
 
 from catlip.cli import InputError, choose
 from catlip.words.tagger import Tagger
-from catlip.words.tokens import (
-    MEMO_WORDS,
-    inner_word,
-    last_word,
-    sentence_tokens,
-    sentences,
-    tokenize,
-)
+from catlip.words.tokens import tokenize
 from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
@@ -120,7 +113,7 @@ class Labeller:
     Args:
         words: the user's words, in lower case -> the name of a synset, or "" to give no label; they
             come before WordNet's, and count whatever part of speech they are tagged as. See
-            catlip.label.user_words.
+            catlip.label.read_words.
 
     Attributes:
         version: how it labels; labels of another version are made again.
@@ -147,9 +140,6 @@ class Labeller:
         tagger = self._tagger.source if self._tagger else None
         self.version = LabelVersion(rule, VERSION, tagger, EDITION, words=tuple(user_words))
         self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
-        memo = functools.lru_cache(MEMO_WORDS)
-        self._inner = memo(lambda word: self._synsets(inner_word(word)))
-        self._last = memo(lambda word: self._synsets(last_word(word)))
 
     def __call__(self, caption: object) -> list[int]:
         """The synsets of one caption: offsets in WordNet 3.0's noun file, ascending, each once."""
@@ -157,12 +147,12 @@ class Labeller:
 
     def batch(self, captions: Sequence[object]) -> list[list[int]]:
         """The synsets of each caption; with a tagger, much faster than one caption at a time."""
-        texts = [clean(caption) for caption in texts_of(captions)]
-        if self._tagger is None:
-            return [self._untagged_synsets(text) for text in texts]
-        tokens = [tokenize(text) for text in texts]
-        tags = self._tagger.tag(tokens)
-        return [self._noun_synsets(words, kinds) for words, kinds in zip(tokens, tags, strict=True)]
+        words = [tokenize(clean(caption)) for caption in texts_of(captions)]
+        if self._tagger:
+            tagged = zip(words, self._tagger.tag(words), strict=True)
+            words = [self._labelled(tokens, tags) for tokens, tags in tagged]
+        synsets = ({*map(self.synset, tokens)} for tokens in words)
+        return [sorted(offset for offset in named if offset is not None) for named in synsets]
 
     def why_none(self, caption: object) -> str:
         """Why a caption without a label has none, in a fixed phrase that can be counted."""
@@ -204,31 +194,11 @@ class Labeller:
             ends = range(start + self._longest.get(token, 1), start, -1)
             yield ["_".join(tokens[start:end]) for end in ends]
 
-    def _untagged_synsets(self, text: str) -> list[int]:
-        """The synsets of a clean caption whose words need no tags."""
-        offsets: set[int] = set()
-        for sentence in sentences(text):
-            *inner, last = sentence.split(" ")
-            try:
-                known = [self._last(last), *map(self._inner, inner)]
-                offsets.update(*known)  # type: ignore[arg-type]
-            except TypeError:  # None: how the word is split depends on its neighbours
-                offsets.update(self._synsets(sentence_tokens(sentence)))  # type: ignore[arg-type]
-        return sorted(offsets)
-
-    def _synsets(self, words: Sequence[str] | None) -> tuple[int, ...] | None:
-        if words is None:
-            return None
-        return tuple(synset for word in words if (synset := self.synset(word)) is not None)
-
-    def _noun_synsets(self, words: list[str], tags: list[str]) -> list[int]:
+    def _labelled(self, words: list[str], tags: list[str]) -> list[str]:
+        """The words, or runs of words, that are labels if WordNet knows them."""
         pairs = self._join_runs(words, tags) if self._longest else zip(words, tags, strict=True)
-        synset = self.synset
-        if self._user_synsets:
-            named = {synset(w) for w, t in pairs if t.startswith(NOUN) or self._is_user_word(w)}
-        else:
-            named = {synset(word) for word, tag in pairs if tag.startswith(NOUN)}
-        return sorted(offset for offset in named if offset is not None)
+        is_user_word = self._is_user_word if self._user_synsets else lambda word: False
+        return [word for word, tag in pairs if tag.startswith(NOUN) or is_user_word(word)]
 
     def _join_runs(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
         """(word, tag) pairs; the longest run of words that is one noun of WordNet is one word."""

@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 import inspect
 import io
-import itertools
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
 from catlip.program.errors import in_words
 from catlip.program.ranges import check_ranges
-from catlip.program.user_file import names_file
+from catlip.program.user_file import names_file, other_lengths, user_recipe
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, show_urls, take_credentials
 
@@ -158,12 +157,12 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
         name, arguments = take_option(arguments, "recipe", next(iter(defaults)))
         default: Any
         if names_file(name):
-            from catlip.program.user_recipe import user_recipe
-
             default = user_recipe(name, defaults)
         else:
             default = choose("recipe", name, defaults)
-        arguments = _with_one_length(arguments, default)
+        given = {argument.partition("=")[0][2:] for argument in arguments if argument[:2] == "--"}
+        for other, length in other_lengths(getattr(default, "recipe", None), given).items():
+            arguments += [f"--{other}", str(length)]
         if "--dry-run" in arguments:
             missing = [key for key, value in vars(default).items() if value is tyro.MISSING]
             default = dataclasses.replace(default, **dict.fromkeys(missing, ""))
@@ -195,16 +194,6 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
             error = error.__context__
         sys.stderr.write(box.getvalue())
         raise
-
-
-def _with_one_length(arguments: list[str], default: Any) -> list[str]:
-    """If one of a recipe's two alternatives, such as --iterations, is given, the other is 0."""
-    flags = {argument.partition("=")[0] for argument in arguments}
-    alternatives = getattr(getattr(default, "recipe", None), "ALTERNATIVES", ())
-    for name, other in itertools.permutations(alternatives, 2):
-        if f"--{name}" in flags and f"--{other}" not in flags:
-            return [*arguments, f"--{other}", "0"]
-    return arguments
 
 
 def _stop(message: str) -> None:

@@ -1,25 +1,27 @@
 """Some samples as training sees them: image, caption, its tagged words, and the nouns' classes."""
 
+import base64
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
+from PIL import Image
 
 from catlip.captions import Labeller
 from catlip.cli import run
 from catlip.data.decode import open_picture, rgb
 from catlip.data.shards import expand, open_shard
 from catlip.label import result
-from catlip.program.pictures import encode_image, spread_evenly
 from catlip.program.ranges import Count
 from catlip.records.kind import plain
 from catlip.records.record import Record
 from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
-from catlip.words.wordnet import nouns
 
 MAX_CHARACTERS = 300  # of each caption that a record keeps
+LARGEST, QUALITY = 320, 85  # pixels of the longer side of a picture there, and of its JPEG
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,6 @@ class Examples:
 def main(config: Examples) -> None:
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller = Labeller(vocabulary.rule, dict(vocabulary.words))
-    classes = {synset.name for synset in vocabulary.synsets}
     samples = []
     with Record(config.out, result.Examples, config) as record:
         shards = [open_shard(paths[number]) for number in spread_evenly(len(paths), config.count)]
@@ -51,10 +52,10 @@ def main(config: Examples) -> None:
         for position, shard in enumerate(shards):
             for number in spread_evenly(len(shard), per_shard + (position < rest)):
                 caption = shard.caption(number, shard.draw_caption(number, seed=0, epoch=0)) or ""
-                names = [nouns().name(offset) for offset in labeller(caption)]
+                classes, _ = vocabulary.classes([caption])
                 caption, image = caption[:MAX_CHARACTERS], None
                 try:
-                    image = encode_image(np.array(rgb(open_picture(shard.image_bytes(number)))))
+                    image = encode_image(rgb(open_picture(shard.image_bytes(number))))
                 except ValueError:
                     key = f"{shard.path.name}: {shard.keys[number]}"
                     record.notes.append(f"{key} has no readable image")
@@ -65,7 +66,7 @@ def main(config: Examples) -> None:
                 sample = result.Example(
                     key=shard.keys[number],
                     caption=caption,
-                    classes=[name for name in names if name in classes],
+                    classes=[vocabulary.synsets[class_id].name for class_id in classes],
                     words=words,
                     image=image,
                 )
@@ -75,6 +76,20 @@ def main(config: Examples) -> None:
     for sample in samples:
         print(f"{printable(sample.caption)}\n    {', '.join(sample.classes) or '(no class)'}")
     print(f"wrote {config.out}")
+
+
+def spread_evenly(count: int, wanted: int) -> Sequence[int]:
+    """Numbers below `count`, at most `wanted` of them, evenly spread."""
+    wanted = min(count, wanted)
+    return [count * number // wanted for number in range(wanted)]
+
+
+def encode_image(picture: Image.Image) -> str:
+    """A picture as a JPEG in base64, its longer side at most LARGEST pixels."""
+    buffer = io.BytesIO()
+    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    picture.save(buffer, "JPEG", quality=QUALITY)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 if __name__ == "__main__":

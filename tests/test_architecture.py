@@ -27,7 +27,7 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_633,
+    "catlip": 18_177,
     "bench": 10_629,
     "reports": 4_497,
     "pipeline": 1_576,

@@ -15,7 +15,7 @@ from catlip.cli import InputError
 from catlip.pretrain import PretrainCatLIP
 from catlip.program.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
 from catlip.program.progress import progress
-from catlip.program.user_recipe import user_recipe
+from catlip.program.user_file import user_recipe
 from catlip.recipes.pretrain import CATLIP
 
 

@@ -20,7 +20,7 @@ from catlip.system.engines import THREADS, work_ahead, worker_pool
 from catlip.system.files import write_atomically
 from catlip.system.lock import NAME, only_writer
 from catlip.system.machine import Usage
-from catlip.training.checkpoint import save, save_weights
+from catlip.training.checkpoint import Head, save, save_weights
 
 
 def test_killed_run_goes_on_though_its_workers_live(tmp_path) -> None:
@@ -56,7 +56,7 @@ def fetch(folder: Path) -> None:
         (f"0{PARTIAL_SUFFIX}", fetch, True),
         (".0.RANDOM.tmp", lambda folder: write_atomically(folder / "0", b"data"), True),
         (".0.RANDOM.tmp", lambda folder: save_weights(folder / "0", {}, {}), False),
-        (".step-00000000.pt.RANDOM.tmp", lambda folder: save(folder, 0, {}, {}), False),
+        (".step-00000000.pt.RANDOM.tmp", lambda folder: save(folder, Head(0, {}), {}), False),
     ],
 )
 def test_link_in_a_shared_folder_does_not_lead_to_another_file(

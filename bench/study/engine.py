@@ -30,8 +30,7 @@ from catlip.program.identity import is_recorded, record_changes
 from catlip.program.methods import methods
 from catlip.program.options import RunOptions
 from catlip.program.ranges import Count, Natural, Seed
-from catlip.program.user_file import names_file
-from catlip.program.user_recipe import user_recipe
+from catlip.program.user_file import names_file, user_recipe
 from catlip.recipes.pretrain import Recipe
 from catlip.records.record import (
     Record,
@@ -233,7 +232,7 @@ def run_training(
     except Exception as error:
         error.add_note(f"in the training {training.name}")
         raise
-    from catlip.training.folder import WRITTEN  # torch takes seconds to load
+    from catlip.training.loop import WRITTEN  # torch takes seconds to load
 
     written = rf"({training.method}/)?({WRITTEN})|({training.method}|probe[^/]*)\.json"
     remove_written(folder, written)
@@ -265,7 +264,6 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     import torch
 
     from bench.arithmetic.memory import peak_bytes
-    from catlip.data.decoded import CACHE_FRACTION
     from catlip.training.distributed import init_distributed
 
     device = init_distributed(study.device).device
@@ -281,7 +279,7 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     memory = torch.cuda.get_device_properties(device).total_memory
     if largest > MAX_SHARED * memory:
         return 1
-    fitting = int(memory / (largest + CACHE_FRACTION * memory + CONTEXT_BYTES))
+    fitting = int(memory / (largest + CONTEXT_BYTES))
     return max(1, min(cores // 2, fitting))
 
 

@@ -19,8 +19,7 @@ from catlip.label.sources import TarShard
 from catlip.program.ranges import Natural, Seed
 from catlip.records.record import Record
 from catlip.records.table import print_tables
-from catlip.vocabulary import build, vocabulary_identity
-from catlip.vocabulary.counts import count
+from catlip.vocabulary import build, count, vocabulary_identity
 
 SAMPLES = ("threshold", "seed", "train_seconds", "images_seen")  # of each training
 

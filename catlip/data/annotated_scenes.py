@@ -88,7 +88,7 @@ def main(config: Scenes) -> None:
     }
     manifest = config.out / MANIFEST
     existing = read_json(manifest, f"remove all of {config.out}") if manifest.exists() else None
-    images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
+    images = [len(list((config.out / "coco" / f"{s}2017").glob("*.jpg"))) for s in SIDES]
     if existing == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")
         return
@@ -111,20 +111,18 @@ def main(config: Scenes) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """What COCO, ADE20k and ADE20k's file names call one side of the data, the split of the starter
-    data whose drawings it uses, and its background photographs.
+    """What ADE20k calls one side of the data, the split of the starter data whose drawings it uses,
+    and its background photographs.
     """
 
-    coco: str
     ade20k: str
-    prefix: str
     drawings: str
     photos: tuple[str, ...]
 
 
 SIDES = {
-    "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
-    "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
+    "train": Side("training", "probe-train", TRAINING_PHOTOS),
+    "val": Side("validation", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
 }
 Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
@@ -251,7 +249,7 @@ def _write(config: Scenes, name: str, classes: Classes, parallel_map: emoji.Map)
         plans.append(Plan(name, number, objects, crowd, config.seed))
 
     folders = coco_images, coco_annotations, ade20k_images, ade20k_label_maps = (
-        config.out / "coco" / side.coco,
+        config.out / "coco" / f"{name}2017",
         config.out / "coco" / "annotations",
         config.out / "ade20k" / "images" / side.ade20k,
         config.out / "ade20k" / "annotations" / side.ade20k,
@@ -262,7 +260,7 @@ def _write(config: Scenes, name: str, classes: Classes, parallel_map: emoji.Map)
     composed = parallel_map(make, plans, [config.size] * len(plans))
     bar = progress(composed, "compose", len(plans), unit="scene", disable=config.quiet)
     for plan, (jpeg, label_map, objects) in zip(plans, bar, strict=True):
-        file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
+        file_name, stem = f"{plan.number:012d}.jpg", f"ADE_{name}_{plan.number:08d}"
         (coco_images / file_name).write_bytes(jpeg)
         (ade20k_images / f"{stem}.jpg").write_bytes(jpeg)
         Image.fromarray(label_map).save(ade20k_label_maps / f"{stem}.png")
@@ -277,7 +275,7 @@ def _write(config: Scenes, name: str, classes: Classes, parallel_map: emoji.Map)
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    write_atomically(coco_annotations / f"instances_{side.coco}.json", json.dumps(content).encode())
+    write_atomically(coco_annotations / f"instances_{name}2017.json", json.dumps(content).encode())
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ are made.
 """
 
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,14 +17,12 @@ from torch.utils.data import Dataset
 
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
-from catlip.data.decoded import MAX_BYTES, DecodedPictures, DeviceCache
+from catlip.data.decoded import MAX_BYTES, DecodedPictures
 from catlip.data.sampler import SampleOrder, StepPlan, devices_of
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
 from catlip.data.workers import Items
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
-
-CROPPED_AT_ONCE = 8  # batches: to start the work on all of them takes a GPU as long as on one
 
 
 @dataclass
@@ -114,7 +111,7 @@ LabelSource = Callable[
 @dataclass(frozen=True)
 class DataPath(Dataset[Batch]):
     """Everything that determines the batches of a run. Up to `decoded_bytes` of decoded pictures
-    are kept in memory, or all of them in `device_cache`; the batches do not depend on it.
+    are kept in memory; the batches do not depend on it.
     """
 
     shards: Shards
@@ -129,7 +126,6 @@ class DataPath(Dataset[Batch]):
     tokenize: Callable[[list[str]], Tensor] | None = None
     max_broken: float = MAX_BROKEN
     decoded_bytes: int = MAX_BYTES
-    device_cache: DeviceCache | None = None
 
     @functools.cached_property
     def _decoded(self) -> DecodedPictures:
@@ -141,8 +137,6 @@ class DataPath(Dataset[Batch]):
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, from `first_step` on, the same with any workers."""
         seen, broken = 0, BrokenImages()
-        if self.device_cache and num_workers is None:
-            num_workers = 1  # which only chooses crops
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         items = Items(
             self,
@@ -152,28 +146,14 @@ class DataPath(Dataset[Batch]):
             item_bytes=max(3 * size.batch * size.resolution**2 for size in self.plan.sizes),
             fetches=isinstance(self.shards, ShardSet) and self.shards.remote,
         )
-        for batch in self._cropped(items, numbers) if self.device_cache else items:
+        for batch in items:
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
             yield batch
 
-    def _cropped(self, batches: Iterable[Batch], numbers: Iterable[int]) -> Iterator[Batch]:
-        """The batches of these numbers, with the images of their crops."""
-        assert self.device_cache
-        sizes = (self.plan[number // self.accumulation].resolution for number in numbers)
-        for resolution, alike in itertools.groupby(
-            zip(batches, sizes, strict=True), lambda pair: pair[1]
-        ):
-            while some := [batch for batch, _ in itertools.islice(alike, CROPPED_AT_ONCE)]:
-                crops = torch.cat([batch.images for batch in some])
-                images = self.device_cache.crop(crops, resolution)
-                for batch, its in zip(some, images.split([*map(len, some)]), strict=True):
-                    batch.images = its
-                    yield batch
-
     def __getitem__(self, number: int) -> Batch:
-        """Micro-batch `number` of this rank; with a device cache, crops in place of images."""
+        """Micro-batch `number` of this rank."""
         number, micro_step = divmod(number, self.accumulation)
         step, num_devices = self.plan[number], self.accumulation * self.world_size
         devices = devices_of(self.rank, self.accumulation)
@@ -184,16 +164,12 @@ class DataPath(Dataset[Batch]):
             now, next_ = self.order.windows_at(step.start, lanes, per_lane * step.batch)
             self.shards.expect(now, next_)
         positions = step.positions(device, num_devices, self.order.lanes)
-        located = self.order(positions)
         samples = [
-            (self.shards[shard], int(number)) for shard, number in zip(*located, strict=True)
+            (self.shards[shard], int(number))
+            for shard, number in zip(*self.order(positions), strict=True)
         ]
         draws = draws_at(self.seed, step.start + device * step.batch, step.batch)
-        broken: list[BrokenImage] = []
-        if self.device_cache:
-            images = self.device_cache.choose(*located, self.augmentation, draws=draws)
-        else:
-            images, samples, broken = self._images(samples, step.resolution, draws)
+        images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
         captions = [
             (shard, number, shard.draw_caption(number, self.seed, position // self.order.total))

@@ -377,7 +377,8 @@ def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") ->
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             failure, is_temporary = _describe_failure(path, error, verb)
-            if (wait := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
+            _, wait = _answer(error)
+            if wait and waited < MAX_WAIT_S:
                 print(f"{failure}; it is asked again in {wait:.0f} s, as it says", file=sys.stderr)
                 time.sleep(wait)
                 end, waited = end + wait, waited + wait
@@ -396,7 +397,7 @@ def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") ->
 
 def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[str, bool]:
     """A failed request in one line, and whether the same request may succeed later."""
-    url, status = url_of(path), _http_status(error)
+    url, (status, _) = url_of(path), _answer(error)
     # fsspec raises it for a failed connection as well, with the cause.
     is_absent = isinstance(error, FileNotFoundError) and not error.__cause__
     if status == 404 or is_absent:
@@ -418,27 +419,22 @@ def _describe_failure(path: str | Path, error: Exception, verb: str) -> tuple[st
     return f"{url} cannot be {verb}: {message}", is_temporary
 
 
-def _seconds_to_wait(error: BaseException | None) -> float:
-    """How long a server that limits requests asks to wait; 0 if it does not say."""
-    while error is not None and _http_status(error) in WAIT_STATUSES:
-        headers = getattr(getattr(error, "response", error), "headers", None)
-        seconds = (headers or {}).get("Retry-After", "")
-        if seconds.isdigit():
-            return min(float(seconds), MAX_WAIT_S)
-        error = error.__cause__
-    return 0
-
-
-def _http_status(error: BaseException | None) -> int | None:
+def _answer(error: BaseException | None) -> tuple[int | None, float]:
+    """The HTTP status of a failed request, and the seconds that a server which limits requests asks
+    to wait; None and 0 if it does not say. A library's error may have another library's as cause.
+    """
     while error is not None:
-        response = getattr(error, "response", None)
-        status = getattr(error, "status", None) or getattr(response, "status_code", None)
+        response: Any = getattr(error, "response", None)
         if isinstance(response, dict):  # botocore's
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            status = getattr(error, "status", None) or getattr(response, "status_code", None)
         if isinstance(status, int):
-            return status
+            headers = getattr(error if response is None else response, "headers", None) or {}
+            seconds = headers.get("Retry-After", "") if status in WAIT_STATUSES else ""
+            return status, min(float(seconds), MAX_WAIT_S) if seconds.isdigit() else 0
         error = error.__cause__
-    return None
+    return None, 0
 
 
 def _scheme(path: str | Path) -> str:

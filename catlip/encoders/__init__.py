@@ -12,7 +12,7 @@ timm:tf_efficientnet_lite0:wheel        EfficientNet-Lite0 trained on ImageNet-1
                                         package
 openclip:NAME/TAG                       the image tower of an OpenCLIP model; the tag may be a file
 my_encoder.py:build                     what that function returns: a torch module, or one with its
-                                        preprocessing; see catlip.encoders.user_encoder
+                                        preprocessing; see catlip.encoders.libraries.file_encoder
 random:hybrid_mini@48                   that architecture at 48 pixels, untrained (seeded)
 random:timm/NAME, random:openclip/NAME  an untrained model of timm or of OpenCLIP
 """

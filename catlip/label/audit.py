@@ -26,7 +26,6 @@ TABLES = {
     "many_senses": ("Nouns of which rule {rule} takes the first sense", ("synset", "senses")),
 }
 MANY_SENSES = 5
-RECORDED_ROWS = 100
 SHOWN_ROWS = 15
 MAX_CAPTIONS = 100_000
 MAX_SOURCES = 100  # to take captions from; with more, most of the time would go to opening files
@@ -51,46 +50,41 @@ def unknown_words(captions: Iterable[str]) -> float:
 def audit_captions(
     captions: Iterable[str], labeller: Labeller
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
-    """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
+    """What became of the words of the captions, and the first `SHOWN_ROWS` of each table."""
     tagger = labeller if labeller.version.tagger else Labeller("paper")
     # A line of WordNet's index: lemma n count ..., where count is the number of senses.
     entries = (line.split(maxsplit=3) for line in lines_of("index.noun"))
     senses = {fields[0]: int(fields[2]) for fields in entries}
     num_captions, verdicts = 0, Counter[str]()
-    counts = {name: Counter[tuple[Any, ...]]() for name in TABLES}  # (word, *fields) -> captions
+    counts = Counter[tuple[Any, ...]]()  # (table, word, *fields) -> captions
     examples: dict[tuple[Any, ...], str] = {}
     for caption in captions:
         num_captions += 1
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
-        caption_rows: dict[str, set[tuple[Any, ...]]] = {name: set() for name in TABLES}
+        rows = set[tuple[Any, ...]]()
         for word, tag in zip(words, tags, strict=True):
-            is_noun = tag.startswith(NOUN)
+            is_noun, reason = tag.startswith(NOUN), word.reason
             if word.kept:
                 verdicts[LABEL] += 1
                 if not is_noun:
-                    caption_rows["not_nouns"].add((word.lemma, word.synset, tag))
-                if senses.get(word.lemma, 0) >= MANY_SENSES:
-                    caption_rows["many_senses"].add((word.lemma, word.synset, senses[word.lemma]))
+                    rows.add(("not_nouns", word.lemma, word.synset, tag))
+                if (count := senses.get(word.lemma, 0)) >= MANY_SENSES:
+                    rows.add(("many_senses", word.lemma, word.synset, count))
                 continue
             # Without the synset, so that such words can be counted together.
-            reason = word.reason
             verdicts[reason.replace(word.synset, "otherwise") if word.synset else reason] += 1
             # The tagger calls brackets and the like nouns, too.
             if word.synset or (is_noun and any(map(str.isalpha, word.token))):
-                caption_rows["dropped"].add((word.lemma, reason))
-        for name, rows in caption_rows.items():
-            counts[name].update(rows)
-            for row in rows:
-                examples.setdefault((name, *row), caption[:EXAMPLE_CHARACTERS])
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for name, (_, fields) in TABLES.items():
-        ranked = sorted(counts[name].items(), key=lambda item: (-item[1], item[0]))
-        tables[name] = [
-            dict(zip(("word", *fields), row, strict=True))
-            | {"captions": number, "example": examples[name, *row]}
-            for row, number in ranked[:RECORDED_ROWS]
-        ]
+                rows.add(("dropped", word.lemma, reason))
+        counts.update(rows)
+        for row in rows:
+            examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    for row, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if len(tables[row[0]]) < SHOWN_ROWS:
+            fields = dict(zip(("word", *TABLES[row[0]][1]), row[1:], strict=True))
+            tables[row[0]].append(fields | {"captions": count, "example": examples[row]})
     metrics = LabelAudit(
         rule=labeller.version.rule,
         captions=num_captions,
@@ -108,7 +102,7 @@ def audit_tables(run: Run[LabelAudit], words: dict[str, list[dict[str, Any]]]) -
             {field: clipped(str(word[field])) for field in ("word", *fields)}
             | {"captions": Share(word["captions"], run.metrics.captions)}
             | {"example": clipped(word["example"])}
-            for word in words[name][:SHOWN_ROWS]
+            for word in words[name]
         ]
         columns = [Column(field, field, 0) for field in ("word", *fields, "captions", "example")]
         title = title.format(rule=run.metrics.rule)

@@ -108,7 +108,7 @@ class Part:
     def samples(self) -> Iterator[tuple[str, Caption]]:
         """(row number, caption) of each row."""
         captions = _parquet_captions(self) if _kind(self.path) == PARQUET else _text_captions(self)
-        for row, caption in enumerate(captions, self.first_row):
+        for row, caption in enumerate(islice(captions, self.num_rows), self.first_row):
             yield str(row), caption_in(caption) if isinstance(caption, str) else caption
 
 
@@ -202,7 +202,7 @@ def _cut_text(
 
 def _text_captions(part: Part) -> Iterator[Caption]:
     table = open_text(part.path, part.column)
-    for row in islice(table.rows(part.column, part.offset), part.num_rows):
+    for row in table.rows(part.column, part.offset):
         if isinstance(row.cells, Unusable):
             yield row.cells
         elif part.column not in row.cells:
@@ -237,22 +237,17 @@ def _parquet_captions(part: Part) -> Iterator[Caption]:
     import pyarrow as pa
 
     with open_parquet(part.path) as file:
-        # The row groups that hold the part's rows, and how many rows of the first come before.
-        groups: list[int] = []
-        skip, begin, left = 0, 0, part.num_rows
-        for group in range(file.metadata.num_row_groups):
-            end = begin + file.metadata.row_group(group).num_rows
-            if begin < part.first_row + part.num_rows and part.first_row < end:
-                skip = skip if groups else part.first_row - begin
-                groups.append(group)
-            begin = end
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=[part.column]):
-            rows = batch.column(0)[skip : skip + left]
-            skip, left = max(0, skip - len(batch)), left - len(rows)
+        groups, skipped = range(file.metadata.num_row_groups), part.first_row
+        sizes = [file.metadata.row_group(group).num_rows for group in groups]
+        while (
+            groups and skipped >= sizes[groups.start]
+        ):  # a group before the part, which is not read
+            skipped, groups = skipped - sizes[groups.start], groups[1:]
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[*groups], columns=[part.column]):
+            rows = batch.column(0)[skipped:]
+            skipped = max(0, skipped - len(batch))
             if pa.types.is_dictionary(rows.type):
                 rows = rows.dictionary_decode()
             # As bytes first: Parquet does not guarantee that strings are UTF-8.
             for content in rows.cast(pa.large_binary()).to_pylist():
                 yield None if content is None else content.decode("utf-8", "replace")
-            if not left:
-                return

@@ -11,12 +11,10 @@ sources.
 The rows of a source are made by any process.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import cache, partial
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,14 +26,12 @@ from catlip.label.sidecar import Labels, read_sidecar
 from catlip.label.sources import PARQUET, Source
 from catlip.program.identity import refuse_foreign
 from catlip.system.files import replacing
-from catlip.vocabulary import Vocabulary, vocabulary_identity
+from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
 CSV = ".csv"
-HEADER = b'"source","key","caption","words","synsets"'  # how a CSV of ours begins
+COLUMNS = ["source", "key", "caption", "words", "synsets"]  # how every table of ours begins
 ROWS = 16_384  # of a row group
-EDITION = 1  # of the columns: tables of another are made again
-MADE_OF = b"made_of"  # metadata of the file: a digest of the labels and of the vocabulary
 Each = Callable[[str, Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 
@@ -65,26 +61,18 @@ def write_table(
     vocabulary: Path | None = None,
 ) -> int:
     """Write the table of sources and their labels files, atomically: Parquet with a row group or
-    more for each source, or CSV with the lists joined by spaces. A Parquet table of the same labels
-    stays as it is.
+    more for each source, or CSV with the lists joined by spaces.
 
     Args:
         each: applies a function to many items, as a pool does, under a progress bar.
 
     Returns: the number of its rows. Raises: InputError, OSError.
     """
-    import pyarrow.parquet as pq
-
-    digests = [_made_of(sidecar, vocabulary) for sidecar in sidecars.values()]
-    made_of = sha256("".join(digests).encode()).hexdigest()
-    if out.suffix == PARQUET and _digest_in(out) == made_of.encode():
-        return int(pq.read_metadata(out).num_rows)
-    schema = _schema(vocabulary).with_metadata({MADE_OF: made_of})
     tabulate, rows = partial(_table_of, words=words, vocabulary=vocabulary), 0
     # Tables come as they are done, and are written in the order of their sources.
     tables: dict[Source, Any] = {}
     sources = deque(sidecars)
-    with replacing(out) as file, closing(_writer(out, file, schema)) as writer:
+    with replacing(out) as file, closing(_writer(out, file, vocabulary)) as writer:
         for (source, _), table in each("tabulating", tabulate, [*sidecars.items()]):
             if isinstance(table, InputError):
                 raise table
@@ -96,32 +84,23 @@ def write_table(
     return rows
 
 
-def _made_of(sidecar: Path, vocabulary: Path | None) -> str:
-    parts = [EDITION, read_sidecar(sidecar).meta]
-    parts += [vocabulary_identity(vocabulary)] if vocabulary else []
-    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_in(path: Path) -> bytes | None:
-    """What a Parquet file of ours was made of."""
+def _is_ours(path: Path) -> bool:
+    if path.suffix == CSV:
+        header = ",".join(f'"{name}"' for name in COLUMNS).encode()
+        return path.read_bytes()[: len(header)] == header
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with suppress(OSError, pa.ArrowException):
-        return (pq.read_schema(path).metadata or {}).get(MADE_OF)
-    return None
+        return bool(pq.read_schema(path).names[: len(COLUMNS)] == COLUMNS)
+    return False
 
 
-def _is_ours(path: Path) -> bool:
-    if path.suffix == PARQUET:
-        return _digest_in(path) is not None
-    return path.read_bytes()[: len(HEADER)] == HEADER
-
-
-def _writer(out: Path, file: Any, schema: Any) -> Any:
+def _writer(out: Path, file: Any, vocabulary: Path | None) -> Any:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
+    schema = _schema(vocabulary)
     if out.suffix == CSV:
         return pyarrow.csv.CSVWriter(file, _joined(schema.empty_table()).schema)
     return pq.ParquetWriter(file, schema)
@@ -142,8 +121,8 @@ def _joined(table: Any) -> Any:
 def _schema(vocabulary: Path | None) -> Any:
     import pyarrow as pa
 
-    columns = {name: pa.string() for name in ("source", "key", "caption")}
-    columns |= {name: pa.list_(pa.string()) for name in ("words", "synsets")}
+    columns = {name: pa.string() for name in COLUMNS[:3]}
+    columns |= {name: pa.list_(pa.string()) for name in COLUMNS[3:]}
     columns |= {"classes": pa.list_(pa.int32())} if vocabulary else {}
     return pa.schema(columns)
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from catlip.cli import InputError
-from catlip.data.decoded import CACHE_FRACTION, cache_on_device
 from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder, lanes_of
 from catlip.data.shard_set import ShardSet, open_shards
@@ -43,8 +42,7 @@ from catlip.training.distributed import (
     init_distributed,
     is_restart,
 )
-from catlip.training.folder import TRACE, discard
-from catlip.training.loop import PROGRESS, train
+from catlip.training.loop import PROGRESS, TRACE, discard, train
 from catlip.training.parallel import PAYING_STEPS
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -167,12 +165,6 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     labels = classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and rank.is_main:
         labels.check(shards, config.shards)
-    device_cache = None
-    if rank.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(rank.device).total_memory
-        device_cache = cache_on_device(
-            shards, rank.device, int(CACHE_FRACTION * memory), config.quiet
-        )
     lanes = lanes_of(recipe.num_devices, recipe.devices_per_lane)
     order = SampleOrder(shards.counts, config.seed, lanes)
     data = DataPath(
@@ -187,7 +179,6 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
         labels=labels,
         tokenize=method.tokenize,
         max_broken=config.max_broken,
-        device_cache=device_cache,
     )
     torch.manual_seed(config.seed)
     objective = apply_recipe_start(method.build(), recipe)

@@ -22,6 +22,5 @@ class ReadingOptions(RunOptions):
 
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the results do not depend on it. By default
-    one, none on a single core; with a GPU that does not hold all pictures, the number of cores per
-    rank minus one."""
+    one, none on a single core; with a GPU the number of cores per rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN

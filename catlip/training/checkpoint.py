@@ -31,6 +31,7 @@ from catlip.training.distributed import all_gather_objects, rank_and_world_size
 from catlip.training.parallel import gather_tensor
 from catlip.weights.files import DIGEST, digest_of
 
+TEXTS = ("config", "lines", "unlogged")  # of a head, stored as JSON
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 T = TypeVar("T")
 State = dict[str, dict[str, Tensor]]
@@ -42,39 +43,27 @@ class DamagedError(InputError):
 
 
 @dataclass(frozen=True)
-class History:
-    """The lines of the log so far, and the numbers of steps for which it has no line yet."""
+class Head:
+    """What a checkpoint holds besides the tensors: the config of the run, the lines of its log so
+    far, and the numbers of steps for which it has no line yet.
+    """
 
+    step: int
+    config: dict[str, Any]
     lines: Sequence[Numbers] = ()
     unlogged: Sequence[Numbers] = ()
 
 
-@dataclass(frozen=True)
-class Head:
-    """What a checkpoint holds besides the tensors."""
-
-    step: int
-    config: dict[str, Any]
-    history: History
-
-
-def save(
-    folder: Path, step: int, state: State, config: dict[str, Any], history: History = History()
-) -> Path:
-    """Write `state` after `step` steps, and its `config`, as one file; keep the newest KEEP.
-    Raises: OSError when it cannot be written whole; earlier ones are then untouched.
+def save(folder: Path, head: Head, state: State) -> Path:
+    """Write the state after a step as one file; keep the newest KEEP. Raises: OSError when it
+    cannot be written whole; earlier ones are then untouched.
     """
-    path = folder / f"step-{step:08d}.pt"
-    head = {
-        "step": step,
-        "config": json.dumps(config),
-        "lines": json.dumps(history.lines),
-        "unlogged": json.dumps(history.unlogged),
-    }
+    step, path = head.step, folder / f"step-{head.step:08d}.pt"
+    texts = {name: json.dumps(getattr(head, name)) for name in TEXTS}
     try:
         remove_leftovers(folder, "step-*.pt")
         with replacing(path) as file:
-            torch.save(head | {"state": state}, file)
+            torch.save({"step": step, **texts, "state": state}, file)
     except (RuntimeError, OSError) as error:  # torch raises either when writing fails
         raise OSError(
             getattr(error, "errno", None) or errno.ENOSPC,
@@ -194,9 +183,8 @@ def read(path: Path) -> tuple[Head, State]:
             if other := archive.testzip():
                 raise ValueError(f"{other} in it is not what was written")
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        history = {name: json.loads(saved[name]) for name in ("lines", "unlogged")}
-        config = json.loads(saved["config"])
-        head = msgspec.convert({"step": saved["step"], "config": config, "history": history}, Head)
+        texts = {name: json.loads(saved[name]) for name in TEXTS}
+        head = msgspec.convert({"step": saved["step"], **texts}, Head)
         state: State = saved["state"]
         _flat(state)
     except Exception as error:  # a damaged archive or pickle can raise nearly anything

@@ -6,30 +6,49 @@ again in the same folder, a run goes on from the last checkpoint and ends with t
 SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.training.preempt`.
 """
 
+import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
+from catlip.program.errors import InputError
 from catlip.program.progress import progress
 from catlip.program.ranges import checkpoint_seconds
 from catlip.records.profile import PROFILE
+from catlip.system.files import remove_written, write_atomically
+from catlip.system.foreign import read_json
 from catlip.training.checkpoint import save_weights
-from catlip.training.distributed import barrier, use_threads
-from catlip.training.folder import TRACE
+from catlip.training.distributed import (
+    THREADS,
+    Rank,
+    all_gather_objects,
+    barrier,
+    is_restart,
+    use_threads,
+)
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
 from catlip.training.profile import STEPS, WARM_UP, profiled
-from catlip.training.refusal import remember_refusal, repeat_refusal
 from catlip.training.schedule import learning_rate
-from catlip.training.trainer import Trainer, metrics_of
+from catlip.training.trainer import NotFiniteError, Trainer, metrics_of
 
+REFUSED = "refused.json"
+TRACE = "trace.json.gz"  # of --profile
+# `wandb/` may be another program's too; without this file there, the next run is a new one. Earlier
+# versions left `.writing.tmp` and `.fetched.tmp`.
+WRITTEN = (
+    r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
+    rf"{re.escape(REFUSED)}|{re.escape(THREADS)}|{re.escape(TRACE)}|events\.out\.tfevents\..+|"
+    r"checkpoints/step-\d{8,}\.pt|wandb/wandb-resume\.json|(.*/)?\.(writing|fetched)\.tmp"
+)
 PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
 CHECKPOINT_EVERY = 200  # steps
 
@@ -61,9 +80,9 @@ def train(
     """
     repeat_refusal(folder, trainer.rank)
     use_threads(folder, trainer.rank)
-    history = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=history.lines)
-    recent = [Progress(**step) for step in history.unlogged]
+    head = trainer.resume(folder / "checkpoints", config)
+    log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=head.lines)
+    recent = [Progress(**step) for step in head.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
     if isinstance(checkpoint_every, str):
@@ -130,9 +149,36 @@ def train(
     return log.lines
 
 
+def repeat_refusal(folder: Path, rank: Rank) -> None:
+    """Raises InputError, on all ranks, if torchrun has restarted a run whose loss was not finite:
+    from the last checkpoint it would come to the same step. A run that a user starts tries again.
+    """
+    path, error = folder / REFUSED, ""
+    if is_restart() and path.exists():
+        error = read_json(path, error=str)["error"]
+    # Several nodes count restarts differently, and may see the file at different times.
+    for said in all_gather_objects(error):
+        if said:
+            raise InputError(said)
+    if rank.is_main and not is_restart():
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def remember_refusal(folder: Path, trainer: Trainer) -> Iterator[None]:
+    """Note a NotFiniteError of the block in the folder, since torchrun restarts whatever fails."""
+    try:
+        yield
+    except NotFiniteError as error:
+        if trainer.rank.is_main:
+            refusal = {"step": trainer.step, "error": str(error)}
+            write_atomically(folder / REFUSED, json.dumps(refusal).encode() + b"\n")
+        raise
+
+
 def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     """The batches, on the device. For a GPU, each batch is copied on a separate stream, from pinned
-    memory, or cropped from the pictures there, while the GPU works on the batch before.
+    memory, while the GPU works on the batch before.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -198,3 +244,8 @@ class CheckpointWriter:
         self._thread.shutdown()
         if kind is None:
             self.wait()
+
+
+def discard(folder: Path) -> None:
+    """Delete what a run wrote into the folder; all other files stay."""
+    remove_written(folder, WRITTEN)

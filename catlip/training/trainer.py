@@ -225,26 +225,25 @@ class Trainer:
         """Copy the state for a checkpoint; all ranks call it. Returns: writes it, on any thread;
         None on a rank that has nothing to write.
         """
-        history = checkpoint.History(list(lines), [vars(p) | {"broken": []} for p in unlogged])
         is_main = self.rank.is_main
         if not is_main and not isinstance(self.replica, FSDPModule):
             return None
-        step, copied = self.step, checkpoint.copy_to_host(self.state(), wanted=is_main)
-        if not is_main:
-            return None
-        return lambda: checkpoint.save(folder, step, copied(), config, history)
+        numbers = [vars(progress) | {"broken": []} for progress in unlogged]
+        head = checkpoint.Head(self.step, config, list(lines), unlogged=numbers)
+        copied = checkpoint.copy_to_host(self.state(), wanted=is_main)
+        return (lambda: checkpoint.save(folder, head, copied())) if is_main else None
 
-    def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint that is not damaged; what its log needs, empty without one."""
-        history = checkpoint.resume(folder, lambda path: self.load(path, config))
-        return history or checkpoint.History()
+    def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.Head:
+        """Load the newest checkpoint that is not damaged, if there is one."""
+        head = checkpoint.resume(folder, lambda path: self.load(path, config))
+        return head or checkpoint.Head(self.step, config)
 
-    def load(self, path: Path, config: dict[str, Any]) -> checkpoint.History:
+    def load(self, path: Path, config: dict[str, Any]) -> checkpoint.Head:
         state = self.state()
         head = checkpoint.load(path, config, state)
         self.step = head.step
         self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
-        return head.history
+        return head
 
     def check_finite(self) -> None:
         """Raises NotFiniteError, on all ranks, if a weight or average is not finite on any of them:

@@ -11,9 +11,9 @@ from catlip.program.ranges import PositiveFraction
 from catlip.records.record import Record, plain
 from catlip.records.table import print_tables
 from catlip.system.files import write_atomically
-from catlip.transfer_init import ALPHA
-from catlip.transfer_init.table import origins_sentence, origins_table
-from catlip.vocabulary.label_sets import SETS, label_set
+from catlip.transfer_init import ALPHA, origins_sentence, origins_table
+from catlip.vocabulary.label_sets import label_set
+from catlip.vocabulary.result import LABEL_SETS
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def main(config: TransferInit) -> None:
         metadata = {"config": json.dumps(plain(config)), "table": json.dumps(rows)}
         content = save({"weight": head.weight, "bias": head.bias}, metadata)
         write_atomically(config.out, content)
-    if labels.name not in SETS:
+    if labels.name not in LABEL_SETS:
         print_tables([origins_table(labels.name, head.origins, vocabulary)])
     print(
         f"{origins_sentence(labels.name, head.origins, config.alpha)}\nwrote {config.out}, {path}"

@@ -246,8 +246,8 @@ class Replay:
         run, trainer = self.run, self.training.trainer
         recent: list[Progress] = []
         if start:
-            history = trainer.load(run.checkpoints[start], self.training.identity)
-            recent = [Progress(**step) for step in history.unlogged]
+            head = trainer.load(run.checkpoints[start], self.training.identity)
+            recent = [Progress(**step) for step in head.unlogged]
             yield from self._weights(start)
         if start == end:
             return

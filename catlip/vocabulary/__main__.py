@@ -9,7 +9,7 @@ often the classes occur that match exactly.
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,10 @@ from catlip.program.ranges import Count, Natural
 from catlip.records.record import Record
 from catlip.records.table import print_tables
 from catlip.system.urls import is_remote, show_urls
-from catlip.transfer_init import find_origins
-from catlip.transfer_init.table import origins_sentence, origins_table
-from catlip.vocabulary import Vocabulary, build, result
-from catlip.vocabulary.counts import Synset, count
-from catlip.vocabulary.label_sets import SETS, LabelSet, imagenet_synsets, label_set
-from catlip.vocabulary.result import SIMILARITIES, LabelCounts, Match, VocabularyCounts
+from catlip.transfer_init import find_origins, origins_sentence, origins_table
+from catlip.vocabulary import Synset, Vocabulary, build, count, result
+from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set
+from catlip.vocabulary.result import LABEL_SETS, SIMILARITIES, LabelCounts, VocabularyCounts
 
 TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
 
@@ -152,7 +150,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
         measured = record.finish(metrics)
     print_tables(spec.fill([measured]) for spec in (result.LABELS, result.OVERLAP))
     for labels in label_sets:
-        if labels.name not in SETS:
+        if labels.name not in LABEL_SETS:
             origins = find_origins(labels, vocabulary)
             print_tables([origins_table(labels.name, origins, vocabulary)])
             print(f"{origins_sentence(labels.name, origins)}\n")
@@ -162,15 +160,15 @@ def show_statistics(config: VocabularyStatistics) -> None:
 
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
-) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics; and as samples, points of the long tail and the `Match` of each label."""
+) -> tuple[result.VocabularyStatistics, dict[str, list[int]]]:
+    """The metrics; and as samples, points of the long tail."""
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     counted = {}
-    for name, rows in matches.items():
-        exact = [row.samples for row in rows if row.similarity == 1]
+    for name, nearest in matches.items():
+        exact = [synset.count for similarity, synset in nearest if similarity == 1 and synset]
         counted[name] = LabelCounts(
-            labels=len(rows),
-            without_synset=sum(row.class_id is None for row in rows),
+            labels=len(nearest),
+            without_synset=sum(synset is None for _, synset in nearest),
             exact=len(exact),
             median=float(np.median(exact)) if exact else None,
         )
@@ -178,20 +176,16 @@ def statistics(
         **vars(describe(vocabulary)),
         overlap={
             name: {
-                least: sum(row.similarity >= float(least) for row in rows) for least in SIMILARITIES
+                least: sum(similarity >= float(least) for similarity, _ in nearest)
+                for least in SIMILARITIES
             }
-            for name, rows in matches.items()
+            for name, nearest in matches.items()
         },
         labels=counted,
     )
     counts = [synset.count for synset in (*vocabulary.synsets, *vocabulary.pruned)]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
-    samples = {
-        "tail_rank": ranks,
-        "tail_count": [counts[rank - 1] for rank in ranks],
-        **{f"matches_{name}": [asdict(row) for row in rows] for name, rows in matches.items()},
-    }
-    return metrics, samples
+    return metrics, {"tail_rank": ranks, "tail_count": [counts[rank - 1] for rank in ranks]}
 
 
 def describe(vocabulary: Vocabulary) -> VocabularyCounts:
@@ -215,14 +209,16 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
     )
 
 
-def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class nearest to each label, or to any of its synsets; ties go to the lowest id."""
-    matches = []
+def match(labels: LabelSet, vocabulary: Vocabulary) -> list[tuple[float, Synset | None]]:
+    """The similarity of each label, or of any of its synsets, to its nearest class, and the class;
+    ties go to the lowest id. A label without a synset has none, at similarity 0.
+    """
+    matches: list[tuple[float, Synset | None]] = []
     for origin in find_origins(labels, vocabulary, alpha=0):
         ranked = [(-part.similarity, part.class_id or 0) for part in origin.parts]
         similarity, class_id = min(ranked, default=(0.0, None))
-        best = Synset(0, "", 0) if class_id is None else vocabulary.synsets[class_id]
-        matches.append(Match(origin.label, class_id, best.name, abs(similarity), best.count))
+        best = None if class_id is None else vocabulary.synsets[class_id]
+        matches.append((abs(similarity), best))
     return matches
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.foreign import printable, read_regular
+from catlip.vocabulary.result import LABEL_SETS
 from catlip.words.wordnet import nouns
 
-SETS = ("imagenet", "places365", "coco", "ade20k", "fashion_mnist")
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
@@ -43,12 +43,12 @@ def label_set(spec: str) -> LabelSet:
     file with a class name a line.
     """
     name, _, folder = spec.partition(":")
-    if name not in SETS:
+    if name not in LABEL_SETS:
         return class_list(Path(spec))
     if bool(folder) != (name == "places365"):
         raise InputError(
-            f"{spec!r} is not a label set; write one of: {', '.join(SETS)}, with places365:DIR "
-            "for your copy"
+            f"{spec!r} is not a label set; write one of: {', '.join(LABEL_SETS)}, with "
+            "places365:DIR for your copy"
         )
     if name == "places365":
         names = places_names(Path(folder))
@@ -72,8 +72,8 @@ def class_list(path: Path) -> LabelSet:
         content = read_regular(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(
-            f"no label set is called {str(path)!r}, nor a file; choose one of: {', '.join(SETS)}, "
-            "or a text file with a class name a line"
+            f"no label set is called {str(path)!r}, nor a file; choose one of: "
+            f"{', '.join(LABEL_SETS)}, or a text file with a class name a line"
         ) from None
     except ValueError as error:  # also of what is no UTF-8
         raise InputError(f"{path} is not a text file of class names: {error}") from None

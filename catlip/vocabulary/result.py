@@ -6,8 +6,7 @@ rule, in the forms of the paper's Figures 2 and 3.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from statistics import median
-from typing import Any, ClassVar
+from typing import Any
 
 from catlip.label.result import Labelling
 from catlip.records.kind import ByRule
@@ -63,17 +62,6 @@ class VocabularyCounts(ByRule):
     top_k: int | None = None
 
 
-@dataclass(frozen=True)
-class Match:
-    """A label and its nearest class, with its captions; without a synset, none at similarity 0."""
-
-    label: str
-    class_id: int | None
-    synset: str
-    similarity: float
-    samples: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class VocabularyStatistics(VocabularyCounts):
     """A vocabulary beside the labels of other data sets.
@@ -85,7 +73,6 @@ class VocabularyStatistics(VocabularyCounts):
     """
 
     kind = "vocabulary_statistics"
-    rows: ClassVar = {"matches_": Match}
 
     overlap: dict[str, dict[str, int]]
     labels: dict[str, LabelCounts]
@@ -161,8 +148,6 @@ def overlap_rows(runs: Iterable[Run[VocabularyStatistics]]) -> Iterator[Row]:
                 words: run.metrics.labels_within(name, similarity)
                 for similarity, words in STEPS.items()
             }
-            matches = run.rows(f"matches_{name}", Match)
-            captions = [row.samples for row in matches if row.similarity == 1 and row.samples > 0]
             yield {
                 "data": run.scale,
                 "rule": rule_of(run),
@@ -170,7 +155,7 @@ def overlap_rows(runs: Iterable[Run[VocabularyStatistics]]) -> Iterator[Row]:
                 "labels": counts.labels,
                 "without": counts.without_synset,
                 **{w: Share(n, counts.labels) for w, n in within.items() if n is not None},
-                "median": median(captions) if captions else None,
+                "median": counts.median,
                 RECORDS: (run.path,),
             }
 

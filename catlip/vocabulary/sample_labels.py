@@ -74,16 +74,12 @@ class VocabularyLabels:
         path, count, digest = shard
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
-            # Only the smallest member of the file and the header of another are read.
-            with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
-                with file.open("meta.npy") as member:
-                    array = np.lib.format.read_array(member, allow_pickle=False)
-                with file.open("offsets.npy") as member:
-                    np.lib.format.read_magic(member)
-                    (length,), _, _ = np.lib.format.read_array_header_1_0(member)
-            meta, labelled = read_json(sidecar, content=array.tobytes()), length - 1
-            content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
-            label_version, made_from = LabelVersion.from_meta(meta), (content.encode(), num_samples)
+            with open_file(sidecar) as file, np.load(file) as arrays:
+                # NumPy reads a member when it is asked for: here not the labels, which are larger.
+                meta = read_json(sidecar, content=arrays["meta"].tobytes())
+                num_samples = meta.get("samples", len(arrays["offsets"]) - 1)
+            label_version = LabelVersion.from_meta(meta)
+            made_from = str(meta.get("content")).encode(), num_samples
         except FileNotFoundError:
             return f"{path} has no labels at {sidecar}"
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

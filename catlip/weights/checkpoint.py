@@ -1,7 +1,7 @@
 """A checkpoint by its parts, read from a file in any of the known layouts.
 
-    read_checkpoint(Path("vit_base.pt")).build()       # the released encoder with its weights
-    read_run(Path("runs/cc3m/pretrain/catlip-seed0"))  # averaged; raw=True for the last checkpoint
+    read_checkpoint(Path("vit_base.pt")).build()  # the released encoder with its weights
+    read_checkpoint(weights_file(Path("runs/cc3m/pretrain/catlip-seed0")))  # a run's average
 
 ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
             or a trainer's `step-*.pt`
@@ -110,21 +110,6 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     )
 
 
-def read_run(folder: Path, raw: bool = False) -> Checkpoint:
-    """The average at the end of a run, or the raw weights of its newest checkpoint."""
-    if not raw:
-        path = folder / "weights.safetensors"
-        if not path.exists():
-            raise InputError(
-                f"no weights at {path}; give the folder of a finished run, or another encoder"
-            )
-        return read_checkpoint(path)
-    checkpoints = list_checkpoints(folder / "checkpoints")
-    if not checkpoints:
-        raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
-    return read_checkpoint(checkpoints[-1], raw=True)
-
-
 def identity_in(folder: Path) -> dict[str, Any] | None:
     """The config in the newest file of a run's folder that can be read; None if there is none."""
     weights = folder / "weights.safetensors"
@@ -152,16 +137,18 @@ def vocabulary_of(checkpoint: Checkpoint | None, spelling: str, path: Path | Non
     return Vocabulary.load(path)
 
 
-def weights_file(path: Path) -> Path:
-    """The file of weights in a folder of a run or of `catlip.weights`; else the path itself."""
-    if not path.is_dir():
-        return path
-    for name in ("weights.safetensors", "model.safetensors"):
-        if (path / name).is_file():
-            return path / name
+def weights_file(path: Path, raw: bool = False) -> Path:
+    """The file of weights in a folder of a run or of `catlip.weights`, or the newest checkpoint of
+    a run, where its raw weights are; a file itself. Raises: InputError if there is none.
+    """
+    names = [path / name for name in ("weights.safetensors", "model.safetensors")]
+    for file in (path, *list_checkpoints(path / "checkpoints")[::-1]) if raw else (path, *names):
+        if file.is_file():
+            return file
+    place = path / "checkpoints" if raw and path.is_dir() else path
     raise InputError(
-        f"{path} is a folder without weights.safetensors; give that of a finished run, or a file "
-        "of weights"
+        f"no weights at {place}; give the folder of a finished run, a file of weights, or another "
+        "encoder"
     )
 
 

@@ -30,11 +30,6 @@ MEMO_WORDS = 1 << 17
 ORDINARY = re.compile(
     r"""["(\[#@$]?[^\W_]+(?:[-'.,:/_][^\W_]+)*[.,:;?!%]?[")\]]?[.,:;?!]?|[-|/&=*@#$%~.,:;?!]|'s"""
 )
-# The most frequent words are split here: a plain word, perhaps in quotes or with marks after it.
-_START = r"""(["(]?)([a-z0-9]+(?:[-/][a-z0-9]+)*)('s)?([,:;?!]?)"""
-PLAIN = re.compile(_START + r"""([")]?)([,:;?!]?)""")
-PLAIN_LAST = re.compile(_START + r"""(?:(\.)([")]?)|([")]?)([.,:;?!]?))""")
-CONTRACTED = re.compile("cannot|gimme|gonna|gotta|lemme|wanna")
 # NLTK 3.8.1 splits an apostrophe off a single letter only, as in "fo'c'sle".
 APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
 MEMO_ENTRIES = 1 << 16
@@ -60,29 +55,15 @@ def sentence_tokens(sentence: str) -> list[str]:
 @functools.lru_cache(MEMO_WORDS)
 def inner_word(word: str) -> tuple[str, ...] | None:
     """The tokens of an ordinary word that is not the last of its sentence, else None."""
-    if tokens := _plain_word(word, PLAIN):
-        return tokens
-    return (
-        tuple(nltk_tokenizer().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
-    )
+    if not ORDINARY.fullmatch(word):
+        return None
+    return tuple(nltk_tokenizer().tokenize(f"x {word} x")[1:-1])
 
 
 @functools.lru_cache(MEMO_WORDS)
 def last_word(word: str) -> tuple[str, ...] | None:
     """As `inner_word`, at the end of a sentence, where a full stop is split off."""
-    if tokens := _plain_word(word, PLAIN_LAST):
-        return tokens
     return tuple(nltk_tokenizer().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
-
-
-def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:
-    match = pattern.fullmatch(word)
-    if not match or CONTRACTED.search(word):
-        return None
-    opening, *others = match.groups()
-    tokens = ["``" if opening == '"' else opening]
-    tokens += ["''" if token == '"' else token for token in others]
-    return tuple(filter(None, tokens))
 
 
 @functools.cache

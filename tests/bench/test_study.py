@@ -40,8 +40,7 @@ from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record, read_record
 from catlip.records.run import read_run
 from catlip.training.distributed import Rank
-from catlip.vocabulary import Vocabulary
-from catlip.vocabulary.counts import count
+from catlip.vocabulary import Vocabulary, count
 
 PROBE = linear_probe.RECIPES["starter"]
 QUICK_PROBE = replace(PROBE, recipe=replace(PROBE.recipe, epochs=1, min_steps=10))

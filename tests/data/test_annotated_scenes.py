@@ -44,7 +44,7 @@ def classes():
 @pytest.mark.parametrize("side", ["train", "val"])
 def test_annotations_are_those_of_the_pixels_by_pycocotools(built, side):
     coco = COCO(str(built / "coco" / "annotations" / f"instances_{side}2017.json"))
-    folder = SIDES[side].ade20k, SIDES[side].prefix
+    folder = SIDES[side].ade20k, f"ADE_{side}"
     assert len(coco.getImgIds()) == {"train": 60, "val": 30}[side]
     assert len(coco.anns) >= 30
     for image in coco.loadImgs(coco.getImgIds()):

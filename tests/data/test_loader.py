@@ -17,8 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from one_line import one_line_exit
-from pictures import crops_of_photographs, photograph, plain, save, write_pictures
-from PIL import Image
+from pictures import crops_of_photographs, plain, write_pictures
 
 from baselines.openclip import CaptionTokenizer
 from bench.step_time import measure as step_time
@@ -27,7 +26,6 @@ from catlip.cli import InputError, run
 from catlip.data import decoded
 from catlip.data.augment import Augmentation
 from catlip.data.decode import whole_pixels
-from catlip.data.decoded import cache_on_device
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
@@ -40,8 +38,7 @@ from catlip.pretraining.run import pretrain
 from catlip.program.broken import BrokenImages
 from catlip.recipes.pretrain import CATLIP
 from catlip.system.engines import STOPS
-from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import count
+from catlip.vocabulary import Vocabulary, build, count
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
@@ -101,10 +98,8 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     lazy = DataPath(every, path.order, path.plan, path.augmentation, path.seed, **fields)
     assert digests(lazy, num_workers=1) == here
     assert all(digests(path, first_step=step) == here[step:] for step in (1, 4))
-    device_cache = replace(lazy, device_cache=cache_on_device(every, torch.device("cpu"), 2**30))
     multiprocessing.set_start_method("fork", force=True)
-    assert digests(device_cache, num_workers=1) == here
-    assert digests(device_cache, first_step=4) == here[4:]
+    assert digests(lazy, num_workers=1) == here
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4])
@@ -151,44 +146,6 @@ def test_kept_pictures_give_the_same_images(decoded_bytes, steps, decodings, tmp
     assert len([encoded for encoded in whole if encoded != b"broken"]) == decodings
     assert digests(kept, num_workers=2) == expected
     assert digests(kept, first_step=2) == expected[2:]
-
-
-@pytest.mark.parametrize(
-    ("augmentation", "resolutions"),
-    [
-        (Augmentation(), (32, 48)),
-        (Augmentation((0.9, 1.0), flip=0.0), (97,)),
-        (Augmentation((0.01, 0.1), (0.2, 5.0)), (16, 224)),
-    ],
-)
-def test_pictures_on_a_device_give_the_same(augmentation, resolutions, tmp_path, monkeypatch):
-    """Bit by bit: of pictures of several sizes in two shards, in one part or image by image."""
-    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 130, 3), dtype=np.uint8)
-    pictures = [noise[0], noise[1, :50, :61], np.repeat(noise[2, 40:], 2, axis=0)]
-    samples = [(f"{i}", {"png": save(Image.fromarray(p), "PNG")}) for i, p in enumerate(pictures)]
-    write_shard(tmp_path / "0.tar", samples)
-    write_shard(tmp_path / "1.tar", [("photograph", {"png": save(photograph().resize((99, 64)))})])
-    shards = open_shards(expand(str(tmp_path)))
-    plan = StepPlan([ImageSize(side, 5) for side in resolutions], 2, 4, seed=0)
-    path = DataPath(shards, SampleOrder(shards.counts, 0), plan, augmentation, 0, accumulation=2)
-    device_cache = replace(path, device_cache=cache_on_device(shards, torch.device("cpu"), 2**30))
-    assert device_cache.device_cache
-    assert digests(device_cache) == digests(path)
-    monkeypatch.setattr(decoded, "AT_ONCE_BYTES", 1)
-    assert digests(device_cache, first_step=2) == digests(path)[4:]
-
-
-@pytest.mark.parametrize(
-    ("broken", "box", "is_held"), [(0, 20 * 20, True), (0, 20 * 20 - 1, False), (1, 20 * 20, False)]
-)
-def test_all_pictures_are_held_or_none(broken, box, is_held, tmp_path: Path) -> None:
-    write_pictures(tmp_path / "0.tar", 10, broken=range(broken))
-    shards = open_shards([tmp_path / "0.tar"])
-    device_cache = cache_on_device(shards, torch.device("cpu"), 10 * 3 * box)
-    assert (device_cache is not None) == is_held
-    assert cache_on_device(shards, torch.device("cpu"), 10 * 3 * box) is device_cache, (
-        "decoded once in a process"
-    )
 
 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]

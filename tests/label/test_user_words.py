@@ -8,13 +8,11 @@ import catlip
 from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.label import is_labelled, labeller_of
+from catlip.label import is_labelled, labeller_of, read_words
 from catlip.label.__main__ import Label, main
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import TarShard
-from catlip.label.user_words import read_words
-from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import count
+from catlip.vocabulary import Vocabulary, build, count
 from catlip.words.wordnet import nouns
 
 WORDS = "tshirts,shirt\nMug,cup.n.02\ncolor,\n"

@@ -16,8 +16,7 @@ from catlip.captions import EDITION, LabelVersion
 from catlip.categorical import Categorical
 from catlip.encoder import build_encoder
 from catlip.training.checkpoint import save_weights
-from catlip.vocabulary import Vocabulary, vocabulary_identity
-from catlip.vocabulary.counts import CountedCaptions, Counts, Synset
+from catlip.vocabulary import CountedCaptions, Counts, Synset, Vocabulary, vocabulary_identity
 from catlip.words.wordnet import nouns
 
 CLASSES = ("dog", "cat", "violin", "guitar", "boat", "car")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.training import checkpoint
-from catlip.training.checkpoint import save
+from catlip.training.checkpoint import Head, save
 
 
 def state(value: float) -> checkpoint.State:
@@ -26,18 +26,18 @@ def read(folder: Path, config: dict) -> tuple[int, Tensor]:
 
 
 def test_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
-    history = checkpoint.History([{"step": 5, "loss": 0.1}], [{"loss": 0.2, "images": 8}])
+    log = {"lines": [{"step": 5, "loss": 0.1}], "unlogged": [{"loss": 0.2, "images": 8}]}
     (tmp_path / ".step-00000001.pt.01ab.tmp").write_bytes(b"half, of a killed run")
     (tmp_path / "step-1000.pt").write_bytes(b"another program's")
     for step in (1, 2, 30, 99_999_999, 100_000_000):
-        save(tmp_path, step, state(step), {"seed": 0}, history)
+        save(tmp_path, Head(step, {"seed": 0}, **log), state(step))
     left = [path.stem for path in sorted(tmp_path.iterdir())]
     assert left == ["step-1000", "step-100000000", "step-99999999"]
     step, values = read(tmp_path, {"seed": 0})
     assert step == 100_000_000
     assert torch.equal(values, torch.full((10,), 1e8))
     newest = checkpoint.list_checkpoints(tmp_path)[-1]
-    assert checkpoint.load(newest, {"seed": 0}, state(0)).history == history
+    assert checkpoint.load(newest, {"seed": 0}, state(0)) == Head(step, {"seed": 0}, **log)
 
 
 Damage = Callable[[Path], object]
@@ -61,12 +61,12 @@ DAMAGED: dict[str, Damage] = {
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
 def test_run_goes_back_from_a_damaged_checkpoint(damage, tmp_path, capsys) -> None:
-    paths = [save(tmp_path, step, state(step), {}) for step in (1, 2)]
+    paths = [save(tmp_path, Head(step, {}), state(step)) for step in (1, 2)]
     damage(paths[1])
     assert read(tmp_path, {})[0] == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert paths[1].name in line
-    save(tmp_path, 2, state(2), {})
+    save(tmp_path, Head(2, {}), state(2))
     step, values = read(tmp_path, {})
     assert (step, values.tolist()) == (2, [2.0] * 10)
     for path in paths:
@@ -77,7 +77,7 @@ def test_run_goes_back_from_a_damaged_checkpoint(damage, tmp_path, capsys) -> No
 
 def test_flipped_bits_are_never_resumed(tmp_path: Path) -> None:
     """A flipped bit is found, or lies in the space between the tensors, or in a date."""
-    path, draw = save(tmp_path, 1, state(1), {"seed": 0}), random.Random(0)
+    path, draw = save(tmp_path, Head(1, {"seed": 0}), state(1)), random.Random(0)
     content = path.read_bytes()
     numbers = content.find(torch.ones(10).numpy().tobytes())
     for place in [numbers + 3, *(draw.randrange(len(content)) for _ in range(100))]:

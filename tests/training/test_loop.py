@@ -19,8 +19,7 @@ from catlip.program.identity import refuse_another
 from catlip.recipes.pretrain import STARTER
 from catlip.training.checkpoint import copy_to_host
 from catlip.training.distributed import Rank
-from catlip.training.folder import discard
-from catlip.training.loop import CheckpointWriter, train
+from catlip.training.loop import CheckpointWriter, discard, train
 from catlip.training.schedule import AdamWForm, Optimization, learning_rate
 from catlip.training.trainer import Implementation, Trainer
 from catlip.weights.files import read_file

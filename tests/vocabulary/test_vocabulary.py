@@ -12,9 +12,8 @@ from small_data import counts_of
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
-from catlip.vocabulary import Vocabulary, build, fitting_threshold
+from catlip.vocabulary import Vocabulary, build, count, fitting_threshold
 from catlip.vocabulary.__main__ import describe
-from catlip.vocabulary.counts import count
 
 CAT, DOG, SOFA, TENCH = 2121620, 2084071, 4256520, 1440764
 

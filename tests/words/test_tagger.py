@@ -13,7 +13,6 @@ from nltk.tag.perceptron import PerceptronTagger
 
 from catlip.captions import clean
 from catlip.words import TAGGER, install
-from catlip.words import tagger as module
 from catlip.words.tagger import WORD_FEATURES, Tagger
 from catlip.words.tokens import tokenize
 
@@ -39,13 +38,6 @@ def test_tags_of_real_sentences_equal_nltk_s(tagger):
 @given(st.lists(st.lists(st.text(min_size=1, max_size=6), max_size=9), max_size=5))
 def test_tags_of_any_tokens_equal_nltk_s(tagger, captions):
     assert tagger.tag(captions) == nltk_tags(captions)
-
-
-def test_tags_do_not_change_when_the_memo_starts_again(tagger, monkeypatch):
-    captions = [tokenize(clean(gloss)) for gloss in glosses()[:400]]
-    expected = tagger.tag(captions)
-    monkeypatch.setattr(module, "MEMO_WORDS", 50)
-    assert [tags for caption in captions for tags in tagger.tag([caption])] == expected
 
 
 def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):

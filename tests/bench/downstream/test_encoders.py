@@ -62,7 +62,7 @@ def run(tmp_path: Path) -> Path:
     folder, average = tmp_path / "run", objective(2).state_dict()
     for step, seed in ((3, 3), (20, 1)):
         state = {"objective": objective(seed).state_dict(), "average": average}
-        checkpoint.save(folder / "checkpoints", step, state, CONFIG)
+        checkpoint.save(folder / "checkpoints", checkpoint.Head(step, CONFIG), state)
     save_weights(folder / "weights.safetensors", average, CONFIG)
     return folder
 
