@@ -48,29 +48,36 @@ NOTES = (
 )
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A way to train: the factors of a step, and the recipe whose image sizes it uses."""
+def _sizes_in_words(recipe: Recipe) -> str:
+    return f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px"
 
-    step: Factors
-    sampler: Recipe
+
+SAMPLERS = {_sizes_in_words(recipe): recipe for recipe in (CLIP[RELEASE], CATLIP[RELEASE])}
+
+
+@dataclass(frozen=True)
+class Variant(Factors):
+    """A way to train: the factors of a step, and which of SAMPLERS draws its image sizes."""
+
+    sampler: str = ""
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes, scaled to the step's resolution, with the batch size at each."""
-        scale = self.step.resolution / self.sampler.resolution
+        recipe = SAMPLERS[self.sampler]
+        scale = self.resolution / recipe.resolution
         return replace(
-            self.sampler,
-            resolution=self.step.resolution,
-            min_resolution=round(scale * self.sampler.min_resolution),
-            max_resolution=round(scale * self.sampler.max_resolution),
-            micro_batch=self.step.batch_size,
+            recipe,
+            resolution=self.resolution,
+            min_resolution=round(scale * recipe.min_resolution),
+            max_resolution=round(scale * recipe.max_resolution),
+            micro_batch=self.batch_size,
         ).sizes()
 
 
 @dataclass(frozen=True)
 class Change:
-    """One factor, before and after: a field of Factors, or the sampler. `not_run` says why it
-    cannot be timed here, if so.
+    """One field of a variant, before and after. `not_run` says why it cannot be timed here, if
+    so.
     """
 
     factor: str
@@ -80,17 +87,7 @@ class Change:
     not_run: str = ""
 
     def __call__(self, variant: Variant) -> Variant:
-        if self.not_run:
-            return variant
-        if self.field == "sampler":
-            return replace(variant, sampler=SAMPLERS[self.after])
-        return replace(variant, step=replace(variant.step, **{self.field: self.after}))
-
-
-SAMPLERS = {
-    f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
-    for recipe in (CLIP[RELEASE], CATLIP[RELEASE])
-}
+        return variant if self.not_run else replace(variant, **{self.field: self.after})
 
 
 def main(config: Waterfall) -> None:
@@ -162,7 +159,7 @@ def released_clip(config: Waterfall, gpu: bool) -> Variant:
         num_classes=config.num_classes,
         caption_tokens=config.caption_tokens,
     )
-    return Variant(step, released)
+    return Variant(**vars(step), sampler=_sizes_in_words(released))
 
 
 def release_changes(batch_size: int, gpu: bool) -> list[Change]:
@@ -191,7 +188,7 @@ def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
 def flops_ratio(before: Variant, after: Variant, world_size: int = 1) -> float:
     """What a change would give if time were FLOPs, recomputing included."""
     first, then = (
-        mean_flops_per_sample(variant.step, variant.sizes(), world_size, recompute=True)
+        mean_flops_per_sample(variant, variant.sizes(), world_size, recompute=True)
         for variant in (before, after)
     )
     return first / then
@@ -241,7 +238,7 @@ class PairTimer:
         free_memory()
         self.bar.update()
         if not taken:
-            sizes = f"{before.step.batch_size} or {after.step.batch_size}"
+            sizes = f"{before.batch_size} or {after.batch_size}"
             return result.Pair(not_run=f"out of memory at {sizes} images per device")
         self.record.samples[f"{name} before"], self.record.samples[f"{name} after"] = taken
         self.record.save()
@@ -263,10 +260,10 @@ def time_in_turns(
     """
     sides = []
     for variant in pair:
-        trainer = build(variant.step, rank)
+        trainer = build(variant, rank)
         batches = []
         for size in variant.sizes():
-            step = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
+            step = replace(variant, batch_size=size.batch, resolution=size.resolution)
             batches.append(batch_of(step, rank))
         # On a GPU kernels are chosen for each size.
         for batch in batches if rank.device.type == "cuda" else batches[:1]:

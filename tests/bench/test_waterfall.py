@@ -2,7 +2,6 @@
 changes one thing.
 """
 
-import dataclasses
 import gc
 import json
 import math
@@ -47,11 +46,10 @@ def test_way_begins_and_ends_at_the_released_configurations() -> None:
     assert end == apply_all(START, RELEASE[::-1])
     for variant, recipe, method in ((START, CLIP, "clip"), (end, CATLIP, "catlip_dense")):
         released = recipe["datacomp_b16_release"]
-        step = variant.step
-        assert (step.method, step.batch_size) == (method, released.micro_batch)
-        assert step.range_augment
+        assert (variant.method, variant.batch_size) == (method, released.micro_batch)
+        assert variant.range_augment
         for name in ("attention", "precision", "checkpointing"):
-            assert getattr(step, name) == getattr(released, name)
+            assert getattr(variant, name) == getattr(released, name)
         assert variant.sizes() == released.sizes()
 
 
@@ -60,7 +58,7 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
     before = START
     for change in changes:
         after = change(before)
-        steps = [dataclasses.asdict(v.step) | {"sampler": v.sampler} for v in (before, after)]
+        steps = [vars(variant) for variant in (before, after)]
         changed = sum(steps[0][name] != steps[1][name] for name in steps[0])
         assert changed == (not change.not_run), change.factor
         before = after
@@ -69,17 +67,17 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
 def test_clip_without_padding_has_fewer_operations() -> None:
     packed = next(change for change in RELEASE if change.field == "packed_captions")
     method = next(change for change in RELEASE if change.field == "method")
-    clip = replace(START, step=replace(START.step, caption_tokens=8.3))
+    clip = replace(START, caption_tokens=8.3)
     for start, fewer in ((clip, True), (method(clip), False)):
-        flops = [mean_flops_per_sample(v.step, v.sizes()) for v in (start, packed(start))]
+        flops = [mean_flops_per_sample(v, v.sizes()) for v in (start, packed(start))]
         assert (flops[0] > flops[1]) == fewer
-    assert apply_all(clip, RELEASE).step.packed_captions
+    assert apply_all(clip, RELEASE).packed_captions
 
 
 def test_precision_stays_on_a_cpu() -> None:
     config = Config(MODEL, 32, 96, num_classes=50)
     small = released_clip(config, gpu=False)
-    assert apply_all(small, release_changes(32, gpu=False)).step.precision == "fp32"
+    assert apply_all(small, release_changes(32, gpu=False)).precision == "fp32"
     sizes = [(size.resolution, size.batch) for size in small.sizes()]
     assert sizes == [(64, 72), (96, 32), (128, 18)]
     assert released_flops_ratio(replace(config, num_classes=24_320)) == pytest.approx(
@@ -87,9 +85,10 @@ def test_precision_stays_on_a_cpu() -> None:
     )
 
 
-def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16) -> None:
-    factors = Factors("clip", vit_mini16, 48, 2, "fp32", checkpointing=True, num_classes=50)
-    start = Variant(replace(factors, range_augment=True), CATLIP["starter"])
+def test_orders_and_the_whole_way_are_timed_alike(tmp_path, vit_mini16, monkeypatch) -> None:
+    monkeypatch.setitem(measure.SAMPLERS, "starter", CATLIP["starter"])
+    options = {"checkpointing": True, "num_classes": 50, "range_augment": True}
+    start = Variant("clip", vit_mini16, 48, 2, "fp32", **options, sampler="starter")
     changes = [
         Change("RangeAugment", "range_augment", True, False),
         Change("checkpointing", "checkpointing", True, False),
@@ -148,10 +147,10 @@ def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatc
     clock = SimpleNamespace(perf_counter=lambda: now_s)
     monkeypatch.setattr(training_step, "time", clock)
     monkeypatch.setattr(measure, "build", Side)
-    step = Factors("clip", MODEL, 48, 4, "fp32", num_classes=50)
-    sampler = replace(CLIP["starter"], min_resolution=32, max_resolution=64, num_scales=3)
-    several = Variant(step, sampler)
-    one = Variant(replace(step, method="catlip", batch_size=8), CATLIP["starter"])
+    of_three = replace(CLIP["starter"], min_resolution=32, max_resolution=64, num_scales=3)
+    monkeypatch.setattr(measure, "SAMPLERS", {"several": of_three, "one": CATLIP["starter"]})
+    several = Variant("clip", MODEL, 48, 4, "fp32", num_classes=50, sampler="several")
+    one = replace(several, method="catlip", batch_size=8, sampler="one")
     assert len(several.sizes()) > 1
     taken, _ = time_in_turns((several, one), 4, init_distributed("cpu"))
     assert taken == [pytest.approx([2] * 4), pytest.approx([3] * 4)]
