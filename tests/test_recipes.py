@@ -9,7 +9,7 @@ import torch
 from golden import expect
 
 from baselines.subwords import count_subwords
-from bench.downstream.probe.fit import random_head
+from bench.downstream.probe.sweep import random_head
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.shard_set import open_shards

@@ -85,30 +85,33 @@ class Rate:
 
 @dataclass(frozen=True)
 class Machine:
-    """Devices of one kind for an encoder, and each method's rate; ratios are to the first."""
+    """Devices of one kind, and each method's rate, all with one encoder; ratios are to the
+    first.
+    """
 
     name: str
-    model: str
     rates: dict[str, Rate]
 
     @property
+    def step(self) -> Factors:  # of the first method
+        return next(iter(self.rates.values())).factors
+
+    @property
     def link(self) -> Link:
-        gpu = gpu_of(self.name)
-        return gpu.link if gpu else Gpu.link
+        return (gpu_of(self.name) or Gpu).link
 
 
 def main(config: Plan) -> None:
     """Compute, print the tables and write the records. Raises: InputError."""
     all_machines = list(machines(config))
-    models = {machine.model: machine for machine in all_machines}
+    models = {machine.step.model: machine for machine in all_machines}
     devices = max(1, config.global_batch // config.batch_size)
     for model, machine in models.items():
-        factors = next(iter(machine.rates.values())).factors
-        step = f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}"
+        step = f"step-{model}-b{config.batch_size}x{devices}-{machine.step.precision}"
         implied = {
             "model": model,
-            "resolution": factors.resolution,
-            "precision": factors.precision,
+            "resolution": machine.step.resolution,
+            "precision": machine.step.precision,
             "world_size": devices,
         }
         path = config.out / f"{step}.json"
@@ -139,7 +142,7 @@ def machines(config: Plan) -> Iterator[Machine]:
         yield measured_machine(config.step_time, config.methods)
         return
     for model, gpu in itertools.product(config.models, config.gpu):
-        yield Machine(gpu.upper(), model, assumed_rates(config, gpu, model))
+        yield Machine(gpu.upper(), assumed_rates(config, gpu, model))
 
 
 def measured_machine(path: Path, wanted: Sequence[str]) -> Machine:
@@ -170,7 +173,7 @@ def measured_machine(path: Path, wanted: Sequence[str]) -> Machine:
         if ratio and ratio.low is not None and ratio.high is not None:
             ends = ratio.low / ratio.value, ratio.high / ratio.value
             rates[method] = replace(rates[method], ratios=ends)
-    return Machine(device, config.model, rates)
+    return Machine(device, rates)
 
 
 def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
@@ -287,7 +290,7 @@ def plan_run(config: Plan, machine: Machine, method: str, devices: int) -> resul
     # Only computing can be faster or slower than in the middle; waiting stays the same.
     low, high = (hours * (1 + compute_ms / step_ms * (end - 1)) for end in rate.times)
     return result.PlannedRun(
-        model=machine.model,
+        model=micro.model,
         method=method,
         gpu=machine.name,
         devices=devices,

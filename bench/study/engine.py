@@ -101,7 +101,7 @@ class Study(RunOptions):
         choose("method", method, methods())
         recipes = baselines.pretrain.recipes_of(method)
         if names_file(self.recipe):
-            named = {name: catlip.pretrain.PretrainCatLIP(each) for name, each in recipes.items()}
+            named = {name: catlip.pretrain.PretrainCatLIP(base) for name, base in recipes.items()}
             return user_recipe(self.recipe, named).recipe
         return choose("recipe", self.recipe, recipes)
 

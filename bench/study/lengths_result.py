@@ -111,21 +111,24 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(one: Curve, other: Curve, times: float | None = None) -> dict[str, list[Score]]:
+def at_equal_cost(
+    curve: Curve, subtracted: Curve, times: float | None = None
+) -> dict[str, list[Score]]:
     """Task -> the first minus the second in points, for each seed, at the cost of the longest
     trainings (the lower one of the two methods'): that in operations or, if an image takes the
     second `times` as long as the first, that in seconds.
     """
     cost = "flops" if times is None else "images_seen"
-    costs = one.costs(cost)
-    other_costs = [(times or 1) * each for each in other.costs(cost)]
-    budget = min(costs[-1], other_costs[-1])
+    costs, second_costs = curve.costs(cost), subtracted.costs(cost)
+    second_costs = [(times or 1) * length for length in second_costs]
+    budget = min(costs[-1], second_costs[-1])
     points: dict[str, list[Score]] = {}
-    for task, by_seed in one.top1.items():
-        other_by_seed = other.top1.get(task, {})
-        for seed in (seed for seed in other_by_seed if seed in by_seed):
+    for task, by_seed in curve.top1.items():
+        for seed, top1 in subtracted.top1.get(task, {}).items():
+            if seed not in by_seed:
+                continue
             first = at_cost(costs, by_seed[seed], budget)
-            second = at_cost(other_costs, other_by_seed[seed], budget)
+            second = at_cost(second_costs, top1, budget)
             if first is not None and second is not None:
                 points.setdefault(task, []).append(first - second)
     return points
@@ -135,19 +138,19 @@ def length_rows(runs: Runs) -> Iterator[Row]:
     """A row for each encoder, fraction, length, method and task, over the seeds."""
     groups: dict[tuple[str, float, int, str], list[Run[LengthTraining]]] = {}
     for run in runs:
-        one = run.metrics
-        groups.setdefault((one.encoder, one.fraction, one.images, one.method), []).append(run)
-    for (encoder, fraction, images, method), same in sorted(groups.items()):
-        for task in dict.fromkeys(task for run in same for task in run.metrics.accuracies):
+        key = run.metrics.encoder, run.metrics.fraction, run.metrics.images, run.metrics.method
+        groups.setdefault(key, []).append(run)
+    for (encoder, fraction, images, method), seeds in sorted(groups.items()):
+        for task in dict.fromkeys(task for run in seeds for task in run.metrics.accuracies):
             yield {
                 "encoder": encoder,
                 "fraction": fraction,
                 "images": images,
                 "method": name_of(method),
-                "flops": same[0].metrics.flops,
+                "flops": seeds[0].metrics.flops,
                 "task": task,
-                "top1": quantity_of(run.metrics.accuracies.get(task) for run in same),
-                RECORDS: tuple(run.path for run in same),
+                "top1": quantity_of(run.metrics.accuracies.get(task) for run in seeds),
+                RECORDS: tuple(run.path for run in seeds),
             }
 
 

@@ -74,8 +74,7 @@ class Trial(Studied):
     @property
     def score(self) -> float:
         """The mean accuracy over tasks, by which the best trial is chosen; 0 if it diverged."""
-        values = list(self.accuracies.values())
-        return sum(values) / len(values) if values else 0.0
+        return fmean(self.accuracies.values()) if self.accuracies else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,8 @@ def tuned_alike(runs: Iterable[Run[T]]) -> dict[tuple[str, float], list[Run[T]]]
         encoder, seen = run.config.recipe.encoder, run.metrics.images_seen
         key = (encoder, float(f"{seen or 0:.2g}"))
         if not seen:
-            same = [each for each in groups if each[0] == encoder]
-            key = max(same, key=lambda each: len(groups[each]), default=key)
+            lengths = [group for group in groups if group[0] == encoder]
+            key = max(lengths, key=lambda group: len(groups[group]), default=key)
         groups.setdefault(key, []).append(run)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
@@ -196,7 +195,7 @@ def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[floa
                 levels.setdefault(threshold, {}).setdefault(seed, []).append(100 * top1)
         if levels:
             by_task[name.removesuffix("_top1")] = {
-                threshold: {seed: fmean(each) for seed, each in by_seed.items()}
+                threshold: {seed: fmean(repeats) for seed, repeats in by_seed.items()}
                 for threshold, by_seed in levels.items()
             }
     return by_task

@@ -89,9 +89,9 @@ def main(config: Thresholds) -> None:
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         summary = {}
         for threshold in config.thresholds:
-            same = [row for row in rows if row["threshold"] == threshold]
+            seeds = [row for row in rows if row["threshold"] == threshold]
             summary[threshold] = counts[threshold] | {
-                name: fmean(row[name] for row in same)
+                name: fmean(row[name] for row in seeds)
                 for name in rows[0]
                 if name not in ("threshold", "seed")
             }
@@ -127,8 +127,8 @@ def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, 
         vocabularies[threshold].save(path)
     for labels in map(read_sidecar, sidecars):
         for threshold, vocabulary in vocabularies.items():
-            each = np.diff(vocabulary.encode(labels.values, labels.offsets)[1])
-            kept[threshold] += [len(each), each.sum(), (each == 0).sum()]
+            numbers = np.diff(vocabulary.encode(labels.values, labels.offsets)[1])
+            kept[threshold] += [len(numbers), numbers.sum(), (numbers == 0).sum()]
     return {
         threshold: {
             "classes": len(vocabularies[threshold]),

@@ -1,9 +1,16 @@
-"""Detection and instance segmentation: Mask R-CNN on an encoder, trained by detectron2's trainer
-with its hooks and its checkpoints, and scored by COCO's own code.
+"""Detection and instance segmentation: Mask R-CNN on an encoder's feature map, trained by
+detectron2's trainer with its hooks and its checkpoints, and scored by COCO's own code.
 
 A run that is stopped and started again ends with the same weights: random numbers depend only on
 the seed, the step and the micro-batch, and everything else that the rest of a run depends on is in
 its checkpoints.
+
+The model is detectron2's configuration of ViTDet (Li et al. 2022), with our encoder in it.
+The release's model has torchvision's heads and a pyramid of its own, and 597,765 parameters more:
+590,592 since the last level of its pyramid is a convolution and not a max pooling, 2,048 biases of
+the pyramid's other convolutions, 768 in three layer norms, and 4,357 for the background as an 81st
+class. Its pyramid also adds each level to the finer one, and its heads take objects from the last
+level too.
 """
 
 import contextlib
@@ -23,7 +30,9 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2 import data as d2
+from detectron2 import model_zoo
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import LazyCall, instantiate
 from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
@@ -31,11 +40,17 @@ from detectron2.data.detection_utils import read_image
 from detectron2.engine import SimpleTrainer
 from detectron2.engine.hooks import LRScheduler, PeriodicCheckpointer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
+from detectron2.structures import ImageList
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from bench.downstream.dense import result
@@ -47,9 +62,8 @@ from bench.downstream.dense.annotations import (
     folder_of,
     read_coco,
 )
-from bench.downstream.dense.feature_map import FeatureMap
+from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on
 from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
-from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
 from bench.downstream.outputs import CHECKPOINTS
 from catlip import streams
 from catlip.cli import InputError
@@ -57,6 +71,7 @@ from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
 from catlip.program.broken import MAX_BROKEN, cause_of
 from catlip.program.progress import Bar, progress
+from catlip.range_augment import RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
 from catlip.recipes.fidelity import warmup_steps
@@ -82,6 +97,11 @@ ANNOTATIONS = f"{CHECKPOINTS}/annotations"
 KINDS = {"bbox": "box", "segm": "mask"}
 # The first of COCOeval.stats, in their order.
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
+ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64
+# Least IoU with an object for an anchor to count as it, in the release and in detectron2.
+OBJECT_IOU = 0.7
+FEATURES = "last_feat"
 
 
 class Detect(DenseTask):
@@ -100,7 +120,7 @@ class Detect(DenseTask):
     def read(self, split: SplitName) -> CocoSplit:
         return read_masks(folder_of(self.config.data, "coco"), split, self.config.max_broken)
 
-    def build(self, names: list[str]) -> MaskRCNN:
+    def build(self, names: list[str]) -> "MaskRCNN":
         recipe = self.recipe
         features = FeatureMap(
             self.encoder, recipe.output_stride, recipe.window, drop_path=recipe.drop_path
@@ -108,7 +128,7 @@ class Detect(DenseTask):
         torch.manual_seed(self.config.seed)
         return mask_rcnn(features, recipe, len(names)).to(self.rank.device)
 
-    def train(self, model: MaskRCNN, split: CocoSplit, identity: dict[str, Any]) -> Results:
+    def train(self, model: "MaskRCNN", split: CocoSplit, identity: dict[str, Any]) -> Results:
         config, recipe, rank = self.config, self.recipe, self.rank
         plan = recipe.plan(len(split), config.seed)
         trainer = DetectionTrainer(model, recipe, len(plan), rank=rank, seed=config.seed)
@@ -171,6 +191,132 @@ class Detect(DenseTask):
 
 
 TASK = Detect
+
+# The model
+
+
+def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> "MaskRCNN":
+    """Mask R-CNN on a feature map; torch's random numbers initialise the heads."""
+    model = model_zoo.get_config(VITDET).model
+    channels = recipe.pyramid_channels
+    strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
+
+    model.backbone.net = EncoderBackbone(features)
+    model.backbone.in_feature = FEATURES
+    model.backbone.out_channels = channels
+    model.backbone.scale_factors = recipe.pyramid_scales
+    model.backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(strides[-1]))
+    model.backbone.square_pad = 0  # MaskRCNN pads
+
+    proposal_strides, proposals = [*strides, 2 * strides[-1]], model.proposal_generator
+    num_training, num_sampled = recipe.proposals
+    num_testing = recipe.test_proposals
+    proposals.in_features = [_level(stride) for stride in proposal_strides]
+    proposals.head.in_channels = channels
+    proposals.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in proposal_strides]
+    proposals.anchor_generator.strides = proposal_strides
+    proposals.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
+    proposals.pre_nms_topk = (2 * num_testing, num_testing)
+    proposals.post_nms_topk = (num_training, num_testing)
+    proposals.smooth_l1_beta = recipe.smooth_l1_beta
+
+    # The heads use all levels but the last, which is for proposals alone.
+    heads = model.roi_heads
+    heads.num_classes = num_classes
+    heads.batch_size_per_image = num_sampled
+    heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
+    for pooler in (heads.box_pooler, heads.mask_pooler):
+        pooler.scales = [1 / stride for stride in strides]
+        pooler.sampling_ratio = recipe.roi_sampling
+        pooler.pooler_type = "ROIAlignV2" if recipe.roi_aligned else "ROIAlign"
+    heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
+    heads.box_head.conv_dims = [channels] * recipe.head_convolutions
+    heads.box_head.fc_dims = [recipe.fc_channels]
+    heads.box_predictor.test_score_thresh = recipe.least_score
+    heads.box_predictor.smooth_l1_beta = recipe.smooth_l1_beta
+    heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
+    heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
+    # The last one is the transposed convolution.
+    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)
+
+    # A feature map takes RGB in [0, 1].
+    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3
+    psnr = recipe.range_augment
+    model.range_augment = LazyCall(RangeAugment)(psnr=psnr) if psnr else None
+    model.layer_decay, model.side = recipe.layer_decay, recipe.resolution
+    model._target_ = MaskRCNN
+    built: MaskRCNN = instantiate(model)
+    return built
+
+
+def _level(stride: int) -> str:
+    """detectron2's name for the level of the pyramid with that stride, a power of two."""
+    return f"p{stride.bit_length() - 1}"
+
+
+class EncoderBackbone(Backbone):
+    """A feature map as detectron2 wants it: a dict of one [B, D, H / stride, W / stride]."""
+
+    def __init__(self, features: FeatureMap):
+        super().__init__()
+        self.features = features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        shape = ShapeSpec(channels=self.features.num_features, stride=self.features.output_stride)
+        return {FEATURES: shape}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {FEATURES: self.features(images)}
+
+
+class LevelAbove(LastLevelMaxPool):
+    """detectron2's own class assumes that the last level is called "p5"."""
+
+    def __init__(self, in_feature: str):
+        super().__init__()
+        self.in_feature = in_feature
+
+
+class MaskRCNN(GeneralizedRCNN):
+    """detectron2's Mask R-CNN, with RangeAugment in training, a learning rate factor for each
+    parameter, and squares of each batch's size. `progress` is set before each step.
+    """
+
+    def __init__(
+        self, range_augment: RangeAugment | None, layer_decay: float, side: int, **parts: Any
+    ):
+        super().__init__(**parts)
+        self.side = side
+        self.range_augment = range_augment
+        self.layer_decay = layer_decay
+        self.progress = 0.0
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        outputs = super().forward(batched_inputs)
+        if self.training and self.range_augment:
+            outputs["loss_range_augment"] = self._distance
+        return outputs
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """The images in [0, 1], padded with black to a square, and in training augmented."""
+        images = super().preprocess_image(batched_inputs)
+        side = batched_inputs[0].get("side", self.side)
+        height, width = images.tensor.shape[-2:]
+        squares = F.pad(images.tensor, (0, side - width, 0, side - height))
+        if self.training and self.range_augment:
+            squares, self._distance = self.range_augment(squares, self.progress)
+        return ImageList(squares, images.image_sizes)
+
+    def lr_scale(self, name: str) -> float:
+        return lr_scale_on(
+            self.backbone.net.features, "backbone.net.features.", name, decay=self.layer_decay
+        )
+
+    def decays(self, name: str) -> bool:
+        """As in the release, the pyramid's transposed convolutions have no weight decay."""
+        module = self.get_submodule(name.rpartition(".")[0])
+        return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))
+
 
 # The data
 

@@ -22,13 +22,13 @@ from bench.downstream.dense.harness import DenseTask, Results
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.datasets import Split, file_bytes, name_labels
 from bench.downstream.probe.features import extract_part
-from bench.downstream.probe.fit import (
+from bench.downstream.probe.readouts import transfer_head
+from bench.downstream.probe.sweep import (
     Classification,
     Training,
     random_head,
     recipe_for_encoder,
     train_weights,
-    transfer_head,
 )
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.program.broken import read_broken, read_lines

@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.downstream.probe import result
-from bench.downstream.probe.config import Readouts
+from bench.downstream.probe.config import Readouts, TransferOptions
 from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
-from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import TaskResult, ZeroShotMethod
 from catlip.cli import InputError
 from catlip.encoders.libraries import openclip_model
@@ -27,6 +26,10 @@ from catlip.program.broken import BrokenImages
 from catlip.program.identity import is_recorded
 from catlip.records.record import Record
 from catlip.training.distributed import init_distributed
+from catlip.transfer_init import Origin
+from catlip.transfer_init.head import transfer_rows
+from catlip.vocabulary.label_sets import LabelSet
+from catlip.weights.checkpoint import vocabulary_of
 from catlip.words.wordnet import nouns
 
 # The temperature of a vote, and k = 20, are from Wu et al. 2018 and DINO (Caron et al. 2021).
@@ -132,6 +135,40 @@ def zero_shot(
         return scores
 
     return score
+
+
+def transfer_head(
+    encoder: LoadedEncoder,
+    spelling: str,
+    labels: LabelSet,
+    options: TransferOptions,
+    seed: int,
+    copy_bias: bool = False,
+) -> tuple[nn.Linear, Sequence[Origin]]:
+    """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
+    nouns (random ones for labels without a class), and the origin of each row.
+    """
+    vocabulary = vocabulary_of(encoder.checkpoint, spelling, options.vocabulary)
+    assert encoder.checkpoint is not None, "refused above"
+    head = transfer_rows(
+        encoder.checkpoint.classifier["weight"],
+        encoder.checkpoint.classifier["bias"],
+        vocabulary,
+        labels=labels,
+        alpha=options.alpha,
+        copy_bias=copy_bias,
+        seed=seed,
+    )
+    if not any(origin.matched for origin in head.origins):
+        raise InputError(f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}")
+    linear = nn.Linear(head.weight.shape[1], len(head.bias))
+    linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
+    return linear, head.origins
+
+
+def has_classifier(encoder: LoadedEncoder) -> bool:
+    """Whether it has a classifier over a vocabulary of nouns (SuperClass's is over subwords)."""
+    return encoder.checkpoint is not None and encoder.checkpoint.has_nouns
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from math import comb
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import hypergeom
 from torch import Tensor
 
 from bench.downstream.outputs import data_name
 from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import extract
-from bench.downstream.probe.fit import has_classifier
-from bench.downstream.probe.readouts import Towers, towers_of
+from bench.downstream.probe.readouts import Towers, has_classifier, towers_of
 from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
 from bench.downstream.retrieval.result import CUTS, RETRIEVAL, ComparedBy, Recall
@@ -273,9 +272,6 @@ def recall(before: Tensor) -> Recall:
 
 def chance(num_right: Sequence[int], num_answers: int) -> Recall:
     """Of queries that have so many right answers each, in an order drawn at random."""
-
-    def hit(right: int, cut: int) -> float:
-        cut = min(cut, num_answers)
-        return 1 - comb(num_answers - right, cut) / comb(num_answers, cut)
-
-    return Recall(*(float(np.mean([hit(right, cut) for right in num_right])) for cut in CUTS))
+    cuts = [min(cut, num_answers) for cut in CUTS]
+    misses = hypergeom.pmf(0, num_answers, np.array(num_right)[:, None], cuts)
+    return Recall(*(1 - misses.mean(0)).tolist())

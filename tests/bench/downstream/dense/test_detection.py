@@ -23,14 +23,15 @@ from bench.downstream.dense.detection import (
     ANNOTATIONS,
     Detect,
     DetectionTrainer,
+    MaskRCNN,
     TrainingImages,
+    mask_rcnn,
     read_masks,
     register,
     schedule,
 )
 from bench.downstream.dense.feature_map import FeatureMap
 from bench.downstream.dense.harness import MicroBatches
-from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
 from catlip.encoders.load import open_encoder

@@ -20,13 +20,13 @@ from small_dense import COLOURS, GREY, SEGMENTATION, TASKS, files, write_ade20k,
 
 from bench.downstream.dense import segmentation
 from bench.downstream.dense.annotations import read_ade20k
-from bench.downstream.dense.deeplabv3 import segmentor
 from bench.downstream.dense.segmentation import (
     PROTOCOLS,
     SceneDataset,
     Segment,
     TrainingScenes,
     evaluation_pipeline,
+    segmentor,
 )
 from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D

@@ -16,7 +16,8 @@ from torch import nn
 
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import Features
-from bench.downstream.probe.fit import (
+from bench.downstream.probe.result import unpacked
+from bench.downstream.probe.sweep import (
     Classification,
     Fit,
     Training,
@@ -26,7 +27,6 @@ from bench.downstream.probe.fit import (
     train_classifier,
     train_weights,
 )
-from bench.downstream.probe.result import unpacked
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.sampler import SampleOrder, StepPlan

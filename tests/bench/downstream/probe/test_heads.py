@@ -7,7 +7,7 @@ import torch
 
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import name_labels
-from bench.downstream.probe.fit import has_classifier, transfer_head
+from bench.downstream.probe.readouts import has_classifier, transfer_head
 from catlip.encoders.load import load_encoder
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary

@@ -15,7 +15,7 @@ from small_data import ON_A_CPU, png, write_folders, write_noise
 
 from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
-from bench.downstream.probe import fit
+from bench.downstream.probe import sweep as probe_sweep
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import (
     OnTasks,
@@ -146,7 +146,7 @@ def test_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeyp
     for name in ("score.json", "weights.safetensors", "log.jsonl"):
         assert (run / name).is_file()
     assert not (run / "checkpoints").exists()
-    monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
+    monkeypatch.setattr(probe_sweep, "train", lambda *_: pytest.fail("it trains again"))
     assert sweep("finetune", num_workers=1)["samples"] == first["samples"]  # its record is kept
     (tmp_path / "sweep.json").unlink()
     again = sweep("finetune")
