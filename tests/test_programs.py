@@ -103,7 +103,7 @@ def test_page_reads_all_that_the_programs_recorded(programs: Programs) -> None:
 
 
 @pytest.fixture(scope="module")
-def held() -> dict[str, set[str]]:
+def recorded_fields() -> dict[str, set[str]]:
     """Kind -> what the configs of the records of this repository hold."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in (REPOSITORY / "reports/records").rglob("*.json"):
@@ -117,7 +117,9 @@ NO_FLAGS = {"pretrain": {"num_classes"}, "memory": {"attention"}, "waterfall": {
 
 
 @pytest.mark.parametrize("name", sorted({*EVERY_RECORD} - {"bench.device"}))  # which starts others
-def test_what_the_page_reads_of_a_config_is_a_flag_of_its_program(name, held, monkeypatch) -> None:
+def test_what_the_page_reads_of_a_config_is_a_flag_of_its_program(
+    name, recorded_fields, monkeypatch
+) -> None:
     (module, *command), configs = name.split(), []
 
     def keep(config: type[Any], *_: Any, subcommands: Any = None) -> None:
@@ -128,7 +130,7 @@ def test_what_the_page_reads_of_a_config_is_a_flag_of_its_program(name, held, mo
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     names, flags = ({field.name for field in fields(config)} for config in (Config, *configs))
     kind = SMALLEST[name].kind
-    assert names & held[kind] <= flags | NO_FLAGS.get(kind, set())
+    assert names & recorded_fields[kind] <= flags | NO_FLAGS.get(kind, set())
 
 
 def commands() -> list[str]:

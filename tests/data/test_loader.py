@@ -246,16 +246,9 @@ def test_error_in_a_worker_is_the_same_and_its_death_is_one_line(shards, monkeyp
     assert time.monotonic() - start < TIMEOUT_S
 
 
-class Numbers:
-    """Items that are their own numbers."""
-
-    def __getitem__(self, number: int) -> int:
-        return number
-
-
 def test_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) -> None:
     others = {*multiprocessing.active_children()}  # of other tests
-    items = iter(Items(Numbers(), range(40), 1))
+    items = iter(Items(range(40), range(40), 1))
     assert next(items) == 0
     (worker,) = {*multiprocessing.active_children()} - others
     for stop in STOPS:
@@ -281,7 +274,7 @@ def test_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) ->
 )
 def test_single_core_reads_without_a_worker(cores, options, expected, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    assert Items(Numbers(), range(1), **options).loader.num_workers == expected
+    assert Items(range(1), range(1), **options).loader.num_workers == expected
 
 
 JOINING = {
@@ -305,7 +298,7 @@ def test_ranks_wait_for_each_other_longer_than_for_a_loader(shards, program, mon
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InterruptedError):
         JOINING[program](shards)
-    loader = Items(Numbers(), range(1), 1, fetches=shards.startswith("s3")).loader
+    loader = Items(range(1), range(1), 1, fetches=shards.startswith("s3")).loader
     assert given["timeout"].total_seconds() >= loader.timeout + 60
 
 
@@ -324,7 +317,7 @@ def test_too_few_open_files_are_one_line_before_anything_is_read() -> None:
     try:
         for workers in (0, 1):
             with pytest.raises(InputError, match="ulimit -n"):
-                Items(Numbers(), range(1), workers)
+                Items(range(1), range(1), workers)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -58,8 +58,7 @@ def test_order_of_one_lane_is_that_of_all_trainings_before_there_were_lanes() ->
     ("nodes", "gpus", "num_devices"),
     [(1, 8, 8), (1, 8, 256), (8, 8, 64), (8, 8, 256), (32, 8, 512), (16, 4, 64), (8, 1, 8)],
 )
-@pytest.mark.parametrize("shards", [128, 331])
-@pytest.mark.parametrize("batch", [4, 30])
+@pytest.mark.parametrize(("shards", "batch"), [(128, 4), (128, 30), (331, 30)])
 def test_node_fetches_little_more_than_it_uses(nodes, gpus, num_devices, shards, batch) -> None:
     """Whole shards, by a cache of the last 64."""
     counts = np.random.default_rng(0).integers(300, 400, size=shards)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.downstream.finetune import Finetune
@@ -47,9 +47,12 @@ def test_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None:
 
 
 _plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-_values = st.recursive(_plain, lambda some: st.lists(some) | st.dictionaries(st.text(), some))
+_values = st.recursive(
+    _plain, lambda some: st.lists(some) | st.dictionaries(st.text(), some), max_leaves=20
+)
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.text(), _values))
 def test_text_of_a_record_says_what_it_holds(body: dict) -> None:
     assert json.loads(text_of(body)) == body

@@ -26,17 +26,11 @@ BOTH = ("catlip", "clip")
 
 
 @pytest.fixture
-def compare(tmp_path):
-    """What is compared of that which the test has written."""
-    return lambda: compared_in(tmp_path)
-
-
-@pytest.fixture
-def lead(compare):
+def lead(tmp_path):
     """The one difference of CatLIP and CLIP."""
 
     def read():
-        (one,) = compare().headline
+        (one,) = compared_in(tmp_path).headline
         return one
 
     return read
@@ -124,11 +118,11 @@ def test_pairs_are_of_the_seeds_that_both_have_and_a_seed_is_no_run(write, lead)
     assert lead().estimate.value == pytest.approx(30)
 
 
-def test_sides_changed_are_the_same_with_the_other_sign(write, compare) -> None:
+def test_sides_changed_are_the_same_with_the_other_sign(write) -> None:
     draw = np.random.default_rng(0)
     for method, seed in product(BOTH, range(6)):
         write.probe(method, seed, {"concepts": draw.random(40) < 0.5})
-    comparisons, sides = compare(), [*map(Side, BOTH)]
+    comparisons, sides = compared_in(write.folder), [*map(Side, BOTH)]
     (on,) = comparisons.cells
     one, other = (comparisons.difference(on, *some).estimate for some in (sides, sides[::-1]))
     assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low))
@@ -143,11 +137,11 @@ def test_runs_of_another_recipe_are_left_out(write, lead) -> None:
     assert lead().points == pytest.approx(dict.fromkeys(range(3), 10))
 
 
-def test_what_was_probed_otherwise_is_no_answer_and_is_marked(write, compare, tmp_path) -> None:
+def test_what_was_probed_otherwise_is_no_answer_and_is_marked(write, tmp_path) -> None:
     for seed, method in product(range(6), (*BOTH, "siglip", "random")):
         rate = 0.7 if method == "catlip" else 0.1
         write.probe(method, seed, {"concepts": 0.3}, config={"recipe": {"max_lr": rate}})
-    assert compare().headline == []
+    assert compared_in(write.folder).headline == []
     (row,) = page_in(tmp_path).tables["differences"].rows
     assert (row["second"], bool(row[NOTE])) == ("SigLIP", True)
 
@@ -246,13 +240,13 @@ def lengths(write, encoder, cells, tasks=("one",)) -> None:
         ({3_000: 6, 3_100: 6}, 3_000),  # which is no longer training
     ],
 )
-def test_headline_is_of_the_longest_training_with_an_interval(write, compare, cells, images):
+def test_headline_is_of_the_longest_training_with_an_interval(write, cells, images):
     lengths(write, "tiny", cells)
-    (one,) = compare().headline
+    (one,) = compared_in(write.folder).headline
     assert (one.on.images, one.estimate.value < 0) == (images, images >= 2_000)
 
 
-def test_headline_is_of_ones_own_encoder_and_first_of_what_captions_name(write, compare) -> None:
+def test_headline_is_of_ones_own_encoder_and_first_of_what_captions_name(write) -> None:
     write.training("catlip", encoder="tiny")
     lengths(write, "tiny", {1_000: 6}, tasks=("far", "near"))
     lengths(write, "large", {9_000: 6, 8_000: 6}, tasks=("far", "near"))
@@ -263,7 +257,7 @@ def test_headline_is_of_ones_own_encoder_and_first_of_what_captions_name(write, 
         for task, some in kinds.items()
     }
     write.probe("catlip", 0, {}, samples=samples)
-    found = [(one.on.encoder, one.on.task) for one in compare().headline]
+    found = [(one.on.encoder, one.on.task) for one in compared_in(write.folder).headline]
     assert found == [("tiny", "near"), ("tiny", "far")]
 
 
