@@ -27,7 +27,12 @@ from reports.names import data_of, task_name
 from reports.pairs import NAMES, RANDOM, STARTS, TRANSFER, Comparisons, Experiment, Side
 from reports.paper.scale import architecture
 
-METHOD_OF_LOSS = {"contrast": "clip_bag", "softmax": "superclass", "binary": "catlip"}  # its colour
+# The method whose colour a loss has, and what it reads.
+METHOD_OF_LOSS = {
+    "contrast": ("clip_bag", "contrast (CLIP: all words)"),
+    "softmax": ("superclass", "softmax (SuperClass: all words)"),
+    "binary": ("catlip", "binary (CatLIP: nouns)"),
+}
 CLAIMED = "vit_b16"  # the encoder of the title's 2.7
 MAX_PANELS = 4
 
@@ -44,7 +49,7 @@ def headline(comparisons: Comparisons) -> list[Figure]:
     caption = (
         "Linear probes, 95 % intervals of six seeds; dotted: an untrained encoder. Left: accuracy "
         "after the longest training, by the words of a caption that are read and by what is asked "
-        "of them. Right: CatLIP minus its best CLIP."
+        "of them. Right: the best CLIP is the one with the better text tower."
     )
     return [Figure("headline", caption, panels, width=3.3 * len(panels), height=3.4)]
 
@@ -66,7 +71,8 @@ def _words_panels(comparisons: Comparisons) -> Iterator[Panel]:
                 share[words]: mean_difference([*experiment.scores[loss, words].values()])
                 for words in (NOUNS, WORDS)
             }
-            series.append(of_method(METHOD_OF_LOSS[loss], marks_of(means), loss))
+            method, name = METHOD_OF_LOSS[loss]
+            series.append(of_method(method, marks_of(means), name))
         yield Panel(
             "lines",
             series,
@@ -94,9 +100,8 @@ def _lead_panel(comparisons: Comparisons) -> Panel | None:
                 lines.append((f"{data_of(*place).short}: {task_name(task)}", marks_of(leads)))
     if not lines:
         return None
-    return Panel(
-        "lines", numbered(lines), x="epochs", y="CatLIP \N{MINUS SIGN} CLIP, points", log=True
-    )
+    title = "CatLIP minus its best CLIP"
+    return Panel("lines", numbered(lines), x="epochs", y="points", title=title, log=True)
 
 
 def forest(comparisons: Comparisons) -> list[Figure]:

@@ -324,11 +324,8 @@ def cost_rows(comparisons: Comparisons) -> Iterator[Row]:
             for clip in CLIPS:
                 if f"{clip}/{CATLIP}" not in run.metrics.ratios:
                     continue
-                sizes = [
-                    run.metrics.methods[method].parameters
-                    for method in (clip, CATLIP)
-                    if method in run.metrics.methods
-                ]
+                costs = map(run.metrics.methods.get, (clip, CATLIP))
+                sizes = [of_method.parameters for of_method in costs if of_method]
                 yield {
                     "data": data_of(root, scale).name,
                     "device": run.where,

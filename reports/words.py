@@ -40,7 +40,6 @@ class Words:
         raise InputError(f"a sentence is about {key}, {epochs or 'longest'}: no record is")
 
     def lead(self, key: str, epochs: int | None = None) -> str:
-        """`+5.5`"""
         return signed(self.difference(key, epochs).estimate.value, 1)
 
     def says(self, key: str, verdict: str, epochs: int | None = None) -> str:
@@ -84,7 +83,6 @@ class Words:
         raise InputError(f"a sentence is about {key} of {table}, {where}: no record is")
 
     def times(self, ratio: Interval | Estimate) -> str:
-        """`1.04 (1.00 to 1.06)`"""
         return cell_of(ratio, TIMES).full
 
     def number(self, value: float, digits: int | None = None) -> str:
