@@ -4,8 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import islice, product
 
-from bench.study.lengths_result import LengthTraining, curves
-from bench.study.result import Threshold, threshold_accuracies
+from bench.study.result import LengthTraining, Threshold, curves, threshold_accuracies
 from bench.waterfall.result import Waterfall
 from catlip.records.estimate import mean_difference, mean_of, value_of
 from catlip.records.styles import CATLIP, CLIPS, name_of

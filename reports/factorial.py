@@ -9,8 +9,7 @@ from functools import cache
 from itertools import product
 from statistics import fmean
 
-from bench.study.lengths_result import LengthTraining
-from bench.study.result import Hypothesis, factorial
+from bench.study.result import Hypothesis, LengthTraining, factorial
 from catlip.program.methods import BINARY, CONTRAST, LOSSES, NOUNS, SOFTMAX, WORDS, crossed_methods
 from catlip.records.claims import min_pairs
 from catlip.records.estimate import Estimate, Score, mean_difference, mean_of

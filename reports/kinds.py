@@ -13,7 +13,6 @@ import bench.memory.result
 import bench.plan.result
 import bench.self_check.result
 import bench.step_time.result
-import bench.study.lengths_result
 import bench.study.result
 import bench.waterfall.result
 import catlip.label.result

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.plan.result import Analytic
 from bench.step_time.result import PACKED, StepTime
-from bench.study.lengths_result import LengthTraining, at_equal_cost, curves
+from bench.study.result import LengthTraining, at_equal_cost, curves
 from catlip.pretraining.result import Pretrain
 from catlip.records.estimate import Estimate, geometric_mean_ratio, mean_difference
 from catlip.records.kind import Interval

@@ -1,6 +1,6 @@
 """Detection and instance segmentation on an encoder (Section 5.2, Tables 5 and 7e)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Detection(Dense):
     """Train Mask R-CNN and its encoder; the same command goes on where it stopped.
 
@@ -25,9 +25,7 @@ class Detection(Dense):
 
     kind: ClassVar[str] = "detection"
 
-    recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe] = field(
-        default_factory=lambda: DETECTIONS["starter"]
-    )
+    recipe: tyro.conf.OmitArgPrefixes[DetectionRecipe]
     out: Path = Path("runs/bench/detection") / RECORD_NAME
 
 

@@ -13,7 +13,7 @@ from catlip.cli import InputError, run
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MultiLabel(Dense):
     """Train an encoder and a classifier that gives an image several labels; the same command goes
     on where it stopped.
@@ -27,9 +27,7 @@ class MultiLabel(Dense):
 
     kind: ClassVar[str] = "multilabel"
 
-    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
-        default_factory=lambda: MULTILABELS["starter"]
-    )
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     out: Path = Path("runs/bench/multilabel") / RECORD_NAME
     init: Literal["random", "transfer"] = "random"
     """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""

@@ -1,6 +1,6 @@
 """Semantic segmentation on an encoder (Section 5.2, Tables 4 and 7d)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
     """Train DeepLabv3 and its encoder; the same command goes on where it stopped.
 
@@ -25,9 +25,7 @@ class Segmentation(Dense):
 
     kind: ClassVar[str] = "segmentation"
 
-    recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe] = field(
-        default_factory=lambda: SEGMENTATIONS["starter"]
-    )
+    recipe: tyro.conf.OmitArgPrefixes[SegmentationRecipe]
     out: Path = Path("runs/bench/segmentation") / RECORD_NAME
 
 

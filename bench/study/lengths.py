@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.measuring.factors import factors_of
 from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
-from bench.study.lengths_result import LENGTHS, LengthTraining
+from bench.study.result import LENGTHS, LengthTraining
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
 from catlip.data.shards import expand

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.downstream.dense.result import Dense
 from bench.step_time.result import StepTime
 from bench.step_time.steps import USUAL_RESOLUTION
-from bench.study.lengths_result import LengthTraining, cost_of, curves
+from bench.study.result import LengthTraining, cost_of, curves
 from catlip.pretraining.result import Pretrain
 from catlip.records.claims import Test, min_pairs
 from catlip.records.estimate import (

@@ -25,8 +25,7 @@ from bench.measuring.factors import Factors
 from bench.study import lengths, thresholds, tuning
 from bench.study.engine import workers_for
 from bench.study.lengths import Lengths, list_trainings, spread
-from bench.study.lengths_result import LengthTraining
-from bench.study.result import Trial, best_trials
+from bench.study.result import LengthTraining, Trial, best_trials
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, final_of, recipe_file, run_finals, trial_of
 from catlip import pretrain, vocabulary

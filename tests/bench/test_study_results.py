@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.downstream.probe.result import packed, packed_ids, score_of, unpacked_ids
-from bench.study.lengths_result import (
+from bench.study.result import (
+    TRIALS,
     LengthTraining,
+    Trial,
     at_cost,
     at_equal_cost,
+    best_trials,
     cost_of,
     curves,
     length_rows,
 )
-from bench.study.result import TRIALS, Trial, best_trials
 from catlip.records.estimate import mean_difference, mean_over_seeds_and_images
 from catlip.records.run import Config, Environment, Run, cleaned
 from catlip.records.table import RECORDS

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from report_support import can_be_shown, html_of, records_in
 
-from bench.study.lengths_result import LengthTraining
-from bench.study.result import Trial
+from bench.study.result import LengthTraining, Trial
 from catlip.records.run import Records
 from reports.page import Page
 from reports.reading import read_records

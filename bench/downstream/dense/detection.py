@@ -53,7 +53,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from bench.downstream.dense import result
 from bench.downstream.dense.annotations import (
     UNREADABLE,
     CocoSplit,
@@ -106,7 +105,6 @@ FEATURES = "last_feat"
 
 class Detect(DenseTask):
     recipe: DetectionRecipe
-    record_kind = result.Detection
 
     @classmethod
     def check(cls, recipe: ImageRecipe, rank: Rank) -> None:

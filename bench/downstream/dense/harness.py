@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
-from bench.downstream.dense import result
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
+from bench.downstream.dense.result import TASKS
 from bench.downstream.outputs import CHECKPOINTS, load_or_measure
 from catlip import streams
 from catlip.cli import InputError
@@ -43,6 +43,7 @@ from catlip.training.distributed import Rank, barrier, init_distributed, use_thr
 from catlip.training.trainer import WeightAverage
 
 MAX_POINTS = 1000  # of a loss curve in a record; in a longer run each is the mean of several steps
+KINDS = {task.kind: task for task in TASKS}  # of the records, as the tasks are called
 KEEP = 2  # checkpoints; if the disk is full or the run is killed, the last whole one is still there
 INSTALL = {  # task -> what it needs, and how to install it
     "segmentation": "mmsegmentation: .venv/bin/pip install -e '.[segmentation]'",
@@ -57,7 +58,6 @@ class DenseTask(ABC):
 
     config: Dense
     recipe: ImageRecipe
-    record_kind: ClassVar[type[result.Dense]]
     # Whether a training can only be resumed on as many processes as it was begun on.
     fixed_processes: ClassVar[bool] = False
 
@@ -122,7 +122,7 @@ def main(config: Dense) -> None:
     digest = encoder.digest()  # before a feature map drops the class token
     if is_recorded(config.out, config, {"encoder_digest": digest}, say=rank.is_main):
         return
-    record = Record(config.out, kind=task_type.record_kind, config=config)
+    record = Record(config.out, kind=KINDS[config.kind], config=config)
     with record if rank.is_main else nullcontext():
         metrics = _measure(task_type(config, rank, encoder), record, digest)
         if rank.is_main:
@@ -183,7 +183,7 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     record.samples |= {**samples, "classes": train.names}
     if not rank.is_main:
         return None
-    return task.record_kind.read(
+    return KINDS[config.kind].read(
         {
             "method": task.encoder.method,
             "pretrain_seed": task.encoder.pretrain_seed,

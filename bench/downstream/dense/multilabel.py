@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
-from bench.downstream.dense import result
 from bench.downstream.dense.annotations import CocoSplit, SplitName, folder_of, read_coco
 from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import DenseTask, Results
@@ -40,7 +39,6 @@ from catlip.vocabulary.label_sets import label_set
 class MultiLabelTask(DenseTask):
     config: MultiLabel
     recipe: TransferRecipe
-    record_kind = result.Multilabel
 
     def __init__(self, config: MultiLabel, rank: Rank, encoder: LoadedEncoder):
         super().__init__(config, rank, encoder)

@@ -38,7 +38,6 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.downstream.dense import result
 from bench.downstream.dense.annotations import IGNORED, Split, SplitName, folder_of, read_ade20k
 from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on, vision_transformer
 from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
@@ -75,7 +74,6 @@ MIN_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 
 
 class Segment(DenseTask):
     recipe: SegmentationRecipe
-    record_kind = result.Segmentation
     fixed_processes = True
 
     @classmethod
