@@ -28,8 +28,8 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 18_177,
-    "bench": 10_551,
-    "reports": 4_497,
+    "bench": 10_532,
+    "reports": 4_494,
     "pipeline": 1_576,
     "baselines": 1_064,
     "tests": 22_175,
