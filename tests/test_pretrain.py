@@ -26,8 +26,6 @@ from short_training import outcome
 from torch import nn
 
 from baselines.siglip import Sigmoid
-from bench.arithmetic.flops import step_flops
-from bench.measuring.factors import Factors
 from catlip.categorical import Categorical
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
@@ -60,11 +58,6 @@ def test_loss_falls_in_a_run(succeed, starter, tmp_path, method) -> None:
     """The methods read labels, tokens or both, and count captions."""
     longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)
     succeed(*command(method, starter, tmp_path / "run", *longer))
-    line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
-    classes = len(json.loads(Path(starter.vocabulary).read_text())["synsets"])
-    step = Factors(method, "hybrid_micro", 48, 16, num_classes=classes)
-    flops = 16 * 1e12 * line["tflops_per_s"] / line["images_per_s"]
-    assert flops == pytest.approx(step_flops(step), rel=0.02)  # counted, and by formula
     loss, _ = outcome(tmp_path / "run")
     assert len(loss) == 60
     assert sum(loss[-15:]) < 0.95 * sum(loss[:15])

@@ -3,8 +3,7 @@
 Nothing here depends on which method it is.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -27,7 +26,7 @@ from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import TRAININGS, Pretrain
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
-from catlip.recipes.dry_run import describe, flops_per_image, made_up_batch
+from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
 from catlip.records.profile import PROFILE, PROFILES
@@ -48,7 +47,6 @@ from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
 
-LONG_CAPTION = 1000 * "photograph "  # cut off to the context
 LABEL_SETTINGS = ("vocabulary", "labels_dir")  # only methods with labels need them
 
 
@@ -71,16 +69,11 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
-    # Before there are ranks, whose losses exchange.
-    flops, not_counted = _counted_flops(config.recipe, method)
     rank = init_distributed(config.device, group_timeout(config.shards))
     if config.dry_run:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
-    training.trainer.flops = flops
-    if not_counted and rank.is_main:
-        print(f"warning: the log has no TFLOP/s: {not_counted}", file=sys.stderr)
     restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
         if restart:
@@ -129,33 +122,6 @@ def _on_shapes(recipe: Recipe, method: Method, shards: ShardSet | None = None) -
     if shards:
         method.fit(objective, shards)
     return add_range_augment(objective, recipe).to(meta)
-
-
-def _counted_flops(recipe: Recipe, method: Method) -> tuple[Callable[[Batch], float], str]:
-    """FLOPs of forward and backward over a batch of one of the recipe's sizes, and ""; or 0, and
-    why a method of the user's own could not be counted.
-
-    Without the padding of captions, they grow with the number of tokens.
-    """
-
-    def count(resolution: int, caption: str) -> tuple[float, int]:
-        batch = made_up_batch(resolution, method.tokenize, caption)
-        return flops_per_image(objective, batch.to(torch.device("meta"))), sum(batch.lengths[:1])
-
-    try:
-        objective = _on_shapes(recipe, method)
-        shortest = {size.resolution: count(size.resolution, "") for size in recipe.sizes()}
-        resolution, (flops, tokens) = next(iter(shortest.items()))
-        most_flops, most_tokens = count(resolution, LONG_CAPTION) if tokens else (flops, 1)
-    except Exception as error:  # such a method can raise anything, and trains all the same
-        return lambda batch: 0.0, f"torch cannot count it without data ({error!r})"
-    per_token = (most_flops - flops) / (most_tokens - tokens)
-
-    def flops_of(batch: Batch) -> float:
-        more_tokens = sum(batch.lengths) - tokens * len(batch)
-        return len(batch) * shortest[batch.images.shape[-1]][0] + per_token * more_tokens
-
-    return flops_of, ""
 
 
 def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:

@@ -77,12 +77,10 @@ def _what(recipe: ImageRecipe, rank: Rank, steps: str) -> list[str]:
     ]
 
 
-def made_up_batch(
-    resolution: int, tokenize: Callable[[list[str]], Tensor] | None, caption: str = "a photograph"
-) -> Batch:
+def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
     """Two images, each with a caption and a label; only their shapes are used."""
     images = torch.zeros(2, 3, resolution, resolution, dtype=torch.uint8)
-    tokens = tokenize([caption] * 2) if tokenize else None
+    tokens = tokenize(["a photograph"] * 2) if tokenize else None
     lengths = [] if tokens is None else caption_lengths(tokens)
     labels = RaggedLabels(torch.tensor([0, 0]), torch.tensor([0, 1, 2]))
     return Batch(images, ["0", "1"], labels, tokens=tokens, lengths=lengths)

@@ -28,7 +28,6 @@ class Progress:
 
     Attributes:
         loss, grad_norm, images: of all ranks.
-        flops: of forward and backward on this rank; 0 if not counted.
         data_wait_seconds: for which this rank waited for batches.
         seconds: since the step before ended, so with what came between: the log, and copies of
             the state for checkpoints. The loop fills it in.
@@ -40,7 +39,6 @@ class Progress:
     data_wait_seconds: float
     images: int
     seconds: float = 0.0
-    flops: float = 0.0
     broken: list[BrokenImage] = field(default_factory=list)
     saves: bool = False
 
@@ -92,9 +90,9 @@ class Log:
     ) -> dict[str, Any]:
         """Add a line for the `recent` steps, up to and including `step`, and return it.
 
-        Its `data_wait_share` is the mean over ranks, its `tflops_per_s` are of one device. Of
-        several ranks it also has the largest share less the smallest, and if that is much the rank
-        with the largest: all others wait for that one.
+        Its `data_wait_share` is the mean over ranks. Of several ranks it also has the largest share
+        less the smallest, and if that is much the rank with the largest: all others wait for that
+        one.
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
@@ -108,8 +106,6 @@ class Log:
             "peak_gib": peak_gib(self.rank.device),
             **metrics,
         }
-        if flops := sum(p.flops for p in recent):
-            values["tflops_per_s"] = flops / seconds / 1e12
         host = {}
         if len(waits) > 1:
             values["data_wait_spread"] = spread = max(shares) - min(shares)

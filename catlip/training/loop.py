@@ -23,6 +23,7 @@ from catlip.program.errors import InputError
 from catlip.program.progress import progress
 from catlip.program.ranges import checkpoint_seconds
 from catlip.records.profile import PROFILE
+from catlip.records.record import from_plain
 from catlip.system.files import remove_written, write_atomically
 from catlip.system.foreign import read_json
 from catlip.training.checkpoint import save_weights
@@ -82,7 +83,7 @@ def train(
     use_threads(folder, trainer.rank)
     head = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=head.lines)
-    recent = [Progress(**step) for step in head.unlogged]
+    recent = [from_plain(step, Progress) for step in head.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main
     if isinstance(checkpoint_every, str):

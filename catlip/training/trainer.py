@@ -83,7 +83,6 @@ class Trainer:
             step has its own, on whichever rank it is.
         mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
             benches that time the parts.
-        flops: of forward and backward over a micro-batch, for the log.
     """
 
     objective: Objective
@@ -95,7 +94,6 @@ class Trainer:
     implementation: Implementation = Implementation()
     seed: int = 0
     mark: Callable[[str], object] = lambda _: None
-    flops: Callable[[Any], float] = lambda _: 0.0
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -133,7 +131,7 @@ class Trainer:
             wants_checkpoint: whether this rank asks all ranks for a checkpoint after this step;
                 the answer is exchanged together with the loss.
         """
-        wait, images, flops = 0.0, 0, 0.0
+        wait, images = 0.0, 0
         losses, keys, broken = [], [], []
         progress = augmentation_progress(self.step, self.num_steps, self.optimization)
         self.objective.set_progress(progress)
@@ -145,7 +143,6 @@ class Trainer:
                 parts = [next(batches) for _ in range(per_loss)]
             wait += time.perf_counter() - asked
             images += sum(len(part) for part in parts)
-            flops += sum(map(self.flops, parts))
             keys.append([key for part in parts for key in part.keys])
             broken += [image for part in parts for image in part.broken]
             losses.append(self._backward([part.to(self.rank.device) for part in parts], micro_step))
@@ -159,7 +156,6 @@ class Trainer:
             grad_norm=grad_norm,
             data_wait_seconds=wait,
             images=images * self.rank.world_size,
-            flops=flops,
             broken=broken,
             saves=asking > 0,
         )

@@ -247,7 +247,7 @@ class Replay:
         recent: list[Progress] = []
         if start:
             head = trainer.load(run.checkpoints[start], self.training.identity)
-            recent = [Progress(**step) for step in head.unlogged]
+            recent = [from_plain(step, Progress) for step in head.unlogged]
             yield from self._weights(start)
         if start == end:
             return

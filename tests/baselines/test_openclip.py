@@ -1,6 +1,5 @@
 """Text tower and tokenizer are OpenCLIP's, on our captions; a baseline is an objective."""
 
-import json
 from copy import deepcopy
 from dataclasses import replace
 from itertools import repeat
@@ -29,14 +28,12 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.cli import InputError
 from catlip.costs import TEXT_VOCABULARY
-from catlip.data.loader import Batch
 from catlip.encoder import build_encoder
 from catlip.encoders.load import load_encoder
 from catlip.objective import Objective
-from catlip.pretraining.method import add_range_augment, apply_recipe_start, encoder_of
-from catlip.pretraining.run import _counted_flops, pretrain
+from catlip.pretraining.method import apply_recipe_start
+from catlip.pretraining.run import pretrain
 from catlip.recipes.pretrain import STARTER
-from catlip.system.flops import count_flops
 from catlip.training.distributed import init_distributed
 from catlip.training.parallel import compile_blocks
 from catlip.training.trainer import Trainer
@@ -193,38 +190,6 @@ def test_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> N
 
 def build(method: str) -> Objective:
     return methods.build(Factors(method, "hybrid_mini", 32, num_classes=5, seed=0))
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("method", ["clip", "clip_bag", "superclass"])
-def test_log_counts_what_a_batch_with_or_without_padding_computes(method, packed, tmp_path) -> None:
-    recipe = replace(STARTER, encoder="hybrid_micro", range_augment=(40.0, 20.0))
-    packed = packed and method != "superclass"
-    run = PretrainBaseline(recipe, out=tmp_path, method=method, packed_captions=packed)
-    flops, not_counted = _counted_flops(recipe, method_of(run))
-    assert not not_counted
-    objective = add_range_augment(method_of(run).build(), recipe)
-    for lengths in ([2, 2, 2], [3, 9, 5], [CONTEXT] * 3):
-        batch = methods.synthetic_batch(Factors("catlip", "hybrid_micro", 48, 3), seed=0)
-        batch = replace(batch, tokens=captions(lengths), lengths=lengths)
-        found = count_flops(lambda batch=batch: objective(batch).backward())
-        assert flops(batch) == pytest.approx(found, rel=0.01)
-
-
-def test_method_that_cannot_be_counted_is_trained_and_said(tmp_path, capsys, small_shards) -> None:
-    class Touchy(BASELINES["clip"]):
-        def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
-            assert images.float().mean().item() >= 0  # which a shape has not
-            return super().embed(images, batch)
-
-    recipe = replace(STARTER, encoder="hybrid_micro", epochs=0, iterations=1, micro_batch=4)
-    run = PretrainBaseline(recipe, (str(small_shards),), tmp_path / "run", device="cpu", quiet=True)
-    method = replace(
-        method_of(run), build=lambda: Touchy.build(encoder_of(recipe), recipe.encoder, Tensor())
-    )
-    pretrain(replace(run, num_workers=0), method)
-    assert "no TFLOP/s: torch cannot count" in capsys.readouterr().err
-    assert "tflops_per_s" not in json.loads((tmp_path / "run/log.jsonl").read_text())
 
 
 OCCUR = torch.zeros(TEXT_VOCABULARY, dtype=torch.bool).scatter(

@@ -23,7 +23,7 @@ from baselines.openclip import CaptionTokenizer
 from bench.step_time import measure as step_time
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
-from catlip.data import decoded
+from catlip.data import loader
 from catlip.data.augment import Augmentation
 from catlip.data.decode import whole_pixels
 from catlip.data.loader import DataPath
@@ -140,7 +140,7 @@ def test_kept_pictures_give_the_same_images(decoded_bytes, steps, decodings, tmp
         whole.append(encoded)
         return whole_pixels(encoded)
 
-    monkeypatch.setattr(decoded, "whole_pixels", counted)
+    monkeypatch.setattr(loader, "whole_pixels", counted)
     kept = replace(path, decoded_bytes=decoded_bytes)
     assert digests(kept) == expected
     assert len([encoded for encoded in whole if encoded != b"broken"]) == decodings
