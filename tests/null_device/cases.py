@@ -283,8 +283,8 @@ def test_largest_pair_of_the_waterfall_fits(rank, tmp_path, quick) -> None:
     start = waterfall.released_clip(config, gpu=True)
     changes = waterfall.release_changes(config.batch_size, gpu=True)
     pair = [waterfall.apply_all(start, changes[:count]) for count in (-2, -1)]
-    assert [variant.step.method for variant in pair] == ["clip", "catlip_dense"]
-    larger = [replace(variant, step=replace(variant.step, batch_size=16384)) for variant in pair]
+    assert [variant.method for variant in pair] == ["clip", "catlip_dense"]
+    larger = [replace(variant, batch_size=16384) for variant in pair]
     with progress(disable=True) as bar:
         record = Record(tmp_path / "pairs.json", waterfall.result.Waterfall, {})
         timer = waterfall.PairTimer(config, rank, record, bar)
