@@ -129,7 +129,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "method": run.method,
             "encoder": encoder or training.config.recipe.encoder or run.config.model,
             "seed": run.seed,
-            "images": as_number(metrics.get("images")) or seen,
+            "images": as_number(metrics.get("images")) or images_asked_for(training) or seen,
             "images_seen": seen,
             "epochs": epochs_of(training, seen, sizes),
             "flops": as_number(metrics.get("flops")),
@@ -145,6 +145,13 @@ def frame_of(records: Records) -> "pd.DataFrame":
     # Tables of few rows are cut from it by the hundred, which takes longer in Arrow's strings.
     with pd.option_context("mode.string_storage", "python"):
         return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def images_asked_for(training: Run[Any]) -> float | None:
+    """Methods of other batches end in other whole steps, far apart after few images."""
+    recipe = training.raw_config.get("recipe")
+    recipe = recipe if isinstance(recipe, dict) and not recipe.get("iterations") else {}
+    return (as_number(recipe.get("epochs")) or 0) * (training.environment.samples("pretrain") or 0)
 
 
 def epochs_of(

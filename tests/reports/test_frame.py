@@ -8,6 +8,7 @@ from report_support import COMMITTED, GPU, records_in
 
 from bench.downstream.probe.result import unpacked
 from reports.frame import COLUMNS, epochs_of, frame_of, results
+from reports.pairs import Comparisons
 
 
 def test_every_committed_record_with_numbers_is_there(committed) -> None:
@@ -43,6 +44,20 @@ def test_numbers_that_follow_from_a_training(write) -> None:
     assert (seconds[0], np.isnan(seconds[1])) == (100, True)  # of a shared device, none count
     probe = frame[frame.metric == "top1"].iloc[0]  # it has the length of its encoder's training
     assert (probe.value, probe.images, probe.epochs, probe.encoder) == (0.3, 50, 5, "tiny")
+
+
+def test_trainings_of_other_batches_are_compared_though_they_end_in_other_whole_steps(
+    write,
+) -> None:
+    environment = GPU | {"data": {"pretrain": {"samples": 500}}}
+    for method, seen in (("catlip", 992), ("clip", 1024)):
+        metrics = {"method": method, "seed": 0, "images_seen": seen}
+        config = {"recipe": {"encoder": "tiny", "epochs": 2.0, "iterations": 0}}
+        parts = {"metrics": metrics, "config": config, "environment": environment}
+        write.record("pretrain", f"{method}-seed0", **parts)
+        write.probe(method, 0, {"concepts": 0.3})
+    (difference,) = Comparisons(records_in(write.folder)).headline
+    assert difference.on.images == 1000
 
 
 def test_epochs_of_a_part_of_the_data_are_those_of_the_part() -> None:
