@@ -1,7 +1,7 @@
 """Which attention kernel runs: PyTorch chooses one for each call, by device, type, shape and mask.
 
 The choice is visible where operations are dispatched, also in modules of other libraries. Compiled
-blocks are not note_kernels: if they were, they would run uncompiled, and with other rounding.
+blocks are not watched: if they were, they would run uncompiled, and with other rounding.
 """
 
 from contextlib import AbstractContextManager, nullcontext
