@@ -275,19 +275,21 @@ class Comparisons:
 
     def by_length(self, root: str, scale: str) -> list[Difference]:
         """CatLIP minus CLIP by linear probes with all labels, after each length of training on all
-        data with the usual encoder; the shortest first.
+        data with the usual encoder; the shortest first. Where a study and the main trainings have
+        one length, the study's, whose recipes are of that length.
         """
-        encoder = self.encoder(root, scale)
-        return [
-            difference
-            for on, difference in sorted(
-                self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
-            )
-            if (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
-            and on.kind in ("linear_probe", *STUDIES)
-            and on.encoder in (encoder, "")
-            and math.isfinite(difference.estimate.value)
-        ]
+        encoder, found = self.encoder(root, scale), dict[tuple[float, str], Difference]()
+        for on, difference in sorted(
+            self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
+        ):
+            if (
+                (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
+                and on.kind in ("linear_probe", *STUDIES)
+                and on.encoder in (encoder, "")
+                and math.isfinite(difference.estimate.value)
+            ):
+                found[on.images, on.task] = difference
+        return [*found.values()]
 
     @cached_property
     def headline(self) -> list[Difference]:
