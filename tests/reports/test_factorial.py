@@ -104,7 +104,7 @@ def test_first_figure_has_what_is_read_from_left_to_right(train) -> None:
     (figure,) = headline(train(drawn()) and train(drawn(2), images=500))
     panel, lead = figure.panels
     means = 100 * drawn().mean(axis=(2, 3))
-    assert [series.name for series in panel.series] == list(LOSSES)
+    assert [series.name.split()[0] for series in panel.series] == list(LOSSES)
     for series, (nouns, words) in zip(panel.series, means, strict=True):
         assert [(mark.x, mark.value) for mark in series.marks] == [
             (pytest.approx(25), pytest.approx(nouns)),
