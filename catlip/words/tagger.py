@@ -78,7 +78,8 @@ class Tagger:
             tokens += (0, 1, *known, 2, 3)
         table = np.stack([*self._pads, *map(self._word, numbers)])
         lengths = np.array([len(captions[number]) for number in order], dtype=np.int64)
-        tags = [self.classes[tag] for tag in self._decode(table[tokens], lengths).tolist()]
+        decoded = self._decode(table, np.array(tokens, dtype=np.int32), lengths)
+        tags = [self.classes[tag] for tag in decoded.tolist()]
         tagged: list[list[str]] = [[]] * len(captions)
         end = 0
         for number in order:
@@ -100,9 +101,11 @@ class Tagger:
         rows = [*map(self._row, features), *map(self._row, pairs)]
         return np.array([self._known_tags.get(word, NO_TAG), *rows], dtype=np.int32)
 
-    def _decode(self, words: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Tag concatenated captions, longest first, each with two pads before and two after, of
-        whose words `_look_up` gave the rows.
+    def _decode(
+        self, table: NDArray[np.int32], words: NDArray[np.int32], lengths: NDArray[np.int64]
+    ) -> NDArray[np.int32]:
+        """Tag concatenated captions, longest first, each with two pads before and two after.
+        `words` are numbers of rows of the table, which `_look_up` gave.
         """
         ends = np.cumsum(lengths)
         first = ends - lengths  # of each caption, among all tokens
@@ -110,19 +113,23 @@ class Tagger:
         shift = 4 * np.arange(len(lengths)) + 2
         positions = np.arange(lengths.sum()) + np.repeat(shift, lengths)
         features = np.stack(
-            [words[positions + distance, 1 + n] for n, (_, distance, _) in enumerate(WORD_FEATURES)]
+            [
+                table[words[positions + distance], column]
+                for column, (_, distance, _) in enumerate(WORD_FEATURES, start=1)
+            ]
         )
         scores = np.zeros((len(positions), len(self.classes)), dtype=np.float32)
         for rows in features:
             scores += self._weights[rows]
-        known, pairs = words[positions, 0], words[positions, 1 + len(WORD_FEATURES) :]
+        tokens = words[positions]
+        known = table[tokens, 0]
         tags = np.empty(len(positions), dtype=np.int32)
         previous = np.full(len(lengths), len(self.classes), dtype=np.int32)
         before = previous + 1
         for step in range(int(lengths.max(initial=0))):
             active = int(np.searchsorted(-lengths, -step))  # captions longer than `step`
             at, previous, before = first[:active] + step, previous[:active], before[:active]
-            pair = pairs[at, previous]
+            pair = table[tokens[at], 1 + len(WORD_FEATURES) + previous]
             total = scores[at] + self._by_tags[previous, before] + self._weights[pair]
             best = total.argmax(axis=1)
             tied = (total == total[np.arange(active), best][:, None]).sum(axis=1) > 1
