@@ -28,8 +28,8 @@ STAGES = (
 )
 SCALES = ("starter", "photos", "cc3m", "datacomp")
 SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
-# Seeds at a small scale: by default (so that all stages take half an hour), with --full, and with
-# --study.
+# Seeds at a small scale: by default (so that all stages take a quarter of an hour), with --full,
+# and with --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
 # A small CLIP is better with a bag of words as text tower than with the paper's transformer.
 METHODS, METHODS_OF_THE_PAPER = ("catlip", "clip_bag", "clip"), ("catlip", "clip")
@@ -46,8 +46,8 @@ HELP = """\
                            time, write the page
 ./run_all.sh test          set up if needed, then run every check and test
 
-  --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
-                   hour); photos (photographs with captions, of a hub or 5,000 to 500,000 of your
+  --scale SCALE    starter (default: real drawings with captions, a quarter of an hour on 2 cores);
+                   photos (photographs with captions, of a hub or 5,000 to 500,000 of your
                    own, a small encoder; half an hour for 8,000 on 2 cores); cc3m
                    or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
