@@ -278,17 +278,17 @@ class Comparisons:
         data with the usual encoder; the shortest first. Where a study and the main trainings have
         one length, the study's, whose recipes are of that length.
         """
-        encoder, found = self.encoder(root, scale), dict[tuple[float, str], Difference]()
-        for on, difference in sorted(
-            self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
-        ):
-            if (
-                (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
-                and on.kind in ("linear_probe", *STUDIES)
-                and on.encoder in (encoder, "")
-                and math.isfinite(difference.estimate.value)
-            ):
-                found[on.images, on.task] = difference
+        encoder = self.encoder(root, scale)
+        found = {
+            (on.images, on.task): difference
+            for on, difference in sorted(
+                self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
+            )
+            if (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
+            and on.kind in ("linear_probe", *STUDIES)
+            and on.encoder in (encoder, "")
+            and math.isfinite(difference.estimate.value)
+        }
         return [*found.values()]
 
     @cached_property

@@ -239,9 +239,8 @@ def _parquet_captions(part: Part) -> Iterator[Caption]:
     with open_parquet(part.path) as file:
         groups, skipped = range(file.metadata.num_row_groups), part.first_row
         sizes = [file.metadata.row_group(group).num_rows for group in groups]
-        while (
-            groups and skipped >= sizes[groups.start]
-        ):  # a group before the part, which is not read
+        # A group before the part is not read.
+        while groups and skipped >= sizes[groups.start]:
             skipped, groups = skipped - sizes[groups.start], groups[1:]
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[*groups], columns=[part.column]):
             rows = batch.column(0)[skipped:]

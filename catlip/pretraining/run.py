@@ -114,7 +114,7 @@ def _dry_run(config: PretrainRun, method: Method, rank: Rank) -> None:
         print(describe(recipe, objective, batch, num_samples=num_samples, rank=rank))
 
 
-def _on_shapes(recipe: Recipe, method: Method, shards: ShardSet | None = None) -> Objective:
+def _on_shapes(recipe: Recipe, method: Method, shards: ShardSet | None) -> Objective:
     """The objective on the device "meta": even the largest takes no memory, and seconds."""
     meta = torch.device("meta")
     with meta:
@@ -241,8 +241,7 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
 def samples_of(lines: list[dict[str, Any]], broken_keys: list[str]) -> dict[str, list[Any]]:
     # A run that goes on on more ranks, or with a later version, has more columns from then on.
     # The log names a host; a record, which may be published, does not.
-    # The TFLOP/s follow from the images/s, but for several image sizes.
-    left_out = ("broken", "slowest_host", "tflops_per_s")
+    left_out = ("broken", "slowest_host")
     names = [name for name in dict.fromkeys(chain(*lines)) if name not in left_out]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})
