@@ -27,7 +27,7 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 18_130,
+    "catlip": 18_121,
     "bench": 10_532,
     "reports": 4_503,
     "pipeline": 1_576,

@@ -16,14 +16,14 @@ from catlip.data.decode import Box, cropped_pixels, open_picture, rgb
 CROP_ATTEMPTS = 10  # then the largest centred crop whose aspect ratio is allowed
 # Random numbers that an image uses: area and aspect ratio of each attempt, left, top, flip.
 DRAWS = 2 * CROP_ATTEMPTS + 3
+NARROW, WIDE = 3 / 4, 4 / 3  # a crop's width over its height
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of a crop's area as a fraction of the picture, and of its width over its height."""
+    """The range of a crop's area as a fraction of the picture, and how often it is mirrored."""
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
 
     def __post_init__(self) -> None:
@@ -83,14 +83,14 @@ def crop_box(
     width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]
 ) -> Box:
     """A random crop in pixels, distributed as torchvision's RandomResizedCrop."""
-    (small, large), (narrow, wide) = augmentation.crop_scale, augmentation.crop_ratio
+    small, large = augmentation.crop_scale
     for area, ratio in draws[: 2 * CROP_ATTEMPTS].reshape(CROP_ATTEMPTS, 2).tolist():
         pixels = width * height * (small + area * (large - small))
-        aspect = math.exp(math.log(narrow) + ratio * (math.log(wide) - math.log(narrow)))
+        aspect = math.exp(math.log(NARROW) + ratio * (math.log(WIDE) - math.log(NARROW)))
         w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
         if 0 < w <= width and 0 < h <= height:
             left, top = int(draws[-3] * (width - w + 1)), int(draws[-2] * (height - h + 1))
             return left, top, left + w, top + h
-    w, h = min(width, max(1, round(height * wide))), min(height, max(1, round(width / narrow)))
+    w, h = min(width, max(1, round(height * WIDE))), min(height, max(1, round(width / NARROW)))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from catlip import streams
 from catlip.cli import InputError
 
-# Samples are mixed across this many shards at a time, so that few shards are read at once.
+# All lanes together mix samples across this many shards at a time, and each across one at least: so
+# few shards are read at once.
 WINDOW_SHARDS = 16
 # As many as a usual machine has. With a lane for each device, one machine that stands for all of a
 # large recipe's devices would read too many shards at once for its cache.
@@ -129,31 +130,21 @@ class SampleOrder:
     than lanes, several lanes read each shard.
 
     Only the counts [S] of the shards and the permutation of a few windows are ever in memory.
-
-    Args:
-        window: shards that are mixed at a time by all lanes together, at least one by each.
     """
 
-    def __init__(
-        self,
-        counts: Sequence[int] | NDArray[np.int64],
-        seed: int,
-        lanes: int = 1,
-        window: int = WINDOW_SHARDS,
-    ):
+    def __init__(self, counts: Sequence[int] | NDArray[np.int64], seed: int, lanes: int = 1):
         self.counts = np.asarray(counts, dtype=np.int64)
         self.total = int(self.counts.sum())
         if self.total == 0:
             raise InputError("the shards hold no samples")
         self.seed = seed
         self.lanes = lanes
-        self.window = window
         self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
         self._mixed = functools.lru_cache(maxsize=3)(self._mix_window)
 
-    def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int, int]]:
+    def __reduce__(self) -> tuple[type["SampleOrder"], tuple[NDArray[np.int64], int, int]]:
         # A spawned worker plans again.
-        return SampleOrder, (self.counts, self.seed, self.lanes, self.window)
+        return SampleOrder, (self.counts, self.seed, self.lanes)
 
     def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Shard and sample number, [n] int64 each, at [n] stream positions."""
@@ -218,7 +209,7 @@ class SampleOrder:
         # The n-th position of the epoch is in lane (epoch * total + n) % lanes.
         first = (np.arange(self.lanes) - epoch * self.total) % self.lanes
         lanes = _begins((self.total - first + self.lanes - 1) // self.lanes)
-        window = max(1, self.window // self.lanes)
+        window = max(1, WINDOW_SHARDS // self.lanes)
         # Not made distinct: the number of a window is part of its seed.
         windows = np.sort(np.concatenate([shards[:-1:window], lanes[1:]]))
         return _Epoch(order, shards, lanes, windows)

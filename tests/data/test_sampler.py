@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlip.data.sampler import (
+    WINDOW_SHARDS,
     ImageSize,
     SampleOrder,
     StepPlan,
@@ -28,7 +29,7 @@ COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
 @settings(max_examples=40)
 def test_all_devices_together_see_each_sample_of_an_epoch_once(counts, seed, lanes, per_lane):
     """Also with fewer shards, or samples, than lanes."""
-    order = SampleOrder(counts, seed, lanes, window=2)
+    order = SampleOrder(counts, seed, lanes)
     sizes = [ImageSize(16, 6), ImageSize(24, 3)]
     devices = lanes * per_lane
     plan = StepPlan(sizes, devices, num_steps=order.total // devices + 1, seed=seed)
@@ -98,12 +99,12 @@ def test_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None
     assert order.total == counts.sum() > 1.29e9
     assert (numbers < counts[shards]).all()
     assert len(set(zip(shards.tolist(), numbers.tolist(), strict=True))) == len(middle)
-    assert len(np.unique(shards)) <= 3 * order.window
+    assert len(np.unique(shards)) <= 3 * WINDOW_SHARDS
 
 
 def test_worker_gets_the_same_order() -> None:
     positions = np.arange(700)
-    for order in (SampleOrder([3] * 40, seed=5), SampleOrder([3] * 40, 5, lanes=3, window=6)):
+    for order in (SampleOrder([3] * 40, seed=5), SampleOrder([3] * 40, 5, lanes=3)):
         copy = pickle.loads(pickle.dumps(order))
         np.testing.assert_array_equal(copy(positions), order(positions))
 
