@@ -115,6 +115,16 @@ def mean_score(runs: Iterable[Run[Trial]]) -> float:
     return fmean(run.metrics.score for run in runs)
 
 
+def standard_error(run: Run[Trial]) -> float:
+    """That of a trial's score over its validation images; 0 if it diverged."""
+    variances = [
+        row.top1 * (1 - row.top1) / row.num_test
+        for row in run.rows("runs", Classifier)
+        if row.num_test
+    ]
+    return math.sqrt(sum(variances)) / len(variances) if variances else 0.0
+
+
 def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
     """Method -> the numbers of its best trials, the best first."""
     return {

@@ -23,7 +23,7 @@ from bench.study.result import (
     Trial,
     best_trials,
     group_by_trial,
-    mean_score,
+    standard_error,
 )
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
@@ -56,7 +56,6 @@ RANGES: dict[str, Callable[[float], float]] = {
     "logit_bias": _linear(-12, 0),
 }
 TUNED = "tuned"  # the name of a recipe in the file of a method's best one
-CLOSE = 0.005  # of accuracy: one seed does not tell two finalists apart that are so near
 LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
@@ -91,8 +90,8 @@ class Tuning(StudyOfMethods):
     epochs: NotNegative = 0.0
     """Epochs that the best recipe is to train for, if not those of --recipe."""
     final_seeds: tuple[Seed, ...] = (0, 1)
-    """Seeds of the trainings of finalists; those within half a point of their method's best with
-    the first seed are trained with the others too, and their means decide."""
+    """Seeds of the trainings of finalists; those within one standard error of their method's best
+    with the first seed are trained with the others too, and their means decide."""
     seed: Seed = 0
     """Seed of the Sobol points, and of all trials."""
     out: Path = Path("runs/starter/tuning")
@@ -172,15 +171,16 @@ def run_finals(
 
 
 def close_to_best(runs: Iterable[Run[Trial]]) -> dict[str, list[int]]:
-    """Method -> the numbers of its trials whose score is within CLOSE of its best."""
-    return {
-        method: [
-            number
-            for number, its_runs in trials.items()
-            if mean_score(its_runs) >= max(map(mean_score, trials.values())) - CLOSE
-        ]
-        for method, trials in group_by_trial(runs).items()
-    }
+    """Method -> the numbers of its trials whose score is within one standard error, over validation
+    images, of its best: one seed does not tell them apart.
+    """
+    close = {}
+    for method, trials in group_by_trial(runs).items():
+        firsts = {number: its_runs[0] for number, its_runs in trials.items()}
+        best = max(firsts.values(), key=lambda run: run.metrics.score)
+        least = best.metrics.score - standard_error(best)
+        close[method] = [number for number, run in firsts.items() if run.metrics.score >= least]
+    return close
 
 
 def recipe_file(config: Tuning, method: str, number: int) -> str:
