@@ -335,9 +335,7 @@ def test_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
 
 
 def test_finalists_that_one_seed_does_not_tell_apart_get_a_second(monkeypatch) -> None:
-    """One standard error is 1 point for half of 2,500 images: 3 and 5 are closer with seed 0, and
-    with both seeds 5 is ahead.
-    """
+    """One standard error is 1 point here: 3 and 5 are closer with seed 0; with both 5 is ahead."""
     top1 = {(3, 0): 0.500, (5, 0): 0.491, (7, 0): 0.489, (3, 1): 0.400, (5, 1): 0.450}
 
     def train(config, trainings, kind, measure):
