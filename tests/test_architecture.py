@@ -28,11 +28,11 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 18_121,
-    "bench": 10_540,
+    "bench": 10_537,
     "reports": 4_503,
     "pipeline": 1_576,
     "baselines": 1_064,
-    "tests": 22_140,
+    "tests": 22_138,
 }
 
 

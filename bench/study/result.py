@@ -116,13 +116,10 @@ def mean_score(runs: Iterable[Run[Trial]]) -> float:
 
 
 def standard_error(run: Run[Trial]) -> float:
-    """That of a trial's score over its validation images; 0 if it diverged."""
-    variances = [
-        row.top1 * (1 - row.top1) / row.num_test
-        for row in run.rows("runs", Classifier)
-        if row.num_test
-    ]
-    return math.sqrt(sum(variances)) / len(variances) if variances else 0.0
+    """That of a trial's score over its validation images, by the hits on each; 0 without these."""
+    tasks = [score_of(run, task).by_image for task in run.metrics.accuracies]
+    variances = [np.nanvar(hits) / np.isfinite(hits).sum() for hits in tasks if hits is not None]
+    return math.sqrt(sum(variances)) / len(variances) / 100 if variances else 0.0
 
 
 def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:

@@ -171,7 +171,7 @@ def run_finals(
 
 
 def close_to_best(runs: Iterable[Run[Trial]]) -> dict[str, list[int]]:
-    """Method -> its trials within a standard error of its best: one seed tells them not apart."""
+    """Method -> its trials within a standard error of its best: one seed cannot tell them apart."""
     close = {}
     for method, trials in group_by_trial(runs).items():
         firsts = {number: its_runs[0] for number, its_runs in trials.items()}
