@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import program_server
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 from pictures import save
 from PIL import Image
-from program_server import LONGEST_S, ProgramServer, Started
+from program_server import LONGEST_S, Started
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
@@ -50,27 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "null_device" not in item.path.parts)
 
 
-@pytest.fixture(scope="session")
-def program_server() -> Iterator[ProgramServer]:
-    server = ProgramServer()
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def start(program_server: ProgramServer, tmp_path: Path) -> Callable[..., Started]:
+def start(tmp_path: Path) -> Callable[..., Started]:
     """Starts what `program` runs, on one rank; it prints into `errors` and `output` there."""
 
-    def run(module: str, *arguments: object, **environment: str) -> Started:
+    def run(*words: object, **environment: str) -> Started:
         printed = {"output": tmp_path / "output", "errors": tmp_path / "errors"}
-        where = {"cwd": REPOSITORY, "environment": environment, **printed}
-        return program_server.start(module, [*map(str, arguments)], **where)
+        return program_server.start(*words, cwd=REPOSITORY, **printed, environment=environment)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def program(program_server: ProgramServer, tmp_path_factory: pytest.TempPathFactory) -> Program:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Runs `python -m module arguments`, or a file, on so many ranks, without importing torch."""
     folder = tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
@@ -82,12 +75,9 @@ def program(program_server: ProgramServer, tmp_path_factory: pytest.TempPathFact
         ranks: int = 1,
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:
-        command = [*map(str, words)]
-        module, *arguments = command
         how = {"cwd": cwd, "output": output, "errors": errors, "environment": environment}
-        how |= {"longest_s": longest_s, "ranks": ranks}
-        code = program_server.run(module, arguments, **how)
-        return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
+        code = program_server.start(*words, **how, longest_s=longest_s, ranks=ranks).wait()
+        return subprocess.CompletedProcess(words, code, output.read_text(), errors.read_text())
 
     return run
 

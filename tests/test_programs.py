@@ -14,7 +14,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from program_server import ProgramServer
+from program_server import start
 from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, documented_commands, modules
 
 from catlip import cli
@@ -27,8 +27,8 @@ from reports.kinds import KINDS
 class Programs:
     """Runs each program once, after those that it needs, in one folder."""
 
-    def __init__(self, folder: Path, server: ProgramServer):
-        self.folder, self.server = folder, server
+    def __init__(self, folder: Path):
+        self.folder = folder
         self.outputs = folder / ".outputs"
         self.outputs.mkdir(parents=True, exist_ok=True)
 
@@ -43,18 +43,18 @@ class Programs:
         with open(self.outputs / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not code.exists():
-                module, *arguments = SMALLEST[name].command(name, self.folder)
-                how = {"cwd": self.folder, "output": output, "errors": errors}
-                how["ranks"] = SMALLEST[name].ranks
-                code.write_text(str(self.server.run(module, arguments, **how)))
+                words, ranks = SMALLEST[name].command(name, self.folder), SMALLEST[name].ranks
+                printed = {"output": output, "errors": errors}
+                ended = start(*words, cwd=self.folder, ranks=ranks, **printed).wait()
+                code.write_text(str(ended))
         returncode = int(code.read_text())
         return CompletedProcess(name, returncode, output.read_text(), errors.read_text())
 
 
 @pytest.fixture(scope="session")
-def programs(shared_folder: Path, program_server: ProgramServer) -> Programs:
+def programs(shared_folder: Path) -> Programs:
     """The programs; their folder is one for all test processes."""
-    return Programs(shared_folder / "programs", program_server)
+    return Programs(shared_folder / "programs")
 
 
 def test_every_program_has_smallest_arguments_and_a_line_in_the_list(programs: Programs) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from program_server import LONGEST_S
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -15,11 +14,10 @@ def small_run(program: Launch, small_shards: Path, tmp_path: Path) -> Launch:
     """Starts small_run.py on these shards, in `run` unless told another folder."""
 
     def start(
-        *arguments: object, out: str = "run", longest_s: int = LONGEST_S, **environment: str
+        *arguments: object, out: str = "run", **options: object
     ) -> subprocess.CompletedProcess[str]:
         words = ("--shards", small_shards, "--out", tmp_path / out, *arguments)
         offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-        options = {"longest_s": longest_s, **offline, **environment}
-        return program("tests.training.small_run", *words, **options)
+        return program("tests.training.small_run", *words, **offline, **options)
 
     return start

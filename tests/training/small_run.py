@@ -1,7 +1,7 @@
 """A small run of the real loop on real shards, in the ways that tests ask for: stopped, killed,
 poisoned, on one rank or two.
 
-python tests/training/small_run.py --shards FOLDER --out FOLDER --parallel fsdp --ranks 2
+torchrun --nproc-per-node 2 tests/training/small_run.py --shards FOLDER --out FOLDER --parallel fsdp
 """
 
 import contextlib
@@ -9,10 +9,8 @@ import json
 import os
 import resource
 import signal
-import socket
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -54,14 +52,10 @@ class SmallRun:
     checkpoint_every: int = 1
     stops: tuple[int, ...] = ()
     """Stop at each of these steps, go on, and compare with a run that is not stopped."""
-    ranks: int = 1
-    """Processes, forked from this one, which has imported everything; torchrun's when it is 1."""
     fault: str = ""
     """KIND:RANK:STEP: when that rank asks for that step's batch, its pixels are nan or inf, its
     disk is full, it dies once, it is late by two seconds, or it gets a signal such as SIGTERM."""
     deterministic: bool = False
-    compare: bool = False
-    """Run with the fault, go on without it, and compare with a run that never had it."""
     step_s: float = 0.0
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
     wandb: str = ""
@@ -185,47 +179,8 @@ def stopped_everywhere(config: SmallRun, rank: Rank) -> dict[str, Any]:
     return {"stopped": len(config.stops), "wrong": wrong}
 
 
-def compared(config: SmallRun) -> dict[str, Any]:
-    """Run with a fault, go on without it, compare; the codes and checkpoints after the fault."""
-    cut, whole = replace(config, out=config.out / "cut"), replace(config, out=config.out / "whole")
-    codes = _in_children(cut)
-    saved = [path.stem for path in cut.out.glob("checkpoints/*")]
-    for run_to_end in (cut, whole):
-        assert not any(_in_children(replace(run_to_end, fault="")))
-    return {"codes": codes, "saved": saved, "same": outcome(cut.out) == outcome(whole.out)}
-
-
-def _in_children(config: SmallRun) -> list[int]:
-    """The exit codes of a process for each rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [_fork(config, rank, port) for rank in range(config.ranks)]
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-
-
-def _fork(config: SmallRun, rank: int, port: int) -> int:
-    child = os.fork()
-    if child:
-        return child
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(config.ranks)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    status = 1
-    try:
-        run(SmallRun, lambda _: one_rank(config))
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
-
-
-def one_rank(config: SmallRun) -> None:
-    """Run in this process, and print as JSON how it ended."""
-    # Not before a fork: a child's threads would now and then lack the pool that torch's share.
+def main(config: SmallRun) -> None:
+    """Run as this rank, and print as JSON how it ended."""
     torch.set_num_threads(1)
     if config.deterministic:
         choose_deterministic()
@@ -235,18 +190,8 @@ def one_rank(config: SmallRun) -> None:
     else:
         small_run(config, rank)
         ended = outcome(config.out) if rank.is_main else {}
-    if rank.is_main and not config.compare:
+    if rank.is_main:
         json.dump(ended, sys.stdout)
-
-
-def main(config: SmallRun) -> None:
-    """Run in as many processes as asked for."""
-    if config.compare:
-        json.dump(compared(config), sys.stdout)
-    elif config.ranks > 1:
-        sys.exit(max(_in_children(config), key=abs))
-    else:
-        one_rank(config)
 
 
 if __name__ == "__main__":

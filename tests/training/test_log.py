@@ -54,7 +54,7 @@ def test_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: P
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_rank_that_gets_its_data_last_is_named_whichever_it_is(small_run, tmp_path, late) -> None:
-    done = small_run("--ranks", 2, "--num-steps", 10, "--fault", f"late:{late}:6")
+    done = small_run("--num-steps", 10, "--fault", f"late:{late}:6", ranks=2)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     (line,) = (line for line in lines if line["step"] == 7)
