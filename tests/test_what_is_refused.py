@@ -36,7 +36,6 @@ REFUSED = [
     ("catlip.pretrain --ema-decay 1", "--ema-decay 1.0"),
     ("catlip.pretrain --max-lr inf", "--max-lr inf"),
     ("catlip.pretrain --recipe cc3m_b16 --betas 0.9 nan", "--betas nan"),
-    ("catlip.pretrain --mirror runs/copy", "file://"),
     ("catlip.pretrain --per-epoch --iterations 9", "--per-epoch"),
     ("catlip.pretrain --shards x", "--vocabulary"),
     ("catlip.pretrain --vocabulary nowhere.json", "nowhere.json"),

@@ -121,21 +121,27 @@ def read_file(path: Path) -> bytes:
     return content
 
 
-def get_file(path: Path, target: Path, identity: str = "") -> None:
+def get_file(path: Path, target: Path, identity: str) -> None:
     with io.FileIO(open_no_link(target), "r+") as file:
         file.truncate(0)
-        _fetch_into(path, identity or identity_of(path), file)
-
-
-def put_file(source: Path, path: Path) -> None:
-    _write(path, lambda files, url: files.put_file(str(source), url))
+        _fetch_into(path, identity, file)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    if is_remote(path):
-        _write(path, lambda files, url: files.pipe_file(url, content))
-    else:
+    """Write a file whole or not at all."""
+    if not is_remote(path):
         write_atomically(path, content)
+        return
+    files, url = _driver(path), add_credentials(path)
+
+    def write() -> None:
+        if _scheme(path) != DISK:  # object stores show only whole files
+            files.pipe_file(url, content)
+        else:
+            files.pipe_file(f"{url}{PARTIAL_SUFFIX}", content)
+            files.mv(f"{url}{PARTIAL_SUFFIX}", url)
+
+    _with_retries(path, write, verb="written")
 
 
 def remove_file(path: Path) -> None:
@@ -348,20 +354,6 @@ def _stream(path: Path, start: int, end: int, size: int | None = None) -> Iterat
             yield piece[max(0, len(piece) - (at - start)) :]
         if at < end and (size or answer.r.status == 206):
             raise EOFError(f"received only {at:,} of {end:,} bytes")
-
-
-def _write(path: Path, write: Callable[[Any, str], object]) -> None:
-    """Write a file whole or not at all."""
-    files, url = _driver(path), add_credentials(path)
-
-    def ask() -> None:
-        if _scheme(path) != DISK:  # object stores show only whole files
-            write(files, url)
-        else:
-            write(files, f"{url}{PARTIAL_SUFFIX}")
-            files.mv(f"{url}{PARTIAL_SUFFIX}", url)
-
-    _with_retries(path, ask, verb="written")
 
 
 def _with_retries(path: str | Path, ask: Callable[[], T], verb: str = "read") -> T:

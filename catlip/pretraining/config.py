@@ -4,12 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from catlip.cli import InputError
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Seed, checkpoint_seconds
 from catlip.recipes.pretrain import Recipe
 from catlip.records.record import OMIT_DEFAULT
-from catlip.system.urls import is_remote
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,6 @@ class PretrainRun(ReadingOptions):
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | str | None = None
     """Steps between checkpoints, or minutes as 10min; by default 200 steps."""
-    mirror: Path | None = field(default=None, metadata=OMIT_DEFAULT)
-    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
-    run goes on if its folder is lost.
-    """
     profile: bool = field(default=False, metadata=OMIT_DEFAULT)
     """Profile five steps after five others: a trace for chrome://tracing or Perfetto in the run's
     folder, and the twenty longest kernels or operators in the record."""
@@ -58,7 +52,3 @@ class PretrainRun(ReadingOptions):
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint_every, str):
             checkpoint_seconds(self.checkpoint_every)
-        if self.mirror and not is_remote(self.mirror):
-            raise InputError(
-                f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."
-            )

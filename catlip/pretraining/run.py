@@ -22,7 +22,6 @@ from catlip.data.workers import group_timeout
 from catlip.objective import Objective
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Classes, Method, add_range_augment, apply_recipe_start
-from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import TRAININGS, Pretrain
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.program.identity import refuse_another
@@ -74,17 +73,11 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         _dry_run(config, method, rank)
         return None
     training = prepare(config, method, rank)
-    restart = config.restart and not is_restart()
     with only_writer(config.out, rank.is_main):
-        if restart:
+        if config.restart and not is_restart():
             if rank.is_main:
                 discard(config.out)
             barrier()
-        mirror = None
-        if config.mirror:
-            if rank.is_main:
-                mirror = Mirror(config.mirror, config.out, training.identity)
-            from_rank0(lambda: mirror.fetch(restart) if mirror else None, rank)
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.
@@ -98,9 +91,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
             if rank.is_main:
                 print(f"{path} is already there, from the same run; remove it to make it again")
         else:
-            _train(config, training, path, mirror=mirror)
-        if mirror:
-            mirror.send_record(path)
+            _train(config, training, path)
     return path
 
 
@@ -171,7 +162,7 @@ def prepare(config: PretrainRun, method: Method, rank: Rank) -> Training:
     return Training(trainer, data, classes, identity, data_identity=shards.identity())
 
 
-def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
+def _train(config: PretrainRun, training: Training, path: Path) -> None:
     trainer, data = training.trainer, training.data
     rank, objective = trainer.rank, trainer.objective
     config = replace(config, compile=trainer.implementation.compile)
@@ -191,7 +182,6 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             checkpoint_every=config.checkpoint_every,
             wandb=config.wandb,
             quiet=config.quiet,
-            after_checkpoint=mirror.send_or_warn if mirror else None,
             profile=config.profile,
         )
         broken, keys = broken_images(config.out, data.shards)

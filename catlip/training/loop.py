@@ -64,7 +64,6 @@ def train(
     checkpoint_every: int | str | None,
     quiet: bool = False,
     wandb: str = "",
-    after_checkpoint: Callable[[], object] | None = None,
     profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
@@ -74,7 +73,6 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         checkpoint_every: optimizer steps, or minutes as `10min`; None for CHECKPOINT_EVERY.
         wandb: a Weights & Biases project to log to as well.
-        after_checkpoint: called when a checkpoint is written, in the thread that writes.
         profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
@@ -98,7 +96,7 @@ def train(
 
     with (
         catch_stops() as notice,
-        CheckpointWriter(after_checkpoint) as writer,
+        CheckpointWriter() as writer,
         progress(
             total=trainer.num_steps,
             initial=trainer.step,
@@ -205,15 +203,11 @@ class CheckpointWriter:
     """Writes a run's checkpoints in a thread, one at a time, so that no step waits for a disk.
 
     An error of the thread is raised by the next `wait`, or at the end of the `with` block.
-
-    Args:
-        after: called when one is written, in the thread.
     """
 
-    def __init__(self, after: Callable[[], object] | None = None):
-        self.after = after
+    def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._last: Future[None] | None = None
+        self._last: Future[object] | None = None
 
     @property
     def asks(self) -> bool:
@@ -223,14 +217,7 @@ class CheckpointWriter:
 
     def write(self, write: Callable[[], object] | None) -> None:
         """Begin to write one, after `wait`; `write` is None on a rank that has nothing to write."""
-
-        def work() -> None:
-            if write:
-                write()
-            if self.after:
-                self.after()
-
-        self._last = self._thread.submit(work)
+        self._last = self._thread.submit(write) if write else None
 
     def wait(self) -> None:
         """Wait for the last checkpoint, and raise its error if there is one."""

@@ -153,10 +153,9 @@ def test_content_that_is_not_that_of_its_hash_is_refused(encryption, s3, tmp_pat
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
 def test_file_is_written_over_and_deleted_and_an_absent_one_named(storage, s3, tmp_path) -> None:
-    source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
+    path = Path(storage.format(tmp_path=tmp_path) + "/new/file")
     for content in (CONTENT, b"other"):
-        source.write_bytes(content)
-        remote.put_file(source, path)
+        remote.write_file(path, content)
         assert remote.read_file(path) == content
     assert remote.names_in(path.parent) == {"file"}
     for _ in range(2):
