@@ -40,13 +40,6 @@ from catlip.training.trainer import Trainer
 from catlip.weights.files import read_file
 
 
-def test_published_text_towers_have_the_published_parameters() -> None:
-    with torch.device("meta"):
-        objective = BASELINES["clip"](build_encoder("vit_b16", 224), text_tower("vit_b16"))
-    text = sum(p.numel() for p in objective.get_submodule("text_encoder").parameters())
-    assert text == 63_428_096
-
-
 def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> None:
     tokenize = CaptionTokenizer(32)
     tokens = tokenize(["A+dog%20<b>runs</b>", "a dog runs", ""])
@@ -153,12 +146,6 @@ def test_captions_without_padding_have_the_same_loss_and_gradient(clips, lengths
 def test_every_method_with_a_text_tower_can_leave_out_padding(method) -> None:
     padded, packed = (loss_and_gradients(each.double(), [3, 9, 5]) for each in both_ways(method))
     torch.testing.assert_close(packed, padded, rtol=1e-9, atol=1e-11)
-
-
-def test_padding_is_left_out_under_autocast_too(clips) -> None:
-    with torch.autocast("cpu", torch.bfloat16):
-        padded, packed = (loss_and_gradients(clip, [3, 9, 5]) for clip in clips)
-    torch.testing.assert_close(packed, padded, rtol=0.1, atol=0.02)
 
 
 def test_compiled_blocks_without_padding_have_one_graph_for_all_lengths(counted) -> None:

@@ -4,11 +4,10 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-import timm
 import torch
 from torch import nn
 
-from baselines.openclip import TwoTowers, text_tower
+from baselines.openclip import text_tower
 from bench.arithmetic.devices import Link
 from bench.arithmetic.exchanges import exchange_ms, step_exchanges
 from bench.arithmetic.flops import image_flops, mean_flops_per_sample, step_flops, text_flops
@@ -26,13 +25,12 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory.tensors import saved_bytes
-from catlip.costs import GIB, Exchange, Matmul
+from catlip.costs import GIB, Exchange
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.system.flops import count_flops
 from catlip.training.distributed import init_distributed
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 3, "fp32", num_classes=500)
-EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_mini", method) for method in methods.METHODS),
     *(("vit_tiny16", method) for method in ("catlip", "clip", "clip_catlip")),
@@ -107,26 +105,6 @@ def test_backward_of_a_grouped_convolution_takes_two_forward_passes(layer, forwa
     assert count_flops(lambda: layer(images)) == forward
     assert count_flops(lambda: layer(images).sum().backward()) == 3 * forward
     assert count_flops(lambda: layer(images.detach()).sum().backward()) == 2 * forward
-
-
-@pytest.mark.parametrize("name", ["convnext_atto", "mobilenetv3_small_100"])
-def test_operations_of_a_users_convolutions_are_those_of_its_layers(name) -> None:
-    flops = {}
-
-    def note(layer: nn.Module, _: object, result: torch.Tensor) -> None:
-        per_result = layer.weight[0].numel()  # products, of each group's channels
-        flops[layer] = 2 * result.numel() * per_result
-
-    model = timm.create_model(name, num_classes=0).eval()
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(note)
-    _, width = model(torch.zeros(1, 3, 64, 64)).shape
-    first, *others = flops.values()
-    factors = replace(SMALL, model=f"random:timm/{name}", resolution=64)
-    head = Matmul(SMALL.batch_size, width, SMALL.num_classes).flops
-    expected = SMALL.batch_size * (2 * first + 3 * sum(others)) + 3 * head
-    assert step_flops(factors) == expected
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
@@ -250,43 +228,17 @@ def test_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> N
     assert images_that_fit(steps, memory_gb * GIB) == images
 
 
-def total_mb(factors: Factors, world_size: int, what: str) -> float:
-    return (
-        sum(found.sent_bytes for found in step_exchanges(factors, world_size) if found.what == what)
-        / 1e6
-    )
-
-
-@pytest.mark.parametrize(
-    ("method", "world_size", "gradients_mb"),
-    [("clip", 256, 1192), ("clip", 64, 1178), ("catlip", 64, 823), ("catlip", 256, 833)],
-)
-def test_bytes_sent_for_gradients_are_the_published_ones(method, world_size, gradients_mb) -> None:
-    found = total_mb(Factors(method), world_size, "gradients")
-    assert found == pytest.approx(gradients_mb, abs=0.5)
-
-
 def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
     on_gpu, on_cpu = (step_exchanges(Factors("clip"), 256, device) for device in ("cuda", "cpu"))
-    narrow = sum(found.sent_bytes for found in on_cpu if found.what == "features") / 1e6
-    assert narrow == pytest.approx(2 * 133.7, rel=1e-3)  # what a 16-bit implementation sends
-    assert total_mb(Factors("clip"), 256, "features") == pytest.approx(2 * narrow)
-    for found, back in ((on_gpu, "reduce_scatter"), (on_cpu, "all_to_all")):
-        kinds = [exchange.kind for exchange in found if exchange.what == "features"]
-        assert kinds == ["all_gather", back]
-
-
-def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
-    """Counted at the loopback device, 2 and 3 ranks: as many bytes as of an all_reduce."""
-    factors = Factors("catlip", "vit_tiny16", 32, 4, "fp32", num_classes=100, parallel="fsdp")
-    on_gpu, on_cpu = (
-        {exchange.what: exchange for exchange in step_exchanges(factors, 4, device)}
-        for device in ("cuda", "cpu")
-    )
-    assert on_gpu["parameters"] == on_cpu["parameters"]
-    assert on_gpu["gradients"].kind == "reduce_scatter"
-    assert on_cpu["gradients"].kind == "all_reduce"
-    assert on_cpu["gradients"].sent_bytes == 2 * on_gpu["gradients"].sent_bytes
+    # 2 * 133.7 MB is what a 16-bit implementation sends.
+    for found, back, megabytes in (
+        (on_cpu, "all_to_all", 2 * 133.7),
+        (on_gpu, "reduce_scatter", 4 * 133.7),
+    ):
+        features = [exchange for exchange in found if exchange.what == "features"]
+        assert [exchange.kind for exchange in features] == ["all_gather", back]
+        sent = sum(exchange.sent_bytes for exchange in features)
+        assert sent == pytest.approx(1e6 * megabytes, rel=1e-3)
 
 
 def test_devices_share_the_state_of_a_sharded_training_and_steps_in_turns_do_not() -> None:
@@ -298,14 +250,6 @@ def test_devices_share_the_state_of_a_sharded_training_and_steps_in_turns_do_not
         assert saved == pytest.approx(sharded * (devices - 1) / devices)
     more = interleaved_bytes([factors] * 3) - interleaved_bytes([factors])
     assert more == 2 * sum(state.values())
-
-
-@EVERY_METHOD
-def test_embeddings_are_sent_by_contrastive_methods_alone(method) -> None:
-    assert step_exchanges(Factors(method), world_size=1) == []
-    what = {found.what for found in step_exchanges(Factors(method), world_size=4)}
-    assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
-    assert ("counts" in what) == (method in ("superclass", "catlip_softmax", "batch_nouns"))
 
 
 @pytest.mark.parametrize(

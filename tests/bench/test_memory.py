@@ -73,14 +73,6 @@ def test_nothing_is_predicted_of_a_users_encoder(rank, tmp_path) -> None:
     assert memory.largest["catlip"].predicted is None
 
 
-def test_checkpointing_keeps_less_of_the_image_encoder(rank) -> None:
-    factors = replace(SMALL, method="clip", model="vit_tiny16", batch_size=4)
-    all_of_it, _ = measure(factors, rank)
-    less, _ = measure(replace(factors, checkpointing=True), rank)
-    assert less.activations_image_gib < 0.3 * all_of_it.activations_image_gib
-    assert less.activations_text_gib == all_of_it.activations_text_gib
-
-
 def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> None:
     class Dropping(nn.Module):
         def forward(self, numbers: Tensor) -> Tensor:

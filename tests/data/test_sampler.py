@@ -101,13 +101,6 @@ def test_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None
     assert len(np.unique(shards)) <= 3 * 16  # windows of 16 shards
 
 
-def test_worker_gets_the_same_order() -> None:
-    positions = np.arange(700)
-    for order in (SampleOrder([3] * 40, seed=5), SampleOrder([3] * 40, 5, lanes=3)):
-        copy = pickle.loads(pickle.dumps(order))
-        np.testing.assert_array_equal(copy(positions), order(positions))
-
-
 @pytest.mark.parametrize("lanes", [1, 2, 7, 16])
 def test_windows_hold_what_the_lanes_read_in_this_step_and_the_next(lanes) -> None:
     order, mine = SampleOrder([*range(1, 60)], 5, lanes), [*range(0, lanes, 3)]

@@ -152,10 +152,3 @@ def test_each_seed_holds_out_other_images(tmp_path) -> None:
     assert len(set(expected)) == 2
     found = probed(data, tmp_path / "l2.json", seeds=2)
     assert [(row["l2"], row["top1"]) for row in rows(found)] == expected
-
-
-def test_fifth_of_each_class_is_held_out_where_there_is_no_val(cats_and_dogs, tmp_path) -> None:
-    record = probed(cats_and_dogs, tmp_path / "l2.json", seeds=2)
-    assert record["metrics"]["data_top1"] == 1  # light and dark
-    assert [row["num_train"] for row in rows(record)] == [8, 8]
-    assert "20% of the training images of each class" in record["notes"][2]
