@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from bench.step_time.result import method_name
 from catlip.records.kind import Kind
 from catlip.records.run import Run
-from catlip.records.styles import name_of
 from catlip.records.table import NOTE, RECORDS, Column, Row, Spec, clipped
 
 
@@ -42,7 +42,7 @@ class SelfCheck(Kind):
     def failed(self) -> list[str]:
         """`CLIP, compiled` and so on."""
         return [
-            f"{name_of(method)}, {clipped(way, 24)}"
+            f"{method_name(method)}, {clipped(way, 24)}"
             for method, ways in self.checks.items()
             for way, check in ways.items()
             if not check.passed
@@ -58,7 +58,7 @@ def check_rows(runs: Iterable[Run[SelfCheck]]) -> Iterator[Row]:
                 part = max(errors, key=lambda part: errors[part], default="")
                 yield {
                     "device": f"{run.where}, {clipped(run.metrics.precision, 12)}",
-                    "method": name_of(method),
+                    "method": method_name(method),
                     "way": clipped(way, 24),
                     "loss": check.loss,
                     "error": check.loss_error,
