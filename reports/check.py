@@ -1,11 +1,9 @@
 """`python -m reports check`: records that others contributed, before they are added to ours.
 
 Nothing in an archive is trusted: only its `.json` files are unpacked, into a folder that is removed
-again, by paths that stay in it, and up to a size; no member is run or unpickled.
+again, by tarfile's filter for data, and up to a size; no member is run or unpickled.
 """
 
-import gzip
-import io
 import re
 import sys
 import tarfile
@@ -15,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +26,13 @@ from catlip.records.claims import claims, min_pairs
 from catlip.records.run import Records, Run
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
-from catlip.system.foreign import LARGEST_FILE
+from catlip.system.foreign import printable
 from reports.kinds import KINDS
 from reports.numbers import numbers
 from reports.pairs import MEASURES, Comparisons
 from reports.paper.claims import NOT_TESTED, verdicts
 from reports.reading import read_records
 
-MAX_MEMBERS = 20_000  # of an archive
 MAX_BYTES = 512 * 2**20  # of all that an archive unpacks to
 FRACTIONS = {*MEASURES, "top5", "few_label_top1", "data_wait_share", "busy", "busy_before"}
 TIMES = {"total_ms", "train_seconds", "seconds_per_image", "step_ms", "images_per_s"}
@@ -71,8 +68,8 @@ class Checked:
 
 
 def check(config: Check) -> None:
-    with _folder(config.records) as (folder, refused):
-        found = checked(folder, refused)
+    with _folder(config.records) as folder:
+        found = checked(folder)
     lines = [*_lines("errors", found.errors), *_lines("doubts", found.doubts)]
     lines += _lines("missing for the page's answers", dict.fromkeys(found.missing, ()))
     lines += _lines("what it tests", dict.fromkeys(found.tests, ()))
@@ -93,14 +90,9 @@ def _lines(title: str, findings: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield f"  {clipped(words, 400)}" + (f": {clipped(files[0], 120)}{more}" if files else "")
 
 
-def checked(folder: Path, refused: Mapping[str, str] | None = None) -> Checked:
-    """Check the records of a folder; `refused` has members of an archive that were not unpacked,
-    with the reason.
-    """
+def checked(folder: Path) -> Checked:
     records = read_records([folder])
     errors, doubts = Findings(), Findings()
-    for name, reason in (refused or {}).items():
-        errors.setdefault(reason, []).append(name)
     for problem in records.problems:
         is_left_out = problem.reason.startswith(("incomplete", "another probe"))
         into = doubts if is_left_out else errors
@@ -214,16 +206,13 @@ def _tests(records: Records) -> Iterator[str]:
             yield f"{claim.claim} ({claim.source}): no test: {verdict.evidence.untested}"
 
 
-# Archives.
-
-
 @contextmanager
-def _folder(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The folder itself, or one with the records of an archive, and what was refused in it, with
-    the reason. Raises: InputError if it is neither.
+def _folder(path: Path) -> Iterator[Path]:
+    """The folder itself, or one with the records of an archive. Raises: InputError if it is
+    neither.
     """
     if path.is_dir():
-        yield path, {}
+        yield path
         return
     if not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path} is neither a folder nor a .tar.gz")
@@ -231,50 +220,20 @@ def _folder(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         folder = Path(name) / path.name.partition(".")[0]
         folder.mkdir()
         try:
-            refused = _unpack(path, folder)
+            with tarfile.open(path, "r:gz") as archive:
+                archive.extractall(folder, [*_records_in(archive)], filter="data")
         except InputError:
             raise
         except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
-            raise InputError(f"{path} is neither a folder nor a whole .tar.gz: {error}") from None
-        yield folder, refused
+            raise InputError(f"{path} cannot be unpacked: {printable(str(error))}") from None
+        yield folder
 
 
-def _unpack(path: Path, folder: Path) -> dict[str, str]:
-    """Unpack what may be a record. Returns: what was refused, with the reason."""
-    refused: dict[str, str] = {}
-    too_large = InputError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB")
-    written = 0
-    with tempfile.TemporaryFile() as plain:
-        # Whole first, because a header may ask the reader to allocate what it says.
-        with gzip.open(path) as packed:
-            while chunk := packed.read(1 << 20):
-                if plain.tell() + len(chunk) > MAX_BYTES:
-                    raise too_large
-                plain.write(chunk)
-        plain.seek(0)
-        with tarfile.open(fileobj=plain, mode="r:") as archive:
-            for count, member in enumerate(archive, 1):
-                if count > MAX_MEMBERS:
-                    raise InputError(f"{path} has more than {MAX_MEMBERS:,} files")
-                name, parts = member.name, PurePosixPath(member.name).parts
-                is_record = name.endswith((".json", ".json.partial"))
-                if member.isdir() or (member.isreg() and not is_record):
-                    continue
-                if not member.isreg() or member.issparse():  # holes unpack to any size
-                    refused[name] = "not a regular file, not unpacked"
-                elif name.startswith("/") or ".." in parts or {*"\\:\0"} & {*name}:
-                    refused[name] = "its path leads out of the archive, not unpacked"
-                elif member.size > LARGEST_FILE:
-                    refused[name] = f"larger than {LARGEST_FILE >> 20} MiB, not unpacked"
-                else:
-                    if (written := written + member.size) > MAX_BYTES:
-                        raise too_large
-                    content = (archive.extractfile(member) or io.BytesIO()).read()
-                    place = folder.joinpath(*parts)
-                    try:
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        with open(place, "xb") as file:
-                            file.write(content)
-                    except OSError as error:  # of a name that is too long, or there twice
-                        refused[name] = f"{error.strerror}, not unpacked"
-    return refused
+def _records_in(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    size = 0
+    for member in archive:
+        size += member.size  # of all: what is not unpacked is read, too
+        if size > MAX_BYTES:
+            raise InputError(f"{archive.name} unpacks to more than {MAX_BYTES >> 20} MiB")
+        if member.isfile() and member.name.endswith((".json", ".json.partial")):
+            yield member
