@@ -1,4 +1,4 @@
-"""Writes a checkpoint for timm, as a file or as a model repository for the Hugging Face hub."""
+"""Writes a checkpoint for timm, as a model repository for the Hugging Face hub."""
 
 import json
 import math
@@ -40,29 +40,23 @@ TIMM_BASE = "vit_base_patch16_224"
 
 
 def convert(config: "Convert") -> None:
-    """Read, convert and write a file for timm or a folder for the hub; print what was dropped."""
-    file, out, for_hub = weights_file(config.file), config.out, config.to == "huggingface"
-    if not for_hub and out.suffix != ".safetensors":
-        raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
-    if config.vocabulary and not for_hub:
-        raise InputError("--vocabulary names the classes in a folder, for --to huggingface")
-    target = out / "model.safetensors" if for_hub else out
+    """Read, convert and write the folder; print what was dropped."""
+    file, out = weights_file(config.file), config.out
+    target = out / "model.safetensors"
     if target.exists() and target.samefile(file):
         raise InputError(f"--out {out} is the input file; give another name")
     checkpoint = read_checkpoint(file)
-    hub_config = _timm_config(checkpoint) | _class_names(checkpoint, config) if for_hub else {}
+    hub_config = _timm_config(checkpoint) | _class_names(checkpoint, config)
     tensors, dropped = to_timm(checkpoint)
     # With the config, this project can read the file again.
     save_weights(target, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
-    if for_hub:
-        write_atomically(out / "config.json", json.dumps(hub_config, indent=2).encode() + b"\n")
-        write_atomically(out / "README.md", _card(checkpoint, config.file).encode())
+    write_atomically(out / "config.json", json.dumps(hub_config, indent=2).encode() + b"\n")
+    write_atomically(out / "README.md", _card(checkpoint, config.file).encode())
     print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
     for reason, names in dropped.items():
         print(f"dropped {len(names)}, {reason}: {shorten(names, most=6)}")
     print(f"wrote {out}")
-    if for_hub:
-        print(f"open it by {_call(checkpoint, f'local-dir:{out}')}")
+    print(f"open it by {_call(checkpoint, f'local-dir:{out}')}")
 
 
 def show(config: "Show") -> None:

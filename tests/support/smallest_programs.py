@@ -91,10 +91,8 @@ SMALLEST = {
         f"--method clip --shards {SHARDS} --out {CLIP} {FEW}", "pretrain", (DATA,)
     ),
     "catlip.verify": Smallest(f"{CATLIP} --quiet", after=(TRAINED,)),
-    "catlip.weights": Smallest(f"{CATLIP} --to timm --out runs/timm.safetensors", after=(TRAINED,)),
-    "catlip.weights convert": Smallest(
-        f"{CATLIP} --to huggingface --out runs/huggingface", after=(TRAINED,)
-    ),
+    "catlip.weights": Smallest(f"{CATLIP} --out runs/timm", after=(TRAINED,)),
+    "catlip.weights convert": Smallest(f"{CATLIP} --out runs/huggingface", after=(TRAINED,)),
     "catlip.weights show": Smallest(CATLIP, after=(TRAINED,)),
     "catlip.transfer_init": Smallest(
         f"{CATLIP} --vocabulary {VOCABULARY} --labels coco", "transfer_init", (TRAINED,)

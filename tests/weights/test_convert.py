@@ -63,13 +63,13 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "cnn", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
-    convert(Convert(run_file(name), "timm", tmp_path / "timm.safetensors"))
+    convert(Convert(run_file(name), tmp_path / "timm"))
     model = in_timm(checkpoint, num_classes=CLASSES)
-    model.load_state_dict(load_file(tmp_path / "timm.safetensors"))
+    model.load_state_dict(load_file(tmp_path / "timm/model.safetensors"))
     features = compute(checkpoint.build(), images(64))
     logits = features @ checkpoint.classifier["weight"].T + checkpoint.classifier["bias"]
     torch.testing.assert_close(compute(model, images(64)), logits)
-    again = read_checkpoint(tmp_path / "timm.safetensors")
+    again = read_checkpoint(tmp_path / "timm/model.safetensors")
     assert torch.equal(compute(again.build(), images(64)), features)
 
 
@@ -108,7 +108,7 @@ def test_timm_computes_what_the_release_does(task, released_file) -> None:
 def test_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
     path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
-    convert(Convert(path, "huggingface", hub))
+    convert(Convert(path, hub))
     source, stem = f"local-dir:{hub}", {"embed_layer": STEMS["conv"]}
     pixels = images(224)
     features = release.features(weights, pixels)
@@ -135,7 +135,7 @@ def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
         committed = RECORDS / kind / "catlip-seed0.json"
         Path(kind).mkdir(exist_ok=True)
         (Path(kind) / "catlip-seed0.json").write_bytes(committed.read_bytes())
-    config = Convert(run, "huggingface", hub)
+    config = Convert(run, hub)
     convert(config)
     assert "get no names" in capsys.readouterr().out
     words = ("dog", "hat", "apple", "violin", "boat")
@@ -153,7 +153,7 @@ def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
     # The folder is read again like a file of weights.
     assert read_checkpoint(hub / "model.safetensors").encoder_name == "hybrid_mini"
     with pytest.raises(InputError, match=str(hub)):
-        convert(Convert(hub, "huggingface", hub))
+        convert(Convert(hub, hub))
     card = (hub / "README.md").read_text()
     probe = read_record(RECORDS / "linear_probe" / "catlip-seed0.json")["metrics"]
     assert f"| concepts | {100 * probe['concepts_top1']:.1f} | 645 |" in card
@@ -161,17 +161,8 @@ def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
     assert "138,848 images" in card
 
 
-@pytest.mark.parametrize(
-    ("to", "out", "vocabulary"),
-    [
-        ("timm", "x.pt", None),
-        ("timm", "classification.safetensors", None),
-        ("timm", "x.safetensors", "v.json"),
-        ("huggingface", "hub", "v.json"),  # the classifier's classes are no nouns
-    ],
-)
-def test_what_cannot_be_written_is_refused(to, out, vocabulary, released_file, tmp_path) -> None:
-    source = released_file(num_classes=CLASSES).rename(tmp_path / "classification.safetensors")
-    with pytest.raises(InputError):
-        convert(Convert(source, to, tmp_path / out, vocabulary and tmp_path / vocabulary))
-    assert not (tmp_path / "hub").exists()
+def test_vocabulary_of_classes_that_are_no_nouns_is_refused(released_file, tmp_path) -> None:
+    hub = tmp_path / "hub"
+    with pytest.raises(InputError, match="no classifier over a vocabulary"):
+        convert(Convert(released_file(num_classes=CLASSES), hub, tmp_path / "v.json"))
+    assert not hub.exists()

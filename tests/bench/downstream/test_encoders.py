@@ -122,8 +122,8 @@ def test_released_file_sees_the_releases_pixels(resolution, resize, side, releas
 
 
 def test_converted_weights_keep_their_preprocessing(released, tmp_path, picture) -> None:
-    convert(Convert(released, "timm", tmp_path / "timm.safetensors"))
-    found = open_encoder(str(tmp_path / "timm.safetensors"))
+    convert(Convert(released, tmp_path / "timm"))
+    found = open_encoder(str(tmp_path / "timm"))
     expected = open_encoder(f"released:tiny:{released}")
     assert torch.equal(found.preprocess(picture), expected.preprocess(picture))
     assert torch.equal(features(found, picture), features(expected, picture))
