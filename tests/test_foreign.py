@@ -207,7 +207,7 @@ def test_finished_run_deletes_its_own_checkpoints_only(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "other").iterdir()] == [SCORE]
 
 
-@pytest.mark.parametrize("name", ["mine.csv", "mine.parquet", "mine.json", "labels.csv"])
+@pytest.mark.parametrize("name", ["mine.parquet", "mine.json", "labels.parquet"])
 def test_file_of_others_is_not_replaced(name: str, tmp_path: Path, monkeypatch) -> None:
     """By a table of labels, or a vocabulary, nor a table of ours that is labelled itself."""
     monkeypatch.chdir(tmp_path)
@@ -216,7 +216,7 @@ def test_file_of_others_is_not_replaced(name: str, tmp_path: Path, monkeypatch) 
     frame.to_parquet("mine.parquet")
     frame.to_json("mine.json")
     given = Label(("mine.csv",), labels_dir=Path("labels"), quiet=True, workers=1)
-    if name == "labels.csv":
+    if name == "labels.parquet":
         label(replace(given, out=Path(name)))
         label(replace(given, out=Path(name)))  # which is ours
         given = replace(given, sources=(name,))

@@ -101,8 +101,8 @@ class Label:
     quiet: bool = False
     """No progress bar."""
     out: Path | None = field(default=None, metadata=OMIT_DEFAULT)
-    """Also write one table for trainings elsewhere, .parquet or .csv: a row for each caption, with
-    its key, words and synsets.
+    """Also write one table for trainings elsewhere, .parquet: a row for each caption, with its key,
+    words and synsets.
     """
     vocabulary: Path | None = field(default=None, metadata=OMIT_DEFAULT)
     """With --out: a vocabulary, made by catlip.vocabulary; the table then has the class ids, too.

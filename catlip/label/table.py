@@ -13,7 +13,7 @@ The rows of a source are made by any process.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,6 @@ from catlip.system.files import replacing
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
-CSV = ".csv"
 COLUMNS = ["source", "key", "caption", "words", "synsets"]  # how every table of ours begins
 ROWS = 16_384  # of a row group
 Each = Callable[[str, Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
@@ -41,8 +40,8 @@ def check_table(
     """Raises InputError, before any work, for an `out` that no table can be, a file that is not one
     of ours, or a vocabulary of other labels.
     """
-    if out.suffix not in (PARQUET, CSV):
-        raise InputError(f"--out {out} must end in {PARQUET} or {CSV}")
+    if out.suffix != PARQUET:
+        raise InputError(f"--out {out} must end in {PARQUET}")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give the path of a file")
     refuse_foreign(out, lambda _: out.resolve() not in sources and _is_ours(out))
@@ -60,19 +59,21 @@ def write_table(
     words: Path | None = None,
     vocabulary: Path | None = None,
 ) -> int:
-    """Write the table of sources and their labels files, atomically: Parquet with a row group or
-    more for each source, or CSV with the lists joined by spaces.
+    """Write the table of sources and their labels files, atomically, as Parquet with a row group or
+    more for each source.
 
     Args:
         each: applies a function to many items, as a pool does, under a progress bar.
 
     Returns: the number of its rows. Raises: InputError, OSError.
     """
+    import pyarrow.parquet as pq
+
     tabulate, rows = partial(_table_of, words=words, vocabulary=vocabulary), 0
     # Tables come as they are done, and are written in the order of their sources.
     tables: dict[Source, Any] = {}
     sources = deque(sidecars)
-    with replacing(out) as file, closing(_writer(out, file, vocabulary)) as writer:
+    with replacing(out) as file, pq.ParquetWriter(file, _schema(vocabulary)) as writer:
         for (source, _), table in each("tabulating", tabulate, [*sidecars.items()]):
             if isinstance(table, InputError):
                 raise table
@@ -80,42 +81,17 @@ def write_table(
             while sources and sources[0] in tables:
                 table = tables.pop(sources.popleft())
                 rows += len(table)
-                writer.write_table(_joined(table) if out.suffix == CSV else table, ROWS)
+                writer.write_table(table, ROWS)
     return rows
 
 
 def _is_ours(path: Path) -> bool:
-    if path.suffix == CSV:
-        header = ",".join(f'"{name}"' for name in COLUMNS).encode()
-        return path.read_bytes()[: len(header)] == header
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with suppress(OSError, pa.ArrowException):
         return bool(pq.read_schema(path).names[: len(COLUMNS)] == COLUMNS)
     return False
-
-
-def _writer(out: Path, file: Any, vocabulary: Path | None) -> Any:
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    schema = _schema(vocabulary)
-    if out.suffix == CSV:
-        return pyarrow.csv.CSVWriter(file, _joined(schema.empty_table()).schema)
-    return pq.ParquetWriter(file, schema)
-
-
-def _joined(table: Any) -> Any:
-    """The table with its lists as texts, their values joined by spaces."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for number, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            texts = pc.binary_join(table[number].cast(pa.list_(pa.string())), " ")
-            table = table.set_column(number, field.name, texts)
-    return table
 
 
 def _schema(vocabulary: Path | None) -> Any:
