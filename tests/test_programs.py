@@ -78,7 +78,7 @@ def test_program_runs_to_its_end(name: str, programs: Programs) -> None:
             paths += (programs.folder / folder).glob("*.json")
         recorded = {record["kind"] for path in paths if (record := as_record(path))}
         assert kind in recorded, f"no record of {kind} is named in the output:\n{ended.stdout}"
-        assert kind in {*KINDS, "transfer_init"}  # what the page does not show
+        assert kind in KINDS
 
 
 def as_record(path: Path) -> dict[str, Any] | None:

@@ -22,7 +22,6 @@ def ends(): raise SystemExit(0)
 """
 OWN = "baselines.pretrain --method clip --shards x --recipe HERE"
 LABEL = "catlip.label SHARDS --quiet"
-TRANSFER = "catlip.transfer_init HERE/run --vocabulary HERE"
 REFUSED = [
     ("catlip.pretrain --iterations 5 --epochs 3", "--iterations or --epochs"),
     ("catlip.pretrain --recipe imagenet", "starter, photos, cc3m_b16"),
@@ -66,10 +65,8 @@ REFUSED = [
     (f"{LABEL} --vocabulary HERE/other.json", "--out"),
     (f"{LABEL} --out x.parquet --vocabulary none.json", "none.json"),
     (f"{LABEL} --out x.parquet --vocabulary HERE/other.json", "corenet"),
-    (f"{TRANSFER}/other.json --out x.safetensors", "other.json"),
-    (f"{TRANSFER}/run-vocabulary.json --alpha 0", "--alpha 0.0"),
-    (f"{TRANSFER}/run-vocabulary.json --out head.pt", ".safetensors"),
-    (f"{TRANSFER}/run-vocabulary.json --labels cifar --out x.safetensors", "cifar"),
+    ("catlip.weights HERE/run --vocabulary HERE/other.json --out x", "other.json"),
+    ("catlip.vocabulary stats HERE/run-vocabulary.json --against cifar", "cifar"),
     ("catlip.verify HERE/nothing", "HERE/nothing"),
     ("catlip.verify HERE/alone", "alone.json"),
     ("reports --out HERE/file/report", "file/report"),

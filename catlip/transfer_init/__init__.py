@@ -144,7 +144,7 @@ def origins_table(name: str, origins: Sequence[Origin], vocabulary: Vocabulary) 
     return Table("own_classes", f"The classes of {name}", "", columns, rows)
 
 
-def origins_sentence(name: str, origins: Sequence[Origin], alpha: float = ALPHA) -> str:
+def origins_sentence(name: str, origins: Sequence[Origin]) -> str:
     """`pets.txt: of 37 names 20 are classes, 12 are near one (similarity 0.3 or more), 5 are
     missing: ...`
     """
@@ -153,6 +153,6 @@ def origins_sentence(name: str, origins: Sequence[Origin], alpha: float = ALPHA)
     missing = [origin.label for origin in origins if origin.kind == "random"]
     return (
         f"{name}: of {len(origins):,} names {exact:,} are classes, {near:,} are near one "
-        f"(similarity {alpha:g} or more), {len(missing):,} are missing"
+        f"(similarity {ALPHA:g} or more), {len(missing):,} are missing"
         f"{': ' * bool(missing)}{listed(missing, LISTED)}."
     )

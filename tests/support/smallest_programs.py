@@ -94,9 +94,6 @@ SMALLEST = {
     "catlip.weights": Smallest(f"{CATLIP} --out runs/timm", after=(TRAINED,)),
     "catlip.weights convert": Smallest(f"{CATLIP} --out runs/huggingface", after=(TRAINED,)),
     "catlip.weights show": Smallest(CATLIP, after=(TRAINED,)),
-    "catlip.transfer_init": Smallest(
-        f"{CATLIP} --vocabulary {VOCABULARY} --labels coco", "transfer_init", (TRAINED,)
-    ),
     "bench.downstream.linear_probe": Smallest(f"{ENCODER} {PROBE}", "linear_probe", (TRAINED,)),
     "bench.downstream.finetune": Smallest(f"{ENCODER} {PROBE}", "finetune", (TRAINED,)),
     "bench.downstream.readouts": Smallest(

@@ -56,4 +56,4 @@ def test_own_classes_are_told_as_transfer_init_maps_them(tmp_path):
     assert [row[3] for row in rows] == ["sofa.n.01", "dog.n.01", "dog.n.01", "none"]
     assert [row[4] for row in rows] == ["1.00", "1.00", "0.50", MISSING]
     assert [row[5] for row in rows] == ["6", "9", "9", MISSING]
-    assert re.findall(r"\d+", origins_sentence(labels.name, origins, 1 / 3))[:3] == ["4", "2", "1"]
+    assert re.findall(r"\d+", origins_sentence(labels.name, origins))[:3] == ["4", "2", "1"]
