@@ -61,7 +61,7 @@ def classes_of(config: PretrainRun) -> Classes:
     return Classes(
         base_rates_of(vocabulary),
         {"vocabulary": vocabulary_identity(config.vocabulary), "num_classes": len(vocabulary)},
-        VocabularyLabels(config.labels_dir, vocabulary, config.recipe.label_captions),
+        VocabularyLabels(config.labels_dir, vocabulary),
     )
 
 
@@ -89,8 +89,6 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
 
 def apply_recipe_start(objective: Objective, recipe: Recipe) -> Objective:
     """The objective, with temperature and bias set to the recipe's initial values, if any."""
-    if recipe.label_captions != "drawn" and "labels" not in objective.needs:
-        raise InputError(f"--label-captions: {objective.label} has no nouns as labels")
     for name in ("temperature", "logit_bias"):
         if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")

@@ -44,8 +44,6 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
         "class token has one; in the release along the row of tokens, and it has none (encoders "
         "..._conv)": transfers or own_stem,
         "captions: the first 4,096 characters are read; in the release all": not transfers,
-        "labels: the nouns of all captions of an image; in the release it has one caption "
-        "(--label-captions drawn)": getattr(recipe, "label_captions", "drawn") == "all",
         "the text tower is OpenCLIP's and starts as OpenCLIP starts it": method == "clip",
         "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release "
         "decays all but vectors": bool(recipe.range_augment) or method == "clip",

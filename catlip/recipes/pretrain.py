@@ -41,9 +41,6 @@ class Recipe(MultiScaleRecipe):
     text_context: Count | None = field(default=None, metadata=OMIT_DEFAULT)
     """Tokens of a caption that methods with tokens read; None for what goes with the encoder: 24
     for the hybrids, whose starter captions are short, else 77."""
-    label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=OMIT_DEFAULT)
-    """Whose nouns methods with labels learn, if an image has several captions: drawn, the caption
-    that methods with tokens read in this epoch, or all of them."""
 
 
 DATACOMP = Recipe(

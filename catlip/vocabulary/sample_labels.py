@@ -7,7 +7,6 @@ import shlex
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,28 +27,25 @@ REMOTE_CHECKED = 16
 
 
 class VocabularyLabels:
-    """The classes of the drawn caption or, if `captions` is "all", of all of an image."""
+    """The classes of the drawn captions."""
 
-    def __init__(
-        self, labels_dir: Path, vocabulary: Vocabulary, captions: Literal["drawn", "all"] = "drawn"
-    ):
+    def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary
-        self.captions = captions
         self._classes_of = functools.lru_cache(maxsize=64)(self._encode)
 
-    def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary, str]]:
+    def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary]]:
         # A worker reads labels of its own.
-        return VocabularyLabels, (self.labels_dir, self.vocabulary, self.captions)
+        return VocabularyLabels, (self.labels_dir, self.vocabulary)
 
     def __call__(
         self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n captions, see `LabelSource`."""
-        use_all, classes = self.captions == "all", []
+        classes = []
         for shard, number, which in captions:
             values, offsets = self._classes_of(shard)
-            row = number if use_all else shard.first_captions[number] + which
+            row = shard.first_captions[number] + which
             classes.append(values[offsets[row] : offsets[row + 1]])
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
@@ -94,13 +90,8 @@ class VocabularyLabels:
         return f"{sidecar} was made by {label_version}, the vocabulary by {wanted}"
 
     def _encode(self, shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The classes of each caption, or of each sample: values [sum K], offsets [n + 1]."""
+        """The classes of each caption: values [sum K], offsets [n + 1]."""
         labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
         if fault := self._version_fault(shard.path, LabelVersion.from_meta(labels.meta)):
             raise InputError(f"labels of {fault}")
-        if self.captions == "drawn":
-            return self.vocabulary.encode(labels.values, labels.offsets)
-        samples = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
-        distinct = [np.unique(synsets) for synsets in samples]
-        offsets = np.cumsum([0, *map(len, distinct)])
-        return self.vocabulary.encode(np.concatenate(distinct), offsets)
+        return self.vocabulary.encode(labels.values, labels.offsets)

@@ -89,9 +89,6 @@ def test_what_a_method_has_not_is_refused() -> None:
         apply_recipe_start(build("clip"), replace(STARTER, logit_bias=-3.0))
     with pytest.raises(InputError, match="--temperature"):
         apply_recipe_start(build("superclass"), replace(STARTER, temperature=0.05))
-    with pytest.raises(InputError, match="--label-captions"):
-        apply_recipe_start(build("superclass"), replace(STARTER, label_captions="all"))
-    assert apply_recipe_start(build("clip_catlip"), replace(STARTER, label_captions="all"))
 
 
 CONTEXT = 24  # of the tower of hybrid_mini
