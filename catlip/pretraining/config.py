@@ -40,6 +40,8 @@ class PretrainRun(ReadingOptions):
     folder, and the twenty longest kernels or operators in the record."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
+    wandb: str = ""
+    """A Weights & Biases project to log to as well."""
     dry_run: bool = False
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
     vocabulary: Path | None = None

@@ -180,6 +180,7 @@ def _train(config: PretrainRun, training: Training, path: Path) -> None:
             config=training.identity,
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
+            wandb=config.wandb,
             quiet=config.quiet,
             profile=config.profile,
         )

@@ -1,4 +1,4 @@
-"""The log of a run, a line every few steps: `log.jsonl` and TensorBoard.
+"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and wandb if asked for.
 
 A run that goes on from a checkpoint, which holds the lines up to its step, drops the
 lines of later steps: its log equals the log of an uninterrupted run.
@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.records.record import naming
 from catlip.system.files import write_atomically
@@ -60,7 +61,15 @@ class Log:
         broken: the images of the whole run that could not be read, on all ranks.
     """
 
-    def __init__(self, folder: Path, step: int, rank: Rank, lines: Sequence[dict[str, Any]] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        step: int,
+        rank: Rank,
+        wandb: str,
+        config: dict[str, Any],
+        lines: Sequence[dict[str, Any]] = (),
+    ):
         self.rank = rank
         self.path = folder / "log.jsonl"
         self.lines = list(lines)
@@ -74,6 +83,7 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
+        self.wandb = start_wandb(wandb, folder, config) if wandb else None
 
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
@@ -117,6 +127,8 @@ class Log:
                 for name, value in values.items():
                     self.board.add_scalar(name, value, step)
                 self.board.flush()  # what a kill loses would not be written by the resumed run
+            if self.wandb:
+                self.wandb.log({name: line[name] for name in line if name != "step"}, step=step)
         return line
 
     def list_broken(self, step: int, recent: list[Progress]) -> list[tuple[float, str]]:
@@ -132,3 +144,13 @@ class Log:
     def close(self) -> None:
         if self.rank.is_main:
             self.board.close()
+            if self.wandb:
+                self.wandb.finish()
+
+
+def start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InputError(f"--wandb {project} needs another package: pip install wandb") from None
+    return wandb.init(project=project, name=folder.name, config=config, dir=folder, resume="auto")

@@ -43,7 +43,8 @@ from catlip.training.trainer import NotFiniteError, Trainer, metrics_of
 
 REFUSED = "refused.json"
 TRACE = "trace.json.gz"  # of --profile
-# Earlier versions left the last three.
+# `wandb/` may be another program's too; without this file there, the next run is a new one. Earlier
+# versions left `.writing.tmp` and `.fetched.tmp`.
 WRITTEN = (
     r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
     rf"{re.escape(REFUSED)}|{re.escape(THREADS)}|{re.escape(TRACE)}|events\.out\.tfevents\..+|"
@@ -62,6 +63,7 @@ def train(
     log_every: int,
     checkpoint_every: int | str | None,
     quiet: bool = False,
+    wandb: str = "",
     profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
@@ -70,6 +72,7 @@ def train(
         batches: given a first step, the micro-batches from there on.
         config: what determines the run; a checkpoint made under another one is refused.
         checkpoint_every: optimizer steps, or minutes as `10min`; None for CHECKPOINT_EVERY.
+        wandb: a Weights & Biases project to log to as well.
         profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
@@ -77,7 +80,7 @@ def train(
     repeat_refusal(folder, trainer.rank)
     use_threads(folder, trainer.rank)
     head = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.rank, head.lines)
+    log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=head.lines)
     recent = [from_plain(step, Progress) for step in head.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
     hidden = quiet or not trainer.rank.is_main

@@ -58,6 +58,7 @@ class SmallRun:
     deterministic: bool = False
     step_s: float = 0.0
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
+    wandb: str = ""
 
 
 class Small(Objective):
@@ -134,6 +135,7 @@ def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dic
         log_every=5,
         checkpoint_every=config.checkpoint_every,
         quiet=True,
+        wandb=config.wandb,
     )
 
 

@@ -19,7 +19,7 @@ STEP = Progress(loss=2.0, grad_norm=1.0, seconds=0.5, data_wait_seconds=0.1, ima
 
 
 def write(folder: Path, first: int, steps: range, lines: Sequence[Any] = ()) -> Log:
-    log = Log(folder, first, MAIN, lines)
+    log = Log(folder, first, MAIN, wandb="", config={}, lines=lines)
     for step in steps:
         log.write(step, [STEP, STEP], 0.1, {"psnr_db": 30.0 + step})
     log.close()
@@ -68,3 +68,11 @@ def test_rank_that_gets_its_data_last_is_named_whichever_it_is(small_run, tmp_pa
 def test_rank_is_named_whose_wait_is_much_longer(waits, named, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(Log, "list_broken", lambda *_: [(wait, "host") for wait in waits])
     assert write(tmp_path, 0, range(1, 2)).lines[0].get("slowest_rank") == named
+
+
+def test_wandb_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    done = small_run("--num-steps", 3, "--wandb", "project")
+    assert done.returncode == 0, done.stderr
+    (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"data_wait_share" in stored.read_bytes()
