@@ -234,6 +234,6 @@ def _records_in(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in archive:
         size += member.size  # of all: what is not unpacked is read, too
         if size > MAX_BYTES:
-            raise InputError(f"{str(archive.name)} unpacks to more than {MAX_BYTES >> 20} MiB")
+            raise InputError(f"{archive.name!s} unpacks to more than {MAX_BYTES >> 20} MiB")
         if member.isfile() and member.name.endswith((".json", ".json.partial")):
             yield member

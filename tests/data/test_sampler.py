@@ -1,7 +1,6 @@
 """The order of samples and the sizes of steps are a pure function of seed and position."""
 
 import itertools
-import pickle
 import tracemalloc
 from functools import lru_cache
 from hashlib import sha256

@@ -1,10 +1,11 @@
-"""catlip_words: trial 0 of 16, by its accuracy on folder-validation:data/cifar10."""
+"""catlip_words: trial 13 of 16, by its accuracy on folder-validation:data/cifar10."""
 
 tuned = {
     "recipe": "photos",
-    "max_lr": 0.0012973214234259592,
-    "min_lr": 1.2973214234259592e-05,
-    "weight_decay": 0.1015501313225966,
-    "crop_scale": (0.8736550927162172, 1.0),
+    "max_lr": 0.0030477090937925514,
+    "min_lr": 3.0477090937925514e-05,
+    "warmup_iterations": 679,
+    "weight_decay": 0.05664250883181831,
+    "crop_scale": (0.7224941253662109, 1.0),
     "epochs": 16.0,
 }
