@@ -19,9 +19,7 @@ CROPS = 3
 SUBSETS = 4
 OBJECTIVE = 5  # dropped paths, and whatever else an objective draws in a step
 DETECTION_CROPS = 7
-DETECTION_OBJECTIVE = 8
 SEGMENTATION_CROPS = 9
-SEGMENTATION_OBJECTIVE = 10
 CAPTIONS = 12  # which of several captions a sample has in an epoch
 RETRIEVAL = 14  # images that are searched, of more
 

@@ -28,11 +28,11 @@ FORBIDDEN = {
 # miss what needs it.
 CEILINGS = {
     "catlip": 17_704,
-    "bench": 10_537,
+    "bench": 10_221,
     "reports": 4_462,
     "pipeline": 1_576,
     "baselines": 1_064,
-    "tests": 21_551,
+    "tests": 21_451,
 }
 
 

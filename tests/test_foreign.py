@@ -19,7 +19,6 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.downstream.dense.harness import _claim
 from bench.downstream.outputs import SCORE, load_or_measure
 from catlip.cli import InputError
 from catlip.data import annotated_scenes, starter
@@ -100,14 +99,13 @@ OWN = {
         {"identity": {}, "score": {}},
         lambda path: load_or_measure(path.parent, {}, RANK, lambda: pytest.fail("it tests again")),
     ),
-    "checkpoints/identity.json": ({}, lambda path: _claim(path.parent.parent, {}, RANK)),
     "record.json": ({"kind": "memory", "metrics": {}}, read_record),
     "vocabulary.json": ({"schema": 2, "synsets": []}, Vocabulary.load),
     "./vocabulary.json": ({"synsets": []}, lambda path: steps_of_bench(path)),
     "a.labels.npz": ({}, read_sidecar),
 }
 # A folder of that name is not taken for the file.
-NOT_TAKEN = ("starter.json", SCORE, "checkpoints/identity.json", "./vocabulary.json")
+NOT_TAKEN = ("starter.json", SCORE, "./vocabulary.json")
 
 
 def steps_of_bench(vocabulary: Path) -> None:
@@ -184,12 +182,8 @@ def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys)
     assert capsys.readouterr().err == ""
 
 
-WRITTEN = (
-    *("step-00000001.pt", "identity.json", "annotations/train.json", ".step-00000002.pt.0a.tmp"),
-    *("model_0000007.pth", "model_final.pth", "iter_8.pth", "last_checkpoint"),
-    *("20261201_222223.py", "20261201_222223/20261201_222223.log"),
-)
-OF_OTHERS = ("llama.pt", "step-1.pt", "annotations/mine.json", "iter_8.pth.bak", "a/iter_8.pth")
+WRITTEN = ("step-00000001.pt", "annotations/train.json", ".step-00000002.pt.0a.tmp")
+OF_OTHERS = ("llama.pt", "step-1.pt", "annotations/mine.json", "a/step-00000001.pt")
 
 
 def test_finished_run_deletes_its_own_checkpoints_only(tmp_path: Path) -> None:

@@ -30,11 +30,8 @@ DataSpelling = Annotated[
 RECORD_NAME = "{encoder}-{data}.json"
 SCORE = "score.json"  # in the folder of a run: its score and its identity
 CHECKPOINTS = "checkpoints"  # in the folder of a run
-# What is written there, by detectron2 and mmengine too; deleted when the run is finished.
-WRITTEN = (
-    r"step-\d{8,}\.pt|identity\.json|annotations/(train|val)\.json|last_checkpoint|"
-    r"(model|iter)_(\d+|final)\.pth|(\d{8}_\d{6}/)?\d{8}_\d{6}\.(py|log)"
-)
+# What is written there, for detectron2 too; deleted when the run is finished.
+WRITTEN = r"step-\d{8,}\.pt|annotations/(train|val)\.json"
 
 
 def recipe_configs(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:

@@ -112,6 +112,14 @@ class DetectionRecipe(DenseRecipe):
         if len(self.square_sides) not in (0, 3):
             raise InputError("square_sides are smallest side, largest side, and number of sides")
 
+    def learning_rate(self, step: int, num_steps: int) -> float:
+        """Linear warm-up, then steps."""
+        if step < self.warmup_iterations:
+            risen = step / self.warmup_iterations
+            return self.warmup_from + (self.max_lr - self.warmup_from) * risen
+        falls = {round(num_steps * epoch / self.epochs) for epoch in self.lr_step_epochs}
+        return float(self.max_lr * self.lr_step_factor ** sum(0 < fall <= step for fall in falls))
+
     def sizes(self) -> list[ImageSize]:
         """The squares that steps draw from, with the batch per device at each."""
         if not self.square_sides:

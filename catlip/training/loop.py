@@ -38,7 +38,6 @@ from catlip.training.distributed import (
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
 from catlip.training.profile import STEPS, WARM_UP, profiled
-from catlip.training.schedule import learning_rate
 from catlip.training.trainer import NotFiniteError, Trainer, metrics_of
 
 REFUSED = "refused.json"
@@ -121,7 +120,7 @@ def train(
             # Each planned checkpoint gets a line too, so that a resumed run has the same log. A
             # checkpoint that was asked for stores the steps since the last line instead.
             if planned or trainer.step % log_every == 0:
-                rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
+                rate = trainer.optimization.learning_rate(trainer.step - 1, trainer.num_steps)
                 line = log.write(trainer.step, recent, rate, metrics=metrics_of(trainer.objective))
                 speed = f"{line['images_per_s']:.0f}"
                 bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=speed, refresh=False)

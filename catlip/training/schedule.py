@@ -59,6 +59,17 @@ class Optimization:
                 "--per-epoch works only with --epochs: give --epochs, or --no-per-epoch"
             )
 
+    def learning_rate(self, step: int, num_steps: int) -> float:
+        """Linear warm-up, then half a cosine; with `per_epoch` a staircase along it."""
+        warmup = min(self.warmup_iterations, num_steps // 5)
+        if step < warmup:
+            return WARMUP_FROM + (self.max_lr - WARMUP_FROM) * step / warmup
+        if self.per_epoch:
+            done = epoch_of(step, num_steps, self) / self.epochs
+        else:
+            done = (step - warmup) / max(1, num_steps - warmup)
+        return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * done)) / 2
+
 
 class Trained(Protocol):
     """A module that states how its parameters learn: an Objective, or another library's model."""
@@ -122,21 +133,6 @@ def layer_decay_scales(encoder: "nn.Module", decay: float, prefix: str) -> dict[
             layers_above = depth + 1 if i < min(blocks, default=0) else 1
         scales[f"{prefix}{name}"] = decay**layers_above
     return scales
-
-
-def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """Linear warm-up, then half a cosine; with `per_epoch` a staircase along it."""
-    warmup = min(optimization.warmup_iterations, num_steps // 5)
-    if step < warmup:
-        return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * step / warmup
-    if optimization.per_epoch:
-        done = epoch_of(step, num_steps, optimization) / optimization.epochs
-    else:
-        done = (step - warmup) / max(1, num_steps - warmup)
-    return (
-        optimization.min_lr
-        + (optimization.max_lr - optimization.min_lr) * (1 + math.cos(math.pi * done)) / 2
-    )
 
 
 def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:

@@ -45,7 +45,6 @@ from catlip.training.schedule import (
     Optimization,
     adamw,
     augmentation_progress,
-    learning_rate,
 )
 
 
@@ -182,7 +181,7 @@ class Trainer:
             self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
         else:
             checked()
-        rate = learning_rate(self.step, self.num_steps, self.optimization)
+        rate = self.optimization.learning_rate(self.step, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         self.scaler.step(self.optimizer)

@@ -20,7 +20,7 @@ from catlip.recipes.pretrain import STARTER
 from catlip.training.checkpoint import copy_to_host
 from catlip.training.distributed import Rank
 from catlip.training.loop import CheckpointWriter, discard, train
-from catlip.training.schedule import AdamWForm, Optimization, learning_rate
+from catlip.training.schedule import AdamWForm, Optimization
 from catlip.training.trainer import Implementation, Trainer
 from catlip.weights.files import read_file
 
@@ -184,7 +184,7 @@ def test_resumed_run_is_an_uninterrupted_one_whatever_file_is_lost(
         (tmp_path / "cut" / lost).write_bytes(b"")
     assert_same_log(run(tmp_path / "cut", **options), whole)
     assert [line["step"] for line in whole] == logged
-    rates = [learning_rate(line["step"] - 1, 10, STARTER) for line in whole]
+    rates = [STARTER.learning_rate(line["step"] - 1, 10) for line in whole]
     assert [line["learning_rate"] for line in whole] == rates
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("cut", "whole")]
     assert_same_log(*([json.loads(line) for line in lines] for lines in logs))

@@ -8,7 +8,7 @@ import pytest
 from catlip.range_augment import target_mse
 from catlip.recipes.pretrain import CATLIP
 from catlip.recipes.transfer import FINETUNES
-from catlip.training.schedule import augmentation_progress, learning_rate
+from catlip.training.schedule import augmentation_progress
 
 IMAGENET_STEPS = 10 * 1_900  # ten epochs; the number of steps in one is of no account
 
@@ -18,21 +18,21 @@ def test_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> None:
     recipe = CATLIP["datacomp_b16"]
     for step in (0, 1, 9_999):
         expected = 1e-6 + step * (1e-3 - 1e-6) / 10_000
-        assert learning_rate(step, 200_000, recipe) == pytest.approx(expected, rel=1e-12)
-    assert learning_rate(10_000, 200_000, recipe) == pytest.approx(1e-3, rel=1e-12)
+        assert recipe.learning_rate(step, 200_000) == pytest.approx(expected, rel=1e-12)
+    assert recipe.learning_rate(10_000, 200_000) == pytest.approx(1e-3, rel=1e-12)
 
 
 def test_run_shorter_than_the_warm_up_cools_for_four_fifths() -> None:
     recipe = CATLIP["starter"]
     for steps in (5, 250):
-        rates = [learning_rate(step, steps, recipe) for step in range(steps)]
+        rates = [recipe.learning_rate(step, steps) for step in range(steps)]
         assert rates.index(max(rates)) == steps // 5
         assert max(rates) == recipe.max_lr
 
 
 def test_released_fine_tuning_has_one_rate_an_epoch() -> None:
     recipe = FINETUNES["imagenet_b16_release"]
-    rates = [learning_rate(step, IMAGENET_STEPS, recipe) for step in range(500, IMAGENET_STEPS)]
+    rates = [recipe.learning_rate(step, IMAGENET_STEPS) for step in range(500, IMAGENET_STEPS)]
     by_epoch = list(dict.fromkeys(rates))
     cosines = [math.cos(math.pi * epoch / 10) for epoch in range(10)]
     expected = [3e-6 + 0.5 * (3e-5 - 3e-6) * (1 + cosine) for cosine in cosines]

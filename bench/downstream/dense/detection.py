@@ -1,9 +1,5 @@
-"""Detection and instance segmentation: Mask R-CNN on an encoder's feature map, trained by
-detectron2's trainer with its hooks and its checkpoints, and scored by COCO's own code.
-
-A run that is stopped and started again ends with the same weights: random numbers depend only on
-the seed, the step and the micro-batch, and everything else that the rest of a run depends on is in
-its checkpoints.
+"""Detection and instance segmentation: Mask R-CNN on an encoder's feature map, scored by COCO's
+own code.
 
 The model is detectron2's configuration of ViTDet (Li et al. 2022), with our encoder in it.
 The release's model has torchvision's heads and a pyramid of its own, and 597,765 parameters more:
@@ -17,41 +13,31 @@ import contextlib
 import io
 import json
 import logging
-import math
-import time
 import uuid
 import warnings
-import weakref
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2 import data as d2
 from detectron2 import model_zoo
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import LazyCall, instantiate
 from detectron2.data import transforms as T
-from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
 from detectron2.data.detection_utils import read_image
-from detectron2.engine import SimpleTrainer
-from detectron2.engine.hooks import LRScheduler, PeriodicCheckpointer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.meta_arch import GeneralizedRCNN
-from detectron2.solver.lr_scheduler import WarmupParamScheduler
 from detectron2.structures import ImageList
-from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
+from detectron2.utils.events import EventStorage
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from bench.downstream.dense.annotations import (
     UNREADABLE,
@@ -61,36 +47,21 @@ from bench.downstream.dense.annotations import (
     folder_of,
     read_coco,
 )
-from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on
-from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
+from bench.downstream.dense.feature_map import FeatureMap, OnFeatureMap
+from bench.downstream.dense.harness import DenseTask, Results, Stream
 from bench.downstream.outputs import CHECKPOINTS
+from bench.downstream.probe.sweep import Data, Training
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
-from catlip.data.sampler import StepPlan
 from catlip.program.broken import MAX_BROKEN, cause_of
-from catlip.program.progress import Bar, progress
+from catlip.program.progress import progress
 from catlip.range_augment import RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
-from catlip.recipes.fidelity import warmup_steps
-from catlip.records.record import note_begun
 from catlip.training.distributed import Rank, barrier
-from catlip.training.parallel import (
-    autocast,
-    distribute,
-    gradient_norm,
-    gradient_sync,
-    mean_over_ranks,
-)
-from catlip.training.preempt import Notice, catch_stops
-from catlip.training.schedule import adamw, augmentation_progress
-from catlip.training.trainer import WeightAverage
+from catlip.training.trainer import NotFiniteError
 
-LOSSES = (
-    *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
-    "loss_range_augment",
-)
 # Not `annotations/` in the run's folder, since that may also be the data set's folder.
 ANNOTATIONS = f"{CHECKPOINTS}/annotations"
 KINDS = {"bbox": "box", "segm": "mask"}
@@ -109,8 +80,7 @@ class Detect(DenseTask):
     @classmethod
     def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
-        # They log an exception that is raised as well, and how detectron2 calls torch.
-        logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
+        # It logs how detectron2 calls torch.
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -126,40 +96,9 @@ class Detect(DenseTask):
         torch.manual_seed(self.config.seed)
         return mask_rcnn(features, recipe, len(names)).to(self.rank.device)
 
-    def train(self, model: "MaskRCNN", split: CocoSplit, identity: dict[str, Any]) -> Results:
-        config, recipe, rank = self.config, self.recipe, self.rank
-        plan = recipe.plan(len(split), config.seed)
-        trainer = DetectionTrainer(model, recipe, len(plan), rank=rank, seed=config.seed)
-        checkpointer = DetectionCheckpointer(
-            model, str(config.folder / "checkpoints"), trainer=weakref.proxy(trainer)
-        )
-        start = 0
-        if checkpointer.has_checkpoint():
-            checkpointer.resume_or_load("", resume=True)
-            start = trainer.iter + 1
-        name = register(split, config.folder / ANNOTATIONS / "train.json", rank.is_main)
-        batches = MicroBatches(plan, trainer.accumulation, rank)
-        batches.first_step = start
-        trainer.reset_data_loader(
-            lambda: DataLoader(
-                # detectron2's own loader allows one batch size only.
-                TrainingImages(name, recipe, plan, config.seed),
-                batch_sampler=batches,
-                num_workers=config.num_workers,
-                collate_fn=trivial_batch_collator,
-            )
-        )
-        note_begun()
-        try:
-            with catch_stops() as notice, self.bar(len(plan), start) as trainer.bar:
-                trainer.register_hooks([Checkpoints(checkpointer, config.checkpoint_every, notice)])
-                trainer.train(start, len(plan))
-        except FloatingPointError as error:  # detectron2 raises it too
-            advice = "try a lower --max-lr or another --seed, with another --out"
-            raise InputError(f"{error}; {advice}") from error
-        self.finish(model, trainer.average, identity)
-        loss, seconds = trainer.history["loss"], trainer.history["seconds"]
-        return {"loss": curve(loss), "final_loss": float(loss[-1]), "seconds": float(seconds)}
+    def data(self, training: Training, split: CocoSplit) -> Data:
+        name = register(split, training.folder / ANNOTATIONS / "train.json", self.rank.is_main)
+        return TrainingImages(name, self.recipe, training.seed)
 
     def test(self, model: nn.Module, split: CocoSplit) -> Results:
         config, side = self.config, self.recipe.resolution
@@ -275,10 +214,10 @@ class LevelAbove(LastLevelMaxPool):
         self.in_feature = in_feature
 
 
-class MaskRCNN(GeneralizedRCNN):
-    """detectron2's Mask R-CNN, with RangeAugment in training, a learning rate factor for each
-    parameter, and squares of each batch's size. `progress` is set before each step.
-    """
+class MaskRCNN(GeneralizedRCNN, OnFeatureMap):
+    """detectron2's Mask R-CNN, with RangeAugment in training, and squares of each batch's size."""
+
+    features_at = "backbone.net.features"
 
     def __init__(
         self, range_augment: RangeAugment | None, layer_decay: float, side: int, **parts: Any
@@ -287,13 +226,19 @@ class MaskRCNN(GeneralizedRCNN):
         self.side = side
         self.range_augment = range_augment
         self.layer_decay = layer_decay
-        self.progress = 0.0
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        outputs = super().forward(batched_inputs)
-        if self.training and self.range_augment:
-            outputs["loss_range_augment"] = self._distance
-        return outputs
+    def forward(self, batch: Any) -> Any:
+        """In training, the loss of a micro-batch of Images; else what is found in each image."""
+        if not self.training:
+            return super().forward(batch)
+        try:
+            with EventStorage():  # detectron2's heads count there
+                losses = super().forward(batch.values)
+        except FloatingPointError as error:  # boxes that are not finite give no loss
+            raise NotFiniteError(f"{error} Try a lower --max-lr or another --seed") from error
+        if self.range_augment:
+            losses["loss_range_augment"] = self._distance
+        return torch.stack([*losses.values()]).sum()
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """The images in [0, 1], padded with black to a square, and in training augmented."""
@@ -304,11 +249,6 @@ class MaskRCNN(GeneralizedRCNN):
         if self.training and self.range_augment:
             squares, self._distance = self.range_augment(squares, self.progress)
         return ImageList(squares, images.image_sizes)
-
-    def lr_scale(self, name: str) -> float:
-        return lr_scale_on(
-            self.backbone.net.features, "backbone.net.features.", name, decay=self.layer_decay
-        )
 
     def decays(self, name: str) -> bool:
         """As in the release, the pyramid's transposed convolutions have no weight decay."""
@@ -372,12 +312,14 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 class TrainingImages(Stream):
     """Images in detectron2's form, flipped, and resized at random to the step's `side`."""
 
-    def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
+    crops = streams.DETECTION_CROPS
+
+    def __init__(self, name: str, recipe: DetectionRecipe, seed: int):
         images = d2.get_detection_dataset_dicts(name, filter_empty=True)
-        super().__init__(len(images), seed, streams.DETECTION_CROPS)
+        super().__init__([image["file_name"] for image in images], recipe, seed)
         self.images = d2.DatasetFromList(images)  # serialised: workers share it
-        self.plan, self.mappers = plan, {}
-        for side in (size.resolution for size in plan.sizes):
+        self.mappers = {}
+        for side in (size.resolution for size in self.plan.sizes):
             resizing = [T.Resize((side, side))]  # the release's
             if recipe.scale_jitter:  # ViTDet's; the model pads
                 resizing = [
@@ -393,116 +335,9 @@ class TrainingImages(Stream):
                 recompute_boxes=True,
             )
 
-    def load(self, number: int, position: int) -> dict[str, Any]:
-        step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
-        side = self.plan[step].resolution
+    def load(self, number: int, side: int) -> dict[str, Any]:
         mapped: dict[str, Any] = self.mappers[side](self.images[number])
         return mapped | {"side": side}
-
-
-# The training
-
-
-class DetectionTrainer(SimpleTrainer):
-    """detectron2's trainer, with several micro-batches in each step and averaged weights. `seed` is
-    of the random numbers in the model: dropped paths, sampled proposals, augmentation.
-    """
-
-    bar: Bar
-
-    def __init__(
-        self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, rank: Rank, seed: int
-    ):
-        optimizer = adamw(model, recipe)
-        for group in optimizer.param_groups:  # the schedule multiplies these
-            group["initial_lr"] = group["lr"] = recipe.max_lr * group["lr_scale"]
-        super().__init__(distribute(model, rank, "ddp", recipe.precision), None, optimizer)
-        self.detector, self.recipe, self.rank = model, recipe, rank
-        self.num_steps, self.seed = num_steps, seed
-        self.accumulation = recipe.accumulation(rank.world_size)
-        self.scaler = torch.amp.GradScaler(rank.device.type, enabled=recipe.precision == "fp16")
-        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
-        self.history = {
-            "loss": torch.full((num_steps,), torch.nan),
-            "seconds": torch.tensor(0.0, dtype=torch.float64),
-        }
-        self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps))])
-
-    def run_step(self) -> None:
-        begin, recipe, rank = time.perf_counter(), self.recipe, self.rank
-        self.detector.progress = augmentation_progress(self.iter, self.num_steps, recipe)
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros((), device=rank.device)
-        for micro_step in range(self.accumulation):
-            images = next(self._data_loader_iter)
-            number = micro_step * rank.world_size + rank.number
-            seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
-            torch.manual_seed(seed)
-            with gradient_sync(self.model, last=micro_step + 1 == self.accumulation):
-                with autocast(rank.device, recipe.precision):
-                    parts: dict[str, Tensor] = self.model(images)
-                total = torch.stack(list(parts.values())).sum() / self.accumulation
-                self.scaler.scale(total).backward()
-            values = [parts[name].detach().float() for name in LOSSES if name in parts]
-            sums = sums + torch.stack(values) / self.accumulation
-        loss = float(sum(mean_over_ranks(sums).cpu()))
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {self.iter}")
-        self.scaler.unscale_(self.optimizer)
-        parameters = list(self.detector.parameters())
-        norm = gradient_norm(parameters)
-        if not math.isfinite(norm) and not self.scaler.is_enabled():  # which skips such a step
-            raise FloatingPointError(f"the norm of the gradient is {norm} at step {self.iter}")
-        if recipe.grad_clip:
-            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update(self.iter)
-        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        self.bar.update()
-        self.history["loss"][self.iter] = loss
-        self.history["seconds"] += time.perf_counter() - begin
-
-    def state_dict(self) -> dict[str, Any]:
-        more = {"average": self.average.values, "history": self.history}
-        return super().state_dict() | more | {"scaler": self.scaler.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.scaler.load_state_dict(state["scaler"])
-        for name, value in state["average"].items():
-            self.average.values[name].copy_(value)
-        self.history = state["history"]
-
-
-class Checkpoints(PeriodicCheckpointer):
-    """detectron2's checkpoints, and one more before the exit that a signal asks for."""
-
-    def __init__(self, checkpointer: DetectionCheckpointer, every: int, notice: Notice):
-        super().__init__(checkpointer, every, max_to_keep=KEEP)
-        self.recent_checkpoints = sorted(checkpointer.get_all_checkpoint_files())
-        self.notice = notice
-
-    def after_step(self) -> None:
-        super().after_step()
-        step = self.trainer.iter
-        self.notice.exit_if_stopped(
-            step + 1,
-            self.trainer.rank,
-            saved=lambda: self.checkpointer.save(f"{self.file_prefix}_{step:07d}"),
-        )
-
-
-def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
-    """The factor of the learning rates at each fraction of the run: linear warm-up, then steps."""
-    rounded = {round(num_steps * epoch / recipe.epochs) for epoch in recipe.lr_step_epochs}
-    milestones = sorted(step for step in rounded if 0 < step < num_steps)
-    values = [recipe.lr_step_factor**falls for falls in range(len(milestones) + 1)]
-    steps = MultiStepParamScheduler(values, num_updates=num_steps, milestones=milestones)
-    warmup = warmup_steps(recipe, num_steps)
-    if not warmup:
-        return steps
-    return WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps)
 
 
 # The score

@@ -12,7 +12,7 @@ from catlip.cli import InputError
 from catlip.encoder import unit_range
 from catlip.encoders.load import LoadedEncoder
 from catlip.encoders.preprocess import Normalised
-from catlip.training.attention import note_kernels
+from catlip.objective import Objective
 from catlip.training.schedule import layer_decay_scales
 
 GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block
@@ -55,7 +55,6 @@ class FeatureMap(nn.Module):
         parts = range(1, GLOBAL_BLOCKS + 1)
         everywhere = {self.depth * part // GLOBAL_BLOCKS - 1 for part in parts}
         self.windows = [0 if number in everywhere else window for number in range(self.depth)]
-        self._watched = False
 
     @property
     def depth(self) -> int:
@@ -70,23 +69,30 @@ class FeatureMap(nn.Module):
         grid = vit.patch_embed((unit_range(images) - self.mean) / self.std)
         batch, height, width = grid.shape[:3]
         tokens = vit.norm_pre(vit._pos_embed(grid))
-        with note_kernels(self, not self._watched):
-            for block, window in zip(vit.blocks, self.windows, strict=True):
-                if window:
-                    tokens = _within_windows(block, tokens, height, width=width, side=window)
-                else:
-                    tokens = block(tokens)
-        self._watched = True
+        for block, window in zip(vit.blocks, self.windows, strict=True):
+            if window:
+                tokens = _within_windows(block, tokens, height, width=width, side=window)
+            else:
+                tokens = block(tokens)
         tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 
 
-def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """The factor of a parameter's learning rate, in a model on a feature map named `prefix`. As in
-    the release, RangeAugment learns as slowly as the stem.
-    """
-    scales = layer_decay_scales(features, decay, prefix)
-    return min(scales.values()) if name.startswith("range_augment.") else scales.get(name, 1.0)
+class OnFeatureMap(Objective):
+    """A model of another library, trained on the feature map that its module `features_at` is."""
+
+    features_at: str
+    layer_decay: float
+    progress = 0.0  # the fraction of the steps that are done
+
+    def set_progress(self, fraction: float) -> None:
+        self.progress = fraction
+
+    def lr_scale(self, name: str) -> float:
+        """As in the release, RangeAugment learns as slowly as the stem."""
+        features = self.get_submodule(self.features_at)
+        scales = layer_decay_scales(features, self.layer_decay, f"{self.features_at}.")
+        return min(scales.values()) if name.startswith("range_augment.") else scales.get(name, 1.0)
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:

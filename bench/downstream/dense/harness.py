@@ -1,50 +1,42 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`main` does what all tasks share. A `DenseTask` reads its data, and builds, trains and tests its
-model. Trainings save and resume by their library's own checkpoints, which are deleted when the run
-is finished.
+`main` does what all tasks share; the loop of pre-training trains. A `DenseTask` reads its data, and
+builds and tests its model.
 """
 
 import io
-import json
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+import torch
+from torch.utils.data import Dataset
 
 from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
 from bench.downstream.dense.result import TASKS
-from bench.downstream.outputs import CHECKPOINTS, load_or_measure
+from bench.downstream.outputs import load_or_measure
+from bench.downstream.probe.sweep import Data, Training, train_objective
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.data.sampler import SampleOrder, devices_of
+from catlip.data.workers import Items
 from catlip.encoders.load import LoadedEncoder, open_encoder
+from catlip.objective import Objective
 from catlip.program.broken import BrokenImage, BrokenImages
-from catlip.program.identity import is_recorded, refuse_another
-from catlip.program.progress import Bar, progress
+from catlip.program.identity import is_recorded
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dry_run import print_transfer
 from catlip.recipes.fidelity import differences
 from catlip.records.record import Record
-from catlip.system.files import write_atomically
-from catlip.system.foreign import read_json
-from catlip.training.checkpoint import save_weights
-from catlip.training.distributed import Rank, barrier, init_distributed, use_threads
-from catlip.training.trainer import WeightAverage
+from catlip.training.distributed import Rank, init_distributed, rank_and_world_size
 
-MAX_POINTS = 1000  # of a loss curve in a record; in a longer run each is the mean of several steps
 KINDS = {task.kind: task for task in TASKS}  # of the records, as the tasks are called
-KEEP = 2  # checkpoints; if the disk is full or the run is killed, the last whole one is still there
 INSTALL = {  # task -> what it needs, and how to install it
     "segmentation": "mmsegmentation: .venv/bin/pip install -e '.[segmentation]'",
     "detection": "detectron2: ./run_all.sh --only setup installs it",
@@ -58,8 +50,7 @@ class DenseTask(ABC):
 
     config: Dense
     recipe: ImageRecipe
-    # Whether a training can only be resumed on as many processes as it was begun on.
-    fixed_processes: ClassVar[bool] = False
+    compile = False
 
     def __init__(self, config: Dense, rank: Rank, encoder: LoadedEncoder):
         self.config, self.rank, self.encoder = config, rank, encoder
@@ -91,23 +82,16 @@ class DenseTask(ABC):
         return {"encoder": self.config.encoder, **sizes}
 
     @abstractmethod
-    def train(self, model: Any, split: Any, identity: dict[str, Any]) -> Results:
-        """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
-        weights in `model` and in the folder. Returns curves, `final_loss` and `seconds`.
-        """
+    def data(self, training: Training, split: Any) -> Data: ...
+
+    def objective(self, model: Any) -> Objective:
+        """What is trained, for the model that is tested."""
+        trained: Objective = model
+        return trained
 
     @abstractmethod
     def test(self, model: Any, split: Any) -> Results:
         """The score, on the main rank, perhaps with "broken" images; each rank tests a part."""
-
-    def bar(self, num_steps: int, first: int) -> Bar:
-        name = self.config.out.stem
-        return progress(total=num_steps, initial=first, desc=name, unit="step", disable=self.hidden)
-
-    def finish(self, model: nn.Module, average: WeightAverage, identity: dict[str, Any]) -> None:
-        model.load_state_dict(average.values)
-        if self.rank.is_main:
-            save_weights(self.config.folder / "weights.safetensors", model.state_dict(), identity)
 
 
 def main(config: Dense) -> None:
@@ -171,11 +155,24 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
         **task.identity(train, val),
     }
 
+    training = Training(
+        config.folder,
+        recipe,
+        identity,
+        seed=config.seed,
+        rank=rank,
+        options=config,
+        compile=task.compile,
+    )
+
     def train_and_test() -> Results:
-        use_threads(config.folder, rank)
-        processes = {"processes": rank.world_size} if task.fixed_processes else {}
-        _claim(config.folder, identity | processes, rank)
-        return task.train(model, train, identity) | task.test(model, val)
+        lines = train_objective(training, task.objective(model), task.data(training, train))
+        return {
+            "loss": [[line["step"], line["loss"]] for line in lines],
+            "final_loss": lines[-1]["loss"],
+            "seconds": lines[-1]["seconds"],
+            **task.test(model, val),
+        }
 
     score = load_or_measure(config.folder, identity, rank, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
@@ -200,69 +197,60 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     )
 
 
-def _claim(folder: Path, identity: dict[str, Any], rank: Rank) -> None:
-    """Write the run's identity beside its checkpoints, or refuse checkpoints of another run."""
-    path = folder / CHECKPOINTS / "identity.json"
-    if path.is_file():
-        refuse_another(folder, read_json(path, f"remove all of {path.parent}"), identity)
-    barrier()  # the main rank writes only when all have looked
-    if rank.is_main:
-        write_atomically(path, json.dumps(identity).encode())
-    barrier()
+@dataclass
+class Images:
+    """A micro-batch, each image in its library's form; the model itself copies it to its device."""
+
+    values: list[Any]
+    keys: list[str]
+    broken: tuple[BrokenImage, ...] = ()  # whatever cannot be read was left out before
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device) -> Self:
+        return self
+
+    def used_by(self, stream: torch.cuda.Stream) -> None: ...
 
 
-class Stream(Dataset[dict[str, Any]], ABC):
-    """Position in an endless stream of epochs -> an image, augmented.
+class Stream(Dataset[Images], ABC):
+    """The micro-batches of a rank, one after another, of an endless stream of epochs.
 
     Which image is at a position, and how it is augmented, depends on the seed and the position
     alone. So it is the same for any number of workers and ranks, and after a run is resumed.
-    `crops` is one of catlip.streams, for the augmentation.
     """
 
-    def __init__(self, count: int, seed: int, crops: int):
-        self.order = SampleOrder([count], seed)
-        self.count, self.seed, self.crops = count, seed, crops
+    crops: ClassVar[int]  # one of catlip.streams, for the augmentation
 
-    def __len__(self) -> int:
-        return self.count
+    def __init__(self, keys: Sequence[str], recipe: ImageRecipe, seed: int):
+        self.keys, self.seed = keys, seed
+        self.plan, self.order = recipe.plan(len(keys), seed), SampleOrder([len(keys)], seed)
+        self.rank, world_size = rank_and_world_size()
+        self.accumulation = recipe.accumulation(world_size)
 
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        _, (number,) = self.order(np.array([position]))
+    def batches(
+        self, first_step: int, num_workers: int | None, pin_memory: bool
+    ) -> Iterator[Images]:
+        numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
+        return iter(Items(self, numbers, num_workers, pin_memory=pin_memory))
+
+    def __getitem__(self, number: int) -> Images:
+        number, micro_step = divmod(number, self.accumulation)
+        step = self.plan[number]
+        first = step.start + devices_of(self.rank, self.accumulation)[micro_step] * step.batch
+        positions = range(first, first + step.batch)
+        images = [self.at(position, step.resolution) for position in positions]
+        return Images(images, [self.keys[self.number_at(position)] for position in positions])
+
+    def at(self, position: int, side: int) -> Any:
+        """The image at a position, of a step with squares of `side` pixels."""
         # The transforms of mmcv, mmsegmentation and detectron2 use NumPy's global generator.
         np.random.seed(streams.seed_at(self.seed, self.crops, position))
-        return self.load(int(number), position)
+        return self.load(self.number_at(position), side)
+
+    def number_at(self, position: int) -> int:
+        return int(self.order(np.array([position]))[1][0])
 
     @abstractmethod
-    def load(self, number: int, position: int) -> dict[str, Any]: ...
-
-
-class MicroBatches(Sampler[list[int]]):
-    """The positions of the stream that one rank sees, one micro-batch after another.
-
-    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th. So
-    each micro-batch has the same images on any number of devices that share the global batch.
-    `first_step` is to be set before the first batch is read.
-    """
-
-    def __init__(self, plan: StepPlan, accumulation: int, rank: Rank):
-        self.plan, self.first_step = plan, 0
-        self.numbers = range(rank.number, accumulation * rank.world_size, rank.world_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.first_step, len(self.plan)):
-            planned = self.plan[step]
-            for number in self.numbers:
-                start = planned.start + number * planned.batch
-                yield list(range(start, start + planned.batch))
-
-    def __len__(self) -> int:
-        return (len(self.plan) - self.first_step) * len(self.numbers)
-
-
-def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
-    """The losses of all steps as at most MAX_POINTS points [step, mean loss]."""
-    stretch = math.ceil(len(losses) / MAX_POINTS)
-    return [
-        [start, float(losses[start : start + stretch].mean())]
-        for start in range(0, len(losses), stretch)
-    ]
+    def load(self, number: int, side: int) -> Any: ...

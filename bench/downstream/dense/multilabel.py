@@ -24,13 +24,16 @@ from bench.downstream.probe.features import extract_part
 from bench.downstream.probe.readouts import transfer_head
 from bench.downstream.probe.sweep import (
     Classification,
+    Data,
     Training,
+    data_path,
     random_head,
     recipe_for_encoder,
-    train_weights,
 )
 from catlip.encoders.load import LoadedEncoder, load_encoder
-from catlip.program.broken import read_broken, read_lines
+from catlip.objective import Objective
+from catlip.pretraining.method import add_range_augment
+from catlip.program.broken import read_broken
 from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Rank, all_gather_objects
 from catlip.vocabulary.label_sets import label_set
@@ -43,6 +46,7 @@ class MultiLabelTask(DenseTask):
     def __init__(self, config: MultiLabel, rank: Rank, encoder: LoadedEncoder):
         super().__init__(config, rank, encoder)
         self.recipe = recipe_for_encoder(config.recipe, encoder)
+        self.compile = config.compile
         self.origins: list[dict[str, Any]] = []  # of the rows of a transferred head
 
     @classmethod
@@ -81,29 +85,26 @@ class MultiLabelTask(DenseTask):
             "transfer": str(config.transfer) if config.init == "transfer" else "",
         }
 
-    def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
-        config = self.config
-        training = Training(
-            config.folder, self.recipe, identity, seed=config.seed, rank=self.rank, options=config
-        )
-        results: Results = {**train_weights(training, model, split_of_coco(split))}
-        if self.rank.is_main:
-            lines = read_lines(config.folder / "log.jsonl", step=int)
-            results["loss"] = [[line["step"], line["loss"]] for line in lines]
-        if self.origins:
-            results["origins"] = self.origins
-        return results
+    def data(self, training: Training, split: CocoSplit) -> Data:
+        return data_path(training, split_of_coco(split))
+
+    def objective(self, model: Classification) -> Objective:
+        return add_range_augment(model, self.recipe)
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
         config, images = self.config, split_of_coco(split)
+        model.eval()
         features = extract_part(self.encoder, images, config, self.rank)
         scores = model.head(features.values).float().cpu()
         ranks = all_gather_objects((features.numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
         broken = [read_broken(config.folder).images(), *(of_rank for _, _, of_rank in ranks)]
-        return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
+        found = average_precision(scores, torch.from_numpy(images.labels[numbers]))
+        if self.origins:
+            found["origins"] = self.origins
+        return found | {
             "num_val": len(numbers),
             "broken": list(chain.from_iterable(broken)),
         }

@@ -1,34 +1,22 @@
-"""Semantic segmentation: DeepLabv3 on an encoder's feature map, trained by mmengine's runner with
-its checkpoints, and scored by mmsegmentation's counts of pixels.
+"""Semantic segmentation: DeepLabv3 on an encoder's feature map, scored by mmsegmentation's counts
+of pixels.
 
 The model is mmsegmentation's head and losses, with our encoder as a registered backbone. The head's
 activation is the encoder's, GELU, as in the release. It has as many parameters as the release's:
 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which RangeAugment has six.
-
-Random numbers and the learning rate depend only on the seed, the step and the micro-batch, so a run
-that is stopped and started again ends with the same weights. mmengine counts micro-batches;
-`accumulation` of them are an optimizer step.
 """
 
-import io
-import math
-import uuid
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
-from dataclasses import replace
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from mmcv.cnn import ConvModule
 from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
-from mmengine import ConfigDict, dist
+from mmengine import ConfigDict, MMLogger, dist
 from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
@@ -39,8 +27,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.downstream.dense.annotations import IGNORED, Split, SplitName, folder_of, read_ade20k
-from bench.downstream.dense.feature_map import FeatureMap, lr_scale_on, vision_transformer
-from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
+from bench.downstream.dense.feature_map import FeatureMap, OnFeatureMap, vision_transformer
+from bench.downstream.dense.harness import DenseTask, Results, Stream
+from bench.downstream.probe.sweep import Data, Training
 from catlip import streams
 from catlip.cli import InputError
 from catlip.encoders.load import LoadedEncoder
@@ -48,13 +37,7 @@ from catlip.program.progress import progress
 from catlip.range_augment import RangeAugment
 from catlip.recipes.base import ImageRecipe, Initialization
 from catlip.recipes.dense import SegmentationRecipe
-from catlip.recipes.fidelity import warmup_steps
-from catlip.records.record import note_begun
 from catlip.training.distributed import Rank
-from catlip.training.parallel import AUTOCAST
-from catlip.training.preempt import Notice, catch_stops
-from catlip.training.schedule import adamw, augmentation_progress, learning_rate
-from catlip.training.trainer import WeightAverage
 
 Transforms = list[Callable[[dict[str, Any]], Any]]
 Protocol = Literal["fixed", "slide"]
@@ -74,79 +57,29 @@ MIN_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 
 
 class Segment(DenseTask):
     recipe: SegmentationRecipe
-    fixed_processes = True
 
     @classmethod
     def check(cls, recipe: ImageRecipe, rank: Rank) -> None:
         super().check(recipe, rank)
         # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
+        MMLogger.get_instance("mmengine", log_level="ERROR")  # else it lists every parameter
+        cv2.setNumThreads(0)  # its threads do not survive a fork
 
     def read(self, split: SplitName) -> Split:
         return read_ade20k(folder_of(self.config.data, "ade20k"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> "EncoderSegmentor":
         torch.manual_seed(self.config.seed)
-        model = segmentor(self.encoder, self.recipe, len(names))
+        model: Any = segmentor(self.encoder, self.recipe, len(names))
+        model.init_weights()
         if self.rank.world_size > 1:
             # Otherwise the statistics of batch norm would differ from rank to rank.
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model.to(self.rank.device)
 
-    def train(self, model: "EncoderSegmentor", split: Split, identity: dict[str, Any]) -> Results:
-        config, recipe, rank = self.config, self.recipe, self.rank
-        accumulation = recipe.accumulation(rank.world_size)
-        plan = recipe.plan(len(split), config.seed)
-        batches = MicroBatches(plan, accumulation, rank)
-        loader: DataLoader[Any] = DataLoader(
-            TrainingScenes(split, recipe, config.seed),
-            batch_sampler=batches,
-            num_workers=config.num_workers,
-            collate_fn=pseudo_collate,
-        )
-        checkpoints = config.folder / "checkpoints"
-        steps = Steps(self, model, batches)
-        # mmengine prints what it resumes from, whatever its log's level.
-        with redirect_stdout(io.StringIO()), catch_stops() as notice:
-            every = config.checkpoint_every * accumulation
-            runner = SegmentationRunner(
-                model=model,
-                work_dir=str(checkpoints),
-                train_dataloader=loader,
-                train_cfg={
-                    "by_epoch": False,
-                    "max_iters": len(plan) * accumulation,
-                    "fast_forward_on_resume": True,  # Steps does it, without reading any image
-                },
-                optim_wrapper=optim_wrapper(model, recipe, accumulation),
-                default_hooks={
-                    "logger": None,
-                    "param_scheduler": None,
-                    "sampler_seed": None,
-                    "checkpoint": Checkpoints(every, accumulation, rank, notice),
-                },
-                custom_hooks=[steps],
-                resume=(checkpoints / "last_checkpoint").exists(),
-                launcher="pytorch" if rank.world_size > 1 else "none",
-                log_level="ERROR",
-                default_scope="mmseg",
-                randomness={"seed": config.seed},
-                experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
-            )
-            try:
-                runner.train()
-            finally:
-                # The loader's workers end now; left to the garbage collector, each takes 5 s.
-                runner.train_loop.dataloader_iterator = None
-        self.finish(model, steps.average, identity)
-        history = runner.message_hub
-        losses = np.reshape(history.get_scalar("train/loss").data[0], (len(plan), accumulation))
-        by_step = losses.mean(axis=1)
-        return {
-            "loss": curve(by_step),
-            "final_loss": float(by_step[-1]),
-            "seconds": float(np.sum(history.get_scalar("train/time").data[0])),
-        }
+    def data(self, training: Training, split: Split) -> Data:
+        return TrainingScenes(split, self.recipe, training.seed)
 
     @torch.inference_mode()
     def test(self, model: Any, split: Split) -> Results:
@@ -261,7 +194,6 @@ class DeepLabV3Head(ASPPHead):
         )
 
     def init_weights(self) -> None:
-        """Called by mmengine before it trains."""
         super().init_weights()
         if self.initialization == "release":
             for module in self.modules():
@@ -269,30 +201,27 @@ class DeepLabV3Head(ASPPHead):
                     module.reset_parameters()
 
 
-class EncoderSegmentor(EncoderDecoder):
-    """mmsegmentation's segmentor, with RangeAugment in training, and with a learning rate factor
-    for each parameter. `progress`, the fraction of the steps that are done, is set before each.
-    """
+class EncoderSegmentor(EncoderDecoder, OnFeatureMap):
+    """mmsegmentation's segmentor, with RangeAugment in training."""
+
+    features_at = "backbone.features"
+    data_preprocessor: Any
 
     def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
         super().__init__(**parts)
         self.range_augment = range_augment
         self.layer_decay = layer_decay
-        self.progress = 0.0
 
-    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
-        if self.range_augment is None:
-            return dict(super().loss(inputs, data_samples))
-        augmented, distance = self.range_augment(inputs, self.progress)
-        return super().loss(augmented, data_samples) | {"loss_range_augment": distance}
-
-    def lr_scale(self, name: str) -> float:
-        return lr_scale_on(
-            self.backbone.features, "backbone.features.", name, decay=self.layer_decay
-        )
-
-    def decays(self, name: str) -> bool:
-        return True  # all matrices
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """In training, the loss of a micro-batch of Images."""
+        if not self.training:
+            return super().forward(*inputs, **options)
+        scenes = self.data_preprocessor(pseudo_collate(inputs[0].values), training=True)
+        images, losses = scenes["inputs"], {}
+        if self.range_augment:
+            images, losses["loss_range_augment"] = self.range_augment(images, self.progress)
+        losses |= super().loss(images, scenes["data_samples"])
+        return super().parse_losses(losses)[0]
 
 
 # The data
@@ -323,8 +252,10 @@ class SceneDataset(BaseSegDataset):
 class TrainingScenes(Stream):
     """Scenes resized, flipped, and cropped to at most the recipe's resolution; the model pads."""
 
+    crops = streams.SEGMENTATION_CROPS
+
     def __init__(self, split: Split, recipe: SegmentationRecipe, seed: int):
-        super().__init__(len(split), seed, streams.SEGMENTATION_CROPS)
+        super().__init__([scene.image.name for scene in split.images], recipe, seed)
         side = recipe.resolution
         scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
         self.scenes = SceneDataset(
@@ -338,9 +269,8 @@ class TrainingScenes(Stream):
                 PackSegInputs(),
             ],
         )
-        self.metainfo = self.scenes.metainfo  # mmengine asks a data set for its classes
 
-    def load(self, number: int, position: int) -> dict[str, Any]:
+    def load(self, number: int, side: int) -> dict[str, Any]:
         return dict(self.scenes[number])
 
 
@@ -350,106 +280,6 @@ def evaluation_pipeline(protocol: Protocol, side: int) -> Transforms:
     scale = (ANY_LENGTH if keep_ratio else side, side)
     resize = Resize(scale=scale, keep_ratio=keep_ratio, **RESIZING)
     return [LoadImageFromFile(color_type=AS_STORED), resize, LoadAnnotations(), PackSegInputs()]
-
-
-# The training
-
-
-class SegmentationRunner(Runner):
-    """mmengine's runner on the device of the model; mmengine would choose a device itself."""
-
-    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        if not self.distributed:
-            return model
-        device = next(model.parameters()).device
-        devices = [device] if device.type == "cuda" else None
-        return MMDistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
-
-
-class Steps(Hook):
-    """Learning rates, random numbers that depend on the step alone, and averaged weights."""
-
-    priority = "VERY_HIGH"
-
-    def __init__(self, task: Segment, model: EncoderSegmentor, batches: MicroBatches):
-        recipe, self.num_steps = task.recipe, len(batches.plan)
-        self.task, self.model, self.batches = task, model, batches
-        self.accumulation = recipe.accumulation(task.rank.world_size)
-        self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, self.num_steps))
-        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
-
-    def before_train(self, runner: Runner) -> None:
-        """Called by mmengine after it has resumed, and before it reads a batch."""
-        self.batches.first_step = runner.iter // self.accumulation
-        self.bar = self.task.bar(self.num_steps, self.batches.first_step)
-        note_begun()
-
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        step, micro_step = divmod(runner.iter, self.accumulation)
-        rate = learning_rate(step, self.num_steps, self.schedule)
-        for group in runner.optim_wrapper.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
-        rank = self.task.rank
-        number = micro_step * rank.world_size + rank.number
-        torch.manual_seed(
-            streams.seed_at(self.task.config.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
-        )
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Called by mmengine before anything is written."""
-        step, micro_step = divmod(runner.iter, self.accumulation)
-        if not math.isfinite(loss := outputs["loss"].item()):
-            raise InputError(
-                f"the loss is {loss} at step {step}; try a lower --max-lr or another --seed, with "
-                "another --out"
-            )
-        if micro_step + 1 == self.accumulation:
-            self.average.update(step)
-            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            self.bar.update()
-
-    def after_train(self, runner: Runner) -> None:
-        self.bar.close()
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["average"] = self.average.values
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        for name, value in checkpoint["average"].items():
-            self.average.values[name].copy_(value)
-
-
-class Checkpoints(CheckpointHook):
-    """mmengine's checkpoints, and one more before the exit that a signal asks for."""
-
-    def __init__(self, interval: int, accumulation: int, rank: Rank, notice: Notice):
-        super().__init__(interval, by_epoch=False, max_keep_ckpts=KEEP, save_param_scheduler=False)
-        self.accumulation, self.rank, self.notice = accumulation, rank, notice
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        step, micro_steps = divmod(runner.iter + 1, self.accumulation)
-        if not micro_steps:
-            self.notice.exit_if_stopped(step, self.rank, lambda: self._save_checkpoint(runner))
-
-
-def optim_wrapper(
-    model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int
-) -> OptimWrapper:
-    """AdamW as in pre-training, stepping once per `accumulation` micro-batches."""
-    optimizer = adamw(model, recipe)
-    options: dict[str, Any] = {"optimizer": optimizer, "accumulative_counts": accumulation}
-    if recipe.grad_clip:
-        options["clip_grad"] = {"max_norm": recipe.grad_clip}
-    if recipe.precision == "fp32":
-        return OptimWrapper(**options)
-    scaling = "dynamic" if recipe.precision == "fp16" else 1.0
-    return AmpOptimWrapper(loss_scale=scaling, dtype=AUTOCAST[recipe.precision], **options)
 
 
 class SceneIoU(IoUMetric):

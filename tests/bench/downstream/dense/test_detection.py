@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -22,21 +21,18 @@ from bench.downstream.dense.annotations import CocoSplit
 from bench.downstream.dense.detection import (
     ANNOTATIONS,
     Detect,
-    DetectionTrainer,
     MaskRCNN,
     TrainingImages,
     mask_rcnn,
     read_masks,
     register,
-    schedule,
 )
 from bench.downstream.dense.feature_map import FeatureMap
-from bench.downstream.dense.harness import MicroBatches
-from catlip.cli import InputError
-from catlip.data.sampler import ImageSize, StepPlan
+from catlip.data.sampler import ImageSize
 from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 from catlip.training.distributed import Rank
+from catlip.training.schedule import adamw
 
 CPU = torch.device("cpu")
 ALONE = Rank(0, 1, CPU)
@@ -55,13 +51,9 @@ def model_of(spelling: str, recipe: DetectionRecipe, classes: int = 3) -> MaskRC
     return mask_rcnn(FeatureMap(open_encoder(spelling)), recipe, classes)
 
 
-def plan_of(recipe: DetectionRecipe, num_steps: int) -> StepPlan:
-    return StepPlan(recipe.sizes(), recipe.num_devices, num_steps, seed=0)
-
-
 def stream_of(root: Path, recipe: DetectionRecipe = PLAIN, seed: int = 0) -> TrainingImages:
     name = register(read_masks(root, "train"), root / "train.json", is_main=True)
-    return TrainingImages(name, recipe, plan_of(recipe, 100), seed)
+    return TrainingImages(name, recipe, seed)
 
 
 # The model
@@ -81,11 +73,10 @@ def test_release_has_the_parameters_more_that_are_accounted_for(size, released) 
 
 def test_rates_and_decays_of_all_parameters() -> None:
     model = model_of(TINY, TABLE)
-    groups = DetectionTrainer(model, TABLE, 1000, rank=ALONE, seed=0).optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
-        names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"])
-        for group in groups
+        names[id(p)]: (group["lr_scale"], group["weight_decay"])
+        for group in adamw(model, TABLE).param_groups
         for p in group["params"]
     }
     assert set(found) == set(names.values())
@@ -138,32 +129,12 @@ def test_releases_batches_grow_as_its_squares_shrink(size) -> None:
 
 
 def test_rate_warms_up_and_falls_twice() -> None:
-    steps = 25_000
-    rate = schedule(TABLE, steps)
-    assert rate(0.0) * TABLE.max_lr == pytest.approx(1e-5)
-    assert rate(125 / steps) * TABLE.max_lr == pytest.approx((1e-5 + 3e-4) / 2)
-    rates = [rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert schedule(TABLE, 100)(10 / 100) == 1, "a short run warms up for a tenth of it"
-    assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
-
-
-@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
-def test_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch, grad_clip) -> None:
-    """Also in the last step, where no later loss would show it."""
-    build = Detect.build
-
-    def build_spoilt(task: Detect, names: list[str]) -> MaskRCNN:
-        model = build(task, names)
-        next(model.roi_heads.parameters()).register_hook(lambda gradient: gradient * torch.nan)
-        return model
-
-    monkeypatch.setattr(Detect, "build", build_spoilt)
-    recipe = replace(DETECTION, epochs=1 / 3, lr_step_epochs=(), grad_clip=grad_clip)
-    with pytest.raises(InputError, match="step 0"):
-        TASKS["detection"].run(f"coco:{root}", tmp_path / "run.json", recipe=recipe)
-    assert not list((tmp_path / "run").rglob("*.safetensors"))
-    assert not list((tmp_path / "run").rglob("*.pth"))
+    steps = [0, 125, 250, 21_999, 22_000, 23_999, 24_000, 24_999]
+    rates = [TABLE.learning_rate(step, 25_000) / 3e-4 for step in steps]
+    warm_up = [1e-5 / 3e-4, (1e-5 / 3e-4 + 1) / 2]
+    assert rates == pytest.approx([*warm_up, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    at_once = replace(TABLE, epochs=1, warmup_iterations=0)
+    assert at_once.learning_rate(0, 1) == 3e-4, "falls that come later change nothing"
 
 
 def test_run_in_the_folder_of_its_data_leaves_the_annotations_there(root) -> None:
@@ -180,7 +151,7 @@ def test_run_in_the_folder_of_its_data_leaves_the_annotations_there(root) -> Non
 def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
     stream = stream_of(root)
     for position in range(12):
-        mapped = stream[position]
+        mapped = stream.at(position, 48)
         image, found = mapped["image"], mapped["instances"]
         assert image.shape == (3, 48, 48)
         for box, mask in zip(found.gt_boxes, found.gt_masks, strict=True):
@@ -193,19 +164,28 @@ def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
 
 def test_objects_shrink_with_the_recipe_s_jitter(root) -> None:
     stream = stream_of(root, replace(DETECTION, scale_jitter=(0.5, 0.5)))
-    boxes = torch.cat([stream[position]["instances"].gt_boxes.tensor for position in range(12)])
+    boxes = torch.cat([stream.at(n, 48)["instances"].gt_boxes.tensor for n in range(12)])
     sides = (boxes[:, 2:] - boxes[:, :2]).numpy()
     np.testing.assert_allclose(sides, 8, atol=1)  # of 16
 
 
-def test_position_has_the_squares_of_its_step(root) -> None:
-    recipe = replace(PLAIN, square_sides=(32, 96, 3), micro_batch=3)
-    plan, stream = plan_of(recipe, 100), stream_of(root, recipe)
-    for step in range(8):
-        start, after = plan[step].start, plan[step + 1].start
-        sides = {stream[position]["side"] for position in (start, after - 1)}
-        assert sides == {plan[step].resolution}
-    assert len({plan[step].resolution for step in range(8)}) > 1
+def test_micro_batch_has_the_squares_of_its_step(root) -> None:
+    recipe = replace(PLAIN, square_sides=(32, 96, 3), micro_batch=3, num_devices=2, epochs=10)
+    stream = stream_of(root, recipe)
+    for number in range(16):
+        step = stream.plan[number // 2]
+        assert {image["side"] for image in stream[number].values} == {step.resolution}
+        assert len(stream[number]) == len(stream[number].keys) == step.batch
+    assert len({step.resolution for step in map(stream.plan.__getitem__, range(8))}) > 1
+
+
+def test_ranks_share_the_micro_batches_of_a_step(root) -> None:
+    stream = stream_of(root, replace(PLAIN, micro_batch=1, num_devices=4))
+    alone = [stream[number].keys for number in range(8)]
+    stream.accumulation, ranks = 2, []
+    for stream.rank in (0, 1):
+        ranks.append([stream[number].keys for number in range(4)])
+    assert [*ranks[0][:2], *ranks[1][:2], *ranks[0][2:], *ranks[1][2:]] == alone
 
 
 def test_sample_at_a_position_depends_on_the_seed_alone(root) -> None:
@@ -214,54 +194,12 @@ def test_sample_at_a_position_depends_on_the_seed_alone(root) -> None:
         return image["image_id"], image["image"].sum().item(), boxes
 
     stream = stream_of(root, DETECTION)
-    whole = [plain(stream[position]) for position in range(12)]
+    whole = [plain(stream.at(position, 48)) for position in range(12)]
     np.random.seed(1)  # what else draws numbers changes nothing
-    assert plain(stream[5]) == whole[5]
+    assert plain(stream.at(5, 48)) == whole[5]
     assert sorted(image[0] for image in whole) == list(range(1, 13)), "each image once an epoch"
     another = stream_of(root, DETECTION, seed=1)
-    assert [plain(another[position]) for position in range(12)] != whole
-
-
-def test_ranks_share_the_micro_batches_of_a_step() -> None:
-    def micro_batches(rank: int, ranks: int) -> list[list[int]]:
-        batches = MicroBatches(plan_of(recipe, 3), 4 // ranks, Rank(rank, ranks, CPU))
-        batches.first_step = 1
-        return list(batches)
-
-    recipe = replace(DETECTION, micro_batch=2, num_devices=4)
-    alone, first, second = (micro_batches(*of) for of in ((0, 1), (0, 2), (1, 2)))
-    assert [position for batch in alone for position in batch] == list(range(8, 24))
-    assert sorted(first + second) == alone
-    assert first[:2] == [[8, 9], [12, 13]]
-
-
-class Parts(nn.Module):
-    """Two losses, whose gradients follow from the images alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(2, 2))
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"loss_cls": (self.weight * images).sum() + 1, "loss_mask": self.weight.sum()}
-
-    def lr_scale(self, name: str) -> float:
-        return 1.0
-
-    def decays(self, name: str) -> bool:
-        return True
-
-
-def test_step_is_the_mean_of_its_micro_batches() -> None:
-    recipe = replace(DETECTION, num_devices=2, grad_clip=0.0)
-    trainer = DetectionTrainer(Parts(), recipe, 4, rank=ALONE, seed=0)
-    micro_batches = [torch.full((2, 2), value) for value in (1.0, 3.0, 5.0, 7.0)]
-    trainer.reset_data_loader(lambda: micro_batches)
-    trainer.bar = MagicMock()
-    for trainer.iter, expected in enumerate((2.0 + 1, 6.0 + 1)):
-        trainer.run_step()
-        assert torch.equal(trainer.detector.weight.grad, torch.full((2, 2), expected))
-    assert trainer.history["loss"][0] == 1
+    assert [plain(another.at(position, 48)) for position in range(12)] != whole
 
 
 # The score

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +15,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import RandomCrop
 from PIL import Image
-from small_dense import COLOURS, GREY, SEGMENTATION, TASKS, files, write_ade20k, write_scene
+from small_dense import COLOURS, GREY, SEGMENTATION, files, write_ade20k, write_scene
 
-from bench.downstream.dense import segmentation
 from bench.downstream.dense.annotations import read_ade20k
 from bench.downstream.dense.segmentation import (
     PROTOCOLS,
@@ -30,8 +28,10 @@ from bench.downstream.dense.segmentation import (
 )
 from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
-from catlip.training.schedule import learning_rate
+from catlip.training.distributed import Rank
+from catlip.training.schedule import adamw
 
+ALONE = Rank(0, 1, torch.device("cpu"))
 VIT = "random:vit_two@32"
 CROPS = replace(SEGMENTATION, short_side=(24, 64))
 
@@ -66,7 +66,7 @@ def test_class_i_has_id_i_plus_1_and_no_class_is_not_judged(tmp_path):
 def test_pixels_of_a_class_have_its_colour(root):
     """However a scene is resized, flipped and cropped, pixels of a class have its colour."""
     stream = TrainingScenes(read_ade20k(root, "train"), CROPS, seed=0)
-    scenes = pseudo_collate([stream[position] for position in range(24)])
+    scenes = pseudo_collate([stream.at(position, 32) for position in range(24)])
     processed = built(recipe=CROPS).data_preprocessor(scenes, training=True)
     images = processed["inputs"]
     labels = torch.stack([sample.gt_sem_seg.data[0] for sample in processed["data_samples"]])
@@ -83,7 +83,7 @@ def test_pixels_of_a_class_have_its_colour(root):
 def test_scenes_are_resized_flipped_and_cropped_as_the_recipe_says(root):
     recipe = replace(SEGMENTATION, short_side=(40, 44), longest_side=90, most_of_one_class=0.4)
     stream = TrainingScenes(read_ade20k(root, "train"), recipe, seed=0)
-    scenes = [stream[position]["data_samples"] for position in range(40)]
+    scenes = [stream.at(position, 32)["data_samples"] for position in range(40)]
     factors = [factor for scene in scenes for factor in scene.scale_factor]
     assert (min(factors), max(factors)) == pytest.approx((1, 1.1), abs=0.02)  # of 40 pixels
     assert 10 < sum(scene.flip for scene in scenes) < 30
@@ -151,6 +151,12 @@ def test_head_is_the_release_s():
         )
 
 
+def test_head_starts_as_mmsegmentation_s():
+    config = SimpleNamespace(recipe=SEGMENTATION, quiet=True, seed=0)
+    model = Segment(config, ALONE, open_encoder(VIT)).build(["tree", "sea"])
+    assert model.decode_head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.4)
+
+
 # The recipe
 
 
@@ -158,7 +164,7 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     recipe = replace(SEGMENTATION, layer_decay=0.5, weight_decay=0.1, range_augment=(40.0, 20.0))
     model = built(recipe=recipe)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = segmentation.optim_wrapper(model, recipe, 1).optimizer.param_groups
+    groups = adamw(model, recipe).param_groups
     found = {
         names[parameter]: (group["lr_scale"], group["weight_decay"])
         for group in groups
@@ -176,29 +182,6 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
         "range_augment.low.noise": (0.125, 0.0),
     }
     assert expected.items() <= found.items()
-
-
-def test_rates_and_weights_change_by_the_step_not_the_micro_batch(root, tmp_path, monkeypatch):
-    rates, progress, heads = [], [], []
-
-    class WatchedSteps(segmentation.Steps):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            super().after_train_iter(runner, batch_idx, data_batch, outputs)
-            groups = runner.optim_wrapper.optimizer.param_groups
-            rates.append({group["lr_scale"]: group["lr"] for group in groups})
-            progress.append(self.model.progress)
-            heads.append(self.model.decode_head.conv_seg.weight.detach().clone())
-
-    monkeypatch.setattr(segmentation, "Steps", WatchedSteps)
-    of_three = {"num_devices": 3, "micro_batch": 2, "epochs": 5.0}
-    recipe = replace(SEGMENTATION, **of_three, layer_decay=0.5, range_augment=(40.0, 20.0))
-    TASKS["segmentation"].run(f"ade20k:{root}", tmp_path / "run.json", recipe=recipe)
-    expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
-    assert [rate[1.0] for rate in rates] == pytest.approx(expected)
-    assert [rate[0.125] for rate in rates] == pytest.approx([rate / 8 for rate in expected])
-    assert progress == pytest.approx([number // 3 / 10 for number in range(30)])
-    changes = [not torch.equal(before, after) for before, after in pairwise(heads)]
-    assert changes == [(number + 1) % 3 == 2 for number in range(29)]
 
 
 # The score

@@ -21,11 +21,12 @@ from bench.downstream.probe.sweep import (
     Classification,
     Fit,
     Training,
+    data_path,
     fit_linear,
     random_head,
     recipe_for_encoder,
     train_classifier,
-    train_weights,
+    train_objective,
 )
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
@@ -147,8 +148,8 @@ def test_fine_tuning_is_plain_torch(cats_and_dogs, tiny_recipe, vit_two, tmp_pat
             average[name] = now if step == 0 else 0.9 * average[name] + 0.1 * now
 
     training = Training(tmp_path / "run", recipe, {}, seed=0, rank=HERE, options=OPTIONS)
-    trained = train_weights(training, made, task.train)
-    assert trained["final_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    lines = train_objective(training, made, data_path(training, task.train))
+    assert lines[-1]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     found = dict(made.named_parameters())
     assert found.keys() == average.keys()
     for name, parameter in found.items():
@@ -180,7 +181,7 @@ def test_fine_tuning_sees_the_images_of_its_seed_as_its_recipe_crops_them(
     eye, crops = Eye(), Augmentation(crop_scale=(0.3, 0.6), flip=0.2)
     made = Classification(eye, nn.Linear(3, 2), recipe, frozen=False)
     training = Training(tmp_path / "run", recipe, {}, seed=5, rank=HERE, options=OPTIONS)
-    train_weights(training, made, task.train)
+    train_objective(training, made, data_path(training, task.train))
     order, plan = SampleOrder([8], seed=5), StepPlan(recipe.sizes(), 2, 6, seed=5)
     expected = []
     for step in map(plan.__getitem__, range(6)):
