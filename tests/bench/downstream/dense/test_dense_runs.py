@@ -43,7 +43,7 @@ LONG = {
 REACHES = {
     "multilabel": {"map_macro": 0.95},
     "segmentation": {"miou_fixed": 0.5},
-    "detection": {"box_ap50": 0.2, "mask_ap50": 0.2},
+    "detection": {"box_ap50": 0.3, "mask_ap50": 0.3},
 }
 
 
@@ -77,7 +77,7 @@ def test_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path) 
     for metric, least in REACHES[name].items():
         assert metrics[metric] > least
     losses = [loss for _, loss in samples["loss"]]
-    assert losses[-1] < 0.75 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert losses[-1] == metrics["final_loss"]
     about = {"method": "random", "pretrain_seed": 0, "num_train": 12, "val_images": 6}
     assert about.items() <= metrics.items()
