@@ -72,7 +72,7 @@ FAULTS = [  # a committed record, what is changed in it, to what, and words of t
     ("starter/linear_probe/catlip-seed0", "samples/runs/0/correct", "A" * 108, "a classifier"),
     ("starter/readout/clip_bag-seed0", "metrics/concepts_knn_top1", math.nan, "knn_top1 is NaN"),
     (
-        "starter/scaling/catlip-hybrid_micro-256000-seed0",
+        "starter/scaling/catlip-hybrid_mini-694300-seed0",
         "metrics/accuracies/concepts",
         0.5,
         "concepts.top1 is 0.5",
