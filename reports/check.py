@@ -19,18 +19,14 @@ from typing import Any
 import numpy as np
 import tyro
 
-from bench.step_time.result import StepTime
 from catlip.cli import InputError
 from catlip.records import claims as rules
-from catlip.records.claims import claims, min_pairs
 from catlip.records.run import Records, Run
-from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped, format_number
 from catlip.system.foreign import printable
 from reports.kinds import KINDS
 from reports.numbers import numbers
-from reports.pairs import MEASURES, Comparisons
-from reports.paper.claims import NOT_TESTED, verdicts
+from reports.pairs import MEASURES
 from reports.reading import read_records
 
 MAX_BYTES = 512 * 2**20  # of all that an archive unpacks to
@@ -43,8 +39,8 @@ Findings = dict[str, list[str]]  # what is found -> the files
 
 @dataclass(frozen=True)
 class Check:
-    """Check records that others contributed: errors, doubts, what is missing for the page's
-    answers, and which claims of the paper they test.
+    """Check records that others contributed: errors and doubts. What they show is on the page that
+    `python -m reports --records FOLDER` makes of them.
 
     python -m reports check contributed.tar.gz
     python -m reports check runs/bench/device
@@ -63,16 +59,12 @@ class Checked:
     records: Records
     errors: Findings
     doubts: Findings
-    missing: Sequence[str]
-    tests: Sequence[str]
 
 
 def check(config: Check) -> None:
     with _folder(config.records) as folder:
         found = checked(folder)
     lines = [*_lines("errors", found.errors), *_lines("doubts", found.doubts)]
-    lines += _lines("missing for the page's answers", dict.fromkeys(found.missing, ()))
-    lines += _lines("what it tests", dict.fromkeys(found.tests, ()))
     kinds = len({run.kind for run in found.records.every})
     lines.append(
         f"{len(found.records.every):,} records of {kinds} kinds: {len(found.errors)} errors, "
@@ -114,7 +106,7 @@ def checked(folder: Path) -> Checked:
         body = f"{run.kind} {run.raw_metrics} {run.samples}" if run.samples else path
         if (other := contents.setdefault(body, path)) != path:
             errors.setdefault(f"the same numbers as {other}", []).append(path)
-    return Checked(records, errors, doubts, [*_missing(records)], [*_tests(records)])
+    return Checked(records, errors, doubts)
 
 
 def _short(path: str, folder: Path) -> str:
@@ -164,46 +156,6 @@ def _doubtful(run: Run[Any]) -> Iterator[str]:
         yield "some images could not be read"
     if home := HOME.search(str(run.raw_config)):
         yield f"names a home folder, {clipped(home[0], 40)}"
-
-
-def _missing(records: Records) -> Iterator[str]:
-    """What the page's answers would need beside these records."""
-    seeds: dict[str, dict[str, set[int | None]]] = {}
-    for run in records.every:
-        if run.kind == "linear_probe":
-            seeds.setdefault(run.scale, {}).setdefault(run.method, set()).add(run.seed)
-    if not seeds:
-        yield "is CatLIP as good? no linear probe"
-    for scale, methods in seeds.items():
-        clips = [method for method in methods if method in CLIPS]
-        if CATLIP not in methods or not clips:
-            there = ", ".join(map(name_of, methods))
-            where = clipped(scale)
-            yield f"is CatLIP as good? {where} has no pair of CatLIP and CLIP: only {there}"
-        for method in (CATLIP, *clips):
-            if 0 < len(methods.get(method, ())) < min_pairs():
-                yield (
-                    f"is CatLIP as good? {clipped(scale)} has {len(methods[method])} seeds of "
-                    f"{name_of(method)} of the {min_pairs()} that an interval needs"
-                )
-    timed = records.of(StepTime)
-    pairs = [run for run in timed if {CATLIP, *CLIPS[-1:]} <= {*run.metrics.methods}]
-    if not pairs:
-        yield f"is CatLIP cheaper? no step time of CatLIP and {name_of(CLIPS[-1])} in turns"
-    elif all(run.is_cpu for run in pairs):
-        yield "is CatLIP cheaper? step times of a CPU only"
-
-
-def _tests(records: Records) -> Iterator[str]:
-    """The claims of the paper that the records are evidence of."""
-    if not records.every:
-        return
-    for key, verdict in verdicts(Comparisons(records)).items():
-        claim = claims()[key]
-        if verdict.outcome != NOT_TESTED:
-            yield f"{claim.claim} ({claim.source}): {verdict.outcome}, {verdict.on}"
-        elif verdict.evidence.untested:
-            yield f"{claim.claim} ({claim.source}): no test: {verdict.evidence.untested}"
 
 
 @contextmanager

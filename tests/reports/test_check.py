@@ -43,11 +43,8 @@ def changed(folder, name, change):
     path.write_text(json.dumps(content))
 
 
-def test_our_records_have_no_errors_and_test_what_they_can(folder):
-    found = checked(folder)
-    assert found.errors == {}
-    assert any("2.7" not in words and "parameters" in words for words in found.tests)
-    assert len([words for words in found.missing if " 1 seeds " in words]) == 2
+def test_our_records_have_no_errors(folder):
+    assert checked(folder).errors == {}
     for times in RECORDS.glob("*/step_time"):
         assert checked(times).errors == {}
 
