@@ -40,11 +40,7 @@ class Superclass(Objective):
             self.idf.count(classes, present)
         logits = self.classifier(self.image_encoder(batch.images))
         weights = self.idf.weights(classes, present)
-        return sparse_cross_entropy(self.mask_logits(logits, classes), classes, weights)
-
-    def mask_logits(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
-        """The logits [B, V] that the softmax compares; -inf for a class that it leaves out."""
-        return logits
+        return sparse_cross_entropy(logits, classes, weights)
 
     def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:
         """The classes of each caption, and [sum K] bool: which of them count."""

@@ -100,7 +100,7 @@ DRY_RUNS = {
     "photos-table": (
         0,
         "--scale photos --shards OWN/train.csv --image-column number --text-column words "
-        "--probe none --methods catlip,batch_nouns --out there",
+        "--probe none --methods catlip,catlip_softmax --out there",
     ),
     "photos-given": (
         0,

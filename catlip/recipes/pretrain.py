@@ -208,8 +208,7 @@ STARTERS = {
     "clip_bag": replace(BASELINE_STARTER, temperature=0.0242),
     "superclass": BASELINE_STARTER,
     "catlip_softmax": BASELINE_STARTER,
-    "clip_nouns": BASELINE_STARTER,  # not tuned, as batch_nouns
-    "batch_nouns": BASELINE_STARTER,
+    "clip_nouns": BASELINE_STARTER,  # not tuned
     "clip_catlip": replace(  # clip_catlip-13
         BASELINE_STARTER,
         max_lr=3.05e-3,

@@ -79,19 +79,6 @@ def noun_classes(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     return softmax(logits, sets)
 
 
-def nouns_of_the_batch(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
-    """CatLIP with SuperClass's softmax over the classes that occur in the batch alone."""
-    logits = objective.classifier(objective.image_encoder(batch.images))
-    occurring = sorted(set(batch.labels.values.tolist()))
-    column = {noun: number for number, noun in enumerate(occurring)}
-    sets = [
-        {column.get(noun, len(column) + noun) for noun in labels.tolist()}
-        for each in (earlier.labels, batch.labels)
-        for labels in each.values.tensor_split(each.offsets[1:-1])
-    ]
-    return softmax(logits[:, occurring], sets)
-
-
 def contrast_of_nouns(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     """CLIP whose caption is the mean of its nouns' vectors, normed and projected."""
     nouns, norm, projection = objective.text_encoder
@@ -125,7 +112,6 @@ FORMULAS = {
     "clip_catlip": [contrast, nouns],
     "superclass": [subword_classes],
     "catlip_softmax": [noun_classes],
-    "batch_nouns": [nouns_of_the_batch],
 }
 
 

@@ -58,7 +58,7 @@ REFUSED = [
     ("bench.plan --mfu 0 0.3", "--mfu"),
     ("bench.plan --gpu T4", "no bf16"),
     ("bench.plan --step-time RECORDS/memory/vit_tiny16-b4-*.json", "no", "step_time"),
-    ("bench.plan --methods batch_nouns --step-time RECORDS/step_time/vit_b16-*.json", "batch_nou"),
+    ("bench.plan --methods clip_catlip --step-time RECORDS/step_time/vit_b16-*.json", "clip_catl"),
     ("bench.plan --models vit_b17", "vit_b17"),
     ("bench.plan --methods klip", "klip"),
     ("bench.plan --precision fp8", "fp8"),
