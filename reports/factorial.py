@@ -147,9 +147,9 @@ def cell_rows(comparisons: Comparisons) -> Iterator[Row]:
                 "untrained": fmean(untrained) if untrained else None,
                 "operations": experiment.operations,
             }
-            for loss in experiment.losses:
-                scores = experiment.scores[loss, words].values()
-                row[loss] = quantity_of(score.value for score in scores)
+            for loss in LOSSES:
+                if scores := experiment.scores.get((loss, words)):
+                    row[loss] = quantity_of(score.value for score in scores.values())
             yield row
 
 
@@ -238,8 +238,8 @@ CELLS_TABLE = Spec(
 EFFECTS = Spec(
     "effects",
     "Effects of losses and words",
-    "In points, with 95 % intervals over seeds and test images; without a softmax where its column "
-    "above is missing.",
+    "In points, with 95 % intervals over seeds and test images; without a softmax where a cell of it "
+    "is missing.",
     [*HEADS, Column("Effect", "effect"), Column("Points", "estimate", 1, plus=True)],
     effect_rows,
 )

@@ -85,8 +85,12 @@ def test_effects_are_contrasts_of_cells_with_an_interval_over_seeds_and_images(t
     ],
 )
 def test_effects_need_both_cells_of_each_loss(train, without, effects) -> None:
-    found = crossed(train(drawn(), without=without))
+    comparisons = train(drawn(), without=without)
+    found = crossed(comparisons)
     assert len(found) == (effects is not None)
+    for row in CELLS_TABLE.rows(comparisons):  # what is there is shown
+        there = [loss for loss in LOSSES if CELLS[loss, row["words"]] not in without]
+        assert [loss for loss in LOSSES if loss in row] == there
     assert all({n for n in EFFECT if one.effect(n)} == effects for one in found)
 
 
