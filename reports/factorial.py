@@ -3,7 +3,7 @@ effects are means of differences between cells, paired by seed, over seeds and t
 expected of them stands in claims.toml, written before the first training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -37,18 +37,23 @@ class Crossed:
 
     @property
     def losses(self) -> list[str]:
-        """Those of which both cells are there."""
-        return [loss for loss in LOSSES if {(loss, NOUNS), (loss, WORDS)} <= {*self.scores}]
+        return whole_losses(frozenset(self.scores))
 
     def effect(self, name: str) -> Estimate | None:
         """None where a cell is missing or has too few seeds."""
-        weights = effect_weights(tuple(self.losses)).get(name, {})
+        weights = effect_weights(frozenset(self.scores)).get(name, {})
         return combined([(self.scores, weights)]) if weights else None
 
 
+def whole_losses(cells: Set[tuple[str, str]]) -> list[str]:
+    """Those of which both cells are there."""
+    return [loss for loss in LOSSES if {(loss, NOUNS), (loss, WORDS)} <= cells]
+
+
 @cache
-def effect_weights(losses: Sequence[str]) -> dict[str, Weights]:
-    """Effect -> the weights of the cells, of these losses."""
+def effect_weights(cells: frozenset[tuple[str, str]]) -> dict[str, Weights]:
+    """Effect -> the weights of the cells, of those that are there."""
+    losses = whole_losses(cells)
     classify = [loss for loss in losses if loss != CONTRAST]
 
     def of_words(some: Sequence[str]) -> dict[tuple[str, str], float]:
@@ -70,6 +75,8 @@ def effect_weights(losses: Sequence[str]) -> dict[str, Weights]:
         found["all_words"] = {(BINARY, WORDS): 1.0, (CONTRAST, WORDS): -1.0}
     if {SOFTMAX, BINARY} <= {*losses}:
         found["binary"] = against([BINARY], SOFTMAX)
+    if {(SOFTMAX, NOUNS), (BINARY, NOUNS)} <= cells:
+        found["binary_nouns"] = {(BINARY, NOUNS): 1.0, (SOFTMAX, NOUNS): -1.0}
     return found
 
 
@@ -210,7 +217,7 @@ def outcome_of(hypothesis: Hypothesis, experiments: Sequence[Crossed]) -> Estima
         return None
     parts = []
     for experiment, sign in ((asked, 1), (by_length[shorter], -1)):
-        weights = effect_weights(tuple(experiment.losses))["words"]
+        weights = effect_weights(frozenset(experiment.scores))["words"]
         parts.append((experiment.scores, {key: sign * weight for key, weight in weights.items()}))
     return combined(parts)
 
@@ -238,8 +245,8 @@ CELLS_TABLE = Spec(
 EFFECTS = Spec(
     "effects",
     "Effects of losses and words",
-    "In points, with 95 % intervals over seeds and test images; without a softmax where a cell of it "
-    "is missing.",
+    "In points, with 95 % intervals over seeds and test images; without a softmax where one of its "
+    "cells is missing.",
     [*HEADS, Column("Effect", "effect"), Column("Points", "estimate", 1, plus=True)],
     effect_rows,
 )

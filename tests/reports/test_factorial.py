@@ -30,6 +30,7 @@ EFFECT = {  # of [loss, words] cells, in the order of LOSSES, nouns first
     "words": lambda y: (y[:, 1] - y[:, 0]).mean(axis=0),
     "classify": lambda y: y[1:].mean(axis=(0, 1)) - y[0].mean(axis=0),
     "binary": lambda y: y[2].mean(axis=0) - y[1].mean(axis=0),
+    "binary_nouns": lambda y: y[2, 0] - y[1, 0],
     "together": lambda y: (y[1:, 1] - y[1:, 0]).mean(axis=0) - (y[0, 1] - y[0, 0]),
 }
 
@@ -79,8 +80,10 @@ def test_effects_are_contrasts_of_cells_with_an_interval_over_seeds_and_images(t
     ("without", "effects"),
     [
         ([], {*EFFECT}),
-        (["catlip_words"], {"words", "classify", "together"}),
-        (["clip_nouns"], {"words", "binary"}),
+        (["catlip_words"], {"words", "classify", "together", "binary_nouns"}),
+        (["superclass"], {"words", "classify", "together", "binary_nouns"}),
+        (["catlip_softmax"], {"words", "classify", "together"}),
+        (["clip_nouns"], {"words", "binary", "binary_nouns"}),
         (["superclass", "catlip_words"], None),
     ],
 )
