@@ -41,7 +41,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.workers import group_timeout
 from catlip.label.audit import take_captions
-from catlip.label.sources import find, split
+from catlip.label.sources import find
 from catlip.program.progress import progress
 from catlip.records.profile import PROFILE, PROFILES
 from catlip.records.record import Record, build_name
@@ -133,10 +133,11 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 
 def tokens_of(captions: str, text: TextTower) -> float:
     """The mean length in tokens of captions of shards or tables; those that are cut count so."""
-    sources = [source for path in find([captions]) for source in split(path)]
     tokenize = CaptionTokenizer(text.context)
     # END is the greatest token.
-    lengths = [tokenize([text]).argmax().item() + 1 for text in take_captions(sources, CAPTIONS)]
+    lengths = [
+        tokenize([text]).argmax().item() + 1 for text in take_captions(find([captions]), CAPTIONS)
+    ]
     if not lengths:
         raise InputError(f"--captions {captions}: no captions")
     return round(fmean(lengths), 1)

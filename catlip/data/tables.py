@@ -50,7 +50,6 @@ class Unusable:
 class Row(NamedTuple):
     cells: Cells | Unusable
     line: int = 0  # of a text table its last, from 1 on
-    end: int = 0  # position of the byte after it
 
 
 @dataclass(frozen=True)
@@ -69,21 +68,21 @@ class TextTable:
     has_header: bool = True
     separator: re.Pattern[str] = re.compile("$^")
 
-    def rows(self, text_column: str | None = None, offset: int = 0) -> Iterator[Row]:
-        """The rows from a byte on. A row may have surplus fields if the last column is that of
-        captions, or if that is not known yet. Raises: InputError.
+    def rows(self, text_column: str | None = None) -> Iterator[Row]:
+        """The rows. They may have surplus fields if the last column is that of captions, or if that
+        is not known yet. Raises: InputError.
         """
         with reading(self.path), open(self.path, "rb") as file:
-            lines = _Lines(self.path, file, offset)
+            lines = _Lines(self.path, file)
             rows: Iterator[Cells | Unusable] = map(_json, filter(str.strip, lines))
             if self.delimiter:
                 fields = self.fields(lines)
-                if self.has_header and not offset:
+                if self.has_header:
                     next(fields, None)
                 is_last = text_column in (None, *self.names[-1:])
                 rows = (self._cells(row, is_last) for row in fields)
             for cells in rows:
-                yield Row(cells, lines.number, lines.offset)
+                yield Row(cells, lines.number)
 
     def fields(self, lines: "_Lines") -> Iterator[list[str]]:
         if self.delimiter == "\t":
@@ -139,24 +138,21 @@ class TextTable:
 
 
 class _Lines:
-    """The lines of a file from a byte on, their number, and where they end."""
+    """The lines of a file, and their number so far."""
 
-    def __init__(self, path: Path, file: BinaryIO, offset: int):
-        file.seek(0)
+    def __init__(self, path: Path, file: BinaryIO):
         mark = file.read(len(codecs.BOM_UTF8))
         if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise InputError(f"{path} is in UTF-16; save it in UTF-8")
         self.file, self.number = file, 0
-        self.offset = offset or (len(mark) if mark == codecs.BOM_UTF8 else 0)
-        file.seek(self.offset)
+        file.seek(len(mark) if mark == codecs.BOM_UTF8 else 0)
 
     def __iter__(self) -> Iterator[str]:
         while lines := self.file.readline(MAX_LINE_BYTES):
             if len(lines) == MAX_LINE_BYTES:
                 size = MAX_LINE_BYTES >> 20
-                raise OSError(f"a line of over {size} MiB begins at byte {self.offset:,}")
+                raise OSError(f"a line of over {size} MiB begins after line {self.number:,}")
             for line in lines.splitlines(keepends=True):  # a lone "\r" ends a line, too
-                self.offset += len(line)
                 self.number += 1
                 yield decode_text(line)
 
@@ -174,7 +170,7 @@ def open_text(path: Path, text_column: str | None = None) -> TextTable:
         others = [other for other in DELIMITERS if other in first]
         usual = "\t" if path.suffix.lower() == ".tsv" else ","
         delimiter = usual if usual in first or not others else max(others, key=first.count)
-        header = next(TextTable(path, delimiter).fields(_Lines(path, file, 0)), [])
+        header = next(TextTable(path, delimiter).fields(_Lines(path, file)), [])
     names = [name.strip() for name in header]
     while names and not names[-1]:
         names.pop()

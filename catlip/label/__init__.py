@@ -1,9 +1,9 @@
 """Labels captions: finds the synsets of every caption of shards and tables, and writes them beside
 the captions, or into a folder or to a URL.
 
-A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of
-processes, on one machine or on many, may share the work. What is already labelled is kept; a
-labelling that was stopped continues where it stopped.
+A shard, or a table, is a unit of work that depends on nothing else, so any number of processes, on
+one machine or on many, may share the work. What is already labelled is kept; a labelling that was
+stopped continues where it stopped.
 """
 
 import functools

@@ -1,7 +1,6 @@
 """`python -m catlip.label`: labels what is not labelled yet, and sums up all labels in a record."""
 
 import functools
-import itertools
 import platform
 import sys
 import time
@@ -20,18 +19,17 @@ from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.audit import audit_captions, audit_tables, take_captions, unknown_words
 from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
-    SUFFIX,
     Labels,
     labelling_record,
     read_sidecar,
     sidecar_path,
     write_plan,
 )
-from catlip.label.sources import PART_ROWS, Source, find, is_table, split
+from catlip.label.sources import Source, find
 from catlip.label.table import Each, check_table, write_table
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.progress import progress
-from catlip.program.ranges import Count, Natural
+from catlip.program.ranges import Natural
 from catlip.records.record import OMIT_DEFAULT, Record
 from catlip.records.table import print_tables
 from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
@@ -85,8 +83,6 @@ class Label:
     """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,
     if there is no header row.
     """
-    part_rows: Count = PART_ROWS
-    """Rows of a table in one unit of work; give fewer for a small table on many cores."""
     max_broken: MaxBroken = field(default=MAX_BROKEN, metadata=OMIT_DEFAULT)
     engine: Literal["local", "ray"] = field(default="local", metadata=OMIT_DEFAULT)
     """"local": processes of this machine; "ray": all machines of the Ray cluster at $RAY_ADDRESS,
@@ -128,7 +124,7 @@ class Explain:
 @dataclass(frozen=True)
 class Audit:
     """Count what a rule drops most and what it may keep wrongly, with an example caption for each,
-    in up to 100,000 captions, taken evenly from the shards and parts.
+    in up to 100,000 captions, taken evenly from the shards and tables.
 
     python -m catlip.label audit captions.parquet --rule corenet
     """
@@ -153,7 +149,8 @@ def main(config: Label) -> None:
     part, parts = config.part
     if part >= parts:
         raise InputError(f"--part {part} {parts}: of {parts} parts the last is {parts - 1}")
-    paths = find(config.sources)
+    sources = find(config.sources, config.text_column, config.max_broken)
+    paths = [source.path for source in sources]
     labels_dir, rule, words = config.labels_dir, config.rule, config.words
     if labels_dir is None and any(map(is_remote, paths)):
         raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
@@ -167,46 +164,29 @@ def main(config: Label) -> None:
         raise InputError("--vocabulary gives the class ids of a table; give --out labels.parquet")
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
-    cut = functools.partial(
-        split,
-        text_column=config.text_column,
-        part_rows=config.part_rows,
-        max_broken=config.max_broken,
-    )
+    sidecars = _sidecars(sources, labels_dir, rule)
+    plans: defaultdict[Path, set[str]] = defaultdict(set)
+    for sidecar in sidecars.values():
+        plans[sidecar.parent].add(sidecar.name)
+    for parent, names in plans.items():
+        write_plan(parent, rule, names)
+    present = {parent / name for parent in plans for name in names_in(parent)}
+    mine = sources[part::parts]
+    labelled = [source for source in mine if sidecars[source] in present]
     workers = config.workers or processors()
     with ray_cluster() if config.engine == "ray" else worker_pool(workers) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
-        # Cutting a text table reads all of it.
-        pieces = dict(apply_to_each("cutting", cut, list(filter(is_table, paths))))
-        pieces |= {path: cut(path) for path in paths if path not in pieces}
-        errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
-        readable = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
-        sources: list[Source] = list(itertools.chain.from_iterable(readable))
-        if not sources:
-            raise _failure(errors, 0)
-        sidecars = _sidecars(sources, labels_dir, rule)
-        plans: defaultdict[Path, set[str]] = defaultdict(set)
-        for sidecar in sidecars.values():
-            plans[sidecar.parent].add(sidecar.name)
-        for path, piece in pieces.items():
-            if isinstance(piece, InputError):  # a table that is not cut: one name stands for all
-                plans[labels_dir or path.parent].add(f"{path.name}.{rule}{SUFFIX}")
-        for parent, names in plans.items():
-            write_plan(parent, rule, names)
-        present = {parent / name for parent in plans for name in names_in(parent)}
-        mine = sources[part::parts]
-        labelled = [source for source in mine if sidecars[source] in present]
         checked = apply_to_each("checking", check, labelled)
         done = {source for source, is_same in checked if is_same is True}
         todo = [source for source in mine if source not in done]
         if parts > 1:
             doing = f"labelling part {part} of {parts} on {platform.node()}"
             failures = [error for _, error in apply_to_each(doing, label, todo) if error]
-            if errors or failures:
-                raise _failure([*errors, *failures], len(mine) - len(failures))
+            if failures:
+                raise _failure(failures, len(mine) - len(failures))
             print(f"part {part} of {parts} is labelled: {len(mine)} of {len(sources)} sources")
             return
-        if not todo and not errors and record_path.exists():
+        if not todo and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
             print(_write_table(config, sidecars, apply_to_each), end="")
             return
@@ -214,9 +194,9 @@ def main(config: Label) -> None:
             start = time.perf_counter()
             failures = [error for _, error in apply_to_each("labelling", label, todo) if error]
             seconds = time.perf_counter() - start
-            if errors or failures:
+            if failures:
                 record.save()  # the others are labelled
-                raise _failure([*errors, *failures], len(sources) - len(failures))
+                raise _failure(failures, len(sources) - len(failures))
             labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
         table_line = _write_table(config, sidecars, apply_to_each)
     metrics = labelling.metrics
@@ -357,8 +337,8 @@ def explain(config: Explain) -> None:
 
 
 def audit(config: Audit) -> None:
-    paths = find(config.sources)
-    sources = [source for path in paths for source in split(path, config.text_column)]
+    sources = find(config.sources, config.text_column)
+    paths = [source.path for source in sources]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, LabelAudit, config) as record:
         captions = take_captions(sources)

@@ -19,7 +19,7 @@ class Labelling(ByRule):
     """Labels of captions. The oldest records lack `sources` and `captions_labelled_now`.
 
     Attributes:
-        sources: number of shards and of parts of tables.
+        sources: number of shards and of tables.
         unlabelled, first_unlabelled: cause -> number of captions without a label, and the first.
         skipped, first_skipped: cause -> number of samples without a readable caption, and the
             first.

@@ -1,9 +1,9 @@
-"""The labels of a shard or of a part of a table, in a file beside it or in a folder of labels.
+"""The labels of a shard or of a table, in a file beside it or in a folder of labels.
 
-`00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of
-`captions.csv` in `captions-00003.paper.labels.npz`. The file holds the synsets of every caption, so
-that another vocabulary needs no new labelling; where a sample has several captions, they follow one
-another. It says what made it and from which captions; when these are the same, so are its bytes.
+`00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and `captions.csv`
+in `captions-00000.paper.labels.npz`. The file holds the synsets of every caption, so that another
+vocabulary needs no new labelling; where a sample has several captions, they follow one another. It
+says what made it and from which captions; when these are the same, so are its bytes.
 
 Before it starts, a labelling leaves a plan beside its labels files, with their names, in place of
 older plans that name one of them. So a vocabulary knows what is not labelled yet, and does not

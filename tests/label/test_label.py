@@ -29,9 +29,9 @@ from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 DOG, SOFA = 2084071, 4256520
 
 
-def make_table(path, rows):
+def make_table(path, texts):
     """A table of real sentences."""
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in glosses()[:rows]))
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
 
 
@@ -121,15 +121,17 @@ second = cluster.add_node(**machine)
 os.environ["RAY_ADDRESS"] = cluster.address
 program.label_source = dying
 threading.Thread(target=remove).start()
-program.main(program.Label(("captions.jsonl",), labels_dir=folder, part_rows=50, engine="ray"))
+program.main(program.Label(("captions",), labels_dir=folder, engine="ray"))
 """
 
 
 @pytest.mark.slow
 def test_ray_finds_all_labels_though_a_worker_and_a_machine_die(tmp_path):
     pytest.importorskip("ray")
-    table = make_table(tmp_path / "captions.jsonl", 1000)
-    label([table], tmp_path / "local" / "labels", part_rows=50)
+    (tmp_path / "captions").mkdir()
+    for number in range(20):
+        make_table(tmp_path / "captions" / f"{number}.jsonl", glosses()[number:1000:20])
+    label([tmp_path / "captions"], tmp_path / "local" / "labels")
     # A process of its own: forks of one that used Ray die of a segmentation fault.
     done = subprocess.run([sys.executable, "-c", RAY], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -249,40 +251,18 @@ def test_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
 
-def test_table_is_labelled_in_parts_once(tmp_path):
-    path, labels_dir = make_table(tmp_path / "captions.jsonl", 210), tmp_path / "one" / "labels"
-    label([path], labels_dir, part_rows=40)
-    label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
-    found = contents(labels_dir)
-    assert list(found) == [f"captions-{n:05d}.paper.labels.npz" for n in range(6)]
-    assert found == contents(tmp_path / "two" / "labels")
-    labels = [read_sidecar(labels_dir / name) for name in found]
-    assert list(map(len, labels)) == [40] * 5 + [10]
-    assert [part.meta["part"] for part in labels] == list(range(6))
-    written = times(labels_dir)
-    missing = labels_dir / "captions-00004.paper.labels.npz"
-    missing.unlink()
-    label([path], labels_dir, part_rows=40)
-    again = times(labels_dir)
-    assert [name for name in again if again[name] != written[name]] == [missing]
-    assert found == contents(labels_dir)
+def test_table_is_labelled_once(tmp_path):
+    path, labels_dir = make_table(tmp_path / "captions.jsonl", glosses()[:210]), tmp_path / "labels"
+    label([path], labels_dir)
+    (sidecar,) = labels_dir.glob("*.npz")
+    found, written = sidecar.read_bytes(), times(labels_dir)
+    assert len(read_sidecar(sidecar)) == 210
+    label([path], labels_dir)
+    assert times(labels_dir) == written
     # A changed table is labelled again even at the same size.
     path.write_text("".join(path.read_text().splitlines(keepends=True)[::-1]))
-    label([path], labels_dir, part_rows=40)
-    assert not contents(labels_dir).items() & found.items()
-
-
-def test_labels_of_parts_that_are_gone_do_not_count(tmp_path):
-    path = make_table(tmp_path / "captions.jsonl", 90)
-    label([path], None, part_rows=20)
-    assert counted(tmp_path) == 90
-    label([path], None, part_rows=50)
-    assert counted(tmp_path) == 90
-    label([make_shard(tmp_path / "captions-00002.tar", ["a dog"])], None)
-    assert counted(tmp_path) == 91
-    (tmp_path / "captions-00001.paper.labels.npz").unlink()
-    with pytest.raises(InputError, match=r"captions-00001\.paper\.labels\.npz"):
-        counted(tmp_path)
+    label([path], labels_dir)
+    assert sidecar.read_bytes() != found
 
 
 def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):
@@ -292,7 +272,7 @@ def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):
     with pytest.raises(InputError, match=r"^1 .*bad\.csv .*title"):
         label([bad, good], None, text_column="title")
     assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
-    with pytest.raises(InputError, match=r"bad\.csv\.paper\.labels\.npz"):
+    with pytest.raises(InputError, match=r"bad-00000\.paper\.labels\.npz"):
         counted(tmp_path)
     with pytest.raises(InputError, match=r"^2 .*bad\.csv"):
         label([bad, good], None, text_column="x")
@@ -345,8 +325,8 @@ def test_explaining_prints_a_line_for_each_word(capsys):
 
 def test_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
     """A limit on file size fails a write half-way, as a full disk does."""
-    make_table(tmp_path / "a.jsonl", 100)
-    make_table(tmp_path / "b.jsonl", 1500)
+    make_table(tmp_path / "a.jsonl", glosses()[:100])
+    make_table(tmp_path / "b.jsonl", glosses()[:1500])
     words = command("a.jsonl", "b.jsonl", "--labels-dir", "run/labels", "--workers", 1)
     options = {"cwd": tmp_path, "capture_output": True, "text": True}
     limit = (16_000, 16_000)

@@ -6,7 +6,7 @@ import pytest
 
 from catlip.captions import Labeller
 from catlip.label.audit import audit_captions, take_captions
-from catlip.label.sources import find, split
+from catlip.label.sources import find
 
 CAPTIONS = [
     "a free white couch and a dog",
@@ -40,5 +40,5 @@ def test_released_rule_drops_nouns_of_other_names():
 def test_captions_are_taken_evenly_from_not_too_many_files(tmp_path, num_files, most, expected):
     for number in range(num_files):
         (tmp_path / f"{number:03d}.csv").write_text("text\n" + f"file {number}\n" * 50)
-    sources = [source for path in find([str(tmp_path)]) for source in split(path, None, 50)]
-    assert list(Counter(take_captions(sources, most)).values()) == expected
+    taken = take_captions(find([str(tmp_path)]), most)
+    assert list(Counter(taken).values()) == expected

@@ -1,4 +1,4 @@
-"""Captions from tables are the same captions, whatever the kind of table and wherever it is cut."""
+"""Captions from tables are the same captions, whatever the kind of table."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.data.tables import caption_in
 from catlip.label import label_captions
-from catlip.label.sources import TarShard, Unusable, find, split
+from catlip.label.sources import Table, TarShard, Unusable, find
 
 KINDS = ("csv", "tsv", "jsonl", "parquet")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -43,12 +43,12 @@ def write_table(path, captions, row_group_size=3):
     return path
 
 
-def samples(path, text_column=None, part_rows=10):
-    return [sample for part in split(path, text_column, part_rows) for sample in part.samples()]
+def samples(path, text_column=None):
+    return [*Table(path, text_column).samples()]
 
 
-def captions(path, text_column=None, part_rows=10):
-    return [caption for _, caption in samples(path, text_column, part_rows)]
+def captions(path):
+    return [caption for _, caption in samples(path)]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def folder(tmp_path_factory):
 
 
 @settings(max_examples=60)
-@given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12), part_rows=st.integers(1, 13))
-@example(texts=["a dog", "NULL", '"a\ncat"', "\r\n", "", '",\t"'], part_rows=2)
-def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts, part_rows):
+@given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12))
+@example(texts=["a dog", "NULL", '"a\ncat"', "\r\n", "", '",\t"'])
+def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts):
     """Keys and captions, too: the digest is made of them."""
     shard = folder / "0.tar"
     captions = [json.dumps({"caption": caption_in(text)}).encode() for text in texts]
@@ -73,13 +73,11 @@ def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts, 
     for kind in KINDS:
         if kind in UNCLEAR and any(UNCLEAR[kind].search(text) for text in texts):
             continue
-        parts = split(write_table(folder / f"t.{kind}", texts), part_rows=part_rows)
-        found = label_captions((sample for part in parts for sample in part.samples()), labeller)
+        table = Table(write_table(folder / f"t.{kind}", texts))
+        found = label_captions(table.samples(), labeller)
         assert found.values.tolist() == expected.values.tolist(), kind
         assert found.offsets.tolist() == expected.offsets.tolist(), kind
         assert found.meta == expected.meta, kind
-        assert [part.num_rows for part in parts[:-1]] == [part_rows] * (len(parts) - 1)
-        assert [part.first_row for part in parts] == list(range(0, len(texts), part_rows))
 
 
 @pytest.mark.parametrize(("kind", "comma"), [("csv", b","), ("tsv", b"\t")])
@@ -88,9 +86,9 @@ def test_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
     path.write_bytes(comma.join([b"a dog", b"u"]) + b"\n" + comma.join([b"a cat", b"v"]) + b"\n")
     assert samples(path, "1") == [("0", "u"), ("1", "v")]
     with pytest.raises(InputError, match=f"{path.name} has no column 2; there are: 0, 1"):
-        split(path, "2")
+        samples(path, "2")
     with pytest.raises(InputError, match=f"{path.name}.*a dog, u"):
-        split(path)
+        samples(path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,6 @@ def test_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
 def test_text_tables_are_read_whatever_their_line_ends_and_marks(tmp_path, name, content, expected):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert captions(path, part_rows=1) == expected
     assert samples(path) == [(str(number), caption) for number, caption in enumerate(expected)]
 
 
@@ -142,7 +139,7 @@ def test_row_of_json_without_a_caption_says_why(tmp_path):
         **dict.fromkeys(('{"caption": "a', "9" * 5000, "[" * 100_000), Unusable("not JSON")),
     }
     (tmp_path / "t.jsonl").write_text("\n".join(rows))
-    assert captions(tmp_path / "t.jsonl", part_rows=4) == list(rows.values())
+    assert captions(tmp_path / "t.jsonl") == list(rows.values())
 
 
 def parquet(folder):
@@ -177,27 +174,30 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
         file.write(b"caption\n")
         file.truncate(200_000_000)  # takes no disk
     tracemalloc.start()
-    for part in split(path, part_rows=20_000):
-        for _ in part.samples():
-            pass
+    for _ in Table(path).samples():
+        pass
     assert tracemalloc.get_traced_memory()[1] < 1_000_000 < path.stat().st_size
     with pytest.raises(InputError, match=rf"endless\.{kind}"):
-        split(endless)
+        samples(endless)
     assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
+
+
+def paths_of(*patterns):
+    return [source.path for source in find(patterns)]
 
 
 def test_folder_stands_for_its_tars_or_else_for_one_kind_of_table(tmp_path):
     for name in ("b.tar", "a.tar", "a.parquet", "a_stats.json"):
         (tmp_path / name).touch()
     tars = [tmp_path / "a.tar", tmp_path / "b.tar"]
-    assert find([str(tmp_path)]) == tars
-    assert find([f"{tmp_path}/*.tar", f"{tmp_path}/{{a..b}}.tar"]) == tars, "each once"
+    assert paths_of(str(tmp_path)) == tars
+    assert paths_of(f"{tmp_path}/*.tar", f"{tmp_path}/{{a..b}}.tar") == tars, "each once"
     for path in (*tars, tmp_path / "a.parquet"):
         path.unlink()
     for name in ("README.txt", "d.csv", "c.csv", "._c.csv", "e.jsonl"):
         (tmp_path / name).touch()
-    assert find([str(tmp_path)]) == [tmp_path / "c.csv", tmp_path / "d.csv"]
+    assert paths_of(str(tmp_path)) == [tmp_path / "c.csv", tmp_path / "d.csv"]
 
 
 @pytest.mark.parametrize("name", ["notes.md", "a.csv.gz", "captions", "no.tar"])
