@@ -27,19 +27,18 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catlip.captions import Labeller as Labeller
+    from catlip.captions import Word as Word
     from catlip.data.loader import RaggedLabels as RaggedLabels
     from catlip.library import CatLIPLoss as CatLIPLoss
-    from catlip.library import Labeller as Labeller
-    from catlip.library import Noun as Noun
     from catlip.library import batches as batches
     from catlip.library import load as load
     from catlip.library import transfer_head as transfer_head
     from catlip.vocabulary import Vocabulary as Vocabulary
 
 LIBRARY = {  # name -> where it is
-    **dict.fromkeys(
-        ("Labeller", "Noun", "CatLIPLoss", "transfer_head", "load", "batches"), "catlip.library"
-    ),
+    **dict.fromkeys(("Labeller", "Word"), "catlip.captions"),
+    **dict.fromkeys(("CatLIPLoss", "transfer_head", "load", "batches"), "catlip.library"),
     "RaggedLabels": "catlip.data.loader",
     "Vocabulary": "catlip.vocabulary",
 }

@@ -67,16 +67,26 @@ def texts_of(texts: Iterable[T]) -> Iterable[T]:
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a caption: part of speech ("" if the rule uses none), base form, name of its
-    first noun sense ("" without one), whether that is a label, and if not, why.
+    """One word of a caption, as it stands there.
+
+    Attributes:
+        tag: its part of speech, "" if the rule uses none.
+        lemma: its base form.
+        synset, offset: the name of its first noun sense, such as "dog.n.01", and the offset in
+            WordNet 3.0's noun file (ImageNet's n02084071 is 2084071); "" and None without one.
+        reason: why that is no label; "" if it is.
     """
 
-    token: str
+    word: str
     tag: str
     lemma: str
     synset: str
-    kept: bool
+    offset: int | None
     reason: str
+
+    @property
+    def gloss(self) -> str:
+        return "" if self.offset is None else nouns().gloss(self.offset)
 
 
 @dataclass(frozen=True)
@@ -141,12 +151,18 @@ class Labeller:
         self.version = LabelVersion(rule, VERSION, tagger, EDITION, words=tuple(user_words))
         self._longest = self._nouns.longest_by_first_word() if rule == "paper_multiword" else {}
 
-    def __call__(self, caption: object) -> list[int]:
-        """The synsets of one caption: offsets in WordNet 3.0's noun file, ascending, each once."""
-        return self.batch([caption])[0]
+    def __call__(self, caption: object) -> list[Word]:
+        """The words of a caption that give a label, in its order, each synset once."""
+        distinct: dict[str, Word] = {}
+        for word in self.explain(caption):
+            if not word.reason:
+                distinct.setdefault(word.synset, word)
+        return [*distinct.values()]
 
     def batch(self, captions: Sequence[object]) -> list[list[int]]:
-        """The synsets of each caption; with a tagger, much faster than one caption at a time."""
+        """The synsets of each caption, as offsets, ascending, each once; with a tagger, much faster
+        than one caption at a time.
+        """
         words = [tokenize(clean(caption)) for caption in texts_of(captions)]
         if self._tagger:
             tagged = zip(words, self._tagger.tag(words), strict=True)
@@ -229,7 +245,7 @@ class Labeller:
             reason = f"its first sense is named {synset}"
         else:
             reason = ""
-        return Word(token, tag, lemma, synset=synset, kept=not reason, reason=reason)
+        return Word(token, tag, lemma, synset=synset, offset=sense, reason=reason)
 
     def _is_user_word(self, word: str) -> bool:
         return word in self._user_synsets or self._nouns.lemmatize(word) in self._user_synsets
@@ -246,3 +262,9 @@ class Labeller:
         lemma = self._nouns.lemmatize(word)
         sense = self._nouns.first_senses.get(lemma)
         return sense if sense is not None and self._nouns.name(sense) == f"{lemma}.n.01" else None
+
+
+@functools.cache
+def labeller_of(rule: str, words: tuple[tuple[str, str], ...] = ()) -> Labeller:
+    """The labeller of a rule and the user's words; each process makes it once."""
+    return Labeller(rule, dict(words))

@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 from PIL import Image
 
-from catlip.captions import Labeller
+from catlip.captions import labeller_of
 from catlip.cli import run
 from catlip.data.decode import open_picture, rgb
 from catlip.data.shards import expand, open_shard
@@ -44,7 +44,7 @@ class Examples:
 
 def main(config: Examples) -> None:
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
-    labeller = Labeller(vocabulary.rule, dict(vocabulary.words))
+    labeller = labeller_of(vocabulary.rule, vocabulary.words)
     samples = []
     with Record(config.out, result.Examples, config) as record:
         shards = [open_shard(paths[number]) for number in spread_evenly(len(paths), config.count)]
@@ -60,7 +60,7 @@ def main(config: Examples) -> None:
                     key = f"{shard.path.name}: {shard.keys[number]}"
                     record.notes.append(f"{key} has no readable image")
                 words = [
-                    (word.token, word.tag, word.synset if word.kept else "")
+                    (word.word, word.tag, "" if word.reason else word.synset)
                     for word in labeller.explain(caption)
                 ]
                 sample = result.Example(

@@ -1,11 +1,10 @@
-"""What the programs do, for other people's trainers: labels, targets, loss, Transfer Init, encoders
-and batches. `import catlip` has each name; docs/library.md shows them at work.
+"""What the programs do, for other people's trainers: loss, Transfer Init, encoders and batches.
+`import catlip` has each name; docs/library.md shows them at work.
 """
 
 import functools
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from catlip import captions
 from catlip.captions import texts_of
 from catlip.categorical import linear_classifier, sparse_binary_cross_entropy
 from catlip.data.augment import Augmentation
@@ -29,46 +27,6 @@ from catlip.transfer_init import ALPHA
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet, synsets_of
-from catlip.words.wordnet import nouns
-
-
-@dataclass(frozen=True)
-class Noun:
-    """A noun of a caption: the word as it stands there, and the WordNet synset that it gives."""
-
-    word: str
-    synset: str  # its name, such as "dog.n.01"
-    offset: int  # in WordNet 3.0's noun file; ImageNet's n02084071 is 2084071
-    gloss: str
-
-
-class Labeller:
-    """Captions to nouns (Section 3.1, Equation 1).
-
-    Args:
-        rule: "paper", "corenet" (the released code's) or "paper_multiword"; see catlip.captions.
-        words: the user's words -> the name of a synset, or "" to give no label.
-
-    Raises: catlip.program.errors.InputError for another rule, or a word's synset that is none.
-    """
-
-    def __init__(self, rule: str = "paper", words: Mapping[str, str] | None = None):
-        self._labeller = captions.Labeller(rule, words)
-
-    def __call__(self, caption: str) -> list[Noun]:
-        """The nouns of a caption in its order, each synset once."""
-        distinct: dict[str, Noun] = {}
-        for word in self._labeller.explain(caption):
-            if word.kept:
-                offset = self._labeller.synset(word.token)
-                assert offset is not None, "a word that is kept has one"
-                noun = Noun(word.token, word.synset, offset, nouns().gloss(offset))
-                distinct.setdefault(word.synset, noun)
-        return [*distinct.values()]
-
-    def batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The synsets of each caption, as offsets, ascending: as fast as the program labels."""
-        return self._labeller.batch(texts)
 
 
 class CatLIPLoss(nn.Module):

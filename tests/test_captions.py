@@ -50,7 +50,7 @@ def test_rule_equals_plain_nltk_code_on_many_sentences(rule, start, count):
 def test_captions_are_read_up_to_a_limit():
     corenet = Labeller("corenet")
     padding = "x" * (MAX_CHARACTERS - len(" dog"))
-    assert (corenet(f"{padding} dog cat"), corenet(f"{padding}x dog cat")) == ([DOG], [])
+    assert corenet.batch([f"{padding} dog cat", f"{padding}x dog cat"]) == [[DOG], []]
 
 
 @settings(max_examples=40)
@@ -59,15 +59,16 @@ def test_labels_do_not_depend_on_the_other_captions_of_a_batch(labeller, caption
     order = list(range(len(captions)))
     random.shuffle(order)
     together = labeller.batch([captions[place] for place in order])
-    assert together == [labeller(captions[place]) for place in order]
+    assert together == [labeller.batch([captions[place]])[0] for place in order]
 
 
 @pytest.mark.parametrize("caption", ODD_CAPTIONS, ids=lambda caption: repr(caption)[:20])
 def test_odd_captions_never_crash(labeller, caption):
-    labels = labeller(caption)
+    (labels,) = labeller.batch([caption])
     assert set(labels) <= KNOWN
-    kept = {word.synset for word in labeller.explain(caption) if word.kept}
-    assert kept == {nouns().name(synset) for synset in labels}
+    kept = labeller(caption)
+    assert {word.offset for word in kept} == {*labels}
+    assert {word.synset for word in kept} == {nouns().name(synset) for synset in labels}
     assert labels or labeller.why_none(caption)
 
 

@@ -6,7 +6,6 @@ one machine or on many, may share the work. What is already labelled is kept; a 
 stopped continues where it stopped.
 """
 
-import functools
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catlip.captions import MAX_CHARACTERS, Labeller, LabelVersion
+from catlip.captions import MAX_CHARACTERS, Labeller, LabelVersion, labeller_of
 from catlip.cli import InputError
 from catlip.data.tables import open_text
 from catlip.label.sidecar import Labels, add_caption, read_sidecar, sidecar_path, write_sidecar
@@ -26,13 +25,13 @@ from catlip.words.wordnet import nouns
 BATCH_CAPTIONS = 512
 
 
-def label_source(
-    source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
-) -> None:
-    """Write the sidecar of a source; its bytes do not depend on the process or the order."""
-    labels = label_captions(source.samples(), labeller_of(rule, words))
+def label_source(source: Source, labels_dir: Path | None, version: LabelVersion) -> None:
+    """Write the sidecar of a source by the rule and words of a version; its bytes do not depend on
+    the process or the order.
+    """
+    labels = label_captions(source.samples(), labeller_of(version.rule, version.words))
     labels.meta.update(source.origin())
-    write_sidecar(sidecar_path(source, labels_dir, rule), labels)
+    write_sidecar(sidecar_path(source, labels_dir, version.rule), labels)
 
 
 def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -> Labels:
@@ -69,20 +68,18 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 
 
-def is_labelled(
-    source: Source, labels_dir: Path | None, rule: str, words: Path | None = None
-) -> bool:
-    """Whether the same rule and words made the source's labels from the same captions: a shard is
-    compared by its digest, a table is read.
+def is_labelled(source: Source, labels_dir: Path | None, version: LabelVersion) -> bool:
+    """Whether the source's labels are of this version and were made from the same captions: a shard
+    is compared by its digest, a table is read.
     """
     try:
-        meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta
+        meta = read_sidecar(sidecar_path(source, labels_dir, version.rule)).meta
     except (InputError, FileNotFoundError):
         return False
     origin = source.origin()
-    if LabelVersion.from_meta(meta) != labeller_of(rule, words).version:
+    if LabelVersion.from_meta(meta) != version:
         return False
-    if words and "words_met" not in meta:  # labels of an earlier version
+    if version.words and "words_met" not in meta:  # labels of an earlier version
         return False
     if any(meta.get(name) != value for name, value in origin.items()):
         return False
@@ -94,15 +91,10 @@ def is_labelled(
     return bool(meta["captions_sha256"] == digest.hexdigest())
 
 
-@functools.cache
-def labeller_of(rule: str, words: Path | None = None) -> Labeller:
-    """The labeller of a rule, with the words in a file; each process makes it once."""
-    return Labeller(rule, read_words(words) if words else None)
-
-
-def read_words(path: Path) -> dict[str, str]:
+def read_words(path: Path | None) -> dict[str, str]:
     """The words in a CSV or TSV file without a header: a word, and the WordNet synset
     ("shirt.n.01") or the noun ("shirt") that it stands for, or nothing if it is to give no label.
+    None has none.
 
         tshirts,shirt
         tee,jersey.n.03
@@ -111,6 +103,8 @@ def read_words(path: Path) -> dict[str, str]:
     Raises: InputError, with the line.
     """
     words: dict[str, str] = {}
+    if path is None:
+        return words
     table = open_text(path, "0")
     for row in table.rows():
         assert isinstance(row.cells, dict)

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import tyro
 
-from catlip.captions import LabelVersion
+from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError, run
 from catlip.data.remote import names_in
-from catlip.label import is_labelled, label_source, labeller_of
+from catlip.label import is_labelled, label_source, read_words
 from catlip.label.audit import audit_captions, audit_tables, take_captions, unknown_words
 from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
@@ -37,7 +37,6 @@ from catlip.system.foreign import printable
 from catlip.system.machine import processors
 from catlip.system.urls import is_remote, show_urls
 from catlip.vocabulary.result import LABELS
-from catlip.words.wordnet import nouns
 
 # Captions above these may not be English: in Flickr8k's captions, shop titles and WordNet's
 # definitions, at most 3 % have no label and 41 % of the words are no nouns; in German 25 and 73 %.
@@ -151,19 +150,19 @@ def main(config: Label) -> None:
         raise InputError(f"--part {part} {parts}: of {parts} parts the last is {parts - 1}")
     sources = find(config.sources, config.text_column, config.max_broken)
     paths = [source.path for source in sources]
-    labels_dir, rule, words = config.labels_dir, config.rule, config.words
+    labels_dir, rule = config.labels_dir, config.rule
     if labels_dir is None and any(map(is_remote, paths)):
         raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
     folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
-    label_version = labeller_of(rule, words).version
+    label_version = Labeller(rule, read_words(config.words)).version
     if config.out:
         check_table(config.out, config.vocabulary, label_version, [*map(Path.resolve, paths)])
     elif config.vocabulary:
         raise InputError("--vocabulary gives the class ids of a table; give --out labels.parquet")
-    check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule, words=words)
-    label = functools.partial(label_source, labels_dir=labels_dir, rule=rule, words=words)
+    check = functools.partial(is_labelled, labels_dir=labels_dir, version=label_version)
+    label = functools.partial(label_source, labels_dir=labels_dir, version=label_version)
     sidecars = _sidecars(sources, labels_dir, rule)
     plans: defaultdict[Path, set[str]] = defaultdict(set)
     for sidecar in sidecars.values():
@@ -212,8 +211,8 @@ def main(config: Label) -> None:
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
     if unmet := {word for word, _ in label_version.words} - _words_met(sidecars.values()):
         print(
-            f"{len(unmet)} of {len(label_version.words)} words of {words} occur in no caption: "
-            f"{printable(', '.join(sorted(unmet)))[:500]}"
+            f"{len(unmet)} of {len(label_version.words)} words of {config.words} occur in no "
+            f"caption: {printable(', '.join(sorted(unmet)))[:500]}"
         )
     without = sum(metrics.unlabelled.values()) / metrics.captions
     unknown = unknown_words(take_captions((todo or sources)[-1:], CHECKED_CAPTIONS))
@@ -247,7 +246,7 @@ def _write_table(config: Label, sidecars: Mapping[Source, Path], each: Each) -> 
     """Write the table, if one is wanted. Returns: the line that says so."""
     if not config.out:
         return ""
-    rows = write_table(config.out, sidecars, each, config.words, vocabulary=config.vocabulary)
+    rows = write_table(config.out, sidecars, each, config.vocabulary)
     return f"table: {config.out} ({rows:,} rows)\n"
 
 
@@ -323,13 +322,11 @@ def summarise(
 
 
 def explain(config: Explain) -> None:
-    labeller = labeller_of(config.rule, config.words)
+    labeller = Labeller(config.rule, read_words(config.words))
     lines = [("word", "tag", "base form", "label, or why not")]
     for word in labeller.explain(config.caption):
-        verdict = word.reason
-        if word.kept and (synset := labeller.synset(word.token)) is not None:
-            verdict = f"label {word.synset}: {nouns().gloss(synset).partition(';')[0]}"
-        lines.append((word.token, word.tag, word.lemma, verdict))
+        verdict = word.reason or f"label {word.synset}: {word.gloss.partition(';')[0]}"
+        lines.append((word.word, word.tag, word.lemma, verdict))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
@@ -343,7 +340,8 @@ def audit(config: Audit) -> None:
     with Record(record_path, LabelAudit, config) as record:
         captions = take_captions(sources)
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
-        metrics, record.samples = audit_captions(bar, labeller_of(config.rule, config.words))
+        labeller = Labeller(config.rule, read_words(config.words))
+        metrics, record.samples = audit_captions(bar, labeller)
         audited = record.finish(metrics)
     print_tables(audit_tables(audited, record.samples))
     print(

@@ -65,7 +65,7 @@ def audit_captions(
         rows = set[tuple[Any, ...]]()
         for word, tag in zip(words, tags, strict=True):
             is_noun, reason = tag.startswith(NOUN), word.reason
-            if word.kept:
+            if not word.reason:
                 verdicts[LABEL] += 1
                 if not is_noun:
                     rows.add(("not_nouns", word.lemma, word.synset, tag))
@@ -75,7 +75,7 @@ def audit_captions(
             # Without the synset, so that such words can be counted together.
             verdicts[reason.replace(word.synset, "otherwise") if word.synset else reason] += 1
             # The tagger calls brackets and the like nouns, too.
-            if word.synset or (is_noun and any(map(str.isalpha, word.token))):
+            if word.synset or (is_noun and any(map(str.isalpha, word.word))):
                 rows.add(("dropped", word.lemma, reason))
         counts.update(rows)
         for row in rows:

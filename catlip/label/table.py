@@ -19,9 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from catlip.captions import Labeller, LabelVersion
+from catlip.captions import Labeller, LabelVersion, labeller_of
 from catlip.cli import InputError
-from catlip.label import labeller_of
 from catlip.label.sidecar import Labels, read_sidecar
 from catlip.label.sources import PARQUET, Source
 from catlip.program.identity import refuse_foreign
@@ -56,7 +55,6 @@ def write_table(
     out: Path,
     sidecars: Mapping[Source, Path],
     each: Each,
-    words: Path | None = None,
     vocabulary: Path | None = None,
 ) -> int:
     """Write the table of sources and their labels files, atomically, as Parquet with a row group or
@@ -69,7 +67,7 @@ def write_table(
     """
     import pyarrow.parquet as pq
 
-    tabulate, rows = partial(_table_of, words=words, vocabulary=vocabulary), 0
+    tabulate, rows = partial(_table_of, vocabulary=vocabulary), 0
     # Tables come as they are done, and are written in the order of their sources.
     tables: dict[Source, Any] = {}
     sources = deque(sidecars)
@@ -103,13 +101,14 @@ def _schema(vocabulary: Path | None) -> Any:
     return pa.schema(columns)
 
 
-def _table_of(item: tuple[Source, Path], words: Path | None, vocabulary: Path | None) -> Any:
+def _table_of(item: tuple[Source, Path], vocabulary: Path | None) -> Any:
     """The rows of one source; only ROWS of them at a time are Python's values, which are large."""
     import pyarrow as pa
 
     source, sidecar = item
     labels, schema = read_sidecar(sidecar), _schema(vocabulary)
-    labeller = labeller_of(labels.meta["rule"], words)
+    version = LabelVersion.from_meta(labels.meta)
+    labeller = labeller_of(version.rule, version.words)
     rows = _rows(source, labels, labeller, _class_ids(vocabulary) if vocabulary else {})
     tables = [schema.empty_table()]
     while some := [*islice(rows, ROWS)]:

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.captions import EDITION, Labeller, LabelVersion, texts_of
+from catlip.captions import EDITION, LabelVersion, labeller_of, texts_of
 from catlip.cli import InputError
 from catlip.data.remote import read_file
 from catlip.label import label_captions
@@ -125,7 +125,7 @@ class Vocabulary:
 
     def classes(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The class ids [sum K] of captions, and their offsets [N+1]."""
-        synsets = _labeller(self.rule, self.words).batch(texts)
+        synsets = labeller_of(self.rule, self.words).batch(texts)
         values = np.fromiter(itertools.chain.from_iterable(synsets), dtype=np.uint32)
         return self.encode(values, np.cumsum([0, *map(len, synsets)]))
 
@@ -154,7 +154,7 @@ class Vocabulary:
 
         Raises: InputError if fewer than two are left.
         """
-        labeller = _labeller(rule, tuple((words or {}).items()))
+        labeller = labeller_of(rule, tuple((words or {}).items()))
         samples = ((str(number), text) for number, text in enumerate(texts_of(texts)))
         labels = label_captions(samples, labeller)
         rows, meta = nouns().rows(labels.values), labels.meta
@@ -231,11 +231,6 @@ class Vocabulary:
             synsets=ranked[:top_k],
             pruned=ranked[top_k:],
         )
-
-
-@functools.cache
-def _labeller(rule: str, words: tuple[tuple[str, str], ...]) -> Labeller:
-    return Labeller(rule, dict(words))
 
 
 def count(paths: Iterable[Path]) -> Counts:

@@ -157,7 +157,7 @@ def test_one_caption_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> Non
     samples = [(f"{i:02}", {"png": plain((i, i, i)), "txt": several}) for i in range(24)]
     write_shard(tmp_path / "0.tar", [*samples, ("alone", {"png": plain(), "txt": b"a cat"})])
     shard = open_shard(tmp_path / "0.tar")
-    label_source(TarShard(shard.path), tmp_path, "paper")
+    label_source(TarShard(shard.path), tmp_path, Labeller("paper").version)
     counts = count([tmp_path / "0.paper.labels.npz"])
     vocabulary, labeller, tokenize = build(counts, 0), Labeller("paper"), CaptionTokenizer(16)
     dog = next(synset for synset in vocabulary.synsets if synset.name == "dog.n.01")
@@ -176,7 +176,7 @@ def test_one_caption_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> Non
             for i in range(len(batch)):
                 one, end = batch.labels.offsets[i : i + 2]
                 names = {vocabulary.synsets[j].offset for j in batch.labels.values[one:end]}
-                assert names == {*labeller(LINES[images[i - len(batch)][1]])}
+                assert names == {*labeller.batch([LINES[images[i - len(batch)][1]]])[0]}
                 assert len(names) == end - one
         return images
 

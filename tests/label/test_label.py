@@ -73,7 +73,7 @@ def test_every_sample_has_the_labels_of_its_caption(shards, tmp_path):
         shard, labeller = open_shard(path), Labeller(rule)
         labels = read_labels(shard, labels_dir, rule)
         found = [part.tolist() for part in np.split(labels.values, labels.offsets[1:-1])]
-        assert found == [labeller(shard.caption(number)) for number in range(len(shard))]
+        assert found == labeller.batch([shard.caption(number) for number in range(len(shard))])
         assert labels.values.dtype == labels.offsets.dtype == np.uint32
 
 
@@ -164,7 +164,7 @@ def test_labels_that_were_made_otherwise_or_are_damaged_are_made_again(tmp_path,
     sidecar = tmp_path / "0.paper.labels.npz"
     whole, labels = sidecar.read_bytes(), read_sidecar(sidecar)
     write_sidecar(sidecar, replace(labels, meta=labels.meta | {name: other}))
-    assert not is_labelled(source, None, "paper")
+    assert not is_labelled(source, None, LabelVersion.from_meta(labels.meta))
     if name == "tagger":
         with pytest.raises(InputError, match=str(sidecar)):
             summarise({source: sidecar}, set(), LabelVersion.from_meta(labels.meta), 1.0)

@@ -8,7 +8,6 @@ import pytest
 from glosses import glosses, make_shard
 
 import catlip
-from catlip.captions import Labeller
 from catlip.data.shards import open_shard, write_shard
 from catlip.label.__main__ import Label, main
 from catlip.label.sidecar import sidecar_path
@@ -57,14 +56,14 @@ def test_each_caption_has_its_nouns_and_classes(shards, tmp_path, rule):
     captions = [caption for of_sample in captions for caption in of_sample]
     assert [*table.key[-4:]] == ["pair", "pair", "none", "empty"]
     assert [*table.source] == ["0.tar"] * (len(table) - 4) + ["1.tar"] * 4
-    of_caption, labeller = catlip.Labeller(rule), Labeller(rule)
+    labeller = catlip.Labeller(rule)
     targets = vocabulary.targets([caption or "" for caption in captions])
     assert len(table) == len(captions) == len(targets.offsets) - 1
     for number, row in enumerate(table.itertuples()):
         caption = captions[number]
         assert row.caption == caption or not caption or "\ud83d" in caption
         # The tagger may call the word's second place a noun: the order may differ.
-        assert {*row.synsets} == {noun.synset for noun in of_caption(caption or "")}
+        assert {*row.synsets} == {noun.synset for noun in labeller(caption or "")}
         assert [nouns().name(labeller.synset(word)) for word in row.words] == [*row.synsets]
         classes = targets.values[targets.offsets[number] : targets.offsets[number + 1]]
         assert sorted(row.classes) == sorted(classes.tolist())

@@ -8,7 +8,7 @@ import catlip
 from catlip.captions import Labeller, LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.label import is_labelled, labeller_of, read_words
+from catlip.label import is_labelled, read_words
 from catlip.label.__main__ import Label, main
 from catlip.label.sidecar import read_sidecar
 from catlip.label.sources import TarShard
@@ -36,7 +36,7 @@ def test_own_words_come_before_wordnets(rule: str, tmp_path: Path) -> None:
     assert "shirt.n.01" not in names(usual, caption)
     assert {"shirt.n.01", "cup.n.02", "dog.n.01"} <= {*names(own, caption)}
     assert "color.n.01" not in names(own, caption)
-    kept = {word.token: word.kept for word in own.explain(caption)}
+    kept = {word.word: not word.reason for word in own.explain(caption)}
     assert (kept["tshirts"], kept["color"], kept["mugs"]) == (True, False, True)
     assert names(own, "a dog on a couch") == names(usual, "a dog on a couch")
 
@@ -70,11 +70,12 @@ def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path
     main(Label((str(path),), quiet=True))
     sidecar, shard = path.with_suffix(".paper.labels.npz"), TarShard(path)
     assert "words" not in read_sidecar(sidecar).meta  # as labels of before
-    assert is_labelled(shard, None, "paper")
-    assert not is_labelled(shard, None, "paper", words)
+    usual, own = (Labeller("paper", read_words(path)).version for path in (None, words))
+    assert is_labelled(shard, None, usual)
+    assert not is_labelled(shard, None, own)
     main(Label((str(path),), words=words, quiet=True))
-    assert is_labelled(shard, None, "paper", words)
-    assert not is_labelled(shard, None, "paper")
+    assert is_labelled(shard, None, own)
+    assert not is_labelled(shard, None, usual)
     vocabulary = build(count([sidecar]), threshold=0)
     assert {one.name: one.count for one in vocabulary.synsets}["shirt.n.01"] == 2
     vocabulary.save(tmp_path / "v.json")
@@ -85,5 +86,4 @@ def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path
     same = catlip.Vocabulary.from_captions(captions, threshold=0, words=read_words(words))
     assert same.synsets == vocabulary.synsets
     write(words, "tshirts,coat\n")
-    labeller_of.cache_clear()
-    assert not is_labelled(shard, None, "paper", words)
+    assert not is_labelled(shard, None, Labeller("paper", read_words(words)).version)

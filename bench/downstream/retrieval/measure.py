@@ -39,7 +39,7 @@ from bench.downstream.retrieval import result
 from bench.downstream.retrieval.config import Retrieval
 from bench.downstream.retrieval.result import CUTS, RETRIEVAL, ComparedBy, Recall
 from catlip import streams
-from catlip.captions import Labeller
+from catlip.captions import labeller_of
 from catlip.cli import InputError
 from catlip.data.layout import TABLES, has_tars, split_of
 from catlip.data.loader import RaggedLabels
@@ -210,7 +210,7 @@ def cosines(towers: Towers, features: Tensor, captions: list[str]) -> tuple[Tens
 
 
 def check_labelling(vocabulary: Vocabulary) -> None:
-    labeller = Labeller(vocabulary.rule, dict(vocabulary.words)).version
+    labeller = labeller_of(vocabulary.rule, vocabulary.words).version
     if labeller != vocabulary.label_version:
         raise InputError(
             f"the vocabulary was made by {vocabulary.label_version}, but captions are labelled by "
