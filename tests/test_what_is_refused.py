@@ -60,7 +60,7 @@ REFUSED = [
     (f"{OWN}/cut.py:small", "line 2"),
     (f"{OWN}/none.py:small", "none.py"),
     ("catlip.label nowhere/{0..2}.tar", "nowhere/0.tar"),
-    ("catlip.label ODD/0.tar", "photos-", "not UTF-8"),
+    ("catlip.label ODD/0.tar --labels-dir ODD", "photos-", "not UTF-8"),
     (f"{LABEL} --out labels.csv", ".parquet"),
     (f"{LABEL} --vocabulary HERE/other.json", "--out"),
     (f"{LABEL} --out x.parquet --vocabulary none.json", "none.json"),

@@ -1,5 +1,5 @@
-"""Labels captions: finds the synsets of every caption of shards and tables, and writes them beside
-the captions, or into a folder or to a URL.
+"""Labels captions: finds the synsets of every caption of shards and tables, and writes them into a
+folder or to a URL.
 
 A shard, or a table, is a unit of work that depends on nothing else, so any number of processes, on
 one machine or on many, may share the work. What is already labelled is kept; a labelling that was
@@ -25,7 +25,7 @@ from catlip.words.wordnet import nouns
 BATCH_CAPTIONS = 512
 
 
-def label_source(source: Source, labels_dir: Path | None, version: LabelVersion) -> None:
+def label_source(source: Source, labels_dir: Path, version: LabelVersion) -> None:
     """Write the sidecar of a source by the rule and words of a version; its bytes do not depend on
     the process or the order.
     """
@@ -68,7 +68,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 
 
-def is_labelled(source: Source, labels_dir: Path | None, version: LabelVersion) -> bool:
+def is_labelled(source: Source, labels_dir: Path, version: LabelVersion) -> bool:
     """Whether the source's labels are of this version and were made from the same captions: a shard
     is compared by its digest, a table is read.
     """

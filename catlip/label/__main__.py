@@ -4,7 +4,7 @@ import functools
 import platform
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from catlip.records.table import print_tables
 from catlip.system.engines import Apply, ray_cluster, work_ahead, worker_pool
 from catlip.system.foreign import printable
 from catlip.system.machine import processors
-from catlip.system.urls import is_remote, show_urls
+from catlip.system.urls import show_urls
 from catlip.vocabulary.result import LABELS
 
 # Captions above these may not be English: in Flickr8k's captions, shop titles and WordNet's
@@ -70,9 +70,9 @@ class Label:
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
     "corenet": as released.
     """
-    labels_dir: Path | None = None
-    """Folder of the labels, or its URL (s3://bucket/labels); by default the folder of the captions.
-    The record goes to labelling/ beside a local folder given here, otherwise to runs/labelling/.
+    labels_dir: Path = Path("labels")
+    """Folder of the labels, or its URL (s3://bucket/labels). The record goes to labelling/ beside a
+    local folder, otherwise to runs/labelling/.
     """
     words: Path | None = None
     """Words of your own, a CSV without a header: a word, and the noun or synset that it stands for
@@ -136,10 +136,8 @@ class Audit:
     """Words of your own, as for labelling."""
     text_column: str | None = None
     """A table's column of captions, as for labelling."""
-    labels_dir: Path | None = None
-    """Folder of the labels of these sources. The record goes to labelling/ beside a local folder
-    given here, otherwise to runs/labelling/.
-    """
+    labels_dir: Path = Path("labels")
+    """Folder of the labels of these sources; the record goes where that of labelling goes."""
     quiet: bool = False
     """No progress bar."""
 
@@ -149,29 +147,21 @@ def main(config: Label) -> None:
     if part >= parts:
         raise InputError(f"--part {part} {parts}: of {parts} parts the last is {parts - 1}")
     sources = find(config.sources, config.text_column, config.max_broken)
-    paths = [source.path for source in sources]
     labels_dir, rule = config.labels_dir, config.rule
-    if labels_dir is None and any(map(is_remote, paths)):
-        raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
-    folder = labels_dir or paths[0].parent
-    record_path = labelling_record(paths, labels_dir, rule)
+    record_path = labelling_record(labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
     label_version = Labeller(rule, read_words(config.words)).version
     if config.out:
-        check_table(config.out, config.vocabulary, label_version, [*map(Path.resolve, paths)])
+        paths = [source.path.resolve() for source in sources]
+        check_table(config.out, config.vocabulary, label_version, paths)
     elif config.vocabulary:
         raise InputError("--vocabulary gives the class ids of a table; give --out labels.parquet")
     check = functools.partial(is_labelled, labels_dir=labels_dir, version=label_version)
     label = functools.partial(label_source, labels_dir=labels_dir, version=label_version)
     sidecars = _sidecars(sources, labels_dir, rule)
-    plans: defaultdict[Path, set[str]] = defaultdict(set)
-    for sidecar in sidecars.values():
-        plans[sidecar.parent].add(sidecar.name)
-    for parent, names in plans.items():
-        write_plan(parent, rule, names)
-    present = {parent / name for parent in plans for name in names_in(parent)}
-    mine = sources[part::parts]
-    labelled = [source for source in mine if sidecars[source] in present]
+    write_plan(labels_dir, rule, {sidecar.name for sidecar in sidecars.values()})
+    present, mine = names_in(labels_dir), sources[part::parts]
+    labelled = [source for source in mine if sidecars[source].name in present]
     workers = config.workers or processors()
     with ray_cluster() if config.engine == "ray" else worker_pool(workers) as apply:
         apply_to_each = functools.partial(_apply_to_each, apply, config.quiet)
@@ -186,7 +176,7 @@ def main(config: Label) -> None:
             print(f"part {part} of {parts} is labelled: {len(mine)} of {len(sources)} sources")
             return
         if not todo and record_path.exists():
-            print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
+            print(f"nothing to do: all {len(sources)} are labelled in {labels_dir} ({record_path})")
             print(_write_table(config, sidecars, apply_to_each), end="")
             return
         with Record(record_path, Labelling, config) as record:
@@ -223,7 +213,7 @@ def main(config: Label) -> None:
             "`superclass`, which classifies subwords, needs none",
             file=sys.stderr,
         )
-    print(show_urls(f"{table_line}labels: {folder}\nrecord: {record_path}"))
+    print(show_urls(f"{table_line}labels: {labels_dir}\nrecord: {record_path}"))
 
 
 def _apply_to_each(
@@ -250,7 +240,7 @@ def _write_table(config: Label, sidecars: Mapping[Source, Path], each: Each) -> 
     return f"table: {config.out} ({rows:,} rows)\n"
 
 
-def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> dict[Source, Path]:
+def _sidecars(sources: Sequence[Source], labels_dir: Path, rule: str) -> dict[Source, Path]:
     """Where the labels of each source go. Raises: InputError when two would share a file."""
     taken: dict[Path, Source] = {}
     for source in sources:
@@ -335,8 +325,7 @@ def explain(config: Explain) -> None:
 
 def audit(config: Audit) -> None:
     sources = find(config.sources, config.text_column)
-    paths = [source.path for source in sources]
-    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
+    record_path = labelling_record(config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, LabelAudit, config) as record:
         captions = take_captions(sources)
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")

@@ -1,4 +1,4 @@
-"""The labels of a shard or of a table, in a file beside it or in a folder of labels.
+"""The labels of a shard or of a table, in a file of a folder of labels.
 
 `00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and `captions.csv`
 in `captions-00000.paper.labels.npz`. The file holds the synsets of every caption, so that another
@@ -14,7 +14,7 @@ each have a plan there.
 import io
 import json
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -56,19 +56,18 @@ class Labels:
         return len(self.offsets) - 1
 
 
-def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
-    """The labels file of `source` by `rule`: in `labels_dir` or, if None, beside the captions."""
-    return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
+def sidecar_path(source: Source, labels_dir: Path, rule: str) -> Path:
+    """The labels file of `source` by `rule`."""
+    return labels_dir / f"{source.name}.{rule}{SUFFIX}"
 
 
-def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
-    """Where the record of a labelling goes: into labelling/ beside `labels_dir`. If `labels_dir` is
-    None or remote, into runs/labelling/, under a name that differs from folder to folder.
+def labelling_record(labels_dir: Path, name: str) -> Path:
+    """Where the record of a labelling goes: into labelling/ beside `labels_dir`. If that is remote,
+    into runs/labelling/, under a name that differs from folder to folder.
     """
-    if labels_dir is None or is_remote(labels_dir):
-        folder = labels_dir or paths[0].resolve().parent
-        digest = sha256(str(folder).encode()).hexdigest()[:6]  # two folders may have the same name
-        return Path("runs") / "labelling" / f"{folder.name}-{digest}-{name}.json"
+    if is_remote(labels_dir):
+        digest = sha256(str(labels_dir).encode()).hexdigest()[:6]  # two may have the same name
+        return Path("runs") / "labelling" / f"{labels_dir.name}-{digest}-{name}.json"
     prefix = "" if labels_dir.name == "labels" else f"{labels_dir.name}-"
     return labels_dir.parent / "labelling" / f"{prefix}{name}.json"
 
@@ -92,11 +91,10 @@ def read_sidecar(path: Path) -> Labels:
         ) from None
 
 
-def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
+def read_labels(shard: Shard, labels_dir: Path, rule: str) -> Labels:
     """The labels of a shard, after a check that they were made from the content that it has now."""
     path = sidecar_path(TarShard(shard.path), labels_dir, rule)
-    folder = f" --labels-dir {labels_dir}" if labels_dir else ""
-    fix = f"run `python -m catlip.label {shard.path} --rule {rule}{folder}`"
+    fix = f"run `python -m catlip.label {shard.path} --rule {rule} --labels-dir {labels_dir}`"
     if not is_remote(path) and not path.exists():
         raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
     labels = read_sidecar(path)

@@ -160,21 +160,21 @@ def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
 def test_labels_that_were_made_otherwise_or_are_damaged_are_made_again(tmp_path, name, other):
     """And are an error among others, as when machines of a cluster have other words."""
     source = TarShard(make_shard(tmp_path / "0.tar", ["a dog"]))
-    label([source.path], None)
+    label([source.path], tmp_path)
     sidecar = tmp_path / "0.paper.labels.npz"
     whole, labels = sidecar.read_bytes(), read_sidecar(sidecar)
     write_sidecar(sidecar, replace(labels, meta=labels.meta | {name: other}))
-    assert not is_labelled(source, None, LabelVersion.from_meta(labels.meta))
+    assert not is_labelled(source, tmp_path, LabelVersion.from_meta(labels.meta))
     if name == "tagger":
         with pytest.raises(InputError, match=str(sidecar)):
             summarise({source: sidecar}, set(), LabelVersion.from_meta(labels.meta), 1.0)
-    label([source.path], None)
+    label([source.path], tmp_path)
     assert sidecar.read_bytes() == whole
     for damaged in (b"", b"PK\x03\x04", whole[: len(whole) // 2]):
         sidecar.write_bytes(damaged)
         with pytest.raises(InputError, match=str(sidecar)):
             read_sidecar(sidecar)
-        label([source.path], None)
+        label([source.path], tmp_path)
         assert sidecar.read_bytes() == whole
 
 
@@ -184,23 +184,22 @@ def counted(*places):
     return Vocabulary.load(Path("vocabulary.json")).source.captions
 
 
-@pytest.mark.parametrize("labels_dir", [Path("labels"), None])
-def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_path, labels_dir):
+def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_path):
     paths = [make_shard(tmp_path / f"{n}.tar", ["a dog on a couch"] * (n + 1)) for n in range(3)]
-    folder = tmp_path / (labels_dir or "")
+    folder = tmp_path / "labels"
     for part in (paths[:1], paths[2:], paths[1:2], paths[2:]):
-        label(part, labels_dir)
+        label(part, folder)
     assert counted(folder) == 1 + 2 + 3
     (folder / "2.paper.labels.npz").unlink()
     with pytest.raises(InputError, match=r"1 labels .* first 2\.paper\.labels\.npz; run"):
         counted(folder)
     assert counted(*folder.glob("*.npz")) == 3
-    label(paths[2:], labels_dir)
+    label(paths[2:], folder)
     assert counted(folder) == 6
-    label(paths[:2], labels_dir)
+    label(paths[:2], folder)
     assert counted(folder) == 6, "it names whole plans only"
-    label(paths, labels_dir)
-    label(paths[:2], labels_dir)
+    label(paths, folder)
+    label(paths[:2], folder)
     assert counted(folder) == 3
     (plan,) = folder.glob("*.plan")
     plan.write_text("{")
@@ -270,12 +269,12 @@ def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):
     good.write_text("title,url\na dog,u\n")
     bad.write_text("caption,url\na dog,u\n")
     with pytest.raises(InputError, match=r"^1 .*bad\.csv .*title"):
-        label([bad, good], None, text_column="title")
+        label([bad, good], tmp_path, text_column="title")
     assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
     with pytest.raises(InputError, match=r"bad-00000\.paper\.labels\.npz"):
         counted(tmp_path)
     with pytest.raises(InputError, match=r"^2 .*bad\.csv"):
-        label([bad, good], None, text_column="x")
+        label([bad, good], tmp_path, text_column="x")
     shards[1].write_bytes(shards[1].read_bytes()[:5000])
     with pytest.raises(InputError, match=rf"^1 .*{shards[1]}"):
         label(shards, tmp_path / "labels")
@@ -287,9 +286,6 @@ def test_two_sources_do_not_overwrite_each_other_s_labels(tmp_path):
         (tmp_path / f"captions.{kind}").write_text("caption\na dog\n")
     with pytest.raises(InputError, match=r"captions\.csv .*captions\.tsv .*--labels-dir"):
         label(sorted(tmp_path.iterdir()), tmp_path / "labels")
-    paths = [make_shard(tmp_path / folder / "0.tar", ["a dog"]) for folder in "ab"]
-    label(paths, None)
-    assert all((path.parent / "0.paper.labels.npz").exists() for path in paths)
 
 
 GERMAN = """Ein brauner Hund läuft über eine grüne Wiese
@@ -311,7 +307,7 @@ Ein weißes Boot liegt am Strand in der Sonne"""
 )
 @pytest.mark.parametrize("rule", ["paper", "corenet"])
 def test_captions_that_may_not_be_english_are_warned_of(tmp_path, capsys, captions, warned, rule):
-    label([make_shard(tmp_path / "0.tar", captions)], None, rule=rule)
+    label([make_shard(tmp_path / "0.tar", captions)], tmp_path, rule=rule)
     assert ("warning" in capsys.readouterr().err) == warned
 
 

@@ -55,7 +55,7 @@ def test_words_that_occur_in_no_caption_are_said(rule: str, tmp_path: Path, caps
     write_shard(tmp_path / "0.tar", samples[:1])
     write_shard(tmp_path / "1.tar", samples[1:])
     words = write(tmp_path / "words.csv", WORDS + "hot_dog,dog\nbulldozers,car\n")
-    config = Label((str(tmp_path),), rule=rule, words=words, quiet=True)
+    config = Label((str(tmp_path),), rule=rule, labels_dir=tmp_path, words=words, quiet=True)
     main(config)
     unmet = "bulldozers, color" + ("" if rule == "paper_multiword" else ", hot_dog")
     assert f"of 5 words of {words} occur in no caption: {unmet}\n" in capsys.readouterr().out
@@ -67,15 +67,15 @@ def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path
     path, words = tmp_path / "0.tar", write(tmp_path / "words.csv")
     captions = ["a dog in tshirts", "tshirts", "a cat"]
     write_shard(path, [(str(n), {"txt": text.encode()}) for n, text in enumerate(captions)])
-    main(Label((str(path),), quiet=True))
+    main(Label((str(path),), labels_dir=tmp_path, quiet=True))
     sidecar, shard = path.with_suffix(".paper.labels.npz"), TarShard(path)
     assert "words" not in read_sidecar(sidecar).meta  # as labels of before
     usual, own = (Labeller("paper", read_words(path)).version for path in (None, words))
-    assert is_labelled(shard, None, usual)
-    assert not is_labelled(shard, None, own)
-    main(Label((str(path),), words=words, quiet=True))
-    assert is_labelled(shard, None, own)
-    assert not is_labelled(shard, None, usual)
+    assert is_labelled(shard, tmp_path, usual)
+    assert not is_labelled(shard, tmp_path, own)
+    main(Label((str(path),), labels_dir=tmp_path, words=words, quiet=True))
+    assert is_labelled(shard, tmp_path, own)
+    assert not is_labelled(shard, tmp_path, usual)
     vocabulary = build(count([sidecar]), threshold=0)
     assert {one.name: one.count for one in vocabulary.synsets}["shirt.n.01"] == 2
     vocabulary.save(tmp_path / "v.json")
@@ -86,4 +86,4 @@ def test_other_words_make_labels_again_and_go_with_the_vocabulary(tmp_path: Path
     same = catlip.Vocabulary.from_captions(captions, threshold=0, words=read_words(words))
     assert same.synsets == vocabulary.synsets
     write(words, "tshirts,coat\n")
-    assert not is_labelled(shard, None, Labeller("paper", read_words(words)).version)
+    assert not is_labelled(shard, tmp_path, Labeller("paper", read_words(words)).version)
