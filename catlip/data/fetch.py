@@ -32,8 +32,8 @@ from catlip.data.user_images import UserImages, counted, find_user_images, open_
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.system.engines import work_ahead, worker_pool
-from catlip.system.files import sha256_of, write_atomically
+from catlip.system.engines import worker_pool
+from catlip.system.files import write_atomically
 from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.machine import processors
@@ -113,7 +113,7 @@ def main(config: Fetch) -> None:
         for path in paths
     }
     sizes = {path: size_in(identity) for path, identity in identities.items()}
-    notes = dict(work_ahead(lambda path: _read_finished(config, wanted[path], True), paths))
+    notes = {path: _read_finished(config, wanted[path]) for path in paths}
     if todo := [path for path in paths if notes[path] is None]:
         _ask(config, todo, sizes, len(paths))
     errors: list[InputError] = []
@@ -185,10 +185,8 @@ def _files(pattern: str) -> list[Path]:
     return paths
 
 
-def _read_finished(
-    config: Fetch, wanted: dict[str, Any], verify: bool = False
-) -> dict[str, Any] | None:
-    """The note of a file, None if its shards are not all there; `verify` checks their digests."""
+def _read_finished(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The note of a file, None if its shards are not all there."""
     note = _read_note(_note_file(config, Path(wanted["source"])))
     shards = note.get("shards", {})
     try:
@@ -197,10 +195,6 @@ def _read_finished(
         return None
     if not sizes or sizes != shards or not wanted.items() <= note.items():
         return None
-    for name, digest in note.get("sha256", {}).items() if verify else ():
-        if sha256_of(config.out / name) != digest:
-            print(f"{config.out / name} is damaged; it is fetched again", file=sys.stderr)
-            return None
     return note
 
 
@@ -210,7 +204,7 @@ def _read_note(note_file: Path) -> dict[str, Any]:
     """
     try:
         note: dict[str, Any] = json.loads(read_regular(note_file))
-        names = [*note.get("shards", ()), *note.get("sha256", ()), *note.get("stale", ())]
+        names = [*note.get("shards", ()), *note.get("stale", ())]
         others = [name for name in names if note_file.stem not in _stems(name)]
     except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
@@ -292,8 +286,7 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
         (config.out / name).unlink(missing_ok=True)
     first_of = {cause: key for key, cause in reversed(broken.causes.items())}
     left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
-    digests = {name: sha256_of(config.out / name) for name in shards}
-    note = wanted | {"shards": shards, "sha256": digests, **counts, "broken": left_out}
+    note = wanted | {"shards": shards, **counts, "broken": left_out}
     note |= {"understood": understood} if understood else {}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
 

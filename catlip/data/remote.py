@@ -3,19 +3,17 @@ written whole. The functions for small files take local paths as well.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. If that is a hash of the content, the content is checked by it. Drivers
+storage has in its place. Where that is the hub's SHA-256, the content is checked by it. Drivers
 find credentials in their usual places; `catlip.system.urls` handles those in a URL. Every error of
 a driver becomes an InputError.
 """
 
 import collections
 import functools
-import hashlib
 import io
 import math
 import os
 import random
-import re
 import shlex
 import sys
 import threading
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import CACHE_SIZE, PARTIAL_SUFFIX, FileCache
+from catlip.data.shard_cache import CACHE_SIZE, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.files import write_atomically
@@ -47,9 +45,8 @@ LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard
 # Where a driver's description of a file may tell its version; the first one present is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
-HF, S3, DISK, WEB = "hf", "s3", "file", ("http", "https")
+HF, DISK, WEB = "hf", "file", ("http", "https")
 PIECE_BYTES = 2**20  # of an http(s) server's answer in memory
-SMALL_BYTES = 512 * 2**20  # the largest answer of an http(s) server that is read into memory
 WAIT_STATUSES = (429, 503)  # of a server that may say how long to wait
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 T = TypeVar("T")
@@ -114,8 +111,6 @@ def read_file(path: Path) -> bytes:
     """The content of a small file; a remote one takes one request and is not cached."""
     if not is_remote(path):
         return path.read_bytes()
-    if _scheme(path) in WEB:
-        return _with_retries(path, lambda: b"".join(_stream(path, 0, SMALL_BYTES)))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(add_credentials(path)))
     return content
@@ -128,20 +123,12 @@ def get_file(path: Path, target: Path, identity: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file; whole or not at all on a disk and in object stores."""
     if not is_remote(path):
         write_atomically(path, content)
         return
     files, url = _driver(path), add_credentials(path)
-
-    def write() -> None:
-        if _scheme(path) != DISK:  # object stores show only whole files
-            files.pipe_file(url, content)
-        else:
-            files.pipe_file(f"{url}{PARTIAL_SUFFIX}", content)
-            files.mv(f"{url}{PARTIAL_SUFFIX}", url)
-
-    _with_retries(path, write, verb="written")
+    _with_retries(path, lambda: files.pipe_file(url, content), verb="written")
 
 
 def remove_file(path: Path) -> None:
@@ -273,9 +260,7 @@ def warn_if_above_cache(patterns: Sequence[str], size: int) -> None:
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     """Copy the remote file of this identity into `file`, a block at a time."""
-    size, done = size_in(identity), 0
-    algorithm, expected = _hash_in(path, identity)
-    content_hash = hashlib.new(algorithm, usedforsecurity=False)
+    size, done, content_hash = size_in(identity), 0, sha256()
 
     def block() -> None:
         nonlocal done
@@ -291,31 +276,14 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
         _with_retries(path, block)
     if identity_of(path) != identity:
         raise InputError(f"{url_of(path)} has changed meanwhile; run the command again")
-    if expected not in ("", content_hash.hexdigest()) and not _is_encrypted(path):
-        raise InputError(
-            f"{url_of(path)} was received with another {algorithm} than its storage states, "
-            f"{expected}; run the command again, or put it there anew"
-        )
-
-
-def _hash_in(path: Path, identity: str) -> tuple[str, str]:
-    """The algorithm and value of the hash of the content that an identity has; "" for none."""
     tag = identity.partition(" ")[2].strip('"')
-    # In the hub's buckets it is a hash of the parts, and in S3 if there is a hyphen in it.
-    if _scheme(path) == HF and "://buckets/" not in url_of(path) and len(tag) == 64:
-        return "sha256", tag
-    return "md5", tag if _scheme(path) == S3 and re.fullmatch("[0-9a-f]{32}", tag) else ""
-
-
-def _is_encrypted(path: Path) -> bool:
-    """Whether S3 encrypts a file by a key of its user: its ETag is then no hash of the content."""
-    if _scheme(path) != S3:
-        return False
-    files = _driver(path)
-    bucket, key, _ = files.split_path(add_credentials(path))
-    info = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
-    usual = info.get("ServerSideEncryption", "AES256") == "AES256"
-    return not usual or "SSECustomerAlgorithm" in info
+    # In the hub's buckets the tag is a hash of the parts.
+    is_sha256 = _scheme(path) == HF and "://buckets/" not in url_of(path) and len(tag) == 64
+    if is_sha256 and tag != content_hash.hexdigest():
+        raise InputError(
+            f"{url_of(path)} was received with another sha256 than its storage states, {tag}; run "
+            "the command again, or put it there anew"
+        )
 
 
 def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
@@ -331,20 +299,15 @@ def _read_range(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     yield content[start:] if len(content) == size else content
 
 
-def _stream(path: Path, start: int, end: int, size: int | None = None) -> Iterator[bytes]:
-    """As `_read_range`, from an http(s) server, which may send anything; without `size`, the whole
-    of a file that has at most `end` bytes.
-    """
+def _stream(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """As `_read_range`, from an http(s) server, which may send anything."""
     url, at, headers = add_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
-    with _driver(path).open(url, block_size=0, size=size or end, headers=headers) as answer:
+    with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
         span, _, total = answer.r.headers.get("Content-Range", "").partition("/")
-        is_of_file = total in ("*", str(size)) if size else total.isdigit() and int(total) <= end
         if answer.r.status != 206:
-            at, end = 0, size or end
-        elif not (span.startswith(f"bytes {start}-") and is_of_file):
+            at, end = 0, size
+        elif not (span.startswith(f"bytes {start}-") and total in ("*", str(size))):
             raise ValueError(f"its server sent {span}/{total} in place of {headers['Range']}")
-        elif not size:
-            end = int(total)
         if answer.r.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError("its server sent it compressed, which was not asked for")
         while piece := answer.read(PIECE_BYTES):
@@ -352,7 +315,7 @@ def _stream(path: Path, start: int, end: int, size: int | None = None) -> Iterat
             if at > end:
                 raise ValueError(f"its server sent more than {end:,} bytes")
             yield piece[max(0, len(piece) - (at - start)) :]
-        if at < end and (size or answer.r.status == 206):
+        if at < end:
             raise EOFError(f"received only {at:,} of {end:,} bytes")
 
 

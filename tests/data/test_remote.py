@@ -96,7 +96,7 @@ def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
     # Three ranges. The server without ranges is not asked for the third; of what is cut, the part
     # that was received may save one.
     assert 2 <= http.gets["/0.tar"] - len(failed) <= (2 if faults == ["whole"] else 3)
-    http.faults += ["part", "total", "cut"]  # of a small file that is asked for once more
+    http.faults.append("cut")  # of a small file that is asked for once more
     assert remote.read_file(Path(url)) == CONTENT
     assert http.faults == []
     http.faults = ["503"] * 99
@@ -105,16 +105,11 @@ def test_broken_transfer_is_asked_for_again(http, monkeypatch, faults) -> None:
 
 
 @pytest.mark.parametrize("fault", ["range", "total", "gzip", "endless"])
-def test_answer_to_another_question_is_refused_at_once(fault, http, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(remote, "SMALL_BYTES", MB)
+def test_answer_to_another_question_is_refused_at_once(fault, http, tmp_path) -> None:
     url, http.faults = http.put("/0.tar", CONTENT), ["", fault]
     with pytest.raises(InputError, match=rf"{url} .*its server"):
         read(url)
     assert (cached(tmp_path), http.gets["/0.tar"]) == ([], 2)
-    if fault in ("gzip", "endless"):
-        http.faults = [fault]
-        with pytest.raises(InputError, match=rf"{url} .*its server"):
-            remote.read_file(Path(url))
 
 
 @pytest.mark.parametrize(
@@ -133,22 +128,6 @@ def test_only_a_server_that_limits_requests_is_waited_for(
     if waits:
         assert remote.read_file(Path(url)) == CONTENT
         assert "asked again in 20 s" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("encryption", ["", "AES256", "aws:kms"])
-def test_content_that_is_not_that_of_its_hash_is_refused(encryption, s3, tmp_path) -> None:
-    more = {"ServerSideEncryption": encryption} if encryption else {}
-    s3.client.put_object(Bucket=BUCKET, Key="sums/0.tar", Body=CONTENT, **more)
-    url = f"s3://{BUCKET}/sums/0.tar"
-    assert read(url) == CONTENT
-    shutil.rmtree(tmp_path / "cache")
-    other = s3.damage("sums/0.tar")
-    if encryption == "aws:kms":  # S3's ETag is no hash of the content then
-        assert read(url) == other
-        return
-    with pytest.raises(InputError, match=rf"{url} .*md5"):
-        read(url)
-    assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])

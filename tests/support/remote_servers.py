@@ -13,8 +13,6 @@ from pathlib import Path
 import boto3
 from flask import Flask, Response, request
 from hub import Serving
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
@@ -45,14 +43,6 @@ class S3Server:
         for path in folder.iterdir():
             self.put(f"{prefix}/{path.name}", path.read_bytes())
 
-    def damage(self, key: str) -> bytes:
-        """Change what is stored, but not its ETag; the new content."""
-        stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[BUCKET].keys[key]
-        tag = stored.etag
-        stored.value = stored.value[::-1]
-        stored._etag = tag.strip('"')
-        return stored.value
-
     def stop(self) -> None:
         self._server.stop()
 
@@ -80,7 +70,7 @@ class FaultyServer(Serving):
         files: path, as /0.tar, -> content.
         faults: what becomes of the next GETs, one each: "cut", "stall", "whole" (of a
             server that knows no ranges), "range" (another than was asked for), "total" (of another
-            size), "part" (of what was asked for), "gzip", "endless"; or a status, with the seconds
+            size), "gzip", "endless"; or a status, with the seconds
             of its Retry-After, as "429 1"; after that nothing happens.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: what all requests had.
@@ -124,8 +114,6 @@ class FaultyServer(Serving):
             last = min(last, len(content) - 1)
             if fault == "range":
                 first, last = 0, last - first
-            if fault == "part":
-                last = (first + last) // 2
             total = len(content) + (fault == "total")
             status, headers["Content-Range"] = 206, f"bytes {first}-{last}/{total}"
             content = content[first : last + 1]
