@@ -8,6 +8,7 @@ that was interrupted is done again from its beginning, so no shard is lost, doub
 """
 
 import functools
+import glob
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.system.engines import worker_pool
 from catlip.system.files import write_atomically
-from catlip.system.foreign import printable, read_regular
+from catlip.system.foreign import printable, read_json
 from catlip.system.lock import only_writer
 from catlip.system.machine import processors
 from catlip.system.urls import is_remote, url_of
@@ -191,7 +193,7 @@ def _read_finished(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | No
     shards = note.get("shards", {})
     try:
         sizes = {name: (config.out / name).stat().st_size for name in shards}
-    except FileNotFoundError:
+    except (OSError, ValueError):  # the note may be a stranger's, with any names
         return None
     if not sizes or sizes != shards or not wanted.items() <= note.items():
         return None
@@ -199,18 +201,11 @@ def _read_finished(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _read_note(note_file: Path) -> dict[str, Any]:
-    """Empty if there is none, or none that is whole. Raises: InputError if it names other files
-    than shards of its source: they would be deleted.
-    """
-    try:
-        note: dict[str, Any] = json.loads(read_regular(note_file))
-        names = [*note.get("shards", ()), *note.get("stale", ())]
-        others = [name for name in names if note_file.stem not in _stems(name)]
-    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
-    if others:
-        raise InputError(f"{note_file} names {printable(others[0])}, no shard of its; remove it")
-    return note
+    """Empty if there is none, or none that is whole."""
+    with suppress(FileNotFoundError, InputError):
+        note: dict[str, Any] = read_json(note_file, "fetch again", shards=dict)
+        return note
+    return {}
 
 
 def _source(path: Path) -> str:
@@ -249,10 +244,7 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
     """Write the shards of one file, and its note."""
     path, wanted = file
     note_file, is_tar = _note_file(config, path), path.suffix == TAR
-    earlier = _read_note(note_file)
-    stale = {*earlier.get("shards", ()), *earlier.get("stale", ())}
-    begun = wanted | {"shards": {}, "stale": sorted(stale)}
-    write_atomically(note_file, json.dumps(begun).encode())
+    write_atomically(note_file, json.dumps(wanted | {"shards": {}}).encode())
     copy = config.out / NOTES / f"part-{path.name}" if is_remote(path) else path
     counts, broken, shards = Counter[str](), BrokenImages(), {}
     try:
@@ -282,8 +274,11 @@ def write_shards(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
             copy.unlink(missing_ok=True)
     if not shards:
         raise InputError(f"{wanted['source']} holds no image that can be read")
-    for name in stale - shards.keys():
-        (config.out / name).unlink(missing_ok=True)
+    if not is_tar:  # the table may have had more shards
+        for shard in config.out.glob(f"{glob.escape(path.stem)}-*{TAR}"):
+            is_its = path.stem in _stems(shard.name) and not _note_file(config, shard).exists()
+            if is_its and shard.name not in shards:
+                shard.unlink()
     first_of = {cause: key for key, cause in reversed(broken.causes.items())}
     left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
     note = wanted | {"shards": shards, **counts, "broken": left_out}

@@ -15,7 +15,6 @@ import io
 import json
 import re
 from collections.abc import Set
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -106,22 +105,13 @@ def read_labels(shard: Shard, labels_dir: Path, rule: str) -> Labels:
 
 
 def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
-    """Note that these labels files belong together, and no other of a plan that has one of them. A
-    damaged plan is replaced.
-    """
-    older: dict[Path, Set[str] | None] = {}
-    for file in _plan_files(folder, rule):
-        with suppress(InputError):
-            if not names & (plan := _read_plan(file, rule)):
-                continue
-            older[file] = plan
-        older.setdefault(file)
-    if [*older.values()] == [names]:
-        return
+    """Note that these labels files belong together, and no other of a plan that has one of them."""
     content = json.dumps(sorted(names), indent=0).encode()
     file = folder / f"{rule}.{sha256(content).hexdigest()[:8]}.plan"
-    write_file(file, content)
-    for other in older.keys() - {file}:
+    older = {each for each in _plan_files(folder, rule) if names & _read_plan(each, rule)}
+    if file not in older:
+        write_file(file, content)
+    for other in older - {file}:
         remove_file(other)
 
 
@@ -136,7 +126,11 @@ def _plan_files(folder: Path, rule: str) -> list[Path]:
 
 
 def _read_plan(file: Path, rule: str) -> set[str]:
-    return set(read_json(file, f"label again, by --rule {rule}", list, content=read_file(file)))
+    return set(
+        read_json(
+            file, f"delete it and label again, by --rule {rule}", list, content=read_file(file)
+        )
+    )
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:
