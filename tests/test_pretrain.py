@@ -1,6 +1,5 @@
 """The same seed gives the same run, whatever the workers, stopped and resumed or not."""
 
-import gzip
 import json
 import math
 import os
@@ -64,21 +63,10 @@ def test_loss_falls_in_a_run(succeed, starter, tmp_path, method) -> None:
 
 
 def test_run_depends_on_its_seed_and_not_on_workers(succeed, starter, tmp_path, undisturbed):
-    same = ("--num-workers", 2, "--deterministic", "--profile")
+    same = ("--num-workers", 2, "--deterministic")
     done = succeed(*command("catlip", starter, tmp_path / "run", *RANDOM, *same))
     assert "deterministic" not in done.stderr  # torch names an operation without such a kernel
     assert outcome(tmp_path / "run") == undisturbed
-    operations = json.loads((tmp_path / "run.json").read_text())["samples"]["profile"]
-    trace = json.loads(gzip.decompress((tmp_path / "run/trace.json.gz").read_bytes()))
-    spans = [event["name"] for event in trace["traceEvents"] if event.get("ph") == "X"]
-    for name in ("data", "forward", "backward", "optimizer"):
-        assert spans.count(name) == 5
-    for operation in operations:  # a call that only calls the same operator again counts once
-        assert 0 < operation["calls"] <= spans.count(operation["name"])
-    shares = [operation["share"] for operation in operations]
-    assert shares == sorted(shares, reverse=True)
-    assert (len(shares), sum(shares) < 1) == (20, True)
-    assert not {"forward", "backward"} & {operation["name"] for operation in operations}
     succeed(*command("catlip", starter, tmp_path / "other", *RANDOM, "--seed", 1))
     assert outcome(tmp_path / "other")[0] != undisturbed[0]
 

@@ -20,7 +20,7 @@ ALL = ("--steps", 1000)
 def runs(succeed, starter, tmp_path_factory) -> dict[str, Path]:
     """Method -> a finished run with a line every 2 steps and checkpoints after 10 and 12."""
     folder = tmp_path_factory.mktemp("trained")
-    pace = ("--log-every", 2, "--checkpoint-every", 5, "--profile")
+    pace = ("--log-every", 2, "--checkpoint-every", 5)
     for method in ("catlip", "clip"):
         succeed(*command(method, starter, folder / method, *pace))
     return {method: folder / method for method in ("catlip", "clip")}

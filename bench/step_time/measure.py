@@ -274,7 +274,7 @@ def _profile(method: str, trainer: Trainer, stream: Iterator[Batch], config: Ste
     """Take STEPS more steps, on rank 0 with the profiler."""
     rank = trainer.rank
     trace = config.out / f"{_name(config, rank)}-{method.replace(':', '-')}.trace.json.gz"
-    profiler = profiled(trace, rank.device, f"{PROFILE}_{method}") if rank.is_main else None
+    profiler = profiled(trace, rank.device, f"{PROFILE}{method}") if rank.is_main else None
     with profiler or nullcontext():
         for _ in range(STEPS):
             trainer.train_step(stream)

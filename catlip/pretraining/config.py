@@ -1,13 +1,12 @@
 """The options of a pre-training run, the same for every method."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from catlip.program.options import ReadingOptions
 from catlip.program.ranges import Count, Seed, checkpoint_seconds
 from catlip.recipes.pretrain import Recipe
-from catlip.records.record import OMIT_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,6 @@ class PretrainRun(ReadingOptions):
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | str | None = None
     """Steps between checkpoints, or minutes as 10min; by default 200 steps."""
-    profile: bool = field(default=False, metadata=OMIT_DEFAULT)
-    """Profile five steps after five others: a trace for chrome://tracing or Perfetto in the run's
-    folder, and the twenty longest kernels or operators in the record."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""

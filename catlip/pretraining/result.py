@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from math import isnan
 from pathlib import PurePath
 from statistics import fmean, mode
-from typing import Any, ClassVar
+from typing import Any
 
 from catlip.records.kind import Kind, other_than
-from catlip.records.profile import PROFILE, Operation
 from catlip.records.run import Records, Run
 from catlip.records.styles import name_of
 from catlip.records.table import RECORDS, Column, Row, Spec
@@ -33,7 +32,6 @@ class Pretrain(Kind):
     """
 
     kind = "pretrain"
-    rows: ClassVar = {PROFILE: Operation}
 
     method: str
     seed: int

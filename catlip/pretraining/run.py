@@ -28,7 +28,6 @@ from catlip.program.identity import refuse_another
 from catlip.recipes.dry_run import describe, made_up_batch
 from catlip.recipes.fidelity import differences
 from catlip.recipes.pretrain import Recipe
-from catlip.records.profile import PROFILE, PROFILES
 from catlip.records.record import Record, note_data, plain
 from catlip.records.table import print_tables
 from catlip.system.lock import only_writer
@@ -40,7 +39,7 @@ from catlip.training.distributed import (
     init_distributed,
     is_restart,
 )
-from catlip.training.loop import PROGRESS, TRACE, discard, train
+from catlip.training.loop import PROGRESS, discard, train
 from catlip.training.parallel import PAYING_STEPS
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -182,7 +181,6 @@ def _train(config: PretrainRun, training: Training, path: Path) -> None:
             checkpoint_every=config.checkpoint_every,
             wandb=config.wandb,
             quiet=config.quiet,
-            profile=config.profile,
         )
         broken, keys = broken_images(config.out, data.shards)
         record.samples |= samples_of(lines, keys)
@@ -190,14 +188,10 @@ def _train(config: PretrainRun, training: Training, path: Path) -> None:
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
-        if config.profile:
-            record.notes.append("a few steps were profiled, which its times include")
         record.notes += differences(config.recipe, objective.name)
         run = record.finish(summary(training, lines, config.seed, broken))
     if rank.is_main:
-        print_tables([TRAININGS.fill([run]), PROFILES.fill([run])])
-        if PROFILE in run.samples:
-            print(f"wrote {config.out / TRACE}")
+        print_tables([TRAININGS.fill([run])])
 
 
 def _shards(config: PretrainRun, rank: Rank) -> ShardSet:

@@ -14,7 +14,7 @@ from catlip.records.record import plain, read_record
 # Fields of a config that do not change the result.
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
-    *("max_broken", "dry_run", "profile"),
+    *("max_broken", "dry_run"),
     *("overfit", "crowds", "ties", "bias", "scale", "draw"),  # of older records
     *("recipe", "transfer"),  # whose fields are compared one by one
 )

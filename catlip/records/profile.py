@@ -8,7 +8,7 @@ from catlip.records.run import Run
 from catlip.records.styles import name_of, ordered
 from catlip.records.table import RECORDS, Column, Row, Spec, clipped
 
-PROFILE = "profile"  # in a record's samples; where several methods were profiled, with `_METHOD`
+PROFILE = "profile_"  # and the method, in a record's samples
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Operation:
 def profile_rows(runs: Iterable[Run[Any]]) -> Iterator[Row]:
     for run in runs:
         profiled = (name for name in run.samples if name.startswith(PROFILE))
-        for method in ordered(name.removeprefix(PROFILE).removeprefix("_") for name in profiled):
-            for operation in run.rows(f"{PROFILE}_{method}".removesuffix("_"), Operation):
+        for method in ordered(name.removeprefix(PROFILE) for name in profiled):
+            for operation in run.rows(f"{PROFILE}{method}", Operation):
                 yield {
-                    "method": name_of(method) if method else None,
+                    "method": name_of(method),
                     "name": clipped(operation.name),
                     "calls": operation.calls,
                     "ms": operation.total_ms,

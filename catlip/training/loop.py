@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,6 @@ import torch
 from catlip.program.errors import InputError
 from catlip.program.progress import progress
 from catlip.program.ranges import checkpoint_seconds
-from catlip.records.profile import PROFILE
 from catlip.records.record import from_plain
 from catlip.system.files import remove_written, write_atomically
 from catlip.system.foreign import read_json
@@ -37,16 +36,14 @@ from catlip.training.distributed import (
 )
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
-from catlip.training.profile import STEPS, WARM_UP, profiled
 from catlip.training.trainer import NotFiniteError, Trainer, metrics_of
 
 REFUSED = "refused.json"
-TRACE = "trace.json.gz"  # of --profile
 # `wandb/` may be another program's too; without this file there, the next run is a new one. Earlier
 # versions left `.writing.tmp` and `.fetched.tmp`.
 WRITTEN = (
     r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
-    rf"{re.escape(REFUSED)}|{re.escape(THREADS)}|{re.escape(TRACE)}|events\.out\.tfevents\..+|"
+    rf"{re.escape(REFUSED)}|{re.escape(THREADS)}|events\.out\.tfevents\..+|"
     r"checkpoints/step-\d{8,}\.pt|wandb/wandb-resume\.json|(.*/)?\.(writing|fetched)\.tmp"
 )
 PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
@@ -63,7 +60,6 @@ def train(
     checkpoint_every: int | str | None,
     quiet: bool = False,
     wandb: str = "",
-    profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
@@ -72,7 +68,6 @@ def train(
         config: what determines the run; a checkpoint made under another one is refused.
         checkpoint_every: optimizer steps, or minutes as `10min`; None for CHECKPOINT_EVERY.
         wandb: a Weights & Biases project to log to as well.
-        profile: profile STEPS steps of rank 0, WARM_UP steps after the first one here.
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
@@ -87,7 +82,6 @@ def train(
         every_steps, every_s = trainer.num_steps, checkpoint_seconds(checkpoint_every)
     else:
         every_steps, every_s = checkpoint_every or CHECKPOINT_EVERY, math.inf
-    profile_at = trainer.step + WARM_UP if profile and trainer.rank.is_main else None
     ended = saved = time.monotonic()
 
     def wants_checkpoint() -> bool:
@@ -103,15 +97,10 @@ def train(
             unit="step",
             disable=hidden,
         ) as bar,
-        ExitStack() as profiling,
         remember_refusal(folder, trainer),
     ):
         while trainer.step < trainer.num_steps:
-            if trainer.step == profile_at:
-                profiling.enter_context(profiled(folder / TRACE, trainer.rank.device, PROFILE))
             step = trainer.train_step(stream, wants_checkpoint)
-            if trainer.step - STEPS == profile_at:
-                profiling.close()
             begun, ended = ended, time.monotonic()
             recent.append(replace(step, seconds=ended - begun))
             bar.update()

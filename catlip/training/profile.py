@@ -14,7 +14,6 @@ from catlip.records.profile import Operation
 from catlip.records.record import note_samples
 
 STEPS = 5
-WARM_UP = 5  # steps before, in which kernels are chosen and compiled
 MAX_OPERATIONS = 20  # in a record
 
 

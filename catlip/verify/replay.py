@@ -20,7 +20,6 @@ from catlip.pretraining.run import Training, broken_images, prepare, samples_of,
 from catlip.program.broken import read_lines
 from catlip.program.identity import changes, refuse_another
 from catlip.program.progress import progress
-from catlip.records.profile import PROFILE
 from catlip.records.record import environment, from_plain, plain, read_record
 from catlip.records.table import Column, Table, print_tables
 from catlip.training import checkpoint
@@ -215,7 +214,6 @@ def entries_unlike_log(run: RecordedRun, training: Training) -> list[str]:
     for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
         recorded = dict(run.record[part])
         recorded.pop("broken_keys", None)  # their paths are others where the shards have moved
-        recorded.pop(PROFILE, None)
         # Records of earlier versions lack later metrics.
         names_unlike += [n for n in recorded if not _same(recorded[n], expected.get(n))]
     return names_unlike

@@ -85,10 +85,18 @@ def test_profiled_steps_are_none_of_the_timed_ones(succeed, tmp_path) -> None:
     for method in ("catlip", "clip", "clip:packed"):
         assert len(samples[f"{method}_total_ms"]) == 6
         trace = path.with_name(f"{path.stem}-{method.replace(':', '-')}.trace.json.gz")
-        assert gzip.decompress(trace.read_bytes()).count(b'"optimizer"') == 5
-        longest, *_ = samples[f"profile_{method}"]
-        assert longest["total_ms"] > 0
-        assert longest["name"] in done.stdout
+        events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+        spans = [event["name"] for event in events if event.get("ph") == "X"]
+        for name in ("data", "forward", "backward", "optimizer"):
+            assert spans.count(name) == 5
+        operations = samples[f"profile_{method}"]
+        for operation in operations:  # a call that only calls the same operator again counts once
+            assert 0 < operation["calls"] <= spans.count(operation["name"])
+        shares = [operation["share"] for operation in operations]
+        assert shares == sorted(shares, reverse=True)
+        assert (len(shares), sum(shares) < 1) == (20, True)
+        assert not {"forward", "backward"} & {operation["name"] for operation in operations}
+        assert operations[0]["name"] in done.stdout
 
 
 @pytest.mark.parametrize("others", [0, 2])

@@ -289,7 +289,7 @@ def test_checkpoints_are_written_in_order() -> None:
     assert done == [True, "second"]
 
 
-RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors", "trace.json.gz")
+RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
 RUN += ("weights-step-00000001.safetensors", "events.out.tfevents.1.host", "threads.txt")
 RUN += ("wandb/wandb-resume.json", ".log.jsonl.7.tmp", ".weights.safetensors.01ab.tmp")
 RUN += ("checkpoints/.step-00000001.pt.01ab.tmp", "checkpoints/.writing.tmp")
