@@ -89,7 +89,7 @@ def method_of(config: PretrainBaseline) -> "Method":
         """
         if not isinstance(objective, TwoTowers) or not tokenize:
             return {}
-        begun = None if config.restart else identity_in(config.out)
+        begun = identity_in(config.out)
         if not (is_countable(shards) if begun is None else "tokens" in begun):
             return {}
         rows = count_subwords(shards, text.context, config.quiet).rows

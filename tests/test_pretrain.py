@@ -230,9 +230,7 @@ def test_second_run_in_the_folder_is_refused(
     short_training.wait_for_lines(out / "log.jsonl", 2, first, longest_s=120)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
     try:
-        for more in ((), ("--restart",)):
-            second = program(*arguments, *more)
-            one_line_error(second, out, *first.pids)
+        one_line_error(program(*arguments), out, *first.pids)
     finally:
         first.send_signal(signal.SIGCONT)
     assert first.wait() == 0, (tmp_path / "errors").read_text()
@@ -259,13 +257,10 @@ def test_finished_run_is_not_trained_again(program, succeed, starter, tmp_path) 
     succeed(*arguments)
     assert checkpoint.stat().st_mtime_ns == before
     assert json.loads(record.read_text())["metrics"] == metrics
-    weights = (run / "weights.safetensors").read_bytes()
     shutil.rmtree(run / "checkpoints")
     record.unlink()
     one_line_error(program(*arguments, "--max-lr", 0.5), "0.5 now")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    succeed(*arguments, "--max-lr", 0.5, "--restart")
-    assert (run / "weights.safetensors").read_bytes() != weights
 
 
 def test_unreadable_images_are_in_the_record(program, succeed, tmp_path):

@@ -34,8 +34,6 @@ class PretrainRun(ReadingOptions):
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | str | None = None
     """Steps between checkpoints, or minutes as 10min; by default 200 steps."""
-    restart: bool = False
-    """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
     dry_run: bool = False

@@ -33,13 +33,11 @@ from catlip.records.table import print_tables
 from catlip.system.lock import only_writer
 from catlip.training.distributed import (
     Rank,
-    barrier,
     choose_deterministic,
     from_rank0,
     init_distributed,
-    is_restart,
 )
-from catlip.training.loop import PROGRESS, discard, train
+from catlip.training.loop import PROGRESS, train
 from catlip.training.parallel import PAYING_STEPS
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -73,10 +71,6 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         return None
     training = prepare(config, method, rank)
     with only_writer(config.out, rank.is_main):
-        if config.restart and not is_restart():
-            if rank.is_main:
-                discard(config.out)
-            barrier()
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.

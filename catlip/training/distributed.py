@@ -132,11 +132,6 @@ def _leave() -> None:
     time.sleep(LET_GO_S)
 
 
-def is_restart() -> bool:
-    """Whether torchrun has started this process again after a fault."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-
-
 def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()

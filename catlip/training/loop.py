@@ -6,45 +6,30 @@ again in the same folder, a run goes on from the last checkpoint and ends with t
 SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.training.preempt`.
 """
 
-import json
 import math
 import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from catlip.program.errors import InputError
 from catlip.program.progress import progress
 from catlip.program.ranges import checkpoint_seconds
 from catlip.records.record import from_plain
-from catlip.system.files import remove_written, write_atomically
-from catlip.system.foreign import read_json
 from catlip.training.checkpoint import save_weights
-from catlip.training.distributed import (
-    THREADS,
-    Rank,
-    all_gather_objects,
-    barrier,
-    is_restart,
-    use_threads,
-)
+from catlip.training.distributed import THREADS, barrier, use_threads
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
-from catlip.training.trainer import NotFiniteError, Trainer, metrics_of
+from catlip.training.trainer import Trainer, metrics_of
 
-REFUSED = "refused.json"
-# `wandb/` may be another program's too; without this file there, the next run is a new one. Earlier
-# versions left `.writing.tmp` and `.fetched.tmp`.
+# What `train` leaves in a folder, as a regular expression.
 WRITTEN = (
-    r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
-    rf"{re.escape(REFUSED)}|{re.escape(THREADS)}|events\.out\.tfevents\..+|"
-    r"checkpoints/step-\d{8,}\.pt|wandb/wandb-resume\.json|(.*/)?\.(writing|fetched)\.tmp"
+    r"(log|broken)\.jsonl|weights\.safetensors|events\.out\.tfevents\..+|"
+    rf"{re.escape(THREADS)}|checkpoints/step-\d{{8,}}\.pt"
 )
 PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
 CHECKPOINT_EVERY = 200  # steps
@@ -71,7 +56,6 @@ def train(
     Returns: the lines of the log, from the first step on.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
-    repeat_refusal(folder, trainer.rank)
     use_threads(folder, trainer.rank)
     head = trainer.resume(folder / "checkpoints", config)
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=head.lines)
@@ -97,7 +81,6 @@ def train(
             unit="step",
             disable=hidden,
         ) as bar,
-        remember_refusal(folder, trainer),
     ):
         while trainer.step < trainer.num_steps:
             step = trainer.train_step(stream, wants_checkpoint)
@@ -134,33 +117,6 @@ def train(
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
     barrier()
     return log.lines
-
-
-def repeat_refusal(folder: Path, rank: Rank) -> None:
-    """Raises InputError, on all ranks, if torchrun has restarted a run whose loss was not finite:
-    from the last checkpoint it would come to the same step. A run that a user starts tries again.
-    """
-    path, error = folder / REFUSED, ""
-    if is_restart() and path.exists():
-        error = read_json(path, error=str)["error"]
-    # Several nodes count restarts differently, and may see the file at different times.
-    for said in all_gather_objects(error):
-        if said:
-            raise InputError(said)
-    if rank.is_main and not is_restart():
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def remember_refusal(folder: Path, trainer: Trainer) -> Iterator[None]:
-    """Note a NotFiniteError of the block in the folder, since torchrun restarts whatever fails."""
-    try:
-        yield
-    except NotFiniteError as error:
-        if trainer.rank.is_main:
-            refusal = {"step": trainer.step, "error": str(error)}
-            write_atomically(folder / REFUSED, json.dumps(refusal).encode() + b"\n")
-        raise
 
 
 def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
@@ -220,8 +176,3 @@ class CheckpointWriter:
         self._thread.shutdown()
         if kind is None:
             self.wait()
-
-
-def discard(folder: Path) -> None:
-    """Delete what a run wrote into the folder; all other files stay."""
-    remove_written(folder, WRITTEN)

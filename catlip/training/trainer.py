@@ -48,10 +48,6 @@ from catlip.training.schedule import (
 )
 
 
-class NotFiniteError(InputError):
-    """A step or a state that is not finite: from the last checkpoint it comes again."""
-
-
 @dataclass(frozen=True)
 class Implementation:
     """How a step is computed; the result depends on it only by rounding.
@@ -123,7 +119,7 @@ class Trainer:
         """One optimizer step over the next `accumulation` batches.
 
         The host waits for the device once, for the loss and the gradient's norm; with the fused
-        optimizer, it queues that first. If one of them is not finite on any rank, NotFiniteError is
+        optimizer, it queues that first. If one of them is not finite on any rank, InputError is
         raised on all, and the weights are those before the step.
 
         Args:
@@ -241,7 +237,7 @@ class Trainer:
         return head
 
     def check_finite(self) -> None:
-        """Raises NotFiniteError, on all ranks, if a weight or average is not finite on any of them:
+        """Raises InputError, on all ranks, if a weight or average is not finite on any of them:
         a running statistic can be, while loss and gradient are finite.
         """
         tensors = [*self.objective.state_dict().values(), *self._averages().values()]
@@ -250,7 +246,7 @@ class Trainer:
         numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
         if not math.isfinite(mean_over_ranks(largest).item()):
-            raise NotFiniteError(
+            raise InputError(
                 f"weights are not finite after step {self.step} and are not written; look at the "
                 "recipe"
             )
@@ -341,7 +337,7 @@ def refuse_step(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
         for rank, loss, samples in guilty[:3]
     )
-    raise NotFiniteError(
+    raise InputError(
         f"the loss or the gradient is not finite at step {step} {where}, gradient norm "
         f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, or "
         "try a lower --max-lr"

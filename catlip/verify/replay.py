@@ -88,7 +88,7 @@ def main(config: "Verify") -> None:
     flags = plain({name: getattr(config, name) for name in REPLACED})
     given = {name: value for name, value in flags.items() if value not in (None, "", [])}
     # What the run has in its folder decides how it goes on.
-    recorded = run.record["config"] | given | {"out": str(run.folder), "restart": False}
+    recorded = run.record["config"] | given | {"out": str(run.folder)}
     # Imported by its name: no module of catlip imports the baselines, because they need packages
     # that CatLIP does not need.
     is_catlip = recorded.get("method") == "catlip"

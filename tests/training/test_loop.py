@@ -1,4 +1,4 @@
-"""Accumulating is one large batch, a diverging step changes nothing, a restart deletes its run."""
+"""Accumulating is one large batch, a diverging step changes nothing, a run's files are known."""
 
 import json
 import math
@@ -17,9 +17,10 @@ from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
 from catlip.program.identity import refuse_another
 from catlip.recipes.pretrain import STARTER
+from catlip.system.files import remove_written
 from catlip.training.checkpoint import copy_to_host
 from catlip.training.distributed import Rank
-from catlip.training.loop import CheckpointWriter, discard, train
+from catlip.training.loop import WRITTEN, CheckpointWriter, train
 from catlip.training.schedule import AdamWForm, Optimization
 from catlip.training.trainer import Implementation, Trainer
 from catlip.weights.files import read_file
@@ -290,27 +291,20 @@ def test_checkpoints_are_written_in_order() -> None:
 
 
 RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
-RUN += ("weights-step-00000001.safetensors", "events.out.tfevents.1.host", "threads.txt")
-RUN += ("wandb/wandb-resume.json", ".log.jsonl.7.tmp", ".weights.safetensors.01ab.tmp")
-RUN += ("checkpoints/.step-00000001.pt.01ab.tmp", "checkpoints/.writing.tmp")
+RUN += ("broken.jsonl", "events.out.tfevents.1.host", "threads.txt")
+RUN += (".weights.safetensors.01ab.tmp", "checkpoints/.step-00000001.pt.01ab.tmp")
 
 
-def fill(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("")
-
-
-def test_restart_deletes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
-    fill(tmp_path, *RUN)
+def test_only_what_a_run_wrote_is_deleted(tmp_path: Path) -> None:
     foreign = ("thesis.tex", "starter/pretrain", "checkpoints/llama.pt", "thesis.tmp")
     foreign += ("checkpoints/step-1000/optimizer.pt", "checkpoints/step-1000.pt", "weights.tmp")
     foreign += ("checkpoints/.model.tmp", "wandb/run-1/files/config.yaml", "step-00000001.pt")
-    fill(tmp_path, *foreign)
-    discard(tmp_path)
+    for name in (*RUN, *foreign):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    remove_written(tmp_path, WRITTEN)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*foreign}
-    discard(tmp_path / "nothing")
 
 
 def test_another_run_is_refused_naming_what_differs_in_a_line() -> None:

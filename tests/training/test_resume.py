@@ -86,24 +86,6 @@ def test_loss_that_is_not_finite_on_one_rank_stops_both(small_run, tmp_path, par
     assert resumed(tmp_path / "run").step == 6
 
 
-def test_refused_step_is_not_repeated_when_torchrun_restarts(small_run, tmp_path) -> None:
-    fault = ("--num-steps", 8, "--fault", "nan:1:4")
-    first = small_run(*fault, ranks=2)
-    again = small_run(*fault, ranks=2, TORCHELASTIC_RESTART_COUNT="1")
-    by_hand, errors = small_run(*fault, ranks=2), set[str]()
-    for done, poisoned in ((first, 1), (again, 0), (by_hand, 1)):
-        assert done.returncode == 2
-        assert done.stderr.count("poisoned") == poisoned
-        lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 2
-        errors.update(lines)
-    assert len(errors) == 1
-    refused = tmp_path / "run" / "refused.json"
-    assert json.loads(refused.read_text())["step"] == 4
-    assert small_run("--num-steps", 8, ranks=2).returncode == 0
-    assert not refused.exists()
-
-
 def test_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_run, tmp_path):
     done = small_run("--parallel", "fsdp", "--fault", "full:0:4", ranks=2)
     assert done.returncode == 2

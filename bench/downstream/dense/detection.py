@@ -60,7 +60,6 @@ from catlip.range_augment import RangeAugment
 from catlip.recipes.base import ImageRecipe
 from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Rank, barrier
-from catlip.training.trainer import NotFiniteError
 
 # Not `annotations/` in the run's folder, since that may also be the data set's folder.
 ANNOTATIONS = f"{CHECKPOINTS}/annotations"
@@ -235,7 +234,7 @@ class MaskRCNN(GeneralizedRCNN, OnFeatureMap):
             with EventStorage():  # detectron2's heads count there
                 losses = super().forward(batch.values)
         except FloatingPointError as error:  # boxes that are not finite give no loss
-            raise NotFiniteError(f"{error} Try a lower --max-lr or another --seed") from error
+            raise InputError(f"{error} Try a lower --max-lr or another --seed") from error
         if self.range_augment:
             losses["loss_range_augment"] = self._distance
         return torch.stack([*losses.values()]).sum()
