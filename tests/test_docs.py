@@ -43,8 +43,12 @@ def test_answer_can_be_held_in_mind() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert target.startswith("https://") or path.exists(), target
+        if anchor and path.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)", path.read_text().lower(), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", each).replace(" ", "-") for each in headings]
 
 
 def test_notebook_runs_and_agrees_with_the_page(monkeypatch, comparisons) -> None:
