@@ -5,7 +5,7 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from catlip.label.sidecar import (
     write_plan,
 )
 from catlip.label.sources import Source, find
-from catlip.label.table import Each, check_table, write_table
+from catlip.label.table import check_table, write_table
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
@@ -177,7 +177,7 @@ def main(config: Label) -> None:
             return
         if not todo and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {labels_dir} ({record_path})")
-            print(_write_table(config, sidecars, apply_to_each), end="")
+            print(_write_table(config, sidecars), end="")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
@@ -186,9 +186,9 @@ def main(config: Label) -> None:
             if failures:
                 record.save()  # the others are labelled
                 raise _failure(failures, len(sources) - len(failures))
-            labelling = record.finish(summarise(sidecars, set(todo), label_version, seconds))
-        table_line = _write_table(config, sidecars, apply_to_each)
-    metrics = labelling.metrics
+            metrics, unmet = summarise(sidecars, set(todo), label_version, seconds)
+            labelling = record.finish(metrics)
+    table_line = _write_table(config, sidecars)
     print_tables([LABELS.fill([labelling])])
     print(
         f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} sources were done before"
@@ -199,10 +199,10 @@ def main(config: Label) -> None:
     ):
         for cause, count in counts.items():
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
-    if unmet := {word for word, _ in label_version.words} - _words_met(sidecars.values()):
+    if unmet:
         print(
             f"{len(unmet)} of {len(label_version.words)} words of {config.words} occur in no "
-            f"caption: {printable(', '.join(sorted(unmet)))[:500]}"
+            f"caption: {printable(', '.join(unmet))[:500]}"
         )
     without = sum(metrics.unlabelled.values()) / metrics.captions
     unknown = unknown_words(take_captions((todo or sources)[-1:], CHECKED_CAPTIONS))
@@ -232,11 +232,11 @@ def _apply_to_each(
         yield item, result
 
 
-def _write_table(config: Label, sidecars: Mapping[Source, Path], each: Each) -> str:
+def _write_table(config: Label, sidecars: Mapping[Source, Path]) -> str:
     """Write the table, if one is wanted. Returns: the line that says so."""
     if not config.out:
         return ""
-    rows = write_table(config.out, sidecars, each, config.vocabulary)
+    rows = write_table(config.out, sidecars, config.vocabulary, config.quiet)
     return f"table: {config.out} ({rows:,} rows)\n"
 
 
@@ -253,11 +253,6 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path, rule: str) -> dict[So
     return {source: sidecar for sidecar, source in taken.items()}
 
 
-def _words_met(sidecars: Iterable[Path]) -> set[str]:
-    """The user's words that occur in the captions of these labels."""
-    return {word for path in sidecars for word in read_sidecar(path).meta.get("words_met", ())}
-
-
 def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
     """One error for all sources that could not be labelled; `num_others` sources were labelled."""
     if num_others == 0 and len(errors) == 1:
@@ -267,8 +262,10 @@ def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
 
 def summarise(
     sidecars: Mapping[Source, Path], new: Set[Source], label_version: LabelVersion, seconds: float
-) -> Labelling:
-    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
+) -> tuple[Labelling, list[str]]:
+    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made; and the
+    user's words that occur in no caption.
+    """
 
     def read(sidecar: Path) -> Labels:
         labels = read_sidecar(sidecar)
@@ -282,6 +279,7 @@ def summarise(
         return labels
 
     captions = values = new_captions = 0
+    unmet = {word for word, _ in label_version.words}
     unlabelled, skipped = Counter[str](), Counter[str]()
     first: dict[str, str] = {}
     first_skipped: dict[str, str] = {}
@@ -291,13 +289,14 @@ def summarise(
         values += len(labels.values)
         if source in new:
             new_captions += len(labels)
+        unmet -= {*labels.meta.get("words_met", ())}
         unlabelled.update(labels.meta["unlabelled"])
         for cause, key in labels.meta["first_unlabelled"].items():
             first.setdefault(cause, f"{key} of {source.path.name}")
         for cause, (count, name) in labels.meta.get("skipped", {}).items():
             skipped[cause] += count
             first_skipped.setdefault(cause, f"{name} of {source.path.name}")
-    return Labelling(
+    metrics = Labelling(
         rule=label_version.rule,
         sources=len(sidecars),
         captions=captions,
@@ -309,6 +308,7 @@ def summarise(
         captions_labelled_now=new_captions,
         captions_per_s=new_captions / seconds if new_captions else None,
     )
+    return metrics, sorted(unmet)
 
 
 def explain(config: Explain) -> None:

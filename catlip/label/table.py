@@ -7,30 +7,26 @@ sources.
     words     the words that gave a label, in their order
     synsets   the synset of each of these words, such as dog.n.01
     classes   with a vocabulary: the class ids of those synsets that are classes
-
-The rows of a source are made by any process.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from catlip.captions import Labeller, LabelVersion, labeller_of
+from catlip.captions import LabelVersion, labeller_of
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, read_sidecar
 from catlip.label.sources import PARQUET, Source
 from catlip.program.identity import refuse_foreign
+from catlip.program.progress import progress
 from catlip.system.files import replacing
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
 COLUMNS = ["source", "key", "caption", "words", "synsets"]  # how every table of ours begins
 ROWS = 16_384  # of a row group
-Each = Callable[[str, Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 
 def check_table(
@@ -52,35 +48,26 @@ def check_table(
 
 
 def write_table(
-    out: Path,
-    sidecars: Mapping[Source, Path],
-    each: Each,
-    vocabulary: Path | None = None,
+    out: Path, sidecars: Mapping[Source, Path], vocabulary: Path | None = None, quiet: bool = True
 ) -> int:
     """Write the table of sources and their labels files, atomically, as Parquet with a row group or
-    more for each source.
-
-    Args:
-        each: applies a function to many items, as a pool does, under a progress bar.
-
-    Returns: the number of its rows. Raises: InputError, OSError.
+    more for each source. Returns: the number of its rows. Raises: InputError, OSError.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tabulate, rows = partial(_table_of, vocabulary=vocabulary), 0
-    # Tables come as they are done, and are written in the order of their sources.
-    tables: dict[Source, Any] = {}
-    sources = deque(sidecars)
-    with replacing(out) as file, pq.ParquetWriter(file, _schema(vocabulary)) as writer:
-        for (source, _), table in each("tabulating", tabulate, [*sidecars.items()]):
-            if isinstance(table, InputError):
-                raise table
-            tables[source] = table
-            while sources and sources[0] in tables:
-                table = tables.pop(sources.popleft())
-                rows += len(table)
-                writer.write_table(table, ROWS)
-    return rows
+    synsets = Vocabulary.load(vocabulary).synsets if vocabulary else ()
+    classes = {synset.offset: class_id for class_id, synset in enumerate(synsets)}
+    schema, count = _schema(vocabulary), 0
+    bar = progress(sidecars.items(), "tabulating", disable=quiet, unit=" units", leave=False)
+    with replacing(out) as file, pq.ParquetWriter(file, schema) as writer:
+        for source, sidecar in bar:
+            rows = _rows(source, read_sidecar(sidecar), classes)
+            # Few at a time are Python's values, which are large.
+            while some := [*islice(rows, ROWS)]:
+                writer.write_table(pa.Table.from_pylist(some, schema))
+                count += len(some)
+    return count
 
 
 def _is_ours(path: Path) -> bool:
@@ -101,30 +88,9 @@ def _schema(vocabulary: Path | None) -> Any:
     return pa.schema(columns)
 
 
-def _table_of(item: tuple[Source, Path], vocabulary: Path | None) -> Any:
-    """The rows of one source; only ROWS of them at a time are Python's values, which are large."""
-    import pyarrow as pa
-
-    source, sidecar = item
-    labels, schema = read_sidecar(sidecar), _schema(vocabulary)
+def _rows(source: Source, labels: Labels, classes: Mapping[int, int]) -> Iterator[dict[str, Any]]:
     version = LabelVersion.from_meta(labels.meta)
     labeller = labeller_of(version.rule, version.words)
-    rows = _rows(source, labels, labeller, _class_ids(vocabulary) if vocabulary else {})
-    tables = [schema.empty_table()]
-    while some := [*islice(rows, ROWS)]:
-        tables.append(pa.Table.from_pylist(some, schema))
-    return pa.concat_tables(tables)
-
-
-@cache
-def _class_ids(path: Path) -> dict[int, int]:
-    """Synset -> class id."""
-    return {synset.offset: n for n, synset in enumerate(Vocabulary.load(path).synsets)}
-
-
-def _rows(
-    source: Source, labels: Labels, labeller: Labeller, classes: Mapping[int, int]
-) -> Iterator[dict[str, Any]]:
     for n, (key, caption) in enumerate(source.samples()):
         text = caption if isinstance(caption, str) else None
         synsets = labels.values[labels.offsets[n] : labels.offsets[n + 1]].tolist()

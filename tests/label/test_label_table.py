@@ -78,11 +78,7 @@ def test_rows_are_in_the_order_of_the_sources_and_made_again_when_labels_change(
     assert not [*tmp_path.glob(".*")], "nothing else is left"
     sources = [*map(TarShard, shards)]
     sidecars = {source: sidecar_path(source, tmp_path / "labels", "paper") for source in sources}
-
-    def last_first(doing, function, items):
-        return ((item, function(item)) for item in items[::-1])
-
-    assert write_table(out, sidecars, last_first) == rows
+    assert write_table(out, sidecars) == rows
     assert out.read_bytes() == whole.read_bytes()
     make_shard(shards[0], ["a dog"])
     table = tabulate(shards, out, workers=1)
