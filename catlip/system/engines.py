@@ -3,7 +3,8 @@
 An engine applies a function to many items, in any order, and gives each item with its result as
 soon as it is done. Only a few items are in work at a time, so that millions of them need little
 memory. An error that the user can correct (a damaged file, a full disk) is a result like any other:
-the other items go on, and the item is not tried again. An item whose worker died is, RETRIES times.
+the other items go on, and the item is not tried again. One whose worker died is tried again, until
+RETRIES more workers die without any result.
 
     with worker_pool(workers=4) as apply:
         for path, size in apply(os.path.getsize, paths):
@@ -62,37 +63,30 @@ def worker_pool(workers: int) -> Iterator[Apply]:
         if len(items) == 1:  # not worth another process
             yield from _in_turn(function, items)
             return
-        todo = deque((item, RETRIES) for item in items)
-        running: dict[Any, tuple[Any, int]] = {}
-        is_first = True
+        todo, running, deaths = deque(items), dict[Any, Any](), 0
         while todo or running:
             try:
-                while todo:
-                    # An item's last attempt is alone, so that it does not die of another.
-                    is_last = not all(retries for _, retries in [todo[0], *running.values()])
-                    if len(running) >= (1 if is_last else workers):
-                        break
+                # After a death one item at a time, so that none dies of another.
+                while todo and len(running) < (1 if deaths else workers):
                     # A terminal interrupts the whole group of processes; a worker would print it.
                     with _blocked({signal.SIGINT}):
-                        future = pool.submit(attempt, function, todo[0][0])
+                        future = pool.submit(attempt, function, todo[0])
                     running[future] = todo.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
-                    is_first = False
-                    yield running.pop(future)[0], result
+                    deaths = 0
+                    yield running.pop(future), result
             except BrokenProcessPool:
-                # Nobody knows whose worker died: all that was in work is tried again.
                 pool.shutdown()
                 pool = new_pool()
                 print(f"a worker died on {platform.node()}; starting new ones", file=sys.stderr)
-                interrupted, running = running, {}
-                for item, retries in interrupted.values():
-                    if retries:
-                        todo.appendleft((item, retries - 1))
-                    elif is_first:  # every worker dies
-                        raise InputError(DIED) from None
-                    else:
-                        yield item, InputError(DIED)
+                # Nobody knows whose worker died: all that was in work is tried again, at the end.
+                todo.extend(running.values())
+                running.clear()
+                deaths += 1
+                if deaths > RETRIES:
+                    yield from ((item, InputError(DIED)) for item in todo)
+                    return
 
     try:
         yield apply
