@@ -27,10 +27,10 @@ class Convert:
     pretrained=True) builds the model from it, and "hf-hub:" does once it is uploaded. No model of
     timm has the release's stem of three convolutions, and because of the GELU between them it
     cannot be merged into one convolution: the call then needs
-    embed_layer=catlip.encoder.STEMS["conv"], and likewise for the hybrid stem. The call is printed.
-    Dropped weights are printed with the reason, and all of them are listed in the metadata of
-    model.safetensors. Where the classes are nouns, pretrained_cfg["label_names"] has them, with
-    definitions in "label_descriptions".
+    embed_layer=catlip.encoder.STEMS["conv"], and likewise for the hybrid stem. What opens it is
+    printed, and so are dropped weights with the reason, all of which the metadata of
+    model.safetensors lists. Where the classes are nouns, pretrained_cfg["label_names"] has them,
+    with definitions in "label_descriptions".
     """
 
     file: tyro.conf.Positional[Path]

@@ -56,7 +56,7 @@ def convert(config: "Convert") -> None:
     for reason, names in dropped.items():
         print(f"dropped {len(names)}, {reason}: {shorten(names, most=6)}")
     print(f"wrote {out}")
-    print(f"open it by {_call(checkpoint, f'local-dir:{out}')}")
+    print(f"open it by\n{_code(checkpoint, f'local-dir:{out}')}")
 
 
 def show(config: "Show") -> None:
@@ -155,11 +155,14 @@ def _class_names(checkpoint: Checkpoint, config: "Convert") -> dict[str, Any]:
     return {"label_names": [*glosses], "label_descriptions": glosses}
 
 
-def _call(checkpoint: Checkpoint, source: str) -> str:
-    """The call that opens it by timm; it names the stem, if no model of timm has that."""
+def _code(checkpoint: Checkpoint, source: str) -> str:
+    """What opens it by timm; it brings the stem, if no model of timm has that."""
     stem = ENCODERS[checkpoint.encoder_name].stem
-    layer = "" if stem == "patchify" else f', embed_layer=catlip.encoder.STEMS["{stem}"]'
-    return f'timm.create_model("{source}", pretrained=True, num_classes=0{layer})'
+    imports, options = "import timm", "pretrained=True, num_classes=0"
+    if stem != "patchify":
+        imports += "\nimport catlip.encoder  # CatLIP Bench, for a stem that timm has not"
+        options += f', embed_layer=catlip.encoder.STEMS["{stem}"]'
+    return f'{imports}\n\nmodel = timm.create_model("{source}", {options})'
 
 
 def _card(checkpoint: Checkpoint, source: Path) -> str:
@@ -174,8 +177,7 @@ def _card(checkpoint: Checkpoint, source: Path) -> str:
     return Template(template, trim_blocks=True, lstrip_blocks=True).render(
         checkpoint=checkpoint,
         parameters=parameter_count(checkpoint.encoder),
-        is_timms=ENCODERS[checkpoint.encoder_name].stem == "patchify",
-        call=_call(checkpoint, "hf-hub:OWNER/NAME"),
+        code=_code(checkpoint, "hf-hub:OWNER/NAME"),
         run=read_record(record) if record.is_file() else None,
         probes=probes,
     )

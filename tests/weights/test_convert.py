@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import release
@@ -10,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
-import catlip.encoder
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
@@ -144,8 +144,8 @@ def test_folder_of_a_run_has_its_records_its_classes_and_a_call_that_opens_it(
     Vocabulary.from_captions(captions, top_k=CLASSES, rule="corenet").save(named)
     for given in (None, named):
         convert(replace(config, vocabulary=given))
-        call = capsys.readouterr().out.splitlines()[-1].removeprefix("open it by ")
-        built = eval(call, {"timm": timm, "catlip": catlip})
+        exec(capsys.readouterr().out.partition("open it by\n")[2], names := dict[str, Any]())
+        built = names["model"]
         assert built.pretrained_cfg["label_names"] == [f"{word}.n.01" for word in words[::-1]]
         assert "member" in built.pretrained_cfg["label_descriptions"]["dog.n.01"]
     expected = compute(read_checkpoint(run / "weights.safetensors").build(), images(64))
