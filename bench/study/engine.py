@@ -8,7 +8,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -45,7 +45,6 @@ from catlip.records.run import Run, read_run
 from catlip.system.engines import worker_pool
 from catlip.system.files import remove_written, write_atomically
 from catlip.system.machine import processors
-from catlip.system.multi_process import shared_gpu
 
 S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
@@ -201,8 +200,7 @@ def run_trainings(
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
         note_beside(workers - 1)
     run_one = partial(run_training, study, kind, measure, workers - 1, command_line())
-    several_on_gpu = workers > 1 and study.device != "cpu"
-    with shared_gpu() if several_on_gpu else nullcontext(), worker_pool(workers) as apply:
+    with worker_pool(workers) as apply:
         for training, error in apply(run_one, missing):
             if error:
                 raise InputError(f"{training.name}: {error}") from error

@@ -36,7 +36,6 @@ from catlip.system.card import card_state
 from catlip.system.files import write_atomically
 from catlip.system.foreign import read_json
 from catlip.system.machine import Usage, processors
-from catlip.system.multi_process import PIPES
 
 SCHEMA = 1
 _NUMBERS = re.compile(r'\[(\n[^\[\]{}"]+)\]')
@@ -252,7 +251,7 @@ def _torch_environment() -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "nccl": ".".join(map(str, torch.cuda.nccl.version())),
-            "multi_process_service": PIPES in os.environ,
+            "multi_process_service": "CUDA_MPS_PIPE_DIRECTORY" in os.environ,
             "driver": _output(
                 "nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"
             ),

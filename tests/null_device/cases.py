@@ -36,7 +36,7 @@ from catlip.pretraining.method import add_range_augment
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP
 from catlip.records.record import Record
-from catlip.system import card, multi_process
+from catlip.system import card
 from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.loop import copy_ahead
@@ -152,10 +152,10 @@ def test_default_batches_leave_what_others_hold(rank) -> None:
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch) -> Callable[..., Path]:
-    """Puts a stand-in first on PATH that does this; the arguments of each call are a line here."""
+    """Puts an nvidia-smi first on PATH that does this; each call's arguments are a line here."""
 
-    def install(does: str, name: str = "nvidia-smi") -> Path:
-        program, calls = tmp_path / "bin" / name, tmp_path / "calls"
+    def install(does: str) -> Path:
+        program, calls = tmp_path / "bin/nvidia-smi", tmp_path / "calls"
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\necho "$@" >>"{calls}"\n{does}\n')
         program.chmod(0o755)
@@ -214,35 +214,6 @@ def test_record_without_the_card_s_state(rank, stand_in, monkeypatch, does) -> N
     begin = time.monotonic()
     assert card.card_state().keys() == {"other_gib"}
     assert time.monotonic() - begin < 30
-
-
-@pytest.mark.parametrize(
-    ("fails", "use", "is_used"),
-    [
-        ("-d", multi_process.USE_GPU, False),
-        ("", "exit(1)", False),
-        ("", multi_process.USE_GPU, True),
-    ],
-)
-def test_processes_share_the_gpu_by_the_service(
-    rank, stand_in, monkeypatch, tmp_path, fails, use, is_used
-) -> None:
-    monkeypatch.setattr(multi_process, "USE_GPU", use)
-    does = f'[ "$1" = -d ] || cat >>"{tmp_path}/calls"; [ "$1" != "{fails}" ]'
-    calls = stand_in(does, name="nvidia-cuda-mps-control")
-    with multi_process.shared_gpu(), Record(tmp_path / "record.json", "kind", {}) as record:
-        pass
-    assert record.environment["multi_process_service"] == is_used
-    assert calls.read_text().split() == ["-d", "quit"]
-    assert multi_process.PIPES not in os.environ
-
-
-def test_service_that_the_user_has_started_stays(stand_in, monkeypatch) -> None:
-    calls = stand_in("", name="nvidia-cuda-mps-control")
-    monkeypatch.setenv(multi_process.PIPES, "/run/mps")
-    with multi_process.shared_gpu():
-        assert os.environ[multi_process.PIPES] == "/run/mps"
-    assert not calls.exists()
 
 
 def test_run_on_the_cpu_has_no_card(rank, tmp_path) -> None:
