@@ -206,8 +206,7 @@ STARTERS = {
     ),
     # clip_bag-00; its settings, but for the temperature, are CatLIP's best.
     "clip_bag": replace(BASELINE_STARTER, temperature=0.0242),
-    "superclass": BASELINE_STARTER,
-    "catlip_softmax": BASELINE_STARTER,
+    **dict.fromkeys(("superclass", "catlip_softmax"), BASELINE_STARTER),
     "clip_nouns": BASELINE_STARTER,  # not tuned
     "clip_catlip": replace(  # clip_catlip-13
         BASELINE_STARTER,
