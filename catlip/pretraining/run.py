@@ -37,7 +37,7 @@ from catlip.training.distributed import (
     from_rank0,
     init_distributed,
 )
-from catlip.training.loop import PROGRESS, train
+from catlip.training.loop import train
 from catlip.training.parallel import PAYING_STEPS
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -78,7 +78,7 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         finished = weights.is_file()
         if finished:
             _, before = read_file(weights)
-            before.pop(PROGRESS, None)
+            before.pop("progress", None)  # of earlier versions
             refuse_another(config.out, before, training.identity)
         if finished and path.is_file() and not partial.exists():
             if rank.is_main:

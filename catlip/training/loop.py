@@ -31,7 +31,6 @@ WRITTEN = (
     r"(log|broken)\.jsonl|weights\.safetensors|events\.out\.tfevents\..+|"
     rf"{re.escape(THREADS)}|checkpoints/step-\d{{8,}}\.pt"
 )
-PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
 CHECKPOINT_EVERY = 200  # steps
 
 
@@ -109,9 +108,7 @@ def train(
                 notice.exit_if_stopped(trainer.step, trainer.rank, saved=writer.wait)
     weights = trainer.weights()
     if trainer.rank.is_main:
-        images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
-        done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
-        save_weights(folder / "weights.safetensors", weights, config | {PROGRESS: done})
+        save_weights(folder / "weights.safetensors", weights, config)
     log.close()
     if trainer.rank.is_main and log.broken.met:
         print(f"{log.broken.met.summary()}; all of them are in {log.broken.path}")
