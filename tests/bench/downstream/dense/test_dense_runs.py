@@ -36,7 +36,7 @@ LONG = {
     "multilabel": {"epochs": 40, "max_lr": 3e-3},
     "segmentation": {"epochs": 40, "max_lr": 5e-3},
     "detection": {
-        **{"epochs": 40, "lr_step_epochs": (35,), "scale_jitter": ()},
+        **{"epochs": 60, "lr_step_epochs": (52,), "scale_jitter": ()},
         **{"ema_decay": 0.8, "pyramid_channels": 32},
     },
 }
