@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 17_333,
-    "bench": 10_219,
+    "catlip": 17_380,
+    "bench": 10_191,
     "reports": 4_421,
     "pipeline": 1_574,
     "baselines": 1_015,
-    "tests": 21_298,
+    "tests": 21_312,
 }
 
 

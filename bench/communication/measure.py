@@ -30,7 +30,7 @@ from bench.communication.collectives import Collective, Listener, replay
 from bench.communication.config import Communication
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import difference, summarise
-from bench.measuring.training_step import Stopwatch, batch_of, build
+from bench.measuring.training_step import batch_of, build
 from catlip.cli import InputError
 from catlip.program.progress import progress
 from catlip.records.record import Record, build_name
@@ -38,6 +38,7 @@ from catlip.records.run import print_doubts
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import gradient_sync
+from catlip.training.stopwatch import Stopwatch
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
 NUM_STEPS = {"cpu": 10, "cuda": 50}

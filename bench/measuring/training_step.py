@@ -3,10 +3,7 @@ times its steps.
 """
 
 import gc
-import itertools
-import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,42 +19,6 @@ from catlip.training.trainer import Implementation, Trainer
 
 PHASES = ("forward", "loss", "backward", "optimizer")
 RUN_STEPS = 1_000_000  # of the run whose first steps a bench takes
-
-
-class Stopwatch:
-    """Marks on the device's own clock; reading them waits for the device once, at the end.
-
-    A step in `bench.step_time`, and the part that ends at each mark:
-
-        data_wait   what the bench does between two steps
-        forward     the trainer clears the gradients, and asks for a batch
-        data_wait   the batch is on the device
-        forward     RangeAugment and each tower or head; then, by "loss", the loss alone
-        backward    the gradients are there
-        optimizer   gradients are clipped, weights updated and averaged: the step ends
-    """
-
-    def __init__(self, device: torch.device):
-        self.on_gpu = device.type == "cuda"
-        self.marks: list[tuple[str, Any]] = []
-
-    def mark(self, part: str = "") -> None:
-        """Mark that `part` ends at this moment, in the order of the device's work."""
-        if self.on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-            self.marks.append((part, event))
-        else:
-            self.marks.append((part, time.perf_counter()))
-
-    def laps_ms(self) -> list[tuple[str, float]]:
-        """What ended at each mark but the first, and the milliseconds since the mark before."""
-        if self.on_gpu:
-            torch.cuda.synchronize()
-        return [
-            (part, begin.elapsed_time(end) if self.on_gpu else (end - begin) * 1e3)
-            for (_, begin), (part, end) in itertools.pairwise(self.marks)
-        ]
 
 
 def build(factors: Factors, rank: Rank, mark: Callable[[str], object] = lambda _: None) -> Trainer:

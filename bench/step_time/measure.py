@@ -26,7 +26,7 @@ from bench.measuring.methods import (
     tower_of_context,
 )
 from bench.measuring.statistics import ratio, summarise
-from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, free_memory
+from bench.measuring.training_step import PHASES, batch_of, build, free_memory
 from bench.measuring.user_encoder import UserEncoder
 from bench.memory.measure import state_of
 from bench.step_time import result
@@ -51,6 +51,7 @@ from catlip.system.matmul import matmul_flops_per_s
 from catlip.training.distributed import Rank, barrier, init_distributed
 from catlip.training.parallel import blocks
 from catlip.training.profile import STEPS, profiled
+from catlip.training.stopwatch import Stopwatch
 from catlip.training.trainer import Trainer
 
 PARTS = ("data_wait", *PHASES)
@@ -211,7 +212,15 @@ def time_steps(config: StepTime, rank: Rank) -> list[Run[result.StepTime]]:
 
 
 def take_steps(config: StepTime, rank: Rank) -> dict[str, Timed]:
-    """Take the steps of all methods, in turns."""
+    """Take the steps of all methods, in turns. The parts of a step, and what ends each:
+
+    data_wait   what the bench does between two steps
+    forward     the trainer clears the gradients, and asks for a batch
+    data_wait   the batch is on the device
+    forward     RangeAugment and each tower or head; then, by "loss", the loss alone
+    backward    the gradients are there
+    optimizer   gradients are clipped, weights updated and averaged: the step ends
+    """
     watch = Stopwatch(rank.device)
     factors = variants(config)
     trainers = {method: build(each, rank, watch.mark) for method, each in factors.items()}

@@ -20,7 +20,7 @@ from bench.measuring.deadline import until_deadline
 from bench.measuring.factors import Factors, factors_of
 from bench.measuring.methods import mean_caption_tokens
 from bench.measuring.statistics import ratio, summarise
-from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
+from bench.measuring.training_step import batch_of, build, free_memory
 from bench.waterfall import result
 from bench.waterfall.config import Waterfall
 from catlip.architectures import ENCODERS
@@ -34,6 +34,7 @@ from catlip.records.record import Record, build_name
 from catlip.records.run import print_doubts
 from catlip.records.table import print_tables
 from catlip.training.distributed import Rank, barrier, init_distributed
+from catlip.training.stopwatch import Stopwatch
 from catlip.training.trainer import Trainer
 
 RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"

@@ -61,15 +61,15 @@ def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
     for run in runs:
         metrics = run.metrics
         slowest = [rank for rank in run.series("slowest_rank") if not isnan(rank)]
-        longest = f"longest: rank {mode(slowest):.0f}" if slowest else ""
+        behind = f"slowest: rank {mode(slowest):.0f}" if slowest else ""
         yield {
             "run": f"{name_of(metrics.method)}, seed {metrics.seed}",
             "loss": metrics.final_loss,
             "images": metrics.images_seen,
             "epochs": metrics.epochs_seen,
             "seconds": metrics.train_seconds,
-            "rate": metrics.images_per_s,
-            "waiting": (metrics.data_wait_share, longest),
+            "rate": (metrics.images_per_s, behind),
+            "waiting": metrics.data_wait_share,
             "memory": metrics.peak_gib,
             "parameters": metrics.parameters_total,
             RECORDS: (run.path,),

@@ -19,7 +19,7 @@ from catlip.records.record import naming
 from catlip.system.files import write_atomically
 from catlip.training.distributed import Rank, all_gather_objects, peak_gib
 
-LATE = 0.02  # of the time: no rank is named if it waits so little longer than another
+LATE = 0.02  # of the time: no rank is named if it is so little behind another
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Progress:
     Attributes:
         loss, grad_norm, images: of all ranks.
         data_wait_seconds: for which this rank waited for batches.
+        forward_seconds: of the image encoder's forward passes on this rank's device, which the loop
+            fills in. No other rank is waited for meanwhile, except under FSDP for weights.
         seconds: since the step before ended, so with what came between: the log, and copies of
             the state for checkpoints. The loop fills it in.
         saves: whether any rank asked for a checkpoint.
@@ -39,6 +41,7 @@ class Progress:
     data_wait_seconds: float
     images: int
     seconds: float = 0.0
+    forward_seconds: float = 0.0
     broken: list[BrokenImage] = field(default_factory=list)
     saves: bool = False
 
@@ -91,27 +94,27 @@ class Log:
         """Add a line for the `recent` steps, up to and including `step`, and return it.
 
         Its `data_wait_share` is the mean over ranks. Of several ranks it also has the largest share
-        less the smallest, and if that is much the rank with the largest: all others wait for that
-        one.
+        less the smallest, and the same of the image encoder's forward passes. If one of the two is
+        much, data first, it names the rank with the largest: all others wait for that one.
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
-        waits = self.list_broken(step, recent)
-        shares = [wait / seconds for wait, _ in waits]
+        waits, forwards, hosts = zip(*self.list_broken(step, recent), strict=True)
         values = {
             **means(recent),
             "learning_rate": learning_rate,
             "images_per_s": images / seconds,
-            "data_wait_share": fmean(shares),
+            "data_wait_share": fmean(waits) / seconds,
             "peak_gib": peak_gib(self.rank.device),
             **metrics,
         }
         host = {}
-        if len(waits) > 1:
-            values["data_wait_spread"] = spread = max(shares) - min(shares)
-            if spread > LATE:
-                values["slowest_rank"] = slowest = shares.index(max(shares))
-                host = {"slowest_host": waits[slowest][1]}
+        if len(hosts) > 1:
+            for part, times in (("forward", forwards), ("data_wait", waits)):
+                values[f"{part}_spread"] = spread = (max(times) - min(times)) / seconds
+                if spread > LATE:
+                    values["slowest_rank"] = slowest = times.index(max(times))
+                    host = {"slowest_host": hosts[slowest]}
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,
@@ -131,15 +134,17 @@ class Log:
                 self.wandb.log({name: line[name] for name in line if name != "step"}, step=step)
         return line
 
-    def list_broken(self, step: int, recent: list[Progress]) -> list[tuple[float, str]]:
+    def list_broken(self, step: int, recent: list[Progress]) -> list[tuple[float, float, str]]:
         """List the broken images of the `recent` steps, each once; all ranks call it. Returns: of
-        each rank, the seconds for which it waited for batches in these steps, and its host.
+        each rank, the seconds in these steps for which it waited for batches, those of its forward
+        passes, and its host.
         """
         images = [image for progress in recent for image in progress.broken]
         wait = sum(progress.data_wait_seconds for progress in recent)
-        ranks = all_gather_objects((images, wait, platform.node()))
-        self.broken.add(step, itertools.chain(*(images for images, _, _ in ranks)))
-        return [(wait, host) for _, wait, host in ranks]
+        forward = sum(progress.forward_seconds for progress in recent)
+        ranks = all_gather_objects((images, wait, forward, platform.node()))
+        self.broken.add(step, itertools.chain(*(images for images, *_ in ranks)))
+        return [(wait, forward, host) for _, wait, forward, host in ranks]
 
     def close(self) -> None:
         if self.rank.is_main:

@@ -24,6 +24,7 @@ from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import THREADS, barrier, use_threads
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import catch_stops
+from catlip.training.stopwatch import Stopwatch
 from catlip.training.trainer import Trainer, metrics_of
 
 # What `train` leaves in a folder, as a regular expression.
@@ -60,6 +61,10 @@ def train(
     log = Log(folder, trainer.step, trainer.rank, wandb=wandb, config=config, lines=head.lines)
     recent = [from_plain(step, Progress) for step in head.unlogged]
     stream = copy_ahead(batches(trainer.step), trainer.rank.device)
+    watch = Stopwatch(trainer.rank.device)
+    encoder = getattr(trainer.objective, "image_encoder", trainer.objective)
+    encoder.register_forward_pre_hook(lambda *_: watch.mark())
+    encoder.register_forward_hook(lambda *_: watch.mark("forward"))
     hidden = quiet or not trainer.rank.is_main
     if isinstance(checkpoint_every, str):
         every_steps, every_s = trainer.num_steps, checkpoint_seconds(checkpoint_every)
@@ -84,7 +89,8 @@ def train(
         while trainer.step < trainer.num_steps:
             step = trainer.train_step(stream, wants_checkpoint)
             begun, ended = ended, time.monotonic()
-            recent.append(replace(step, seconds=ended - begun))
+            forward_ms = sum(ms for part, ms in watch.laps_ms() if part == "forward")
+            recent.append(replace(step, seconds=ended - begun, forward_seconds=forward_ms / 1e3))
             bar.update()
             asked = recent[-1].saves
             planned = trainer.step == trainer.num_steps or trainer.step % every_steps == 0

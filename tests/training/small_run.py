@@ -54,7 +54,8 @@ class SmallRun:
     """Stop at each of these steps, go on, and compare with a run that is not stopped."""
     fault: str = ""
     """KIND:RANK:STEP: when that rank asks for that step's batch, its pixels are nan or inf, its
-    disk is full, it dies once, it is late by two seconds, or it gets a signal such as SIGTERM."""
+    disk is full, it dies once, it is late by two seconds, or it gets a signal such as SIGTERM; or
+    the rank is slow, and then each of its forward passes takes 0.1 seconds more."""
     deterministic: bool = False
     step_s: float = 0.0
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
@@ -117,6 +118,9 @@ def small_run(config: SmallRun, rank: Rank, stop: int | None = None) -> list[dic
         accumulation=accumulation,
         implementation=Implementation(config.parallel),
     )
+
+    if config.fault.startswith(f"slow:{rank.number}:"):
+        trainer.objective.stem.register_forward_hook(lambda *_: time.sleep(0.1))
 
     def batches(first: int) -> Iterator[Batch]:
         for number, batch in enumerate(data.batches(first, config.num_workers)):

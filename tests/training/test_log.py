@@ -52,21 +52,31 @@ def test_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path: P
     assert [event.step for event in events.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("late", [0, 1])
-def test_rank_that_gets_its_data_last_is_named_whichever_it_is(small_run, tmp_path, late) -> None:
-    done = small_run("--num-steps", 10, "--fault", f"late:{late}:6", ranks=2)
+@pytest.mark.parametrize(("kind", "number"), [("late", 0), ("slow", 1)])
+def test_rank_that_all_others_wait_for_is_named(small_run, tmp_path, kind, number) -> None:
+    done = small_run("--num-steps", 10, "--fault", f"{kind}:{number}:6", ranks=2)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     (line,) = (line for line in lines if line["step"] == 7)
-    assert line["slowest_rank"] == late
+    assert line["slowest_rank"] == number
     assert line["slowest_host"] == platform.node()
-    # One rank waited for its data, and the other only for that rank.
-    assert line["data_wait_share"] == pytest.approx(line["data_wait_spread"] / 2, rel=0.2)
+    if kind == "late":  # one rank waited for its data, and the other only for that rank
+        assert line["data_wait_share"] == pytest.approx(line["data_wait_spread"] / 2, rel=0.2)
+    else:
+        assert line["data_wait_spread"] < 0.1 < 0.5 < line["forward_spread"]
 
 
-@pytest.mark.parametrize(("waits", "named"), [((0.1, 0.11), None), ((0.1, 0.2), 1)])
-def test_rank_is_named_whose_wait_is_much_longer(waits, named, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(Log, "list_broken", lambda *_: [(wait, "host") for wait in waits])
+@pytest.mark.parametrize(
+    ("waits", "forwards", "named"),
+    [
+        ((0.1, 0.11), (0.3, 0.31), None),
+        ((0.1, 0.2), (0.4, 0.3), 1),  # under FSDP the other rank waits for this one's weights
+        ((0.1, 0.11), (0.4, 0.3), 0),
+    ],
+)
+def test_rank_is_named_that_is_much_behind(waits, forwards, named, monkeypatch, tmp_path) -> None:
+    ranks = [(*times, "host") for times in zip(waits, forwards, strict=True)]
+    monkeypatch.setattr(Log, "list_broken", lambda *_: ranks)
     assert write(tmp_path, 0, range(1, 2)).lines[0].get("slowest_rank") == named
 
 
