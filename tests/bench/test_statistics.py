@@ -1,6 +1,5 @@
 """Spreads and intervals mean what they say."""
 
-import math
 from statistics import pstdev
 
 import numpy as np
@@ -9,23 +8,11 @@ from numpy.typing import NDArray
 
 from bench.measuring.statistics import PAIRED_ROUNDS, difference, ratio, summarise
 
-MACHINE = np.linspace(1, 10, 41)  # it becomes slower and slower
-
 
 def test_summary_is_the_textbook_one() -> None:
     found = summarise(range(1, 102))
     assert (found.median, found.p5, found.p95, found.n) == (51, 6, 96, 101)
     assert found.cv == pytest.approx(pstdev(range(1, 102)) / 51)
-
-
-def test_interval_is_as_wide_as_the_median_s_error_says() -> None:
-    """That of a median of normal numbers is the root of pi / 2 times the mean's."""
-    widths = []
-    for seed in range(12):
-        found = ratio(np.random.default_rng(seed).normal(2.0, 0.2, 600), np.ones(600))
-        widths.append(found.high - found.low)
-    expected = 2 * 1.96 * math.sqrt(math.pi / 2) * 0.2 / math.sqrt(600)
-    assert np.mean(widths) == pytest.approx(expected, rel=0.1)
 
 
 def both_sides(seed: int, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -58,9 +45,3 @@ def test_each_of_twenty_rounds_gives_a_ratio(rounds: int, rank: int) -> None:
         assert (compared.low, compared.high) == (ordered[rank - 1], ordered[-rank])
     slow, fast = slow[:19], fast[:19]
     assert ratio(slow, fast).value == np.median(slow) / np.median(fast)
-
-
-def test_ratio_and_difference_ignore_what_slows_both_sides() -> None:
-    slower, longer = ratio(3 * MACHINE, MACHINE), difference(MACHINE + 2, MACHINE)
-    assert (slower.value, slower.low, slower.high) == pytest.approx((3, 3, 3))
-    assert (longer.value, longer.low, longer.high) == pytest.approx((2, 2, 2))
