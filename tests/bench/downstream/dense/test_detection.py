@@ -28,7 +28,6 @@ from bench.downstream.dense.detection import (
     register,
 )
 from bench.downstream.dense.feature_map import FeatureMap
-from catlip.data.sampler import ImageSize
 from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 from catlip.training.distributed import Rank
@@ -110,22 +109,6 @@ def test_objects_are_pooled_as_in_the_release() -> None:
         how = {"spatial_scale": 1 / 8, "sampling_ratio": 2, "aligned": False}
         expected = roi_align(maps[0], [box], side, **how)
         torch.testing.assert_close(pooler(maps, [Boxes(box)]), expected)
-
-
-@pytest.mark.parametrize("size", ["b", "l", "h"])
-def test_releases_batches_grow_as_its_squares_shrink(size) -> None:
-    recipe, passes = DETECTIONS[f"table_7e_{size}16_release"], {"b": 100, "l": 100, "h": 80}[size]
-    sizes = recipe.sizes()
-    assert (sizes[0], sizes[-1], len(sizes)) == (ImageSize(512, 8), ImageSize(1280, 1), 25)
-    assert ImageSize(1024, 2) in sizes
-    assert sum(size.batch for size in sizes) / 25 == pytest.approx(2.84)
-    plan = recipe.plan(117_266, seed=0)
-    assert len(plan) == recipe.num_steps(117_266) == round(passes * 117_266 / (64 * 2.84))
-    assert plan.starts[-1] / 117_266 == pytest.approx(passes, rel=0.01)
-    paper = DETECTIONS[f"table_7e_{size}16"]
-    assert recipe.lr_step_epochs == tuple(4 * epoch for epoch in paper.lr_step_epochs)
-    assert paper.sizes() == sizes, "Appendix A's multi-scale sampler"
-    assert paper.num_steps(117_266) == pytest.approx(len(plan) / 4, abs=1)
 
 
 def test_rate_warms_up_and_falls_twice() -> None:

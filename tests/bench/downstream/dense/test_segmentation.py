@@ -29,7 +29,6 @@ from bench.downstream.dense.segmentation import (
 from catlip.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
 from catlip.training.distributed import Rank
-from catlip.training.schedule import adamw
 
 ALONE = Rank(0, 1, torch.device("cpu"))
 VIT = "random:vit_two@32"
@@ -155,33 +154,6 @@ def test_head_starts_as_mmsegmentation_s():
     config = SimpleNamespace(recipe=SEGMENTATION, quiet=True, seed=0)
     model = Segment(config, ALONE, open_encoder(VIT)).build(["tree", "sea"])
     assert model.decode_head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.4)
-
-
-# The recipe
-
-
-def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
-    recipe = replace(SEGMENTATION, layer_decay=0.5, weight_decay=0.1, range_augment=(40.0, 20.0))
-    model = built(recipe=recipe)
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = adamw(model, recipe).param_groups
-    found = {
-        names[parameter]: (group["lr_scale"], group["weight_decay"])
-        for group in groups
-        for parameter in group["params"]
-    }
-    assert found.keys() == set(names.values())
-    vit = "backbone.features.vit."
-    expected = {
-        f"{vit}patch_embed.proj.weight": (0.125, 0.1),
-        f"{vit}blocks.0.attn.qkv.weight": (0.25, 0.1),
-        f"{vit}blocks.1.mlp.fc1.bias": (0.5, 0.0),
-        f"{vit}norm.weight": (0.5, 0.0),
-        "decode_head.conv_seg.weight": (1.0, 0.1),
-        "decode_head.bottleneck.bn.weight": (1.0, 0.0),
-        "range_augment.low.noise": (0.125, 0.0),
-    }
-    assert expected.items() <= found.items()
 
 
 # The score
