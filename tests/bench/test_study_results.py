@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.downstream.probe.result import packed, packed_ids, score_of, unpacked_ids
+from bench.downstream.probe.result import packed_ids, unpacked_ids
 from bench.study.result import (
     TRIALS,
     LengthTraining,
@@ -20,10 +20,8 @@ from bench.study.result import (
     curves,
     length_rows,
 )
-from catlip.records.estimate import mean_difference, mean_over_seeds_and_images
 from catlip.records.run import Config, Environment, Run, cleaned
 from catlip.records.table import RECORDS
-from reports.frame import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
@@ -68,36 +66,6 @@ def trained(method: str, images: int, seed: int, top1: float) -> Run[LengthTrain
         accuracies={"concepts": top1},
     )
     return run_of(scaling)
-
-
-@pytest.mark.parametrize("has_bits", [True, False])
-def test_interval_is_over_images_where_records_have_bits(has_bits) -> None:
-    """Two classifiers a training; the number of images is recorded."""
-    draw, runs = np.random.default_rng(0), []
-    differences = np.zeros((6, 21))
-    for method, sign in (("catlip", 1), ("clip", -1)):
-        for seed in range(6):
-            bits = draw.random((2, 21)) < 0.5
-            differences[seed] += sign * bits.mean(axis=0)
-            texts = [packed(one) for one in bits]
-            run = trained(method, 1_000, seed, float(bits.mean()))
-            row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
-            row |= {"top1": 0.5, "top5": 1.0, "num_train": 1, "seconds": 1.0, "num_test": 21}
-            runs_of_seed = [row | {"correct": text} for text in texts] if has_bits else []
-            ids = packed_ids(np.array([*range(20), 19]))
-            images = [{"task": "concepts", "clusters": ids}]
-            runs.append(replace(run, samples={"runs": runs_of_seed, "test_images": images}))
-    points = [
-        score_of(runs[seed], "concepts") - score_of(runs[6 + seed], "concepts") for seed in range(6)
-    ]
-    found, cross = (
-        mean_difference(points),
-        mean_over_seeds_and_images(100 * differences, np.array([*range(20), 19])),
-    )
-    assert (found.low == pytest.approx(cross.low)) == has_bits
-    assert found.images == (21 if has_bits else None)
-    rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
-    assert all(("correct" in row) == has_bits for row in rows)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=60))
