@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_dense import TASKS, files, write_coco
-from torch.nn.utils import get_total_norm
 
 from catlip import streams
 from catlip.cli import InputError
@@ -100,18 +99,13 @@ def test_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path) 
 def test_every_step_has_the_numbers_of_its_recipe_and_seed(
     name, data, tmp_path, monkeypatch
 ) -> None:
-    """At each step, what AdamW has of each group, and the weights after it."""
-    steps, norms, states, seeds = [], [], [], []
+    """At each step, what AdamW has of each group."""
+    steps, seeds = [], []
     original = torch.optim.AdamW.step
 
     def step(self: torch.optim.AdamW, *arguments: Any, **options: Any) -> Any:
-        groups = self.param_groups
-        parameters = [p for group in groups for p in group["params"]]
-        norms.append(get_total_norm([p.grad for p in parameters if p.grad is not None]).item())
-        done = original(self, *arguments, **options)
-        steps.append([{k: v for k, v in group.items() if k != "params"} for group in groups])
-        states.append([p.detach().clone() for p in parameters])
-        return done
+        steps.append([{**group} for group in self.param_groups])
+        return original(self, *arguments, **options)
 
     def noted(draw: Any) -> Any:
         def of_seed(seed: int, *place: int, **options: Any) -> Any:
@@ -125,13 +119,11 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
         module = torch if draw is torch.manual_seed else streams
         monkeypatch.setattr(module, draw.__name__, noted(draw))
     task = TASKS[name]
-    numbers: dict[str, Any] = {"betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1}
     recipe = replace(
         task.recipe,
-        **{"epochs": 4, "micro_batch": 2, "num_devices": 2, "grad_clip": 0.01},
+        **{"epochs": 4, "micro_batch": 2, "num_devices": 2, "weight_decay": 0.1},
         **{"warmup_iterations": 2},  # of which there is one: at most a tenth of twelve steps
-        **{"max_lr": 1e-2, "min_lr": 1e-5, "ema_decay": 0.9, "ema_rising": False},
-        **numbers,
+        **{"max_lr": 1e-2, "min_lr": 1e-5},
     )
     if name == "detection":  # it falls to a tenth after one of four epochs
         rates = [1e-5, *[1e-2] * 2, *[1e-3] * 9]
@@ -139,9 +131,7 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
         cosines = [math.cos(math.pi * step / 11) for step in range(11)]
         rates = [1e-6, *(1e-5 + (1e-2 - 1e-5) * (1 + cosine) / 2 for cosine in cosines)]
     task.run(data[name], tmp_path / "run.json", recipe=recipe, seed=5)
-    assert norms == pytest.approx([0.01] * 12, rel=1e-3)
     for rate, groups in zip(rates, steps, strict=True):
-        assert {(group["betas"], group["eps"]) for group in groups} == {((0.6, 0.8), 1e-3)}
         assert {group["weight_decay"] for group in groups} == {0.0, 0.1}
         assert {1.0, 0.5} < {group["lr_scale"] for group in groups}
         for group in groups:
@@ -153,13 +143,6 @@ def test_every_step_has_the_numbers_of_its_recipe_and_seed(
     crops = (streams.DETECTION_CROPS, streams.SEGMENTATION_CROPS)
     positions = [place[1] for _, *place in seeds if place and place[0] in crops]
     assert sorted(positions) == ([] if name == "multilabel" else [*range(12 * 4)])
-    averages = states[0]
-    for now in states[1:]:
-        averages = [0.9 * a + 0.1 * b for a, b in zip(averages, now, strict=True)]
-    weights = load_file(tmp_path / "run" / "weights.safetensors").values()
-    for average in averages:
-        alike = [one for one in weights if one.shape == average.shape]
-        assert any(torch.allclose(one, average, rtol=1e-4, atol=1e-6) for one in alike)
 
 
 @pytest.mark.parametrize("name", BY_LIBRARIES)
