@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring import training_step
 from bench.measuring.factors import Factors
 from bench.waterfall import measure
@@ -62,16 +61,6 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
         changed = sum(steps[0][name] != steps[1][name] for name in steps[0])
         assert changed == (not change.not_run), change.factor
         before = after
-
-
-def test_clip_without_padding_has_fewer_operations() -> None:
-    packed = next(change for change in RELEASE if change.field == "packed_captions")
-    method = next(change for change in RELEASE if change.field == "method")
-    clip = replace(START, caption_tokens=8.3)
-    for start, fewer in ((clip, True), (method(clip), False)):
-        flops = [mean_flops_per_sample(v, v.sizes()) for v in (start, packed(start))]
-        assert (flops[0] > flops[1]) == fewer
-    assert apply_all(clip, RELEASE).packed_captions
 
 
 def test_precision_stays_on_a_cpu() -> None:
