@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,8 +33,8 @@ from catlip.training.distributed import THREADS, Rank, threads_of
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 from catlip.words import wordnet, wordnet_dir
-from pipeline.options import announce, read_options
-from pipeline.stages import bench
+from pipeline.options import read_options
+from pipeline.stages import steps_of
 
 
 class Calls:
@@ -79,6 +78,7 @@ def test_broken_pickles_are_refused_in_one_way(noise, cut):
 
 
 RANK = Rank(0, 1, torch.device("cpu"))
+PHOTOS = ("--scale", "photos", "--dry-run")
 # A file that a program writes and reads again, and the reader that meets it.
 OWN = {
     "corenet.plan": (["a.labels.npz"], lambda path: planned_names(path.parent, "corenet")),
@@ -101,20 +101,14 @@ OWN = {
     ),
     "record.json": ({"kind": "memory", "metrics": {}}, read_record),
     "vocabulary.json": ({"schema": 2, "synsets": []}, Vocabulary.load),
-    "./vocabulary.json": ({"synsets": []}, lambda path: steps_of_bench(path)),
+    "photos/vocabulary.json": (
+        {"synsets": []},
+        lambda path: steps_of("bench", read_options([*PHOTOS, "--out", str(path.parents[1])])),
+    ),
     "a.labels.npz": ({}, read_sidecar),
 }
 # A folder of that name is not taken for the file.
-NOT_TAKEN = ("starter.json", SCORE, "./vocabulary.json")
-
-
-def steps_of_bench(vocabulary: Path) -> None:
-    options = Namespace(methods=(), shards="shards", scale="photos")
-    plan = Namespace(
-        small=True, starter=False, vocabulary=vocabulary, options=options, encoder="", gpus=1
-    )
-    plan.runs, plan.resolution, plan.device, plan.bench = Path("runs"), 48, "cpu", Path("bench")
-    list(bench(plan))
+NOT_TAKEN = ("starter.json", SCORE, "photos/vocabulary.json")
 
 
 def damaged(path: Path, content: bytes, damage: str) -> None:
@@ -168,18 +162,6 @@ def test_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> Non
     damaged(path, damaged_content, damage)
     wordnet.nouns.cache_clear()
     assert np.array_equal(wordnet.nouns().offsets, before.offsets)
-
-
-@pytest.mark.parametrize("text", [b"", b"\xff"])
-def test_agreement_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
-    options = read_options(["--scale", "photos", "--yes", "--out", str(tmp_path)])
-    agreed = options.runs / ".steps/agreed"
-    agreed.parent.mkdir(parents=True)
-    agreed.write_bytes(text)
-    announce(options)
-    assert "1.73 GB" in capsys.readouterr().err
-    announce(options)
-    assert capsys.readouterr().err == ""
 
 
 WRITTEN = ("step-00000001.pt", "annotations/train.json", ".step-00000002.pt.0a.tmp")

@@ -299,6 +299,8 @@ def test_fetch_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
     assert "Caltech-101" in agreed.stderr
     assert (again.stdout, again.stderr) == (agreed.stdout, "")
     assert agreed.stdout.startswith("data label")
+    (tmp_path / "photos/.steps/agreed").write_bytes(b"\xff")
+    assert "Caltech-101" in run_all(*words, "--yes").stderr
     other = run_all(*words, "--device", "cpu", "--probe", "fashion_mnist:/", "--yes")
     assert (other.returncode, "1.1 GB" in other.stderr) == (0, True)
 
