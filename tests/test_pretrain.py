@@ -147,6 +147,7 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
     rates = torch.tensor([count / captions for _, _, count in vocabulary["synsets"]])
     bias = trainer.objective.classifier.bias.detach()
     torch.testing.assert_close(bias, (rates / (1 - rates)).log().clamp(max=0))
+    assert trainer.objective.classifier.weight.std().item() == pytest.approx(0.02, rel=0.05)
     torch.manual_seed(3)
     weights = Categorical(build_encoder("hybrid_micro", 48), rates).state_dict()
     assert all(torch.equal(weights[k], v) for k, v in trainer.objective.state_dict().items())
