@@ -14,7 +14,7 @@ import pytest
 from one_line import one_line_exit
 
 from catlip.architectures import ENCODERS
-from catlip.cli import InputError, check_out, run
+from catlip.cli import run
 from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 
@@ -24,12 +24,6 @@ DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
 @dataclass(frozen=True)
 class ToFile:
     out: Path = Path("runs/record.json")
-
-
-@dataclass(frozen=True)
-class ToFolder:
-    out: Path = Path("runs/folder")
-    dry_run: bool = False
 
 
 def read(monkeypatch, *arguments: str) -> PretrainCatLIP:
@@ -146,18 +140,3 @@ def test_interrupt_of_the_imports_is_one_line(tmp_path, module, moment) -> None:
     )
     assert done.returncode in (130, -signal.SIGINT)
     assert done.stderr == "stopped\n"
-
-
-def test_out_of_the_wrong_kind_is_refused_and_none_is_made(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("here")
-    check_out(ToFolder(tmp_path / "folder"))
-    check_out(ToFile(tmp_path / "file"))
-    check_out(ToFile(tmp_path / "a" / "b" / "record.json"))
-    wrong = [ToFile(tmp_path / "folder"), ToFolder(tmp_path / "file")]
-    wrong += [ToFolder(tmp_path / "file" / "run" / "deep"), ToFile(Path("s3://bucket/record.json"))]
-    wrong += [kind(Path(out)) for kind in (ToFile, ToFolder) for out in ("", "/", "..")]
-    for config in wrong:
-        with pytest.raises(InputError, match="--out"):
-            check_out(config)
-    assert len(list(tmp_path.iterdir())) == 2

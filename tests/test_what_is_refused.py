@@ -38,7 +38,13 @@ REFUSED = [
     ("catlip.pretrain --per-epoch --iterations 9", "--per-epoch"),
     ("catlip.pretrain --shards x", "--vocabulary"),
     ("catlip.pretrain --vocabulary nowhere.json", "nowhere.json"),
-    ("catlip.pretrain --out HERE/file/run", "file"),
+    ("catlip.pretrain --out HERE/file/run", "file is not a folder"),
+    ("catlip.pretrain --out HERE/file", "is a file; give the path of a folder"),
+    ("catlip.pretrain --out ''", "on this machine"),
+    ("catlip.pretrain --out /", "on this machine"),
+    ("catlip.examples x --vocabulary y --out HERE", "is a folder; give the path of a file"),
+    ("catlip.examples x --vocabulary y --out ..", "on this machine"),
+    ("catlip.examples x --vocabulary y --out s3://bucket/record.json", "on this machine"),
     (
         f"catlip.pretrain {SHORT} --shards SHARDS --labels-dir LABELS --out run "
         "--vocabulary HERE/other.json",
