@@ -5,32 +5,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from small_data import vocabulary_of
 
 from catlip.cli import InputError
 from catlip.data.shard_set import ShardSet, open_shards
-from catlip.data.shards import expand, open_shard, write_shard
-from catlip.label.sidecar import Labels, read_sidecar, write_sidecar
+from catlip.data.shards import expand, write_shard
+from catlip.label.__main__ import Label, main
+from catlip.label.sidecar import read_sidecar, write_sidecar
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 VOCABULARY = vocabulary_of("dog.n.01", "cat.n.01")
-MAKING = {"rule": "corenet", "wordnet": "3.0", "tagger": None, "edition": VOCABULARY.edition}
 
 
-def write(folder: Path, count: int, samples: int = 2) -> ShardSet:
-    """Shards with their labels."""
+def write(folder: Path, count: int) -> ShardSet:
+    """Shards of two samples, with their labels."""
     for number in range(count):
-        path = folder / f"{number:05}.tar"
-        write_shard(path, [(str(key), {"txt": b"a dog"}) for key in range(samples)])
-        meta = MAKING | {"shard": path.name, "size": path.stat().st_size}
-        meta |= {"content": open_shard(path).digest}
-        meta |= {"captions_sha256": "", "unlabelled": {}, "cut": 0}
-        values = np.full(samples, 2084071, dtype=np.uint32)
-        offsets = np.arange(samples + 1, dtype=np.uint32)
-        write_sidecar(sidecar(folder, number), Labels(values, offsets, meta))
+        write_captions(folder / f"{number:05}.tar", b"a dog")
+    labels_dir = folder / "labels"
+    main(Label((str(folder),), rule="corenet", labels_dir=labels_dir, workers=1, quiet=True))
     return open_shards(expand(str(folder)), quiet=True)
+
+
+def write_captions(path: Path, caption: bytes) -> None:
+    write_shard(path, [(str(key), {"txt": caption}) for key in range(2)])
 
 
 def sidecar(folder: Path, number: int) -> Path:
@@ -51,6 +49,9 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "of another edition": lambda path: rewrite(path, meta={"edition": 0}),
     "of other content": lambda path: rewrite(path, meta={"content": "0" * 32}),
     "of fewer samples": lambda path: rewrite(path, offsets=read_sidecar(path).offsets[:-1]),
+    "of captions overwritten at the same size": lambda path: write_captions(
+        path.parents[1] / f"{path.name[:5]}.tar", b"a cat"
+    ),
 }
 
 
@@ -62,15 +63,11 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
     assert (values.tolist(), offsets.tolist()) == ([0, 0], [0, 1, 2])
 
 
-@pytest.mark.parametrize("spoilt", [*SPOILT, "of captions overwritten at the same size"])
-def test_wrong_labels_are_counted_and_the_first_named(tmp_path, spoilt) -> None:
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_wrong_labels_are_counted_and_the_first_named(tmp_path, spoil) -> None:
     shards = write(tmp_path, 4)
     for number in (1, 3):
-        if spoilt in SPOILT:
-            SPOILT[spoilt](sidecar(tmp_path, number))
-        else:
-            samples = [(str(key), {"txt": b"a cat"}) for key in range(2)]
-            write_shard(tmp_path / f"{number:05}.tar", samples)
+        spoil(sidecar(tmp_path, number))
     shards.digests[:] = open_shards(shards.paths, quiet=True).digests
     pattern, labels_dir = f"{tmp_path}/{{00000..00003}}.tar", tmp_path / "labels"
     with pytest.raises(InputError) as refused:
