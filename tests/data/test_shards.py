@@ -87,13 +87,10 @@ def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
     assert (shard.image[:, 0] >= 0).tolist() == [True, True, True, False, False]
 
 
-def test_patterns_expand_and_a_missing_shard_is_named(tmp_path: Path) -> None:
-    for number in (0, 1, 3):
-        write_shard(tmp_path / f"{number:03d}.tar", [("a", {"txt": b""})])
-    assert [path.name for path in expand(f"{tmp_path}/{{000..001}}.tar")] == ["000.tar", "001.tar"]
-    assert len(expand([f"{tmp_path}/*.tar"])) == len(expand([str(tmp_path)])) == 3
-    with pytest.raises(InputError, match=r"002\.tar"):
-        expand(f"{tmp_path}/{{000..003}}.tar")
+def test_missing_shard_of_a_pattern_is_named(tmp_path: Path) -> None:
+    write_shard(tmp_path / "0.tar", [("a", {"txt": b""})])
+    with pytest.raises(InputError, match=r"1\.tar"):
+        expand(f"{tmp_path}/{{0..1}}.tar")
     with pytest.raises(InputError):
         expand([])
 
