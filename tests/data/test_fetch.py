@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,14 @@ def test_files_of_others_stay_as_they_are(tmp_path: Path) -> None:
         main(Fetch((str(tmp_path / "table.parquet"),), tmp_path / "out", quiet=True))
     with pytest.raises(InputError, match="two sources are called cc3m-validation-0000"):
         main(Fetch((str(path), str(path)), tmp_path / "out", quiet=True))
+    fetched = Fetch((str(path),), tmp_path / "fetched", quiet=True)
+    main(fetched)
+    before = contents(fetched.out)
+    (other, *_) = write_photographs(tmp_path / "other", 1, 2)
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=f"has shards of {path}; choose another --out"):
+            main(replace(fetched, sources=(str(other),), dry_run=dry_run))
+    assert contents(fetched.out) == before
     write_shard(tmp_path / "broken.tar", [("a", {"jpg": b"broken", "txt": b"a dog"})])
     with pytest.raises(InputError, match=r"broken\.tar holds no image"):
         main(Fetch((str(tmp_path / "broken.tar"),), tmp_path / "new", quiet=True))
