@@ -1,6 +1,5 @@
 """Labels of shards and tables: right, resumable, the same whoever makes them, tied to captions."""
 
-import itertools
 import json
 import re
 import resource
@@ -15,8 +14,9 @@ import numpy as np
 import pytest
 from glosses import glosses, make_shard
 from one_line import one_line_error
+from remote_servers import BUCKET
 
-from catlip.captions import Labeller, LabelVersion
+from catlip.captions import LabelVersion
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard
 from catlip.label import is_labelled
@@ -57,24 +57,12 @@ def command(*words):
     return [sys.executable, "-m", "catlip.label", *map(str, words), "--quiet"]
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
+def contents(folder, pattern="*.npz"):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob(pattern))}
 
 
 def times(folder):
     return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*.*"))}
-
-
-def test_every_sample_has_the_labels_of_its_caption(shards, tmp_path):
-    labels_dir = tmp_path / "labels"
-    for rule in ("paper", "corenet"):
-        label(shards, labels_dir, rule=rule)
-    for path, rule in itertools.product(shards, ("paper", "corenet")):
-        shard, labeller = open_shard(path), Labeller(rule)
-        labels = read_labels(shard, labels_dir, rule)
-        found = [part.tolist() for part in np.split(labels.values, labels.offsets[1:-1])]
-        assert found == labeller.batch([shard.caption(number) for number in range(len(shard))])
-        assert labels.values.dtype == labels.offsets.dtype == np.uint32
 
 
 def test_parts_label_every_source_once_and_leave_the_record_to_the_whole(shards, tmp_path):
@@ -143,17 +131,55 @@ def test_ray_finds_all_labels_though_a_worker_and_a_machine_die(tmp_path):
 
 
 def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
-    label(shards, tmp_path / "labels")
-    before = times(tmp_path)
-    label(shards, tmp_path / "labels")
+    """A table also if it has another order, at the same size."""
+    table = make_table(tmp_path / "captions.jsonl", glosses()[:210])
+    sources, labels_dir = [*shards, table], tmp_path / "labels"
+    label(sources, labels_dir)
+    before, of_table = times(tmp_path), labels_dir / "captions-00000.paper.labels.npz"
+    assert len(read_sidecar(of_table)) == 210
+    label(sources, labels_dir)
     assert times(tmp_path) == before, "a second run does nothing"
-    (tmp_path / "labels" / "0.paper.labels.npz").unlink()
+    (labels_dir / "0.paper.labels.npz").unlink()
     make_shard(shards[1], ["a dog on a couch"])
-    untouched = tmp_path / "labels" / "2.paper.labels.npz"
-    label(shards, tmp_path / "labels")
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[::-1]))
+    untouched, ordered = labels_dir / "2.paper.labels.npz", of_table.read_bytes()
+    label(sources, labels_dir)
     assert times(tmp_path)[untouched] == before[untouched]
-    again = read_labels(open_shard(shards[1]), tmp_path / "labels", "paper")
+    again = read_labels(open_shard(shards[1]), labels_dir, "paper")
     assert again.values.tolist() == [DOG, SOFA]
+    assert again.values.dtype == again.offsets.dtype == np.uint32
+    assert of_table.read_bytes() != ordered
+    assert len(contents(labels_dir)) == 4
+
+
+def test_bucket_gets_the_labels_of_a_folder_and_lost_ones_again(s3, shards, tmp_path, monkeypatch):
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    sources = [*shards[:2], make_table(tmp_path / "captions.jsonl", glosses()[::400])]
+    folder, prefix = tmp_path / "labels", f"{tmp_path.name}/labels/"
+    bucket = Path(f"s3://{BUCKET}/{prefix}")
+
+    def stored():
+        found = s3.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+        keys = [each["Key"] for each in found]
+        objects = {key: s3.client.get_object(Bucket=BUCKET, Key=key) for key in keys}
+        return {key.removeprefix(prefix): each["Body"].read() for key, each in objects.items()}
+
+    label(sources, folder)
+    label(sources, bucket, workers=2)
+    assert stored() == contents(folder, "*")
+    assert counted(bucket) == counted(folder)
+    make_shard(shards[1], ["a dog on a couch"])
+    label(sources, folder)
+    broken = "captions-00000.paper.labels.npz"
+    s3.put(f"{prefix}{broken}", (folder / broken).read_bytes()[:1000])
+    s3.client.delete_object(Bucket=BUCKET, Key=f"{prefix}0.paper.labels.npz")
+    label(sources, bucket)
+    assert stored() == contents(folder, "*")
+    records = [*Path("runs").rglob("*.*")]
+    with pytest.raises(InputError, match="s3://nobucket/labels"):
+        label(sources, Path("s3://nobucket/labels"))
+    assert [*Path("runs").rglob("*.*")] == records
 
 
 @pytest.mark.parametrize(("name", "other"), [("tagger", "x"), ("size", 1), ("content", "0" * 32)])
@@ -172,14 +198,12 @@ def test_labels_that_were_made_otherwise_or_are_damaged_are_made_again(tmp_path,
     assert sidecar.read_bytes() == whole
     for damaged in (b"", b"PK\x03\x04", whole[: len(whole) // 2]):
         sidecar.write_bytes(damaged)
-        with pytest.raises(InputError, match=str(sidecar)):
-            read_sidecar(sidecar)
         label([source.path], tmp_path)
         assert sidecar.read_bytes() == whole
 
 
 def counted(*places):
-    """How many captions a vocabulary of these labels has."""
+    """How many captions a vocabulary of these labels counts."""
     build_from_labels(BuildVocabulary(places, Path("vocabulary.json"), threshold=0, quiet=True))
     return Vocabulary.load(Path("vocabulary.json")).source.captions
 
@@ -201,11 +225,7 @@ def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_pat
     label(paths, folder)
     label(paths[:2], folder)
     assert counted(folder) == 3
-    (plan,) = folder.glob("*.plan")
-    plan.write_text("{")
-    with pytest.raises(InputError, match=re.escape(f"{plan} is damaged")):
-        counted(folder)
-    plan.unlink()
+    next(folder.glob("*.plan")).unlink()
     assert counted(folder) == 6, "labels of a version without plans"
 
 
@@ -248,20 +268,6 @@ def test_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert counted(tmp_path / "labels") == sum(len(glosses()[n::120]) for n in range(8))
     assert len(list((tmp_path / "labels").glob("*.npz"))) == len(shards)
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
-
-
-def test_table_is_labelled_once(tmp_path):
-    path, labels_dir = make_table(tmp_path / "captions.jsonl", glosses()[:210]), tmp_path / "labels"
-    label([path], labels_dir)
-    (sidecar,) = labels_dir.glob("*.npz")
-    found, written = sidecar.read_bytes(), times(labels_dir)
-    assert len(read_sidecar(sidecar)) == 210
-    label([path], labels_dir)
-    assert times(labels_dir) == written
-    # A changed table is labelled again even at the same size.
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[::-1]))
-    label([path], labels_dir)
-    assert sidecar.read_bytes() != found
 
 
 def test_bad_source_is_named_and_others_are_labelled(shards, tmp_path):

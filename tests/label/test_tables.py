@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catlip.captions import Labeller
+from catlip.captions import labeller_of
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.data.tables import caption_in
@@ -47,15 +47,6 @@ def samples(path, text_column=None):
     return [*Table(path, text_column).samples()]
 
 
-def captions(path):
-    return [caption for _, caption in samples(path)]
-
-
-@pytest.fixture(scope="module")
-def labeller():
-    return Labeller("paper")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("tables")
@@ -64,9 +55,9 @@ def folder(tmp_path_factory):
 @settings(max_examples=60)
 @given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12))
 @example(texts=["a dog", "NULL", '"a\ncat"', "\r\n", "", '",\t"'])
-def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts):
+def test_labels_are_those_of_a_shard_whatever_the_kind(folder, texts):
     """Keys and captions, too: the digest is made of them."""
-    shard = folder / "0.tar"
+    shard, labeller = folder / "0.tar", labeller_of("paper", ())
     captions = [json.dumps({"caption": caption_in(text)}).encode() for text in texts]
     write_shard(shard, ((str(n), {"json": caption}) for n, caption in enumerate(captions)))
     expected = label_captions(TarShard(shard).samples(), labeller)
@@ -139,7 +130,7 @@ def test_row_of_json_without_a_caption_says_why(tmp_path):
         **dict.fromkeys(('{"caption": "a', "9" * 5000, "[" * 100_000), Unusable("not JSON")),
     }
     (tmp_path / "t.jsonl").write_text("\n".join(rows))
-    assert captions(tmp_path / "t.jsonl") == list(rows.values())
+    assert [caption for _, caption in samples(tmp_path / "t.jsonl")] == list(rows.values())
 
 
 def parquet(folder):
