@@ -114,7 +114,9 @@ def features(
         if name.startswith(prefix)
     }
     x = three_convolutions(encoder, images).flatten(2).transpose(1, 2)
-    x = x + positions(encoder["pos_embed.pos_embed.pos_embed"], x.shape[1])
+    # By linear interpolation along the row of tokens.
+    positions = encoder["pos_embed.pos_embed.pos_embed"][0].transpose(1, 2)
+    x = x + F.interpolate(positions, x.shape[1], mode="linear").transpose(1, 2)
     if "cls_token" in encoder:  # without a position
         x = torch.cat([encoder["cls_token"].expand(len(x), -1, -1), x], dim=1)
     for i in range(
@@ -131,29 +133,14 @@ def three_convolutions(encoder: dict[str, Tensor], x: Tensor) -> Tensor:
     for number, stride, padding in ((0, 4, 1), (1, 2, 0)):
         name = f"patch_emb.{number}.block"
         x = F.conv2d(x, encoder[f"{name}.conv.weight"], stride=stride, padding=padding)
-        mean, var, scale, shift = (
-            encoder[f"{name}.norm.{what}"][:, None, None]
-            for what in ("running_mean", "running_var", "weight", "bias")
-        )
-        x = gelu((x - mean) / torch.sqrt(var + 1e-5) * scale + shift)
+        norm = ("running_mean", "running_var", "weight", "bias")
+        x = F.gelu(F.batch_norm(x, *(encoder[f"{name}.norm.{what}"] for what in norm), eps=1e-5))
     return F.conv2d(
         x,
         encoder["patch_emb.2.block.conv.weight"],
         encoder["patch_emb.2.block.conv.bias"],
         stride=2,
     )
-
-
-def positions(table: Tensor, count: int) -> Tensor:
-    """[1, count, D], by linear interpolation along the row of tokens, written out."""
-    table = table[0, 0]
-    where = ((torch.arange(count, dtype=table.dtype) + 0.5) * len(table) / count - 0.5).clamp(
-        0, len(table) - 1
-    )
-    below = where.floor().long()
-    above = (below + 1).clamp(max=len(table) - 1)
-    share = (where - below)[:, None]
-    return ((1 - share) * table[below] + share * table[above])[None]
 
 
 def attention(encoder: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -> Tensor:
@@ -164,13 +151,13 @@ def attention(encoder: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -
         part.reshape(batch, count, -1, HEAD_DIM).transpose(1, 2)
         for part in qkv.split(width, dim=-1)
     )
-    shares = (query @ key.transpose(2, 3) / HEAD_DIM**0.5).softmax(dim=-1)
-    mixed = (shares @ value).transpose(1, 2).reshape(batch, count, width)
+    mixed = F.scaled_dot_product_attention(query, key, value)
+    mixed = mixed.transpose(1, 2).reshape(batch, count, width)
     return linear(encoder, f"{name}.1.{out_proj}", mixed)
 
 
 def feed_forward(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    hidden = gelu(linear(encoder, f"{name}.1", layer_norm(encoder, f"{name}.0", x)))
+    hidden = F.gelu(linear(encoder, f"{name}.1", layer_norm(encoder, f"{name}.0", x)))
     return linear(encoder, f"{name}.4", hidden)
 
 
@@ -179,13 +166,4 @@ def linear(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def layer_norm(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """In float32 or wider, whatever comes in; 1e-6 within the root."""
-    wide = x if x.dtype == torch.float64 else x.float()
-    centred = wide - wide.mean(dim=-1, keepdim=True)
-    normed = centred / torch.sqrt(centred.square().mean(dim=-1, keepdim=True) + 1e-6)
-    return (normed * encoder[f"{name}.weight"] + encoder[f"{name}.bias"]).to(x.dtype)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """The exact one."""
-    return x * 0.5 * (1 + torch.erf(x / 2**0.5))
+    return F.layer_norm(x, x.shape[-1:], encoder[f"{name}.weight"], encoder[f"{name}.bias"], 1e-6)
