@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from catlip.records import estimate
-from catlip.records.claims import min_pairs
 from catlip.records.estimate import (
     Estimate,
     Score,
@@ -52,6 +51,7 @@ def test_interval_of_a_mean_is_scipy_s() -> None:
     ends = [math.exp(end) for end in (found.value, found.low, found.high)]
     assert [ratio.value, ratio.low, ratio.high] == pytest.approx(ends)
     assert estimate.geometric_mean_ratio([1.1, 0.0]) is None
+    assert estimate.mean_difference([]) is estimate.mean_difference([1.0, math.nan]) is None
 
 
 def test_holms_p_values_are_those_of_statsmodels() -> None:
@@ -63,14 +63,6 @@ def test_holms_p_values_are_those_of_statsmodels() -> None:
         expected = multipletests(values, method="holm")[1]
         assert estimate.holm(values) == pytest.approx(expected)
     assert estimate.holm([]) == []
-
-
-def test_fewer_than_six_pairs_have_no_interval() -> None:
-    few = estimate.mean_difference([1.0] * (min_pairs() - 1))
-    assert few is not None
-    assert (few.value, few.low, few.pairs) == (1.0, None, 5)
-    assert estimate.mean_difference([]) is None
-    assert estimate.mean_difference([1.0, math.nan]) is None
 
 
 def test_smallest_effect_is_found_in_four_of_five_experiments() -> None:
