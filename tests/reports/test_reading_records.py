@@ -75,12 +75,6 @@ def test_records_inside_a_runs_own_folder_are_the_runs(write, tmp_path):
     assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
 
 
-def test_folder_beside_a_file_that_is_no_record_is_looked_into(write, tmp_path):
-    path = write.record("pretrain", "catlip-seed0")
-    path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
-    assert len(records_in(tmp_path).every) == 1
-
-
 def test_trainings_of_a_study_with_another_probe_are_left_out(write, tmp_path):
     for method, images, task in product(("catlip", "clip"), (8, 16, 32), ("concepts", "mine")):
         if task == "mine" and images == 32:
@@ -108,10 +102,10 @@ def test_training_with_one_more_probe_and_trial_that_diverged_are_kept(write, tm
     can_be_shown(Page(records), are_drawn=False)
 
 
-def test_files_that_are_not_records_are_left_alone_and_a_link_back_too(write, tmp_path):
+def test_files_that_are_not_records_are_left_alone_and_a_folder_beside_one_is_read(write, tmp_path):
     path = write.record("pretrain", "catlip-seed0")
+    path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
     (path.parent / "again").symlink_to(tmp_path / "runs")
-    (tmp_path / "runs/starter/vocabulary.json").write_text("{}")
     (path.parent / "catlip-seed0").mkdir()
     (path.parent / "catlip-seed0/state.json").write_text("{}")
     (path.parent / ".catlip-seed1.json.123.tmp").write_text("{}")
