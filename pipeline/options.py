@@ -20,7 +20,7 @@ from catlip.data.layout import TABLES, TAR, Layout, class_images, find_layout, h
 from catlip.program.errors import InputError
 from catlip.program.methods import baseline_names
 from catlip.system.urls import is_remote
-from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
+from pipeline.sources import PROBES, SHARDS, Source
 
 STAGES = (
     *("setup", "data", "label", "tune", "pretrain"),
@@ -49,7 +49,7 @@ HELP = """\
   --scale SCALE    starter (default: real drawings with captions, a quarter of an hour on 2 cores);
                    photos (photographs with captions, of a hub or 5,000 to 500,000 of your
                    own, a small encoder; half an hour for 8,000 on 2 cores); cc3m
-                   or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
+                   or datacomp (the paper's recipes; docs/cc3m.md: hours, and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'; or a table of your images' files and
                    captions (.csv, .tsv, .parquet, .jsonl, COCO's .json), or a folder of images with
@@ -376,15 +376,12 @@ def _open_probe(probe: Layout) -> None:
 
 
 def announcement(options: Options) -> str:
-    """What will be fetched, and at the scale of CC3M how long it takes and what to expect."""
+    """How the user's data are read, and what will be fetched."""
     parts = [*options.understood]
     if options.sources:
         total = sum(source.gb for source in options.sources)
-        parts.append(f"To be fetched, {total:g} GB, once:")
+        parts.append(f"To be fetched, {total:g} GB, once, unless you give --shards and --probe:")
         parts += map(str, options.sources)
-    if options.scale == "cc3m" and "pretrain" in options.stages:
-        epochs = int(options.epochs or EPOCHS)
-        parts.append(plan_of_cc3m(options.methods, epochs, seeds=options.seeds))
     return "\n".join(parts)
 
 

@@ -1,15 +1,9 @@
-"""What run_all.sh takes where the user gives no data: what it is, what it costs, what to expect."""
+"""What run_all.sh takes where the user gives no data: what it is, and what it costs."""
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 CC3M = "hf://datasets/pixparse/cc3m-wds/cc3m-"
 CC3M_LICENCE = "captions free to use with credit (not certain), photographs of their owners"
-CC3M_PAIRS = 2_905_954
-MEASURES = ("zero-shot", "linear probe", "fine-tuned")  # of ImageNet-1k, in EXPECTED
-EXPECTED = Path(__file__).parent.parent / "reports/published/cc3m_expected.csv"
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ SHARDS = {
         (("cc3m", False), ("cc3m", True)),
         Source(
             f"{CC3M}train-{{0000..0575}}.tar",
-            f"CC3M, {CC3M_PAIRS:,} photographs, each with a caption of the web",
+            "CC3M, 2,905,954 photographs, each with a caption of the web",
             CC3M_LICENCE,
             gb=269,
             folder="data/cc3m",
@@ -72,42 +66,3 @@ PROBES = {
         gb=0.63,
     )
 }
-
-# Images a second of ViT-B/16 on one H100 at 350 TFLOP/s, by the operations of bench.plan; and hours
-# of a linear probe and of fine-tuning on ImageNet.
-RATES = {"catlip": 3320, "clip": 2830}
-PROBE_HOURS, FINETUNE_HOURS = 1.1, 1.1
-EPOCHS = 25  # of the recipes cc3m_b16
-PLAN = """\
-Hours on one H100, by arithmetic at 350 TFLOP/s (published trainings reached a third to a half of
-that; CLIP takes a third longer where a step's 2,048 pairs do not fit at once):
-{}
-Expected on ImageNet-1k, in %, from the literature (recipes differ):
-{}
-No loss curve of such a training is published, so a run can be held only against final values:
-zero-shot after each training, the probe and fine-tuning at the end, the page beside them all."""
-
-
-def plan_of_cc3m(methods: Sequence[str], epochs: int, seeds: int) -> str:
-    """The hours that trainings on CC3M take, and what their encoders are expected to reach."""
-    hours = {
-        method: epochs * CC3M_PAIRS / RATES[method] / 3600 for method in methods if method in RATES
-    }
-    lines = [f"  {method}, {epochs} epochs: {number:.1f}" for method, number in hours.items()]
-    training = sum(hours.values())
-    probed = training + len(hours) * PROBE_HOURS
-    whole = training + (len(hours) + 1) * (PROBE_HOURS + FINETUNE_HOURS)
-    times = f", {seeds} times" if seeds > 1 else ""
-    lines += [
-        f"  with a linear probe of each on ImageNet: {probed:.0f}{times}",
-        f"  with an untrained encoder's, and all fine-tuned too: {whole:.0f}{times}",
-    ]
-    with open(EXPECTED, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    expected = []
-    for row in rows:
-        values = ", ".join(f"{name} {row[name]}" for name in MEASURES if row[name])
-        trained = f"{row['method']}, {row['encoder']}"
-        trained += f", {row['epochs']} epochs" if row["epochs"] else ""
-        expected.append(f"  {trained}: {values} ({row['source']})")
-    return PLAN.format("\n".join(lines), "\n".join(expected))

@@ -121,7 +121,6 @@ def data(plan: Plan) -> Iterator[Step]:
                 ("--yes", *plan.quiet),
                 out=Path(source.folder),
                 updates=updates,
-                way_out="without a network, give your own --shards and --probe",
             )
     if table := plan.options.table:
         columns = {name: getattr(plan.options, f"{name}_column") for name in ("image", "text")}

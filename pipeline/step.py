@@ -41,7 +41,6 @@ class Step:
         hardware: the hardware that the step measures, if it is a measurement.
         processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.
-        way_out: what a user can do if the program refuses its input.
         beside: whether the step, if it is one process, may run at the same time as its neighbours
             in the stage, each on its own cores and GPU.
     """
@@ -58,7 +57,6 @@ class Step:
     hardware: str = ""
     processes: int = 1
     always: bool = False
-    way_out: str = ""
     beside: bool = False
 
     def command(self, python: str) -> list[str]:
@@ -86,11 +84,11 @@ class Step:
 class StepFailedError(Exception):
     """A program ended with another exit code than 0."""
 
-    def __init__(self, name: str, code: int, way_out: str = ""):
+    def __init__(self, name: str, code: int):
         what = f"stopped with exit code {code}; run the same command to go on from there"
         if code == USER_ERROR:  # which the same command would meet again
             what = "refused its input, for the reason above"
-        super().__init__(f"step '{name}' {what}{way_out and f'; {way_out}'}")
+        super().__init__(f"step '{name}' {what}")
         # As a shell does for a program that a signal ended.
         self.code = code if code > 0 else 128 - code
 
@@ -151,7 +149,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     if code and stopped.is_set():
         raise StoppedError(code)
     if code:
-        raise StepFailedError(step.name, code, step.way_out if code == USER_ERROR else "")
+        raise StepFailedError(step.name, code)
     made = [file for path in _matches(step.makes) for file in (path, *path.rglob("*"))]
     files = [file for file in made if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= began - CLOCK_SKEW] or files
