@@ -215,11 +215,10 @@ def outcome_of(hypothesis: Hypothesis, experiments: Sequence[Crossed]) -> Estima
         return asked.effect(hypothesis.effect)
     if shorter == hypothesis.epochs:
         return None
-    parts = []
-    for experiment, sign in ((asked, 1), (by_length[shorter], -1)):
-        weights = effect_weights(frozenset(experiment.scores))["words"]
-        parts.append((experiment.scores, {key: sign * weight for key, weight in weights.items()}))
-    return combined(parts)
+    both = [asked.scores, by_length[shorter].scores]
+    longer = effect_weights(frozenset(both[0].keys() & both[1].keys())).get("words", {})
+    before = {cell: -weight for cell, weight in longer.items()}
+    return combined([*zip(both, (longer, before), strict=True)]) if longer else None
 
 
 HEADS = [

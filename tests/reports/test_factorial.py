@@ -145,6 +145,14 @@ def test_what_came_is_judged_by_what_was_expected(train, monkeypatch, shift, out
         assert (row["came"].value, row["came"].low) == pytest.approx((came.mean(), ends.low))
 
 
+def test_effects_of_two_lengths_are_of_the_losses_that_both_have(train) -> None:
+    train(drawn(4), images=500, without=["superclass"])
+    asked = Hypothesis("drawings", 20, "concepts", "epochs", (-1, 1), "", "starter", "tiny")
+    came = outcome_of(asked, crossed(train(drawn(3))))
+    longer, shorter = (EFFECT["words"](100 * drawn(seed)[[0, 2]].astype(float)) for seed in (3, 4))
+    assert came.value == pytest.approx((longer - shorter).mean())
+
+
 def test_what_was_expected_of_our_data_is_not_judged_by_a_users(train, tmp_path) -> None:
     train(drawn())
     (tmp_path / "runs/starter").rename(tmp_path / "runs/photos")
