@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.measuring import training_step
 from bench.measuring.factors import Factors
 from bench.waterfall import measure
 from bench.waterfall.config import Waterfall as Config
@@ -32,6 +31,7 @@ from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.records.kind import Interval
 from catlip.records.record import Record
+from catlip.training import stopwatch
 from catlip.training.distributed import Rank, init_distributed
 from catlip.training.trainer import Trainer
 
@@ -134,7 +134,7 @@ def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatc
             now_s += self.ms * len(next(batches)) / 1e3
 
     clock = SimpleNamespace(perf_counter=lambda: now_s)
-    monkeypatch.setattr(training_step, "time", clock)
+    monkeypatch.setattr(stopwatch, "time", clock)
     monkeypatch.setattr(measure, "build", Side)
     of_three = replace(CLIP["starter"], min_resolution=32, max_resolution=64, num_scales=3)
     monkeypatch.setattr(measure, "SAMPLERS", {"several": of_three, "one": CATLIP["starter"]})
