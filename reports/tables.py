@@ -28,6 +28,7 @@ from catlip.records.table import (
 from reports.names import data_of, data_sets, is_committed, task_facts, task_name
 from reports.pairs import (
     DIFFERENCES,
+    KINDS,
     MEASURES,
     NAMES,
     RANDOM,
@@ -83,7 +84,7 @@ def every_rows(comparisons: Comparisons) -> Iterator[Row]:
             places.index((on.root, on.scale)),
             on.encoder != comparisons.encoder(on.root, on.scale),
             [*MEASURES].index(on.metric),
-            on.kind == "finetune",
+            KINDS.index(on.kind),
             on.images,
             on.task,
         ),

@@ -51,8 +51,8 @@ class Share:
 class Column:
     """A column, and the key of its values in a row. Numbers are multiplied by `factor` and have
     `digits` after the point, or three significant ones; `plus`: with their sign. A `head` says what
-    was measured: whole numbers have no point, and a value is left out where it and those before it
-    are the same as in the row above.
+    was measured: without `digits`, its numbers do not end in zeros after the point, and a value is
+    left out where it and those before it are the same as in the row above.
     """
 
     title: str
@@ -163,9 +163,11 @@ def cell_of(value: Any, column: Column) -> Cell:
     """How a value is shown; a pair is a value with its line in small type."""
 
     def number(value: float, plus: bool = False) -> str:
-        show, shown = signed if plus else format_number, float(column.factor * value)
-        digits = 0 if column.head and shown % 1 == 0 else column.digits
-        return f"{show(shown, digits)}{column.unit}"
+        show = signed if plus else format_number
+        text = show(column.factor * value, column.digits)
+        if column.head and column.digits is None and "." in text:
+            text = text.rstrip("0").rstrip(".")
+        return f"{text}{column.unit}"
 
     def scaled(**values: float | None) -> dict[str, float | None]:
         """As the column's title has it; `main` is the number without a name."""
