@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from catlip.records.estimate import Estimate
 from catlip.records.kind import Interval
-from catlip.records.styles import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
+from catlip.records.styles import KNOWN, OTHER, name_of, stated_colours, style_of
 from catlip.records.table import clipped, format_number
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -304,13 +304,13 @@ def marks_of(estimates: Mapping[Any, Interval | Estimate | None]) -> list[Mark]:
 
 
 def of_method(method: str, marks: Sequence[Mark], name: str = "", dashed: bool = False) -> Series:
-    return Series(name or name_of(method), colour_of(method), marker_of(method), marks, dashed)
+    style = style_of(method)
+    return Series(name or name_of(method), style.colour, style.marker, marks, dashed)
 
 
 def numbered(lines: Iterable[tuple[str, Sequence[Mark]]]) -> list[Series]:
     """Lines of things that are not methods: the n-th has the n-th colour and marker."""
-    found = []
-    for number, (name, marks) in enumerate(lines):
-        method = SERIES[number % len(SERIES)]
-        found.append(Series(clipped(name, 32), colour_of(method), marker_of(method), marks))
-    return found
+    return [
+        of_method(SERIES[number % len(SERIES)], marks, clipped(name, 32))
+        for number, (name, marks) in enumerate(lines)
+    ]

@@ -400,7 +400,6 @@ def side_name(side: Side) -> str:
     return name_of(side.method) + STARTS[side.start]
 
 
-# What is no linear probe of a main training; others are named by the measure.
 KIND_NAMES = {"finetune": "fine-tuned", "scaling": "linear probe, study of lengths"}
 STARTS = {RANDOM: "", TRANSFER: ", Transfer Init", NAMES: ", from class names"}
 DIFFERENCES = Spec(

@@ -41,7 +41,6 @@ from reports.pairs import (
 )
 from reports.paper.published import read_published
 
-PLACE = "place"  # key of the data set that a bench's row is of
 # --- Accuracy -------------------------------------------------------------------------------------
 
 

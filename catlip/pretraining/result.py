@@ -1,5 +1,6 @@
 """What one pre-training saw, reached and took."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isnan
@@ -10,7 +11,7 @@ from typing import Any
 from catlip.records.kind import Kind, other_than
 from catlip.records.run import Records, Run
 from catlip.records.styles import name_of
-from catlip.records.table import RECORDS, Column, Row, Spec
+from catlip.records.table import RECORDS, Column, Row, Spec, quantity_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +59,25 @@ class Pretrain(Kind):
 
 
 def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
+    """A row for the seeds of a training."""
+    by_settings = defaultdict[tuple[str, float, str], list[Run[Pretrain]]](list)
     for run in runs:
-        metrics = run.metrics
-        slowest = [rank for rank in run.series("slowest_rank") if not isnan(rank)]
-        behind = f"slowest: rank {mode(slowest):.0f}" if slowest else ""
+        by_settings[run.method, run.metrics.images_seen, run.settings_key].append(run)
+    for (method, images, _), seeds in by_settings.items():
+        every = [run.metrics for run in seeds]
+        slowest = [rank for run in seeds for rank in run.series("slowest_rank") if not isnan(rank)]
+        rate = fmean(metrics.images_per_s for metrics in every)
         yield {
-            "run": f"{name_of(metrics.method)}, seed {metrics.seed}",
-            "loss": metrics.final_loss,
-            "images": metrics.images_seen,
-            "epochs": metrics.epochs_seen,
-            "seconds": metrics.train_seconds,
-            "rate": (metrics.images_per_s, behind),
-            "waiting": metrics.data_wait_share,
-            "memory": metrics.peak_gib,
-            "parameters": metrics.parameters_total,
-            RECORDS: (run.path,),
+            "method": name_of(method),
+            "images": images,
+            "epochs": every[0].epochs_seen,
+            "loss": quantity_of(metrics.final_loss for metrics in every),
+            "seconds": fmean(metrics.train_seconds for metrics in every),
+            "rate": (rate, f"slowest: rank {mode(slowest):.0f}") if slowest else rate,
+            "waiting": fmean(metrics.data_wait_share for metrics in every),
+            "memory": fmean(metrics.peak_gib for metrics in every),
+            "parameters": every[0].parameters_total,
+            RECORDS: tuple(run.path for run in seeds),
         }
 
 
@@ -80,12 +85,13 @@ def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
 TRAININGS = Spec(
     "trainings",
     "Trainings",
-    "The losses of different methods have different units: compare within a method only.",
+    "Means over n seeds, of the loss with its standard deviation. The losses of different methods "
+    "have different units: compare within a method only.",
     [
-        Column("Run", "run"),
+        Column("Method", "method", head=True),
+        Column("Images seen", "images", 0, head=True),
+        Column("Epochs", "epochs", head=True),
         Column("Final loss", "loss"),
-        Column("Images seen", "images", 0),
-        Column("Epochs", "epochs"),
         Column("Time (s)", "seconds"),
         Column("Images/s", "rate"),
         Column("Waiting for data (%)", "waiting", 1, factor=100),

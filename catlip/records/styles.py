@@ -14,8 +14,7 @@ from catlip.program.methods import methods
 from catlip.records.table import clipped
 
 CATLIP, RANDOM = "catlip", "random"
-# CLIP by its text tower: a bag of words, or the paper's transformer. The page compares CatLIP with
-# the one that is best on validation (`bench.study.result.best_clip`).
+# CLIP by its text tower: a bag of words, or the paper's transformer.
 CLIPS = ("clip_bag", "clip")
 OTHER = "#7a6000"  # the colour of unknown methods
 OTHER_MARKER = "P"
@@ -71,23 +70,15 @@ def name_of(method: str) -> str:
     return style.label if style else clipped(method)
 
 
-def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip:raw` has that of its method."""
-    return _style(method).colour
-
-
-def marker_of(method: str) -> str:
-    return _style(method).marker
+def style_of(method: str) -> Style:
+    """A method's style; a variant such as `catlip:raw` has that of its method."""
+    family = method.replace(":", "_").partition("_")[0]
+    style = KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
+    return style or Style(method, OTHER, OTHER_MARKER)
 
 
 def stated_colours() -> list[str]:
     return sorted({style.colour for style in _stated.values()})
-
-
-def _style(method: str) -> Style:
-    family = method.replace(":", "_").partition("_")[0]
-    style = KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
-    return style or Style(method, OTHER, OTHER_MARKER)
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

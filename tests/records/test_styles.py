@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from catlip.records.styles import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
+from catlip.records.styles import KNOWN, OTHER, learn, name_of, stated_colours, style_of
 
 TOY = {"label": "Toy", "colour": "#AB12cd", "marker": "X"}
 UNKNOWN = ("toy", OTHER, "P")
@@ -29,7 +29,8 @@ def forget() -> Any:
 )
 def test_method_is_shown_as_its_records_state_where_that_can_be_drawn(method, stated, style):
     learn([{method: stated}])
-    assert (name_of(method), colour_of(method), marker_of(method)) == style
+    shown = style_of(method)
+    assert (name_of(method), shown.colour, shown.marker) == style
     learn([])
     assert stated_colours() == []
-    assert colour_of("catlip:raw") == colour_of("catlip_other") == KNOWN["catlip"].colour
+    assert style_of("catlip:raw") == style_of("catlip_other") == KNOWN["catlip"]

@@ -3,6 +3,7 @@
 They run in one folder, so that one takes what another made. A new program needs an entry here.
 """
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -157,7 +158,10 @@ def modules() -> set[str]:
 
 
 def documented_commands() -> list[str]:
-    """The commands of README and docs."""
+    """The commands of README, docs and quickstart."""
     pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
-    return "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
+    found = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
+    cells = json.loads((REPOSITORY / "docs/quickstart.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells).replace("\\\n", " ")
+    return found + [f"python{words}" for words in re.findall(r"!{python}(.*)", code)]

@@ -44,11 +44,7 @@ REACHES = {
     "segmentation": {"miou_fixed": 0.5},
     "detection": {"box_ap50": 0.3, "mask_ap50": 0.3},
 }
-
-
-@pytest.fixture(autouse=True)
-def _vit_two(vit_two: str) -> None:
-    """Every test can have it."""
+pytestmark = pytest.mark.usefixtures("vit_two")
 
 
 @pytest.fixture(scope="module")

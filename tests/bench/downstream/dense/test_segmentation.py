@@ -33,11 +33,7 @@ from catlip.training.distributed import Rank
 ALONE = Rank(0, 1, torch.device("cpu"))
 VIT = "random:vit_two@32"
 CROPS = replace(SEGMENTATION, short_side=(24, 64))
-
-
-@pytest.fixture(autouse=True)
-def _vit_two(vit_two):
-    """Every test can have it."""
+pytestmark = pytest.mark.usefixtures("vit_two")
 
 
 @pytest.fixture(scope="module")
