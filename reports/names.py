@@ -30,7 +30,6 @@ class DataSet:
     licence: str = ""
     images: str = ""
     captions: str = ""
-    pixels: str = ""
     trained_on: str = ""
     command: str = ""
 

@@ -27,7 +27,7 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 17_379,
+    "catlip": 17_374,
     "bench": 10_191,
     "reports": 4_420,
     "pipeline": 1_523,

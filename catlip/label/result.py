@@ -80,7 +80,6 @@ def audit_rows(runs: Iterable[Run[LabelAudit]]) -> Iterator[Row]:
         ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
         for verdict, count in ranked[:MAX_VERDICTS]:
             yield {
-                "data": run.scale,
                 "rule": rule_of(run),
                 "verdict": clipped(verdict),
                 "words": Share(count, audit.words),
@@ -93,7 +92,6 @@ AUDIT = Spec(
     "What became of the captions' words",
     "Percentages are of all words.",
     [
-        Column("Captions of", "data", head=True),
         Column("Rule", "rule", head=True),
         Column("Verdict", "verdict"),
         Column("Words", "words", 0),

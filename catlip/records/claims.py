@@ -31,7 +31,6 @@ class Test:
     names: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     unit: str = "points"
-    decimals: int = 1
     factor: float = 1.0
     on_any_device: bool = False
 

@@ -209,7 +209,8 @@ def cell_of(value: Any, column: Column) -> Cell:
 
 
 def _ends(number: Callable[[float], str], low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+    """Nothing for what is exact."""
+    return "" if low in (None, high) or high is None else f"{number(low)} to {number(high)}"
 
 
 # --- As text, markdown and CSV (HTML is the template's) -------------------------------------------

@@ -98,7 +98,7 @@ def label_rows(runs: Iterable[Run[Any]]) -> Iterator[Row]:
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for run in runs:
         counts, rule = run.metrics, rule_of(run)
-        head = {"data": run.scale, "rule": rule, RECORDS: ()}
+        head = {"rule": rule, RECORDS: ()}
         row = rows.setdefault((run.root, run.scale, rule), head)
         row[RECORDS] += (run.path,)
         if isinstance(counts, Labelling):
@@ -121,7 +121,6 @@ LABELS = Spec(
     "Captions, labels and classes",
     "Percentages are of the captions, or of ImageNet-1k's 1,000 classes.",
     [
-        Column("Captions of", "data", head=True),
         Column("Rule", "rule", head=True),
         Column("Captions", "captions", 0),
         Column("Labels per caption", "per_caption", 2),
@@ -149,7 +148,6 @@ def overlap_rows(runs: Iterable[Run[VocabularyStatistics]]) -> Iterator[Row]:
                 for similarity, words in STEPS.items()
             }
             yield {
-                "data": run.scale,
                 "rule": rule_of(run),
                 "set": LABEL_SETS[name],
                 "labels": counts.labels,
@@ -165,7 +163,6 @@ OVERLAP = Spec(
     "Labels of other data sets among the classes",
     "A label may be a class of the vocabulary, or have one near it in WordNet's graph.",
     [
-        Column("Captions of", "data", head=True),
         Column("Rule", "rule", head=True),
         Column("Label set", "set"),
         Column("Labels", "labels", 0),

@@ -223,9 +223,8 @@ def _trainings(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
             runs = [run for run in every if run.where == device]
             clip = comparisons.opponent(place.root, place.scale, (run.method for run in runs))
             ratio = training_ratio(runs, clip)
-            what = f"{clipped(device)}{_over(clip)}"
             yield Evidence(
-                [Compared(what, ratio)] if ratio else [],
+                [Compared(f"{clipped(device)}{_over(clip)}", ratio)] if ratio else [],
                 place.caveats(comparisons),
                 tuple(run.path for run in runs),
                 ON_CPU if any(run.is_cpu for run in runs) else "",
@@ -268,7 +267,7 @@ def _bench(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
             else:
                 estimate = interval_difference(Interval(*values[1]), Interval(*values[0]))
             what = " \N{MINUS SIGN} ".join(map(name_of, test.levels)) or "CLIP / CatLIP"
-            compared.append(Compared(f"{what}, {batch:,.0f} images" if batch else what, estimate))
+            compared.append(Compared(f"{what}, batch of {batch:,.0f}" if batch else what, estimate))
         is_small = config.batch_size is not None and config.batch_size < MIN_BATCH
         few_classes = config.num_classes is not None and config.num_classes < CLASSES
         caveats = {
@@ -351,14 +350,16 @@ def _sooner(test: Test, comparisons: Comparisons) -> Iterator[Evidence]:
         compared, (catlip, clip) = [], (by_method[CATLIP], by_method[clip_name])
         images, clip_images = catlip.costs("images_seen"), clip.costs("images_seen")
         for task, by_seed in catlip.top1.items():
-            ratios = []
+            ratios, late = [], 0
             for seed in by_seed.keys() & clip.top1.get(task, {}).keys():
                 top1, clip_top1 = ([*map(value_of, c.top1[task][seed])] for c in (catlip, clip))
                 best = max(clip_top1)
                 reached = images[0] if top1[0] >= best else cost_of(images, top1, best)
                 spent = clip_images[clip_top1.index(best)]
                 ratios.append(ratio.value * spent / (reached or images[-1]))
+                late += reached is None
             what = f"{task_name(task)}{_over(clip_name)}"
+            what += f", never reached by {late} of {len(ratios)}" if late else ""
             compared.append(Compared(what, geometric_mean_ratio(ratios)))
         paths = tuple(r.path for c in (catlip, clip) for row in c.rows.values() for r in row)
         yield Evidence(compared, _of_cc3m(place, comparisons), paths)
