@@ -132,7 +132,7 @@ def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
 
 def trial_rows(runs: Iterable[Run[Trial]]) -> Iterator[Row]:
     """A row for each method, encoder and length: how many trials it had, and the best one."""
-    for (encoder, images), alike in tuned_alike(runs).items():
+    for (encoder, images), alike in sorted(tuned_alike(runs).items()):
         for method, trials in group_by_trial(alike).items():
             best = max(trials.values(), key=mean_score)
             first = best[0]
