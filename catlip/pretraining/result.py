@@ -66,14 +66,14 @@ def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
     for (method, images, _), seeds in by_settings.items():
         every = [run.metrics for run in seeds]
         slowest = [rank for run in seeds for rank in run.series("slowest_rank") if not isnan(rank)]
-        rate = fmean(metrics.images_per_s for metrics in every)
+        behind = f"slowest: rank {mode(slowest):.0f}" if slowest else ""
         yield {
             "method": name_of(method),
             "images": images,
             "epochs": every[0].epochs_seen,
             "loss": quantity_of(metrics.final_loss for metrics in every),
             "seconds": fmean(metrics.train_seconds for metrics in every),
-            "rate": (rate, f"slowest: rank {mode(slowest):.0f}") if slowest else rate,
+            "rate": (fmean(metrics.images_per_s for metrics in every), behind),
             "waiting": fmean(metrics.data_wait_share for metrics in every),
             "memory": fmean(metrics.peak_gib for metrics in every),
             "parameters": every[0].parameters_total,

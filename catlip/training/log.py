@@ -94,8 +94,8 @@ class Log:
         """Add a line for the `recent` steps, up to and including `step`, and return it.
 
         Its `data_wait_share` is the mean over ranks. Of several ranks it also has the largest share
-        less the smallest, and the same of the image encoder's forward passes. If one of the two is
-        much, data first, it names the rank with the largest: all others wait for that one.
+        less the smallest, and the same of the image encoder's forward passes; and it names a rank
+        that is much behind, with data, or in forward passes where data do not explain it (FSDP).
         """
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
@@ -110,11 +110,12 @@ class Log:
         }
         host = {}
         if len(hosts) > 1:
-            for part, times in (("forward", forwards), ("data_wait", waits)):
-                values[f"{part}_spread"] = spread = (max(times) - min(times)) / seconds
-                if spread > LATE:
+            for part, times in (("data_wait", waits), ("forward", forwards)):
+                spread = (max(times) - min(times)) / seconds
+                if spread > LATE + values.get("data_wait_spread", 0):
                     values["slowest_rank"] = slowest = times.index(max(times))
                     host = {"slowest_host": hosts[slowest]}
+                values[f"{part}_spread"] = spread
         so_far = {
             "step": step,
             "images_seen": before["images_seen"] + images,

@@ -98,8 +98,7 @@ def label_rows(runs: Iterable[Run[Any]]) -> Iterator[Row]:
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for run in runs:
         counts, rule = run.metrics, rule_of(run)
-        head = {"rule": rule, RECORDS: ()}
-        row = rows.setdefault((run.root, run.scale, rule), head)
+        row = rows.setdefault((run.root, run.scale, rule), {"rule": rule, RECORDS: ()})
         row[RECORDS] += (run.path,)
         if isinstance(counts, Labelling):
             captions, without = counts.captions, sum(counts.unlabelled.values()) or None

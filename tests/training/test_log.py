@@ -71,7 +71,7 @@ def test_rank_that_all_others_wait_for_is_named(small_run, tmp_path, kind, numbe
     [
         ((0.1, 0.11), (0.3, 0.31), None),
         ((0.1, 0.2), (0.4, 0.3), 1),  # under FSDP the other rank waits for this one's weights
-        ((0.1, 0.11), (0.4, 0.3), 0),
+        ((0.1, 0.15), (0.4, 0.3), 0),  # which is more than a late loader explains
     ],
 )
 def test_rank_is_named_that_is_much_behind(waits, forwards, named, monkeypatch, tmp_path) -> None:
