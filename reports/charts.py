@@ -10,7 +10,7 @@ from catlip.records.estimate import mean_difference, mean_of, value_of
 from catlip.records.styles import CATLIP, CLIPS, name_of
 from catlip.records.table import clipped
 from catlip.vocabulary.result import VocabularyStatistics, similarities, tail
-from reports.factorial import NOUNS, WORDS, crossed, words_per_caption
+from reports.factorial import NOUNS, WORDS, crossed, crossed_losses, words_per_caption
 from reports.figures import (
     ROW,
     UNIQUE,
@@ -22,7 +22,7 @@ from reports.figures import (
     numbered,
     of_method,
 )
-from reports.names import data_of, task_name
+from reports.names import data_of, length_of, task_name
 from reports.pairs import NAMES, RANDOM, STARTS, TRANSFER, Comparisons, Experiment, Side
 from reports.paper.scale import architecture
 
@@ -65,7 +65,7 @@ def _words_panels(comparisons: Comparisons) -> Iterator[Panel]:
         share = {WORDS: 100.0, NOUNS: 100 * read.get(NOUNS, 0) / read.get(WORDS, 1)}
         floor = [*comparisons.untrained(experiment.on).values()]
         series = []
-        for loss in experiment.losses:
+        for loss in crossed_losses({*experiment.scores}):
             means = {
                 share[words]: mean_difference([*experiment.scores[loss, words].values()])
                 for words in (NOUNS, WORDS)
@@ -77,7 +77,7 @@ def _words_panels(comparisons: Comparisons) -> Iterator[Panel]:
             series,
             x="words read (%)",
             y=f"{task_name(experiment.on.task)}, top-1 (%)",
-            title=f"{data_of(*place).short}, {experiment.epochs:.0f} epochs",
+            title=data_of(*place).short + length_of(experiment.epochs),
             floor=sum(floor) / len(floor) if floor else None,
             ticks=[(share[NOUNS], f"nouns\n{share[NOUNS]:.0f}"), (100.0, "all\n100")],
         )
@@ -97,18 +97,16 @@ def _lead_panel(comparisons: Comparisons) -> Panel | None:
             }
             if len(leads) > 1:
                 lines.append((f"{data_of(*place).short}: {task_name(task)}", marks_of(leads)))
-    if not lines:
-        return None
     title = "CatLIP minus its best CLIP"
-    return Panel("lines", numbered(lines), x="epochs", y="points", title=title, log=True)
+    panel = Panel("lines", numbered(lines), x="epochs", y="points", title=title, log=True)
+    return panel if lines else None
 
 
 def forest(comparisons: Comparisons) -> list[Figure]:
     """CatLIP minus CLIP on every task, under a heading for each data set and length."""
     marks, before = list[Mark](), ""
     for found in comparisons.headline:
-        length = f", {found.epochs:.0f} epochs" if found.epochs else ""
-        if (heading := f"{data_of(*found.place).short}{length}") != before:
+        if (heading := data_of(*found.place).short + length_of(found.epochs)) != before:
             marks.append(Mark(heading, math.nan))
             before = heading
         marks += marks_of({task_name(found.on.task) + UNIQUE * len(marks): found.estimate})

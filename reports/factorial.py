@@ -36,16 +36,16 @@ class Crossed:
     records: tuple[str, ...]
 
     @property
-    def losses(self) -> list[str]:
-        return whole_losses(frozenset(self.scores))
+    def whole(self) -> frozenset[tuple[str, str]]:
+        return frozenset(cell for cell, seeds in self.scores.items() if len(seeds) >= min_pairs())
 
     def effect(self, name: str) -> Estimate | None:
-        """None where a cell is missing or has too few seeds."""
-        weights = effect_weights(frozenset(self.scores)).get(name, {})
+        """None where a cell that it needs has fewer seeds than an interval needs."""
+        weights = effect_weights(self.whole).get(name, {})
         return combined([(self.scores, weights)]) if weights else None
 
 
-def whole_losses(cells: Set[tuple[str, str]]) -> list[str]:
+def crossed_losses(cells: Set[tuple[str, str]]) -> list[str]:
     """Those of which both cells are there."""
     return [loss for loss in LOSSES if {(loss, NOUNS), (loss, WORDS)} <= cells]
 
@@ -53,7 +53,7 @@ def whole_losses(cells: Set[tuple[str, str]]) -> list[str]:
 @cache
 def effect_weights(cells: frozenset[tuple[str, str]]) -> dict[str, Weights]:
     """Effect -> the weights of the cells, of those that are there."""
-    losses = whole_losses(cells)
+    losses = crossed_losses(cells)
     classify = [loss for loss in losses if loss != CONTRAST]
 
     def of_words(some: Sequence[str]) -> dict[tuple[str, str], float]:
@@ -75,8 +75,6 @@ def effect_weights(cells: frozenset[tuple[str, str]]) -> dict[str, Weights]:
         found["all_words"] = {(BINARY, WORDS): 1.0, (CONTRAST, WORDS): -1.0}
     if {SOFTMAX, BINARY} <= {*losses}:
         found["binary"] = against([BINARY], SOFTMAX)
-    if {(SOFTMAX, NOUNS), (BINARY, NOUNS)} <= cells:
-        found["binary_nouns"] = {(BINARY, NOUNS): 1.0, (SOFTMAX, NOUNS): -1.0}
     return found
 
 
@@ -115,7 +113,7 @@ def crossed(comparisons: Comparisons) -> list[Crossed]:
             scores,
             tuple(path for cell in rows for path in cell.record),
         )
-        if len(experiment.losses) > 1:
+        if len(crossed_losses({*scores})) > 1:
             found.append(experiment)
     places = comparisons.settings
     return sorted(
@@ -215,10 +213,10 @@ def outcome_of(hypothesis: Hypothesis, experiments: Sequence[Crossed]) -> Estima
         return asked.effect(hypothesis.effect)
     if shorter == hypothesis.epochs:
         return None
-    both = [asked.scores, by_length[shorter].scores]
-    longer = effect_weights(frozenset(both[0].keys() & both[1].keys())).get("words", {})
-    before = {cell: -weight for cell, weight in longer.items()}
-    return combined([*zip(both, (longer, before), strict=True)]) if longer else None
+    before = by_length[shorter]
+    weights = effect_weights(asked.whole & before.whole).get("words", {})
+    minus = {cell: -weight for cell, weight in weights.items()}
+    return combined([(asked.scores, weights), (before.scores, minus)]) if weights else None
 
 
 HEADS = [
@@ -244,8 +242,8 @@ CELLS_TABLE = Spec(
 EFFECTS = Spec(
     "effects",
     "Effects of losses and words",
-    "In points, with 95 % intervals over seeds and test images; without a softmax where one of its "
-    "cells is missing.",
+    "In points, with 95 % intervals over seeds and test images; without a loss where one of its "
+    "cells has fewer seeds than an interval needs.",
     [*HEADS, Column("Effect", "effect"), Column("Points", "estimate", 1, plus=True)],
     effect_rows,
 )

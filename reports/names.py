@@ -81,3 +81,8 @@ def task_name(task: str) -> str:
 def synset_name(synset: str) -> str:
     """`pickup truck` of `pickup_truck.n.01`."""
     return clipped(re.sub(r"\.n\.\d+$", "", synset).replace("_", " "), 24)
+
+
+def length_of(epochs: float | None) -> str:
+    """`, 50 epochs` behind the name of a data set; nothing where it is not known."""
+    return f", {epochs:g} epoch{'s' * (epochs != 1)}" if epochs else ""

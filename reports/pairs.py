@@ -280,14 +280,12 @@ class Comparisons:
         """
         encoder = self.encoder(root, scale)
         found = {
-            (on.images, on.task): difference
-            for on, difference in sorted(
-                self.over_clip.items(), key=lambda item: (item[0].images, item[0].kind)
-            )
+            (on.images, on.task): self.over_clip[on]
+            for on in sorted(self.over_clip, key=lambda on: (on.images, on.kind))
             if (on.root, on.scale, on.metric, on.fraction) == (root, scale, "top1", 1)
             and on.kind in ("linear_probe", *STUDIES)
             and on.encoder in (encoder, "")
-            and math.isfinite(difference.estimate.value)
+            and math.isfinite(self.over_clip[on].estimate.value)
         }
         return [*found.values()]
 

@@ -25,7 +25,7 @@ from catlip.records.table import (
     clipped,
     quantity_of,
 )
-from reports.names import data_of, data_sets, is_committed, task_facts, task_name
+from reports.names import data_of, data_sets, is_committed, length_of, task_facts, task_name
 from reports.pairs import (
     DIFFERENCES,
     KINDS,
@@ -50,8 +50,7 @@ def first_rows(comparisons: Comparisons) -> Iterator[Row]:
         headline = [found for found in comparisons.headline if found.place == place]
         longest = [found for found in headline if found.on.images == headline[0].on.images]
         for row in difference_rows(longest[:2]):
-            epochs = f", {row['epochs']:g} epochs" if row["epochs"] else ""
-            yield row | {"trained_on": row["data"] + epochs}
+            yield row | {"trained_on": row["data"] + length_of(row["epochs"])}
 
 
 MAIN = Spec(
@@ -250,7 +249,7 @@ FEW_LABELS = Spec(
         Column("Tested on", "task", head=True),
         Column("Labels (%)", "labels", factor=100, head=True),
         Column("CatLIP \N{MINUS SIGN} CLIP, random starts", "difference", 1, plus=True),
-        Column("CatLIP \N{MINUS SIGN} CLIP, own starts", "own", 1, plus=True),
+        Column("CatLIP \N{MINUS SIGN} CLIP, from nouns or names", "own", 1, plus=True),
         Column("Gain of Transfer Init", "transfer", 1, plus=True),
         Column("Gain of CLIP's names", "names", 1, plus=True),
     ],

@@ -27,12 +27,12 @@ FORBIDDEN = {
 # Lines of Python. A ceiling is lowered when parts go; raised, with the user in the commit who would
 # miss what needs it.
 CEILINGS = {
-    "catlip": 17_374,
+    "catlip": 17_371,
     "bench": 10_191,
-    "reports": 4_420,
+    "reports": 4_418,
     "pipeline": 1_523,
     "baselines": 1_015,
-    "tests": 20_896,
+    "tests": 20_895,
 }
 
 

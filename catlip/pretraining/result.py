@@ -60,10 +60,11 @@ class Pretrain(Kind):
 
 def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
     """A row for the seeds of a training."""
-    by_settings = defaultdict[tuple[str, float, str], list[Run[Pretrain]]](list)
+    by_settings = defaultdict[tuple[str, float, int, str], list[Run[Pretrain]]](list)
     for run in runs:
-        by_settings[run.method, run.metrics.images_seen, run.settings_key].append(run)
-    for (method, images, _), seeds in by_settings.items():
+        size = run.metrics.parameters_total  # a vocabulary's, too
+        by_settings[run.method, run.metrics.images_seen, size, run.settings_key].append(run)
+    for (method, images, parameters, _), seeds in by_settings.items():
         every = [run.metrics for run in seeds]
         slowest = [rank for run in seeds for rank in run.series("slowest_rank") if not isnan(rank)]
         behind = f"slowest: rank {mode(slowest):.0f}" if slowest else ""
@@ -76,7 +77,7 @@ def pretrain_rows(runs: Iterable[Run[Pretrain]]) -> Iterator[Row]:
             "rate": (fmean(metrics.images_per_s for metrics in every), behind),
             "waiting": fmean(metrics.data_wait_share for metrics in every),
             "memory": fmean(metrics.peak_gib for metrics in every),
-            "parameters": every[0].parameters_total,
+            "parameters": parameters,
             RECORDS: tuple(run.path for run in seeds),
         }
 

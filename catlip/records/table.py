@@ -205,12 +205,12 @@ def cell_of(value: Any, column: Column) -> Cell:
             return Cell("yes" if value else "no")
         case int() | float():
             return Cell(number(value, column.plus), numbers=scaled(main=value))
-    return cell_of(Interval(value.value, value.low, value.high), column)  # an Estimate
+    ends = (None, None) if value.is_count and not value.pairs else (value.low, value.high)
+    return cell_of(Interval(value.value, *ends), column)  # an Estimate
 
 
 def _ends(number: Callable[[float], str], low: float | None, high: float | None) -> str:
-    """Nothing for what is exact."""
-    return "" if low in (None, high) or high is None else f"{number(low)} to {number(high)}"
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 # --- As text, markdown and CSV (HTML is the template's) -------------------------------------------
@@ -280,16 +280,12 @@ def as_csv(table: Table) -> str:
         values = list[str]()
         for cell, names in zip(row, heads, strict=True):
             numbers = cell.numbers or {}
-            values += [_number(numbers.get(name)) for name in names]
+            values += ["" if n is None else f"{n:.6g}" for n in map(numbers.get, names)]
             if not cell.numbers and cell.text != MISSING:
                 values[-len(names)] = cell.full
         values += [shown.get(NOTE) or ""] * bool(table.notes)
         writer.writerow(map(inert, values))
     return body.getvalue()
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 def inert(words: str) -> str:
