@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
         outcome: HOLDS, FAILS, MIXED, OPEN or NOT_TESTED.
         evidence: compares nothing where no record is about the claim.
-        p: the p-value of its outcome, 1 for OPEN; None for what is not tested or only counted.
+        p: the p-value of its outcome, 1 for OPEN; None without an interval, or if only counted.
         alone: its outcome without Holm's method.
         elsewhere: what other data or encoders say by themselves.
     """
@@ -49,6 +49,10 @@ class Verdict:
     elsewhere: tuple["Verdict", ...] = ()
 
     @property
+    def is_thin(self) -> bool:
+        return self.outcome == OPEN and self.p is None
+
+    @property
     def on(self) -> str:
         """What it is about: `as stated`, or the data, encoder or length in place of the claim's."""
         return ", ".join(self.evidence.caveats) or AT_THE_PAPERS
@@ -57,12 +61,24 @@ class Verdict:
 @lru_cache(maxsize=1)
 def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
     """Claim -> its verdict, for the claims that have a rule: by the first evidence with the fewest
-    caveats, among the evidence that tests the claim.
+    caveats, among the evidence that tests the claim. What has too few pairs for an interval stands
+    behind what has enough in the same folder.
     """
     judged = {}
+
+    def roots(verdict: Verdict) -> set[str]:
+        return {comparisons.runs[path].root for path in verdict.evidence.records}
+
+    def rank(verdict: Verdict) -> tuple[bool, bool, int]:
+        is_behind = verdict.is_thin and roots(verdict) <= enough
+        return verdict.outcome == NOT_TESTED, is_behind, len(verdict.evidence.caveats)
+
     for claim in filter(lambda claim: claim.is_judged, claims().values()):
         pieces = (piece for test in claim.tests for piece in evidence(test, comparisons))
-        found = sorted((judge(claim, piece) for piece in pieces), key=_rank)
+        found = [judge(claim, piece) for piece in pieces]
+        settling = (one for one in found if one.outcome != NOT_TESTED and not one.is_thin)
+        enough = {root for one in settling for root in roots(one)}
+        found.sort(key=rank)
         first, *others = found or [Verdict(NOT_TESTED, Evidence(()))]
         settled = (first.outcome, NOT_TESTED)
         differ = (verdict for verdict in others if verdict.outcome not in settled)
@@ -72,10 +88,6 @@ def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
             survives = p < 1 - COVERAGE
             judged[key] = replace(judged[key], outcome=judged[key].alone if survives else OPEN)
     return judged
-
-
-def _rank(verdict: Verdict) -> tuple[bool, int]:
-    return verdict.outcome == NOT_TESTED, len(verdict.evidence.caveats)
 
 
 def families(judged: Mapping[str, Verdict]) -> dict[str, dict[str, float]]:
@@ -107,8 +119,8 @@ def judge(claim: Claim, evidence: Evidence) -> Verdict:
         word, p = FAILS, max(fails)
     elif outcomes >= {HOLDS, FAILS}:  # each may be the most extreme of several tasks
         word, p = MIXED, min(1, len(compared) * max(min(holds), min(fails)))
-    counted = all(estimate.is_count for estimate in estimates)
-    return Verdict(word, evidence, None if counted else p, alone=word)
+    told = any(one.low is not None and not one.is_count for one in estimates)
+    return Verdict(word, evidence, p if told else None, alone=word)
 
 
 def bound_of(claim: Claim, compared: Compared) -> float:

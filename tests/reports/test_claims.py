@@ -164,6 +164,14 @@ def test_other_data_that_say_otherwise_are_named(both, judge, tmp_path) -> None:
     assert [row["elsewhere"] for row in rows] == [f"runs/second: {FAILS}"]
 
 
+def test_one_seed_stands_neither_before_six_nor_among_p_values(both, judge, tmp_path) -> None:
+    both("linear_probe", "concepts_top1", [0.5], [0.4], scale="first")
+    assert judge("probe_parity") == [(OPEN, "runs/first")]
+    assert verdicts(compared_in(tmp_path))["probe_parity"].p is None
+    both("linear_probe", "concepts_top1", six(0.5, 0.011), six(0.4, 0.01), scale="second")
+    assert judge("probe_parity") == [(HOLDS, "runs/second")]
+
+
 # --- Cheaper --------------------------------------------------------------------------------------
 
 ON_CPU, ELSEWHERE = {"device": "CPU"}, {"device": "another"}
