@@ -50,7 +50,7 @@ class Verdict:
 
     @property
     def is_thin(self) -> bool:
-        return self.outcome == OPEN and self.p is None
+        return self.outcome in (OPEN, NOT_TESTED) and self.p is None
 
     @property
     def on(self) -> str:
@@ -76,8 +76,7 @@ def verdicts(comparisons: Comparisons) -> dict[str, Verdict]:
     for claim in filter(lambda claim: claim.is_judged, claims().values()):
         pieces = (piece for test in claim.tests for piece in evidence(test, comparisons))
         found = [judge(claim, piece) for piece in pieces]
-        settling = (one for one in found if one.outcome != NOT_TESTED and not one.is_thin)
-        enough = {root for one in settling for root in roots(one)}
+        enough = {root for one in found if not one.is_thin for root in roots(one)}
         found.sort(key=rank)
         first, *others = found or [Verdict(NOT_TESTED, Evidence(()))]
         settled = (first.outcome, NOT_TESTED)

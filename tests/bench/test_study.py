@@ -396,7 +396,7 @@ def test_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> 
     assert set(chosen.values()) <= {None}
 
 
-@pytest.mark.parametrize(("method", "best"), [("catlip", 13), ("clip_bag", 0)])
+@pytest.mark.parametrize(("method", "best"), [("catlip", 13), ("clip_bag", 10), ("superclass", 0)])
 def test_file_has_the_recipe_that_a_training_gets_field_by_field(
     method, best, tmp_path, monkeypatch
 ) -> None:
@@ -407,7 +407,8 @@ def test_file_has_the_recipe_that_a_training_gets_field_by_field(
     file.write_text(recipe_file(config, method, best))
     recipe = replace(config, recipe=f"{file}:tuned").base_recipe(method)
     recipe = replace(recipe, epochs=0.0, iterations=recipe.num_steps(7_000))
-    recorded = read_record(COMMITTED / f"fashion/pretrain/{method}-seed0.json")["config"]["recipe"]
+    name = f"{method}-hybrid_mini-112000-seed0.json"
+    recorded = read_record(COMMITTED / "fashion/scaling" / name)["config"]["recipe"]
     assert recipe.identity() == {name: recorded[name] for name in recipe.identity()}
 
 
